@@ -1,0 +1,136 @@
+"""Image: an array that remembers its axes, spacing and unit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+AXES = ("yx", "zyx", "cyx", "czyx")
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image or label image together with what its file says about its axes.
+
+    Parameters
+    ----------
+    array : ndarray of shape (C, *spatial), or (*spatial) for a label image
+        Any dtype. Not copied.
+    axes : str
+        "cyx" or "czyx" for an image, "yx" or "zyx" for a label image: one letter per axis of `array`.
+    spacing : tuple of float
+        Distance between neighbouring pixels in `unit`, one number per spatial axis, in the order of `axes`.
+    unit : str
+        "px" where the file does not say, otherwise for example "nm", "µm" or "mm".
+    notes : tuple of str
+        What reading the file changed or assumed, in plain words for the user.
+
+    Raises
+    ------
+    ValueError
+        If `axes` is not one of the four, does not match the axes of `array`, or `spacing` has the wrong number of
+        entries or one that is not positive and finite.
+
+    Examples
+    --------
+    >>> image = Image(np.zeros((1, 30, 40), np.uint8), "cyx", spacing=(0.5, 0.5), unit="µm")
+    >>> image.ndim, image.size, image.channels
+    (2, (30, 40), 1)
+    """
+
+    array: np.ndarray
+    axes: str
+    spacing: tuple[float, ...]
+    unit: str = "px"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.axes not in AXES:
+            raise ValueError(f"axes must be one of {', '.join(AXES)}: got {self.axes!r}")
+        if self.array.ndim != len(self.axes):
+            raise ValueError(
+                f"axes {self.axes!r} name {len(self.axes)} axes, but the array of shape {self.array.shape} "
+                f"has {self.array.ndim}"
+            )
+        if len(self.spacing) != self.ndim:
+            raise ValueError(
+                f"spacing {self.spacing} has {len(self.spacing)} entries: axes {self.axes!r} have {self.ndim} in space"
+            )
+        if not all(math.isfinite(step) and step > 0 for step in self.spacing):
+            raise ValueError(f"spacing must be positive and finite, got {self.spacing}")
+        object.__setattr__(self, "spacing", tuple(float(step) for step in self.spacing))
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes, 2 or 3."""
+        return len(self.axes.removeprefix("c"))
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Spatial shape in pixels."""
+        return self.array.shape[-self.ndim :]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels; 1 for a label image."""
+        return self.array.shape[0] if self.axes.startswith("c") else 1
+
+    def float32(self) -> Image:
+        """The same image as float32, the dtype of images in memory.
+
+        Returns
+        -------
+        Image
+            Values unchanged but rounded to float32: integers above 2**24 lose their last digits, and float64 values
+            beyond 3.4e38 (some files mark missing data so) become infinite. Already float32: no copy.
+        """
+        with np.errstate(over="ignore"):
+            return replace(self, array=self.array.astype(np.float32, copy=False))
+
+
+def to_channels(image: Image, channels: int) -> Image:
+    """Give an image the number of channels a net takes.
+
+    Gray is replicated to three channels; an equal number passes unchanged. Everything else needs a choice that is the
+    user's to make, and raises.
+
+    Parameters
+    ----------
+    image : Image of shape (C, *spatial)
+    channels : int
+        Wanted number of channels, at least 1.
+
+    Returns
+    -------
+    Image of shape (channels, *spatial)
+
+    Raises
+    ------
+    ValueError
+        If `image` is a label image, or has other than 1 or `channels` channels, or would need replicating to a number
+        other than 3.
+
+    Examples
+    --------
+    >>> gray = Image(np.zeros((1, 30, 40), np.uint8), "cyx", spacing=(1.0, 1.0))
+    >>> to_channels(gray, 3).array.shape
+    (3, 30, 40)
+    """
+    if not image.axes.startswith("c"):
+        raise ValueError(f"a label image of axes {image.axes!r} has no channels to change to {channels}")
+    if image.channels == channels:
+        return image
+    if image.channels == 1 and channels == 3:
+        return replace(image, array=np.repeat(image.array, 3, axis=0))
+    if image.channels == 3 and channels == 1:
+        # The weights of ITU-R BT.601 suit photographs; for stains or three fluorophores they mix what is meant apart.
+        raise ValueError(
+            "got an image of 3 channels, expected 1: colour is not turned to gray by itself; pick a channel, or take "
+            "the luminance 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) first"
+        )
+    raise ValueError(
+        f"got an image of {image.channels} channels, expected {channels}: only 1 channel can be replicated, and only "
+        "to 3; select or add channels first"
+    )

@@ -1,0 +1,132 @@
+"""PNG and JPEG: decode to stored samples, encode from arrays."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from unetkit.io.colour import Colour
+from unetkit.io.faults import decoding, listening
+from unetkit.io.stored import Stored
+
+# PNG, third edition, 11.2.1: bit depth and colour type are bytes 24 and 25 of the file
+BIT_DEPTH, COLOUR_TYPE = 24, 25
+GRAY, PALETTE = 0, 3
+ORIENTATION = 0x0112  # Exif 2.32, tag 274
+JPEG_QUALITY = 95
+
+
+def read_png(path: Path) -> Stored:
+    """All samples of a PNG in their own depth: 1-bit is bool, up to 8 bits uint8, 16 bits uint16."""
+    content = path.read_bytes()
+    notes: list[str] = []
+    with decoding("PNG"), listening("PIL", notes):
+        depth, colour_type = content[BIT_DEPTH], content[COLOUR_TYPE]
+        # The class itself, since Image.open refuses images of more than 179 million pixels.
+        picture = PngImageFile(io.BytesIO(content))
+        picture.load()
+        if depth == 16 and colour_type != GRAY:
+            samples = imagecodecs.png_decode(content)  # Pillow would reduce these to 8 bits, silently
+        else:
+            samples = np.asarray(picture)
+            if depth == 16:
+                samples = samples.astype(np.uint16)  # older Pillow: int32
+    if colour_type == GRAY and depth in (2, 4):
+        samples = samples // (255 // (2**depth - 1))  # Pillow spreads them over 0 to 255; ids must stay ids
+        notes.append(f"{depth}-bit gray: values kept as stored, 0 to {2**depth - 1}")
+    if getattr(picture, "n_frames", 1) > 1:
+        notes.append(f"first of {picture.n_frames} frames read")
+    palette = _palette(picture) if colour_type == PALETTE else None
+    if palette is not None and "transparency" in picture.info:
+        notes.append("transparency of the palette ignored")
+    return _stored(samples, picture, palette, notes)
+
+
+def read_jpeg(path: Path) -> Stored:
+    """All samples of a JPEG, uint8: gray, RGB or CMYK."""
+    notes: list[str] = []
+    with decoding("JPEG"), listening("PIL", notes), path.open("rb") as file:
+        picture = JpegImageFile(file)
+        samples = np.asarray(picture)
+    return _stored(samples, picture, None, notes, is_lossy=True)
+
+
+def _stored(
+    samples: np.ndarray,
+    picture: ImageFile.ImageFile,
+    palette: np.ndarray | None,
+    notes: list[str],
+    is_lossy: bool = False,
+) -> Stored:
+    """Channels first and upright, from samples of shape (y, x) or (y, x, samples)."""
+    with decoding("Exif"), listening("PIL", notes):
+        orientation = picture.getexif().get(ORIENTATION, 1)
+    if orientation in range(2, 9):
+        samples = upright(samples, orientation)
+        notes.append(f"turned upright as its Exif orientation {orientation} says")
+    array = samples[None] if samples.ndim == 2 else np.moveaxis(samples, -1, 0)
+    alpha = len(array) - 1 if len(array) in (2, 4) and picture.mode != "CMYK" else None
+    if palette is not None:
+        colour = Colour("palette", palette=palette)
+    elif picture.mode == "CMYK":
+        colour = Colour("cmyk")
+    else:
+        colour = Colour("rgb" if len(array) >= 3 else "plain", alpha)
+    return Stored(array, "yx", colour, (1.0, 1.0), notes=tuple(notes), is_lossy=is_lossy)
+
+
+def _palette(picture: ImageFile.ImageFile) -> np.ndarray:
+    """Colours of the palette, uint8 of shape (256, 3); entries that the file leaves out are black."""
+    given = np.asarray(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(given)] = given
+    return palette
+
+
+def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an Exif orientation.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (y, x) or (y, x, samples)
+    orientation : int
+        2 to 8: where the stored first row and first column belong.
+
+    Returns
+    -------
+    ndarray
+        A view, with the first two axes swapped for 5 to 8.
+
+    References
+    ----------
+    .. [1] CIPA DC-008 (Exif 2.32), 4.6.4, tag 274
+    """
+    if orientation >= 5:
+        samples = samples.swapaxes(0, 1)
+    flip_y, flip_x = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return samples[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+
+
+def png_bytes(array: np.ndarray) -> bytes:
+    """PNG of an array of shape (1 or 3, y, x), bool (gray only, 1 bit per pixel), uint8 or uint16."""
+    pixels = np.ascontiguousarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
+    if pixels.dtype != bool:
+        return imagecodecs.png_encode(pixels)
+    buffer = io.BytesIO()
+    Pillow.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def jpeg_bytes(array: np.ndarray) -> bytes:
+    """JPEG of a uint8 array of shape (1 or 3, y, x), quality 95, colour at full resolution."""
+    pixels = np.ascontiguousarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
+    buffer = io.BytesIO()
+    Pillow.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()

@@ -1,0 +1,185 @@
+"""TIFF and OME-TIFF: which of the file's axes is which, and all samples channels first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from unetkit.io.colour import Colour
+from unetkit.io.faults import decoding, listening
+from unetkit.io.spacing import pixel_size
+from unetkit.io.stored import Stored
+
+# TIFF 6.0 tags, and their values
+COLOUR_MAP, ORIENTATION = 320, 274
+MIN_IS_WHITE, RGB, PALETTE, CMYK, YCBCR = 0, 2, 3, 5, 6
+GRAY_KINDS = (MIN_IS_WHITE, 1, 4)
+ALPHA_KINDS = (1, 2)
+JPEG = (6, 7, 34892)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where channels and space are among the axes of a TIFF series.
+
+    Parameters
+    ----------
+    letters : str
+        The axes longer than one, in the order of the file: some of C (channel), S (sample of a pixel), Z, Y, X.
+    lengths : tuple of int
+        Their lengths.
+    spatial : "yx" or "zyx"
+    """
+
+    letters: str
+    lengths: tuple[int, ...]
+    spatial: str
+
+    def length(self, letter: str) -> int:
+        """Length of an axis; 1 where the file has none."""
+        return self.lengths[self.letters.index(letter)] if letter in self.letters else 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the samples, channels first."""
+        return self.length("C") * self.length("S"), *(self.length(letter.upper()) for letter in self.spatial)
+
+    def arranged(self, stored: np.ndarray) -> np.ndarray:
+        """Channels first: from the axes `letters`, or a region of them, to (samples, *spatial)."""
+        found = dict(zip(self.letters, stored.shape, strict=True))
+        ordered = stored.transpose([self.letters.index(letter) for letter in "CSZYX" if letter in self.letters])
+        space = tuple(found.get(letter.upper(), 1) for letter in self.spatial)
+        return ordered.reshape(found.get("C", 1) * found.get("S", 1), *space)
+
+
+class TiffImage:
+    """The first image of a TIFF at full resolution, opened and understood, its samples not yet read.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or truncated, or its axes are not those of one image.
+    """
+
+    def __init__(self, path: Path) -> None:
+        notes: list[str] = []
+        with decoding("TIFF"), listening("tifffile", notes):
+            self.tif = tifffile.TiffFile(path)
+        try:
+            with decoding("TIFF"), listening("tifffile", notes):
+                self.series = self.tif.series[0]
+                self.page = self.series.keyframe
+            _check_complete(self.tif, self.series)
+            self.layout = _layout(self.series, notes)
+            self.colour = _colour(self.page, self.layout, notes)
+            with decoding("TIFF"), listening("tifffile", notes):
+                self.spacing, self.unit, assumed = pixel_size(self.tif, self.layout.spatial)
+        except BaseException:
+            self.tif.close()
+            raise
+        if len(self.tif.series) > 1:
+            notes.append(f"first of {len(self.tif.series)} image series read")
+        if self.page.tags.valueof(ORIENTATION, default=1) != 1:
+            notes.append(f"TIFF orientation {self.page.tags.valueof(ORIENTATION)} not applied: pixels in stored order")
+        self.notes = tuple(dict.fromkeys(notes + assumed))
+        self.is_lossy = int(self.page.compression) in JPEG
+
+    def close(self) -> None:
+        """Close the file."""
+        self.tif.close()
+
+
+def read_tiff(path: Path) -> Stored:
+    """All samples of the first image of a TIFF, channels first."""
+    tiff = TiffImage(path)
+    try:
+        notes: list[str] = []
+        with decoding("TIFF"), listening("tifffile", notes):
+            array = tiff.layout.arranged(tiff.series.asarray().reshape(tiff.layout.lengths))
+    finally:
+        tiff.close()
+    notes = [*tiff.notes, *notes]
+    return Stored(array, tiff.layout.spatial, tiff.colour, tiff.spacing, tiff.unit, tuple(notes), tiff.is_lossy)
+
+
+def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    """Raise where planes are missing or data lies beyond the end of the file: tifffile would fill in zeros."""
+    if series.is_multifile:
+        raise ValueError("one part of an OME-TIFF in several files: export it as one file")
+    end, size = 0, tif.filehandle.size
+    with decoding("TIFF"):
+        pages = list(series)
+        absent = sum(page is None for page in pages)
+        for page in pages:
+            if page is not None:
+                end = max([end, *(o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True))])
+        if series.dataoffset is not None:
+            end = max(end, series.dataoffset + series.nbytes)
+    if absent:
+        raise ValueError(f"truncated or incomplete: {absent} of {len(pages)} planes are missing")
+    if end > size:
+        raise ValueError(f"truncated: its pixels reach to byte {end}, but the file has {size} bytes")
+
+
+def _layout(series: tifffile.TiffPageSeries, notes: list[str]) -> Layout:
+    """Name the axes of the series; pages without a name are planes."""
+    all_letters, all_lengths = series.get_axes(squeeze=False), series.get_shape(squeeze=False)
+    pairs = [(letter, length) for letter, length in zip(all_letters, all_lengths, strict=True) if length != 1]
+    letters, lengths = "".join(letter for letter, _ in pairs), tuple(length for _, length in pairs)
+    said = ", ".join(f"{letter}: {length}" for letter, length in pairs)
+    if 0 in lengths:
+        raise ValueError(f"holds no pixels (axes {said})")
+    pages = [letter for letter in letters if letter in "IQ"]
+    if len(pages) == 1 and "Z" not in letters:
+        notes.append(f"{lengths[letters.index(pages[0])]} pages without a stated axis: read as a stack along z")
+        letters = letters.replace(pages[0], "Z")
+    unknown = [letter for letter in letters if letter not in "CSZYX"]
+    if unknown or len(set(letters)) != len(letters):
+        raise ValueError(
+            f"axes {said}: expected only channels (C, S) and space (Z, Y, X), so that "
+            f"{' and '.join(dict.fromkeys(unknown or letters))} cannot be read; save every time point or position as "
+            "a file of its own, or, where the frames are planes of a volume, name the axis Z"
+        )
+    # An axis Z of length 1 counts where the writer named the axes one by one; OME and ImageJ always list a Z.
+    is_volume = "Z" in letters or (series.kind == "shaped" and "Z" in all_letters)
+    return Layout(letters, lengths, "zyx" if is_volume else "yx")
+
+
+def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour:
+    """What the samples are, from the photometric interpretation and the kinds of extra samples."""
+    kind, samples = int(page.photometric), layout.shape[0]
+    if page.dtype is None or page.dtype.kind not in "buif":
+        raise ValueError(f"pixels of dtype {page.dtype}: expected integers, floats or bool")
+    colours = {RGB: 3, YCBCR: 3, CMYK: 4}.get(kind, 1)
+    if kind not in (*GRAY_KINDS, RGB, PALETTE, CMYK) and not (kind == YCBCR and int(page.compression) in JPEG):
+        raise ValueError(f"colour space {page.photometric.name}: expected gray, RGB, palette or CMYK; convert it first")
+    if kind == MIN_IS_WHITE:
+        notes.append("stored as min-is-white: values kept as stored")
+    alphas = [colours + i for i, extra in enumerate(page.extrasamples) if int(extra) in ALPHA_KINDS]
+    alpha = alphas[0] if len(alphas) == 1 and samples == page.samplesperpixel else None
+    if kind == PALETTE and samples == 1 and page.dtype.kind == "u":
+        return Colour("palette", palette=_palette(page.colormap))
+    channels = samples - (alpha is not None)
+    if kind in (RGB, YCBCR) and channels == 3:
+        return Colour("rgb", alpha)
+    if kind == CMYK and channels == 4 and page.dtype.kind == "u":
+        return Colour("cmyk", alpha)
+    return Colour("plain", alpha)
+
+
+def _palette(colour_map: np.ndarray | None) -> np.ndarray:
+    """Colours of shape (entries, 3): uint8 where 8 bits are all that the 16-bit map of the file holds."""
+    if colour_map is None:
+        raise ValueError("palette image without its colour map")
+    colours = np.ascontiguousarray(colour_map.T)
+    for factor in (257, 256):
+        if not (colours % factor).any():
+            return (colours // factor).astype(np.uint8)
+    return colours

@@ -1,0 +1,254 @@
+"""Compare a folder of predicted masks with a folder of true ones.
+
+Files are paired by name, their values are understood by looking (`labels.recognise`, each side on its own, so 0/255
+predictions compare with 16-bit ids), and everything that stands in the way is reported at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unetkit.image import Image
+from unetkit.io import list_images, read_labels
+from unetkit.masks.labels import LabelKind, LabelStatistics, look, recognise, to_classes
+from unetkit.masks.metrics import Evaluation, ImageScore, pool, score_image
+
+TRUTH_SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt")
+
+
+def evaluate(
+    predicted: Path,
+    truth: Path,
+    *,
+    tolerance: float = 2.0,
+    labels: str = "auto",
+    ignore: int | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Evaluation:
+    """Score the masks of one folder against those of another.
+
+    Parameters
+    ----------
+    predicted, truth : Path
+        Two folders of label images, or two files. In folders `a.png` belongs to `a.tif`, `a_mask.png`, `a_label.png`,
+        `a_labels.png`, `a_seg.png` or `a_gt.png`. There may be more truths than predictions, not the other way round.
+    tolerance : float
+        Distance within which boundaries match, in pixels; where the files know their spacing and it differs between
+        the axes, in pixels along the finest axis.
+    labels : {"auto", "binary", "classes", "instances"}
+        What the values of both sides mean; instances are compared as foreground.
+    ignore : int, optional
+        The value that means "not labelled", where it is neither -1 nor 255.
+    class_names : sequence of str, optional
+        One per class, background first.
+
+    Returns
+    -------
+    Evaluation
+        Its notes say how the values were read, and what was left out.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a path does not exist.
+    ValueError
+        Naming every file without counterpart, every unreadable one, and every pair of different sizes; or if the two
+        sides hold different classes.
+    """
+    pairs, notes = _pairs(Path(predicted), Path(truth))
+    looked = _look_at_all(pairs)
+    kinds = _common_kinds(looked, labels, ignore)
+    names = _class_names(kinds[1], class_names)
+    images = [_score(pair, kinds, names, tolerance) for pair in pairs]
+    empty = [image.name for image in images if image.dice != image.dice]
+    if empty:
+        notes.append(
+            f"{len(empty)} of {len(images)} images have no labelled pixel and do not count: {', '.join(empty)}"
+        )
+    said = [f"{side}: {kind.description}" for side, kind in zip(("predicted", "truth"), kinds, strict=True)]
+    return pool(images, tolerance=tolerance, notes=(*said, *notes, *_reading_notes(looked)))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    name: str
+    predicted: Path
+    truth: Path
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What one file of a pair showed at first sight; its pixels are read again for the score, not kept."""
+
+    statistics: LabelStatistics
+    size: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+# --- pairing ---
+
+
+def _pairs(predicted: Path, truth: Path) -> tuple[list[_Pair], list[str]]:
+    for side, path in (("predicted", predicted), ("truth", truth)):
+        if not path.exists():
+            raise FileNotFoundError(f"{side}: {path} does not exist: expected a folder of masks or a file")
+    if predicted.is_dir() != truth.is_dir():
+        kinds = ["a folder" if path.is_dir() else "a file" for path in (predicted, truth)]
+        raise ValueError(f"predicted {predicted} is {kinds[0]} and truth {truth} is {kinds[1]}: give two of a kind")
+    if not predicted.is_dir():
+        return [_Pair(_stem(predicted), predicted, truth)], []
+    return _pair_folders(predicted, truth)
+
+
+def _pair_folders(predicted: Path, truth: Path) -> tuple[list[_Pair], list[str]]:
+    """Pairs by stem. All that have no counterpart, or more than one, are named in one error."""
+    problems: list[str] = []
+    predictions = _by_stem(list_images(predicted), (), problems, "predictions")
+    if not predictions:
+        raise ValueError(f"no label images in {predicted}: expected predicted masks to evaluate")
+    truths = _by_stem(list_images(truth), _suffixes(predictions), problems, "truths")
+    missing = [path for stem, path in predictions.items() if stem not in truths]
+    left = [path for stem, path in truths.items() if stem not in predictions]
+    problems += [f"{path.name}: no truth named {_stem(path)}.* in {truth}" for path in missing]
+    if missing:  # fewer predictions than truths are a test subset, but not when some match nothing
+        problems += [f"{path.name}: no prediction named {_stem(path)}.* in {predicted}" for path in left]
+    _raise_all(problems)
+    pairs = [_Pair(stem, path, truths[stem]) for stem, path in predictions.items()]
+    notes = [f"{len(left)} of {len(truths)} truths have no prediction and are left out"] if left else []
+    return pairs, notes
+
+
+def _suffixes(predictions: Iterable[str]) -> tuple[str, ...]:
+    """What may follow a prediction's name in that of its truth: nothing where the predictions carry it as well."""
+    stems = tuple(predictions)
+    return tuple(suffix for suffix in TRUTH_SUFFIXES if not all(stem.endswith(suffix) for stem in stems))
+
+
+def _by_stem(paths: Iterable[Path], suffixes: Sequence[str], problems: list[str], what: str) -> dict[str, Path]:
+    """Paths by stem without one of the suffixes; a stem that two files share is a problem."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        stem = _stem(path)
+        suffix = next((suffix for suffix in suffixes if stem.endswith(suffix)), "")
+        found.setdefault(stem.removesuffix(suffix), []).append(path)
+    for stem, same in found.items():
+        if len(same) > 1:
+            problems.append(f"{stem}: {len(same)} {what} share this name ({', '.join(path.name for path in same)})")
+    return {stem: same[0] for stem, same in found.items()}
+
+
+def _stem(path: Path) -> str:
+    """File name without its suffix, .nii.gz and .ome.tif included."""
+    name = path.name.removesuffix(".gz")
+    return name.removesuffix(Path(name).suffix).removesuffix(".ome")
+
+
+def _raise_all(problems: Sequence[str]) -> None:
+    if problems:
+        n = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
+        raise ValueError(f"{n} between predictions and truth:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+# --- looking ---
+
+
+def _look_at_all(pairs: Sequence[_Pair]) -> list[tuple[_Looked, _Looked]]:
+    """First sight of all files; the unreadable ones and those of different sizes are named in one error."""
+    looked, problems = [], []
+    for pair in pairs:
+        both = [_look_at(path, problems) for path in (pair.predicted, pair.truth)]
+        if both[0] is None or both[1] is None:
+            continue
+        if both[0].size != both[1].size:
+            problems.append(
+                f"{pair.name}: predicted mask has size {both[0].size} and truth {both[1].size}: expected the same"
+            )
+        looked.append((both[0], both[1]))
+    _raise_all(problems)
+    return looked
+
+
+def _look_at(path: Path, problems: list[str]) -> _Looked | None:
+    try:
+        image = read_labels(path)
+        return _Looked(look(image.array), image.array.shape, image.notes)
+    except (ValueError, OSError) as error:
+        problems.append(str(error) if path.name in str(error) else f"{path.name}: {error}")
+        return None
+
+
+def _reading_notes(looked: Iterable[tuple[_Looked, _Looked]]) -> list[str]:
+    """What reading changed, each thing said once."""
+    times = Counter(note for both in looked for one in both for note in one.notes)
+    return [f"{note} ({n} file{'s' if n > 1 else ''})" for note, n in times.items()]
+
+
+# --- one meaning for both sides ---
+
+
+def _common_kinds(
+    looked: Sequence[tuple[_Looked, _Looked]], labels: str, ignore: int | None
+) -> tuple[LabelKind, LabelKind]:
+    """The meaning of either side's values, such that class 1 of one is class 1 of the other.
+
+    A side that shows only some of the other's values (a class never predicted, or not in these images) means the same
+    by them. Where either side shows a value the other lacks, both are read by all the values together.
+    """
+    sides = [[both[i].statistics for both in looked] for i in (0, 1)]
+    shown = [_values(side) for side in sides]
+    together = [*sides[0], *sides[1]]
+    background = {0}
+    if any(values <= background for values in shown):  # nothing predicted, or nothing there: that can be scored
+        kind = recognise(together, labels, ignore=ignore)
+        return kind, kind
+    predicted, truth = (recognise(side, labels, ignore=ignore) for side in sides)
+    if "instances" in (predicted.kind, truth.kind) or predicted.values == truth.values:
+        return _same_number(predicted, truth)
+    for own, other in ((truth, shown[0]), (predicted, shown[1])):
+        if other - {own.ignore} <= set(own.values):
+            return own, own
+    if (shown[0] & shown[1]) - background and (0 in shown[0]) == (0 in shown[1]):
+        kind = recognise(together, labels, ignore=ignore)
+        return kind, kind
+    return _same_number(predicted, truth)
+
+
+def _values(side: Sequence[LabelStatistics]) -> set[int]:
+    return {value for one in side for value in one.counts}
+
+
+def _same_number(predicted: LabelKind, truth: LabelKind) -> tuple[LabelKind, LabelKind]:
+    if predicted.n_classes != truth.n_classes:
+        raise ValueError(
+            f"predictions have {predicted.n_classes} classes and the truth {truth.n_classes}, so they cannot be compared. "
+            f"Predicted {predicted.description}. True {truth.description}. Say --labels where this is read wrongly"
+        )
+    return predicted, truth
+
+
+def _class_names(kind: LabelKind, names: Sequence[str] | None) -> tuple[str, ...]:
+    if names is None:
+        if kind.n_classes == 2 and kind.values[0] == 0:
+            return "background", "foreground"
+        return tuple("background" if value == 0 else f"class {value}" for value in kind.values)
+    if len(names) != kind.n_classes:
+        raise ValueError(f"{len(names)} class names {tuple(names)} for {kind.n_classes} classes ({kind.description})")
+    return tuple(names)
+
+
+# --- scoring ---
+
+
+def _score(pair: _Pair, kinds: tuple[LabelKind, LabelKind], names: Sequence[str], tolerance: float) -> ImageScore:
+    images = read_labels(pair.predicted), read_labels(pair.truth)
+    predicted, truth = (to_classes(image.array, kind) for image, kind in zip(images, kinds, strict=True))
+    return score_image(pair.name, predicted, truth, names, tolerance=tolerance, spacing=_relative_spacing(*images))
+
+
+def _relative_spacing(predicted: Image, truth: Image) -> tuple[float, ...]:
+    """Pixel size in units of the finest axis, from the file that knows it."""
+    spacing = predicted.spacing if truth.unit == "px" else truth.spacing
+    return tuple(size / min(spacing) for size in spacing)

@@ -1,0 +1,103 @@
+"""Look at a label image: the few numbers that tell what its values mean.
+
+Counting and connectedness only; what they mean over a set of files is decided in `labels.recognise`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from skimage.measure import label as label_components
+
+WINDOW_PIXELS = 4_000_000  # connectedness is judged on at most so many pixels: a slide of 10^9 must not cost minutes
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """What `look` saw in one label image.
+
+    Attributes
+    ----------
+    counts : dict of int to int
+        Number of pixels of every value in the file.
+    components : dict of int to int
+        Number of connected components of every positive value, in a window in the middle of the image of at most
+        `WINDOW_PIXELS` pixels. Empty where the image holds at most two values, for then it is never needed.
+    """
+
+    counts: dict[int, int]
+    components: dict[int, int] = field(default_factory=dict)
+
+
+def look(labels: np.ndarray) -> LabelStatistics:
+    """Take from one label image the few numbers that `recognise` needs.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (*spatial)
+        Integers or booleans; floats only if all are whole numbers.
+
+    Returns
+    -------
+    LabelStatistics
+
+    Raises
+    ------
+    ValueError
+        If the image is empty or holds values that are no whole numbers.
+
+    Examples
+    --------
+    >>> look(np.array([[0, 0, 3], [7, 0, 3]])).components
+    {3: 1, 7: 1}
+    """
+    labels = as_integers(labels)
+    if labels.size == 0:
+        raise ValueError(f"label image of shape {labels.shape} holds no pixels")
+    counts = count_values(labels)
+    return LabelStatistics(counts, _components(labels) if len(counts) > 2 else {})
+
+
+def as_integers(labels: np.ndarray) -> np.ndarray:
+    """`labels` with an integer dtype; floats that are no whole numbers are refused."""
+    labels = np.asarray(labels)
+    if labels.dtype == bool:
+        return labels.astype(np.uint8)
+    if labels.dtype == np.uint64:
+        return labels.astype(np.int64)  # mixed with signed numbers, numpy would make floats of uint64
+    if labels.dtype.kind in "iu":
+        return labels
+    if labels.dtype.kind != "f":
+        raise ValueError(f"label image of dtype {labels.dtype}: expected integers")
+    whole = np.isfinite(labels)
+    whole[whole] = labels[whole] == np.rint(labels[whole])
+    if not whole.all():
+        raise ValueError(
+            f"label image of dtype {labels.dtype} holds {np.count_nonzero(~whole)} of {labels.size} pixels that are no "
+            f"whole numbers (e.g. {labels[~whole][0]:g}): expected labels; threshold a probability map first"
+        )
+    return labels.astype(np.int64)
+
+
+def count_values(labels: np.ndarray) -> dict[int, int]:
+    """Pixels of every value. Counting into bins is far faster than sorting, where the range allows it."""
+    low, high = int(labels.min()), int(labels.max())
+    if high - low > 1 << 20:
+        values, counts = np.unique(labels, return_counts=True)
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    counts = np.bincount(labels.ravel().astype(np.int64) - low)
+    present = np.flatnonzero(counts)
+    return dict(zip((present + low).tolist(), counts[present].tolist(), strict=True))
+
+
+def _components(labels: np.ndarray) -> dict[int, int]:
+    """Connected components (corners count as touching) of every positive value, in the middle of the image."""
+    while labels.size > WINDOW_PIXELS:
+        axis = int(np.argmax(labels.shape))
+        quarter = labels.shape[axis] // 4
+        labels = labels[(slice(None),) * axis + (slice(quarter, labels.shape[axis] - quarter),)]
+    components = label_components(np.where(labels > 0, labels, 0), background=0, connectivity=labels.ndim)
+    value_of = np.zeros(int(components.max()) + 1, dtype=np.int64)
+    value_of[components.ravel()] = labels.ravel()  # every pixel of a component writes the same value
+    return count_values(value_of[1:]) if len(value_of) > 1 else {}

@@ -1,0 +1,268 @@
+"""Read any net, ours or a user's own Module, into a small graph of layers.
+
+The net is run once on tensors that have a shape but no data; every torch function that
+touches them is written down with its window per axis. Plain Python in `forward` (loops,
+sizes, crops computed from shapes) is therefore no obstacle, and names come from the
+modules in which a function was called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..geometry import Axis, Geometry, Window
+from .windows import Call, Unreadable, interpret
+
+# Sizes to try when reading a net: round ones first, then every residue of a total stride up to 64, small and large.
+_SIZES = (256, 64, *range(257, 321), *range(769, 833))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step of a net.
+
+    Attributes
+    ----------
+    name : str
+        Path of the module, followed by the function where a module calls several.
+    kind : str
+        "input", "convolution", "transposed convolution", "pooling", "interpolation",
+        "pad", "join", "pointwise" or "statistics" (reads all of space: instance and group norm).
+    inputs : tuple of int
+        Indices of the layers that it reads.
+    windows : tuple of Window
+        Per spatial axis.
+    channels : int
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[int, ...]
+    windows: tuple[Window, ...]
+    channels: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The layers of a net, in order of computation; entry 0 is the input, the last one the output."""
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether an output depends on its receptive field only, so that tiles can be exact."""
+        return all(layer.kind != "statistics" for layer in self.layers)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The net as integers: sizes, stride, receptive fields, halo."""
+        inputs = tuple(layer.inputs for layer in self.layers)
+        windows = zip(*(layer.windows for layer in self.layers), strict=True)
+        return Geometry(tuple(Axis(tuple(w), inputs) for w in windows), tuple(layer.name for layer in self.layers))
+
+    def activation_bytes(self, size: tuple[int, ...], *, itemsize: int = 4) -> int:
+        """Peak of the maps alive at one time in a forward pass, in bytes.
+
+        A map lives from the layer that writes it to the last layer that reads it. What
+        the kernels allocate for themselves comes on top.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Spatial size of one input that fits the net.
+        itemsize : int
+            Bytes per number: 4 for float32.
+        """
+        per_axis = [axis.sizes(n) or () for axis, n in zip(self.geometry.axes, size, strict=True)]
+        weights = [layer.channels * itemsize for layer in self.layers]
+        for sizes in per_axis:
+            weights = [w * n for w, n in zip(weights, sizes, strict=True)]
+        last_use = list(range(len(self.layers)))
+        for i, layer in enumerate(self.layers):
+            for j in layer.inputs:
+                last_use[j] = i
+        alive = [sum(w for j, w in enumerate(weights[: i + 1]) if last_use[j] >= i) for i in range(len(weights))]
+        return max(alive)
+
+
+def read(net: nn.Module, *, in_channels: int | None = None, ndim: int | None = None) -> Graph:
+    """Read a net into its graph of layers.
+
+    Parameters
+    ----------
+    net : Module
+        Maps one tensor (N, C, *spatial) to one tensor (N, K, *spatial). Its weights are
+        not touched, and it is read as it works in evaluation mode.
+    in_channels, ndim : int, optional
+        Taken from the net's attributes, else from its first convolution.
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    ValueError
+        If a layer cannot be read (it is named), or no input size passes the net.
+    """
+    if in_channels is None or ndim is None:
+        in_channels, ndim = _signature(net)
+    # Our own nets pad or refuse at the door (`forward`); what is read is what lies behind it.
+    inner = _Body(net) if hasattr(net, "body") else net
+    failure: Exception | None = None
+    for n in _SIZES:
+        try:
+            return _trace(inner, (1, in_channels, *(n,) * ndim))
+        except Unreadable as error:
+            raise ValueError(str(error)) from None
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            failure = failure or error  # most often a size that does not fit: try the next
+    raise ValueError(f"the net ran on none of the sizes {min(_SIZES)} to {max(_SIZES)}; its first error was: {failure}")
+
+
+class _Body(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        body: Any = self.net.body
+        return body(x)
+
+
+def _signature(net: nn.Module) -> tuple[int, int]:
+    """(in_channels, ndim) from the net's attributes, else from its first convolution."""
+    declared: Any = net
+    if hasattr(net, "in_channels") and hasattr(net, "ndim"):
+        return int(declared.in_channels), int(declared.ndim)
+    for module in net.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            return module.in_channels, module.weight.ndim - 2
+    raise ValueError("the net has no convolution to tell its input channels from: pass in_channels and ndim")
+
+
+def _trace(net: nn.Module, shape: tuple[int, ...]) -> Graph:
+    tensors = chain(net.named_parameters(), net.named_buffers())
+    ghosts = {name: _ghost(tensor) for name, tensor in tensors}
+    x = torch.empty(shape, device="meta")
+    tape = _Tape(x)
+    with torch.no_grad(), _evaluation(net), _names(net, tape.path), tape:
+        y = torch.func.functional_call(net, ghosts, (x,))
+    if not isinstance(y, Tensor) or id(y) not in tape.known:
+        raise Unreadable(f"the net returns {type(y).__name__} that is not one tensor computed from its input")
+    return tape.graph(y)
+
+
+def _ghost(tensor: Tensor) -> Tensor:
+    """A tensor of the same shape without data; all floats alike, so that nets of any precision can be read."""
+    return torch.empty_like(tensor, device="meta", dtype=torch.float32 if tensor.is_floating_point() else None)
+
+
+@contextmanager
+def _evaluation(net: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextmanager
+def _names(net: nn.Module, path: list[tuple[str, bool]]) -> Iterator[None]:
+    """Keep `path[-1]` at the (name, is a leaf) of the module that runs."""
+
+    def enter(entry: tuple[str, bool]) -> Callable[..., None]:
+        return lambda *_: path.append(entry)
+
+    hooks = []
+    for name, module in net.named_modules():
+        entry = (name.removeprefix("net.") if isinstance(net, _Body) else name, not any(module.children()))
+        hooks.append(module.register_forward_pre_hook(enter(entry)))
+        hooks.append(module.register_forward_hook(lambda *_: path.pop() and None, always_call=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Tape(TorchFunctionMode):
+    """Writes down every torch function that a tracked tensor passes through."""
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        self.ndim = x.ndim - 2
+        self.path: list[tuple[str, bool]] = []
+        self.layers = [Layer("input", "input", (), (Window(),) * self.ndim, x.shape[1])]
+        self.known = {id(x): 0}
+        self.alive = [x]  # keeps ids from being used again
+        self.names = {"input": 1}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        tensors = [a for a in _flat((args, tuple(kwargs.values()))) if isinstance(a, Tensor)]
+        tracked = [t for t in tensors if id(t) in self.known]
+        read_from = tuple(dict.fromkeys(self.known[id(t)] for t in tracked))
+        shapes = tuple(t.shape for t in tracked)
+        constants = tuple(t.shape for t in tensors if id(t) not in self.known)
+        result = func(*args, **kwargs)
+        outputs = [r for r in _flat((result,)) if isinstance(r, Tensor)]
+        if read_from and outputs:
+            function = func.__name__.strip("_") or "function"
+            self._write(Call(function, args, kwargs, shapes, constants, outputs[0].shape), read_from, outputs)
+        return result
+
+    def _write(self, call: Call, read_from: tuple[int, ...], outputs: list[Tensor]) -> None:
+        name = self._name(call.function)
+        try:
+            kind, windows = interpret(call)
+        except Unreadable as error:
+            raise Unreadable(f"layer {name!r} ({call.function}) cannot be read: {error}") from None
+        for output in outputs:
+            self.known[id(output)] = len(self.layers)
+            self.alive.append(output)
+            self.layers.append(Layer(name, kind, read_from, windows, output.shape[1]))
+
+    def _name(self, function: str) -> str:
+        path, is_leaf = self.path[-1] if self.path else ("", False)
+        name = path if is_leaf and path else f"{path}.{function}".strip(".")
+        self.names[name] = self.names.get(name, 0) + 1
+        return name if self.names[name] == 1 else f"{name}_{self.names[name]}"
+
+    def graph(self, output: Tensor) -> Graph:
+        """The layers that the output depends on, renumbered, the output last."""
+        wanted, stack = set(), [self.known[id(output)]]
+        while stack:
+            i = stack.pop()
+            if i not in wanted:
+                wanted.add(i)
+                stack.extend(self.layers[i].inputs)
+        number = {old: new for new, old in enumerate(sorted(wanted))}
+        return Graph(
+            tuple(
+                Layer(layer.name, layer.kind, tuple(number[j] for j in layer.inputs), layer.windows, layer.channels)
+                for layer in (self.layers[i] for i in sorted(wanted))
+            )
+        )
+
+
+def _flat(values: tuple[Any, ...]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, tuple | list):
+            yield from _flat(tuple(value))
+        elif isinstance(value, dict):
+            yield from _flat(tuple(value.values()))
+        else:
+            yield value
