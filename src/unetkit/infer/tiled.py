@@ -192,7 +192,7 @@ def run(
             kept = (finish(kept) if finish else kept).to(image.device)
             if result is None:
                 result = kept.new_empty((*kept.shape[: kept.ndim - len(core)], *tiling.size))
-            result[..., *core] = kept
+            result[(slice(None),) * (result.ndim - len(core)) + core] = kept
         if progress:
             progress(done + 1, len(tiling.tiles))
     if result is None:

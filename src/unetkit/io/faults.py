@@ -11,14 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # tifffile fills missing strips and planes with zeros, or quietly reads fewer pages, and says so in its log only.
-DAMAGE = re.compile(r"missing|invalid page|invalid offset|corrupt|truncat|expected \d+ (segments|frames)", re.IGNORECASE)
+DAMAGE = re.compile(r"missing|invalid (page|offset)|corrupt|truncat|expected \d+ (segments|frames)", re.IGNORECASE)
+FIRST_PRIVATE_TAG = 32768  # TIFF 6.0, section 2
+# catch_warnings replaces the filters of the whole process: two at once would leave each other's behind.
+WARNING_LOCK = threading.Lock()
+
+
+class Refused(ValueError):
+    """A reason already in words, which `decoding` leaves as it is and `naming` turns into a plain ValueError."""
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Put the path before the message of any ValueError raised inside."""
+    """Put the path before the message of any ValueError raised inside, and into one of MemoryError."""
     try:
         yield
+    except MemoryError as error:
+        raise MemoryError(f"{path}: too large for the memory at hand, or damaged ({error})") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -35,13 +44,14 @@ def decoding(kind: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        For any failure to decode. A MemoryError and an OSError of the operating system (permission, disk) pass.
+        For any failure to decode. What passes as it is: `Refused`, a MemoryError, and an OSError of the operating
+        system (permission, disk).
     """
     try:
         yield
-    except MemoryError:
+    except (MemoryError, Refused):
         raise
-    # Damaged bytes can surface as any exception: struct.error, IndexError, KeyError, zlib.error, SyntaxError (Pillow)...
+    # Damaged bytes surface as anything: struct.error, IndexError, KeyError, zlib.error, SyntaxError (Pillow), ...
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -50,13 +60,13 @@ def decoding(kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def listening(logger: str, notes: list[str]) -> Iterator[None]:
-    """Collect warnings and the log messages of `logger` into `notes` instead of letting them reach the user's screen.
+def logged(logger: str, notes: list[str]) -> Iterator[None]:
+    """Collect the warnings that `logger` logs in this thread into `notes` instead of letting them reach the screen.
 
     Raises
     ------
     ValueError
-        On leaving, if a log message says that data is missing or damaged.
+        On leaving, if a message says that data is missing or damaged.
     """
     thread = threading.get_ident()
     damage: list[str] = []
@@ -64,19 +74,33 @@ def listening(logger: str, notes: list[str]) -> Iterator[None]:
     def collect(record: logging.LogRecord) -> bool:
         if record.thread != thread or record.levelno < logging.WARNING:
             return True
-        message = " ".join(re.sub(r"<tifffile\S+.*?>", "", record.getMessage()).split())[:200]
-        is_damage = record.levelno >= logging.ERROR or DAMAGE.search(message) is not None
-        (damage if is_damage else notes).append(message)
+        message = " ".join(record.getMessage().split())
+        target = damage if _is_damage(record.levelno, message) else notes
+        target.append(re.sub(r"<tifffile\S+.*?>", "", message).strip()[:200])
         return False
 
     log = logging.getLogger(logger)
     log.addFilter(collect)
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
+        yield
     finally:
         log.removeFilter(collect)
-    notes.extend(" ".join(str(warning.message).split())[:200] for warning in caught)
     if damage:
-        raise ValueError(f"damaged or truncated ({damage[0]})")
+        raise Refused(f"damaged, truncated or unsupported ({damage[0]})")
+
+
+def _is_damage(level: int, message: str) -> bool:
+    """Whether a log message tells of missing pixels, rather than of a private tag that nothing here needs."""
+    tag = re.search(r"TiffTag (\d+)", message)
+    if tag is not None and int(tag[1]) >= FIRST_PRIVATE_TAG:
+        return False
+    return level >= logging.ERROR or DAMAGE.search(message) is not None
+
+
+@contextmanager
+def warned(notes: list[str]) -> Iterator[None]:
+    """Collect the warnings raised inside into `notes`; for short stretches, since only one thread can do so."""
+    with WARNING_LOCK, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    notes.extend(" ".join(str(warning.message).split())[:200] for warning in caught)

@@ -106,7 +106,7 @@ def _integers(array: np.ndarray, notes: list[str]) -> np.ndarray:
             f"label image of {array.dtype} with {int(is_wrong.sum())} values that are no integers, such as "
             f"{array[place]} at {place}: expected ids; is this a probability map?"
         )
-    low, high = array.min(), array.max()
+    low, high = float(array.min()), float(array.max())  # float16 cannot be compared with 2**63
     if max(-low, high) >= 2**63:
         raise ValueError(f"label image of {array.dtype} with values from {low} to {high}: beyond 64-bit integers")
     notes.append(f"ids stored as {array.dtype}: read as integers")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 import numpy as np
-import tifffile
 
 from unetkit.image import Image
-from unetkit.io.faults import decoding, listening, naming
-from unetkit.io.tiff import Layout, TiffImage
+from unetkit.io.faults import naming
 
 Region = tuple[slice, ...]
 
@@ -65,7 +60,7 @@ class LazyImage:
 
     def __init__(self, path: Path, source: Source) -> None:
         self.path = path
-        self._source = source
+        self._source: Source | None = source
         self.axes, self.shape, self.dtype = source.axes, source.shape, source.dtype
         self.spacing, self.unit, self.notes = source.spacing, source.unit, source.notes
 
@@ -97,8 +92,10 @@ class LazyImage:
         TypeError
             If an entry is not a slice.
         ValueError
-            If there are more slices than axes, or the data of the region is damaged.
+            If the image is closed, there are more slices than axes, or the data of the region is damaged.
         """
+        if self._source is None:
+            raise ValueError(f"{self.path}: closed; open it again, or read inside its `with` block")
         slices = region if isinstance(region, tuple) else (region,)
         if not all(isinstance(entry, slice) for entry in slices):
             raise TypeError(f"expected slices over (C, *spatial), got {region!r}: write i:i+1 for index i")
@@ -108,14 +105,16 @@ class LazyImage:
         ranges = [range(*entry.indices(length)) for entry, length in zip(full, self.shape, strict=True)]
         if not all(ranges):
             return np.empty([len(steps) for steps in ranges], self.dtype)
-        hull = tuple(slice(min(steps), max(steps) + 1) for steps in ranges)
+        hull = tuple(slice(min(steps[0], steps[-1]), max(steps[0], steps[-1]) + 1) for steps in ranges)
         with naming(self.path):
             array = self._source.read(hull)
         return np.array(array[tuple(slice(None, None, steps.step) for steps in ranges)], self.dtype, order="C")
 
     def close(self) -> None:
-        """Close the file."""
-        self._source.close()
+        """Close the file; nothing can be read afterwards."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
 
     def __enter__(self) -> LazyImage:
         return self
@@ -140,123 +139,3 @@ class WholeImage:
 
     def close(self) -> None:
         """Nothing to release."""
-
-
-class TiffRegions:
-    """A source that decodes the strips or tiles of a TIFF that a region touches.
-
-    Parameters
-    ----------
-    tiff : TiffImage
-        Closed by `close`.
-    """
-
-    def __init__(self, tiff: TiffImage) -> None:
-        self._tiff = tiff
-        samples, *size = tiff.layout.shape
-        self.axes = "c" + tiff.layout.spatial
-        self.shape = (tiff.colour.channels(samples), *size)
-        self.dtype = tiff.colour.dtype(np.dtype(tiff.series.dtype))
-        self.spacing, self.unit, self.notes = tiff.spacing, tiff.unit, tiff.notes
-        self._read_stored = _reader(tiff)
-
-    def read(self, region: Region) -> np.ndarray:
-        """Channels of a region."""
-        layout, colour = self._tiff.layout, self._tiff.colour
-        channels, *space = region
-        kept = colour.kept(layout.shape[0])
-        # Samples and channels that are two axes of the file, or become other channels: read all, then choose.
-        is_direct = colour.is_direct and not ("C" in layout.letters and "S" in layout.letters)
-        samples = slice(kept[channels.start], kept[channels.stop - 1] + 1) if is_direct else slice(0, layout.shape[0])
-        asked = dict(zip((letter.upper() for letter in layout.spatial), space, strict=True))
-        asked |= {letter: samples if is_direct else slice(0, layout.length(letter)) for letter in "CS"}
-        notes: list[str] = []  # the same remarks were made on opening
-        with decoding("TIFF"), listening("tifffile", notes):
-            stored = layout.arranged(self._read_stored(tuple(asked[letter] for letter in layout.letters)))
-        if not is_direct:
-            return colour.convert(stored)[channels]
-        return stored[[index - samples.start for index in kept[channels]]]
-
-    def close(self) -> None:
-        """Close the file."""
-        self._tiff.close()
-
-
-def _reader(tiff: TiffImage) -> Callable[[Region], np.ndarray]:
-    """The cheapest way to a region over the axes of the layout: a map of the file, else its segments."""
-    series, layout = tiff.series, tiff.layout
-    if series.dataoffset is not None and tiff.page.is_memmappable:
-        mapped = tiff.tif.filehandle.memmap_array(
-            tiff.tif.byteorder + series.dtype.char, layout.lengths, offset=series.dataoffset
-        )
-        return lambda region: mapped[region]
-    return _Pages(series, layout)
-
-
-class _Pages:
-    """Regions of a stack of pages, each read by its own strips or tiles.
-
-    In memory order a page is (separate samples, depth, length, width, contiguous samples), tifffile's `shaped`; the
-    axes of the series are those of the stack followed by those of the page. Axes of length 1 are left out on
-    both sides, so the last axes of the layout are those of the page.
-    """
-
-    def __init__(self, series: tifffile.TiffPageSeries, layout: Layout) -> None:
-        self._series, self._page = series, series.keyframe
-        self._lock = threading.Lock()  # one file position
-        page_lengths = tuple(length for length in self._page.shaped if length != 1)
-        self._outer = layout.lengths[: len(layout.lengths) - len(page_lengths)]
-        if layout.lengths[len(self._outer) :] != page_lengths or len(series) != int(np.prod(self._outer)):
-            raise ValueError(
-                f"axes of lengths {layout.lengths} do not end in those of a page, {page_lengths}: this layout can only "
-                "be read whole"
-            )
-
-    def __call__(self, region: Region) -> np.ndarray:
-        outer, inner = region[: len(self._outer)], iter(region[len(self._outer) :])
-        box = tuple(slice(0, 1) if length == 1 else next(inner) for length in self._page.shaped)
-        planes = itertools.product(*(range(part.start, part.stop) for part in outer))
-        arrays = [self._plane(int(np.ravel_multi_index(plane, self._outer)) if plane else 0, box) for plane in planes]
-        return np.stack(arrays).reshape([part.stop - part.start for part in region])
-
-    def _plane(self, index: int, box: Region) -> np.ndarray:
-        """A box of a page, of five axes."""
-        with self._lock:
-            page = self._series[index]
-        if self._page.is_memmappable:
-            with self._lock:
-                mapped = page.asarray(out="memmap", squeeze=False)
-            return np.asarray(mapped[box])
-        result = np.full([part.stop - part.start for part in box], self._page.nodata, self._page.dtype)
-        for number in self._segments(box):
-            with self._lock:
-                file = page.parent.filehandle
-                file.seek(page.dataoffsets[number])
-                data = file.read(page.databytecounts[number]) or None
-            tables = {"jpegtables": page.jpegtables} if self._page.compression in (6, 7, 34892, 33007) else {}
-            segment, start, _ = self._page.decode(data, number, **tables)
-            if segment is not None:  # left out of a sparse file: no data
-                _copy_overlap(segment[None], start, result, box)
-        return result
-
-    def _segments(self, box: Region) -> list[int]:
-        """Numbers of the strips or tiles that a box touches."""
-        page = self._page
-        lengths = (1, page.tiledepth, page.tilelength, page.tilewidth) if page.is_tiled else (1, 1, page.rowsperstrip)
-        lengths = (*lengths, *page.shaped[len(lengths) : 4])  # a strip is as wide as the image
-        grid = [-(-total // length) for total, length in zip(page.shaped[:4], lengths, strict=True)]
-        touched = [
-            range(part.start // length, -(-part.stop // length))
-            for part, length in zip(box[:4], lengths, strict=True)
-        ]
-        return [int(np.ravel_multi_index(place, grid)) for place in itertools.product(*touched)]
-
-
-def _copy_overlap(segment: np.ndarray, start: tuple[int, ...], result: np.ndarray, box: Region) -> None:
-    """Copy into `result`, which is `box` of a page, the part of a segment at `start` that lies in the box."""
-    source, target = [], []
-    for length, first, part in zip(segment.shape, start, box, strict=True):
-        low, high = max(first, part.start), min(first + length, part.stop)
-        source.append(slice(low - first, high - first))
-        target.append(slice(low - part.start, high - part.start))
-    result[tuple(target)] = segment[tuple(source)]

@@ -13,7 +13,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from unetkit.io.colour import Colour
-from unetkit.io.faults import decoding, listening
+from unetkit.io.faults import decoding, warned
 from unetkit.io.stored import Stored
 
 # PNG, third edition, 11.2.1: bit depth and colour type are bytes 24 and 25 of the file
@@ -27,10 +27,11 @@ def read_png(path: Path) -> Stored:
     """All samples of a PNG in their own depth: 1-bit is bool, up to 8 bits uint8, 16 bits uint16."""
     content = path.read_bytes()
     notes: list[str] = []
-    with decoding("PNG"), listening("PIL", notes):
+    with decoding("PNG"):
         depth, colour_type = content[BIT_DEPTH], content[COLOUR_TYPE]
-        # The class itself, since Image.open refuses images of more than 179 million pixels.
-        picture = PngImageFile(io.BytesIO(content))
+        with warned(notes):
+            # The class itself, since Image.open refuses images of more than 179 million pixels.
+            picture = PngImageFile(io.BytesIO(content))
         picture.load()
         if depth == 16 and colour_type != GRAY:
             samples = imagecodecs.png_decode(content)  # Pillow would reduce these to 8 bits, silently
@@ -52,8 +53,9 @@ def read_png(path: Path) -> Stored:
 def read_jpeg(path: Path) -> Stored:
     """All samples of a JPEG, uint8: gray, RGB or CMYK."""
     notes: list[str] = []
-    with decoding("JPEG"), listening("PIL", notes), path.open("rb") as file:
-        picture = JpegImageFile(file)
+    with decoding("JPEG"), path.open("rb") as file:
+        with warned(notes):
+            picture = JpegImageFile(file)
         samples = np.asarray(picture)
     return _stored(samples, picture, None, notes, is_lossy=True)
 
@@ -66,7 +68,7 @@ def _stored(
     is_lossy: bool = False,
 ) -> Stored:
     """Channels first and upright, from samples of shape (y, x) or (y, x, samples)."""
-    with decoding("Exif"), listening("PIL", notes):
+    with decoding("Exif"), warned(notes):
         orientation = picture.getexif().get(ORIENTATION, 1)
     if orientation in range(2, 9):
         samples = upright(samples, orientation)
@@ -118,7 +120,7 @@ def png_bytes(array: np.ndarray) -> bytes:
     """PNG of an array of shape (1 or 3, y, x), bool (gray only, 1 bit per pixel), uint8 or uint16."""
     pixels = np.ascontiguousarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
     if pixels.dtype != bool:
-        return imagecodecs.png_encode(pixels)
+        return bytes(imagecodecs.png_encode(pixels))
     buffer = io.BytesIO()
     Pillow.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()

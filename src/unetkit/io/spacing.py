@@ -37,7 +37,7 @@ X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 CENTIMETRE = 3
 PRINTER_DPI = (72, 96, 100, 150, 200, 300, 600, 1200)
 
-Sizes = dict[str, tuple[float | None, str]]  # axis letter -> pixel size and its unit
+Sizes = dict[str, tuple[float, str]]  # axis letter -> pixel size and its unit
 
 
 def pixel_size(tif: tifffile.TiffFile, spatial: str) -> tuple[tuple[float, ...], str, list[str]]:
@@ -85,8 +85,8 @@ def _completed(sizes: Sizes, spatial: str) -> tuple[tuple[float, ...], str, list
     return tuple(spacing), unit, notes
 
 
-def _is_size(size: float | None) -> bool:
-    return size is not None and math.isfinite(size) and size > 0
+def _is_size(size: float) -> bool:
+    return math.isfinite(size) and size > 0
 
 
 def _number(text: object) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import tifffile
 
 from unetkit.io.colour import Colour
-from unetkit.io.faults import decoding, listening
+from unetkit.io.faults import Refused, decoding, logged
 from unetkit.io.spacing import pixel_size
 from unetkit.io.stored import Stored
 
@@ -70,30 +71,32 @@ class TiffImage:
 
     def __init__(self, path: Path) -> None:
         notes: list[str] = []
-        with decoding("TIFF"), listening("tifffile", notes):
-            self.tif = tifffile.TiffFile(path)
+        with decoding("TIFF"):
+            file = tifffile.FileHandle(path)
         try:
-            with decoding("TIFF"), listening("tifffile", notes):
+            with decoding("TIFF"), logged("tifffile", notes):
+                self.tif = tifffile.TiffFile(file)
                 self.series = self.tif.series[0]
                 self.page = self.series.keyframe
-            _check_complete(self.tif, self.series)
-            self.layout = _layout(self.series, notes)
-            self.colour = _colour(self.page, self.layout, notes)
-            with decoding("TIFF"), listening("tifffile", notes):
+                _check_complete(self.tif, self.series)
+                self.layout = _layout(self.series, notes)
+                self.colour = _colour(self.page, self.layout, notes)
                 self.spacing, self.unit, assumed = pixel_size(self.tif, self.layout.spatial)
+                self.is_lossy = int(self.page.compression) in JPEG
+                orientation = self.page.tags.valueof(ORIENTATION, default=1)
         except BaseException:
-            self.tif.close()
+            file.close()
             raise
+        self._file = file
         if len(self.tif.series) > 1:
             notes.append(f"first of {len(self.tif.series)} image series read")
-        if self.page.tags.valueof(ORIENTATION, default=1) != 1:
-            notes.append(f"TIFF orientation {self.page.tags.valueof(ORIENTATION)} not applied: pixels in stored order")
+        if orientation != 1:
+            notes.append(f"TIFF orientation {orientation} not applied: pixels in stored order")
         self.notes = tuple(dict.fromkeys(notes + assumed))
-        self.is_lossy = int(self.page.compression) in JPEG
 
     def close(self) -> None:
         """Close the file."""
-        self.tif.close()
+        self._file.close()  # and not through tifffile, which leaves open a file that was open before
 
 
 def read_tiff(path: Path) -> Stored:
@@ -101,7 +104,7 @@ def read_tiff(path: Path) -> Stored:
     tiff = TiffImage(path)
     try:
         notes: list[str] = []
-        with decoding("TIFF"), listening("tifffile", notes):
+        with decoding("TIFF"), logged("tifffile", notes):
             array = tiff.layout.arranged(tiff.series.asarray().reshape(tiff.layout.lengths))
     finally:
         tiff.close()
@@ -112,20 +115,21 @@ def read_tiff(path: Path) -> Stored:
 def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
     """Raise where planes are missing or data lies beyond the end of the file: tifffile would fill in zeros."""
     if series.is_multifile:
-        raise ValueError("one part of an OME-TIFF in several files: export it as one file")
-    end, size = 0, tif.filehandle.size
-    with decoding("TIFF"):
-        pages = list(series)
-        absent = sum(page is None for page in pages)
-        for page in pages:
-            if page is not None:
-                end = max([end, *(o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True))])
-        if series.dataoffset is not None:
-            end = max(end, series.dataoffset + series.nbytes)
-    if absent:
-        raise ValueError(f"truncated or incomplete: {absent} of {len(pages)} planes are missing")
+        raise Refused("one part of an OME-TIFF in several files: export it as one file")
+    pages = list(series)
+    found = [page for page in pages if page is not None]
+    spans = [(page.dataoffsets, page.databytecounts) for page in found]
+    end = max((o + n for offsets, counts in spans for o, n in zip(offsets, counts, strict=False)), default=0)
+    if series.dataoffset is not None:
+        end = max(end, series.dataoffset + series.nbytes)
+    size, segments = tif.filehandle.size, math.prod(series.keyframe.chunked)
+    if len(found) < len(pages):
+        raise Refused(f"truncated or incomplete: {len(pages) - len(found)} of {len(pages)} planes are missing")
+    for index, span in enumerate(spans):
+        if not series.keyframe.is_final and min(map(len, span)) < segments:
+            raise Refused(f"damaged: page {index} has {min(map(len, span))} strips or tiles, expected {segments}")
     if end > size:
-        raise ValueError(f"truncated: its pixels reach to byte {end}, but the file has {size} bytes")
+        raise Refused(f"truncated: its pixels reach to byte {end}, but the file has {size} bytes")
 
 
 def _layout(series: tifffile.TiffPageSeries, notes: list[str]) -> Layout:
@@ -135,14 +139,14 @@ def _layout(series: tifffile.TiffPageSeries, notes: list[str]) -> Layout:
     letters, lengths = "".join(letter for letter, _ in pairs), tuple(length for _, length in pairs)
     said = ", ".join(f"{letter}: {length}" for letter, length in pairs)
     if 0 in lengths:
-        raise ValueError(f"holds no pixels (axes {said})")
+        raise Refused(f"holds no pixels (axes {said})")
     pages = [letter for letter in letters if letter in "IQ"]
     if len(pages) == 1 and "Z" not in letters:
         notes.append(f"{lengths[letters.index(pages[0])]} pages without a stated axis: read as a stack along z")
         letters = letters.replace(pages[0], "Z")
     unknown = [letter for letter in letters if letter not in "CSZYX"]
     if unknown or len(set(letters)) != len(letters):
-        raise ValueError(
+        raise Refused(
             f"axes {said}: expected only channels (C, S) and space (Z, Y, X), so that "
             f"{' and '.join(dict.fromkeys(unknown or letters))} cannot be read; save every time point or position as "
             "a file of its own, or, where the frames are planes of a volume, name the axis Z"
@@ -156,10 +160,12 @@ def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour
     """What the samples are, from the photometric interpretation and the kinds of extra samples."""
     kind, samples = int(page.photometric), layout.shape[0]
     if page.dtype is None or page.dtype.kind not in "buif":
-        raise ValueError(f"pixels of dtype {page.dtype}: expected integers, floats or bool")
+        raise Refused(f"pixels of dtype {page.dtype}: expected integers, floats or bool")
     colours = {RGB: 3, YCBCR: 3, CMYK: 4}.get(kind, 1)
     if kind not in (*GRAY_KINDS, RGB, PALETTE, CMYK) and not (kind == YCBCR and int(page.compression) in JPEG):
-        raise ValueError(f"colour space {page.photometric.name}: expected gray, RGB, palette or CMYK; convert it first")
+        raise Refused(
+            f"colour space {tifffile.PHOTOMETRIC(kind).name}: expected gray, RGB, palette or CMYK; convert it first"
+        )
     if kind == MIN_IS_WHITE:
         notes.append("stored as min-is-white: values kept as stored")
     alphas = [colours + i for i, extra in enumerate(page.extrasamples) if int(extra) in ALPHA_KINDS]
@@ -177,7 +183,7 @@ def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour
 def _palette(colour_map: np.ndarray | None) -> np.ndarray:
     """Colours of shape (entries, 3): uint8 where 8 bits are all that the 16-bit map of the file holds."""
     if colour_map is None:
-        raise ValueError("palette image without its colour map")
+        raise Refused("palette image without its colour map")
     colours = np.ascontiguousarray(colour_map.T)
     for factor in (257, 256):
         if not (colours % factor).any():

@@ -182,7 +182,5 @@ def _targets(logits: Tensor, labels: Tensor, ignore: int, check: bool) -> Tensor
         low, high = (int(value) for value in targets.where(targets != ignore, 0).aminmax())
         if low < 0 or high >= classes:
             bad = low if low < 0 else high
-            raise ValueError(
-                f"label {bad} is out of range for {classes} classes (0 to {classes - 1}, {ignore} ignored)"
-            )
+            raise ValueError(f"label {bad} is none of the {classes} classes (0 to {classes - 1}, {ignore} is ignored)")
     return targets

@@ -60,8 +60,8 @@ def border_weights(
     --------
     Two cells with a gap of three pixels: the middle one is 2 from both, 10 exp(-4^2 / 50) = 7.26.
 
-    >>> border_weights(np.array([[1, 0, 0, 0, 2]])).round(2).tolist()
-    [[8.26, 8.26, 8.26, 8.26, 8.26]]
+    >>> print(border_weights(np.array([[1, 0, 0, 0, 2]])).round(2))
+    [[8.26 8.26 8.26 8.26 8.26]]
     """
     spacing = _check(instances, spacing)
     if w0 < 0 or sigma <= 0:
@@ -101,8 +101,8 @@ def separate_touching(instances: np.ndarray) -> np.ndarray:
     """
     _check(instances, None)
     highest = ndimage.maximum_filter(instances, size=3, mode="nearest")
-    top = np.iinfo(instances.dtype).max
-    lowest = ndimage.minimum_filter(np.where(instances == 0, top, instances), size=3, mode="nearest")
+    no_cell = instances.max(initial=0)  # hides background from the minimum: no id is above it
+    lowest = ndimage.minimum_filter(np.where(instances == 0, no_cell, instances), size=3, mode="nearest")
     return np.where(highest == lowest, instances, np.zeros_like(instances))
 
 
@@ -144,8 +144,8 @@ def _class_weights(inside: np.ndarray, given: tuple[float, float] | Literal["bal
     if given is None:
         return 1.0, 1.0
     if given == "balanced":
-        cell_pixels = int(np.count_nonzero(inside))
-        return tuple(inside.size / (2 * max(count, 1)) for count in (inside.size - cell_pixels, cell_pixels))  # type: ignore[return-value]
+        cells = int(np.count_nonzero(inside))
+        return inside.size / (2 * max(inside.size - cells, 1)), inside.size / (2 * max(cells, 1))
     if isinstance(given, str) or len(given) != 2 or min(given) < 0:
         raise ValueError(f'class_weights is {given!r}: give (background, cells), "balanced" or None')
     return given

@@ -6,10 +6,13 @@ predictions compare with 16-bit ids), and everything that stands in the way is r
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from unetkit.image import Image
 from unetkit.io import list_images, read_labels
@@ -63,13 +66,8 @@ def evaluate(
     kinds = _common_kinds(looked, labels, ignore)
     names = _class_names(kinds[1], class_names)
     images = [_score(pair, kinds, names, tolerance) for pair in pairs]
-    empty = [image.name for image in images if image.dice != image.dice]
-    if empty:
-        notes.append(
-            f"{len(empty)} of {len(images)} images have no labelled pixel and do not count: {', '.join(empty)}"
-        )
-    said = [f"{side}: {kind.description}" for side, kind in zip(("predicted", "truth"), kinds, strict=True)]
-    return pool(images, tolerance=tolerance, notes=(*said, *notes, *_reading_notes(looked)))
+    notes = [*_kind_notes(kinds, images), *notes, *_unlabelled_notes(images), *_reading_notes(looked)]
+    return pool(images, tolerance=tolerance, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -106,10 +104,8 @@ def _pairs(predicted: Path, truth: Path) -> tuple[list[_Pair], list[str]]:
 def _pair_folders(predicted: Path, truth: Path) -> tuple[list[_Pair], list[str]]:
     """Pairs by stem. All that have no counterpart, or more than one, are named in one error."""
     problems: list[str] = []
-    predictions = _by_stem(list_images(predicted), (), problems, "predictions")
-    if not predictions:
-        raise ValueError(f"no label images in {predicted}: expected predicted masks to evaluate")
-    truths = _by_stem(list_images(truth), _suffixes(predictions), problems, "truths")
+    predictions = _by_name({path: _stem(path) for path in list_images(predicted)}, problems, "predictions")
+    truths = _by_name({path: _truth_name(path, predictions) for path in list_images(truth)}, problems, "truths")
     missing = [path for stem, path in predictions.items() if stem not in truths]
     left = [path for stem, path in truths.items() if stem not in predictions]
     problems += [f"{path.name}: no truth named {_stem(path)}.* in {truth}" for path in missing]
@@ -121,23 +117,23 @@ def _pair_folders(predicted: Path, truth: Path) -> tuple[list[_Pair], list[str]]
     return pairs, notes
 
 
-def _suffixes(predictions: Iterable[str]) -> tuple[str, ...]:
-    """What may follow a prediction's name in that of its truth: nothing where the predictions carry it as well."""
-    stems = tuple(predictions)
-    return tuple(suffix for suffix in TRUTH_SUFFIXES if not all(stem.endswith(suffix) for stem in stems))
-
-
-def _by_stem(paths: Iterable[Path], suffixes: Sequence[str], problems: list[str], what: str) -> dict[str, Path]:
-    """Paths by stem without one of the suffixes; a stem that two files share is a problem."""
+def _by_name(names: Mapping[Path, str], problems: list[str], what: str) -> dict[str, Path]:
+    """Path of every name; a name that two files share is a problem."""
     found: dict[str, list[Path]] = {}
-    for path in paths:
-        stem = _stem(path)
-        suffix = next((suffix for suffix in suffixes if stem.endswith(suffix)), "")
-        found.setdefault(stem.removesuffix(suffix), []).append(path)
-    for stem, same in found.items():
+    for path, name in names.items():
+        found.setdefault(name, []).append(path)
+    for name, same in found.items():
         if len(same) > 1:
-            problems.append(f"{stem}: {len(same)} {what} share this name ({', '.join(path.name for path in same)})")
-    return {stem: same[0] for stem, same in found.items()}
+            problems.append(f"{name}: {len(same)} {what} share this name ({', '.join(path.name for path in same)})")
+    return {name: same[0] for name, same in found.items()}
+
+
+def _truth_name(path: Path, predictions: Container[str]) -> str:
+    """Name of the prediction that a truth belongs to: its own, or its own without a suffix."""
+    stem = _stem(path)
+    suffix = next((suffix for suffix in TRUTH_SUFFIXES if stem.endswith(suffix)), "")
+    bare = stem.removesuffix(suffix)
+    return bare if stem not in predictions and bare in predictions else stem
 
 
 def _stem(path: Path) -> str:
@@ -157,7 +153,8 @@ def _raise_all(problems: Sequence[str]) -> None:
 
 def _look_at_all(pairs: Sequence[_Pair]) -> list[tuple[_Looked, _Looked]]:
     """First sight of all files; the unreadable ones and those of different sizes are named in one error."""
-    looked, problems = [], []
+    looked: list[tuple[_Looked, _Looked]] = []
+    problems: list[str] = []
     for pair in pairs:
         both = [_look_at(path, problems) for path in (pair.predicted, pair.truth)]
         if both[0] is None or both[1] is None:
@@ -180,6 +177,24 @@ def _look_at(path: Path, problems: list[str]) -> _Looked | None:
         return None
 
 
+def _kind_notes(kinds: tuple[LabelKind, LabelKind], images: Sequence[ImageScore]) -> list[str]:
+    """How the values were read; and which classes one side lacks, as that may be a mistake."""
+    if kinds[0] is not kinds[1]:
+        return [f"predicted {kinds[0].description}", f"true {kinds[1].description}"]
+    notes = [f"predicted and true {kinds[0].description}"]
+    for side, axis in (("predicted", 0), ("truth", 1)):
+        pixels = np.sum([image.confusion for image in images], axis=(0, 1 + axis))
+        lacking = [score.name for score, n in zip(images[0].classes, pixels, strict=True) if n == 0]
+        if lacking:
+            notes.append(f"{side}: no pixel of {', '.join(lacking)}")
+    return notes
+
+
+def _unlabelled_notes(images: Sequence[ImageScore]) -> list[str]:
+    empty = [image.name for image in images if math.isnan(image.pixel_error)]
+    return [f"not counted, without a labelled pixel: {', '.join(empty)}"] if empty else []
+
+
 def _reading_notes(looked: Iterable[tuple[_Looked, _Looked]]) -> list[str]:
     """What reading changed, each thing said once."""
     times = Counter(note for both in looked for one in both for note in one.notes)
@@ -198,32 +213,30 @@ def _common_kinds(
     by them. Where either side shows a value the other lacks, both are read by all the values together.
     """
     sides = [[both[i].statistics for both in looked] for i in (0, 1)]
-    shown = [_values(side) for side in sides]
-    together = [*sides[0], *sides[1]]
-    background = {0}
-    if any(values <= background for values in shown):  # nothing predicted, or nothing there: that can be scored
-        kind = recognise(together, labels, ignore=ignore)
-        return kind, kind
+    shown = [{value for one in side for value in one.counts} - {-1, ignore} for side in sides]
+    if any(values <= {0} for values in shown):  # nothing predicted, or nothing there: that can be scored as well
+        return _twice(recognise([*sides[0], *sides[1]], labels, ignore=ignore))
     predicted, truth = (recognise(side, labels, ignore=ignore) for side in sides)
-    if "instances" in (predicted.kind, truth.kind) or predicted.values == truth.values:
+    if "instances" in (predicted.kind, truth.kind):
         return _same_number(predicted, truth)
-    for own, other in ((truth, shown[0]), (predicted, shown[1])):
-        if other - {own.ignore} <= set(own.values):
-            return own, own
-    if (shown[0] & shown[1]) - background and (0 in shown[0]) == (0 in shown[1]):
-        kind = recognise(together, labels, ignore=ignore)
-        return kind, kind
+    shown = [values - {kind.ignore} for values, kind in zip(shown, (predicted, truth), strict=True)]
+    if shown[0] <= set(truth.values):
+        return _twice(truth)
+    if shown[1] <= set(predicted.values):
+        return _twice(predicted)
+    if shown[0] & shown[1] - {0} and (0 in shown[0]) == (0 in shown[1]):
+        return _twice(recognise([*sides[0], *sides[1]], "classes", ignore=ignore))
     return _same_number(predicted, truth)
 
 
-def _values(side: Sequence[LabelStatistics]) -> set[int]:
-    return {value for one in side for value in one.counts}
+def _twice(kind: LabelKind) -> tuple[LabelKind, LabelKind]:
+    return kind, kind
 
 
 def _same_number(predicted: LabelKind, truth: LabelKind) -> tuple[LabelKind, LabelKind]:
     if predicted.n_classes != truth.n_classes:
         raise ValueError(
-            f"predictions have {predicted.n_classes} classes and the truth {truth.n_classes}, so they cannot be compared. "
+            f"predictions have {predicted.n_classes} classes and the truth {truth.n_classes}: expected the same. "
             f"Predicted {predicted.description}. True {truth.description}. Say --labels where this is read wrongly"
         )
     return predicted, truth

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 Array = np.ndarray
+METRICS = ("dice", "iou", "precision", "recall", "boundary_f1", "surface_dice")
 
 
 def confusion(predicted: Array, truth: Array, n_classes: int, *, ignore: int | None = IGNORED) -> Array:
@@ -165,9 +166,6 @@ class ClassScore:
         return self.pixels > 0 or not math.isnan(self.precision)
 
 
-METRICS = ("dice", "iou", "precision", "recall", "boundary_f1", "surface_dice")
-
-
 @dataclass(frozen=True)
 class ImageScore:
     """The scores of one image, with the counts they were made from.
@@ -248,7 +246,7 @@ class Evaluation:
         table = asdict(self)
         for image in table["per_image"]:
             del image["boundaries"]
-        return json.dumps(_without_nan(table), indent=2, allow_nan=False)
+        return json.dumps(_finite(table), indent=2, allow_nan=False)
 
     def to_csv(self) -> str:
         """One line per image and class, then those of all pixels together; undefined scores are empty."""
@@ -258,8 +256,8 @@ class Evaluation:
         rows = [(image.name, image.classes, image.pixel_error) for image in self.per_image]
         for name, scores, error in [*rows, ("(all)", self.pooled, self.pixel_error)]:
             for score in scores:
-                values = [getattr(score, metric) for metric in METRICS]
-                cells = ["" if math.isnan(value) else f"{value:.6g}" for value in (*values, error)]
+                values = [*(getattr(score, metric) for metric in METRICS), error]
+                cells = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
                 lines.writerow([name, score.name, score.index, *cells[:-1], score.pixels, cells[-1]])
         return text.getvalue()
 
@@ -336,8 +334,8 @@ def score_image(
         )
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    rows = tuple(tuple(row) for row in matrix.tolist())
-    return ImageScore(name, _class_scores(matrix, boundaries, class_names), pixel_error(matrix), rows, boundaries)
+    classes, rows = _class_scores(matrix, boundaries, class_names), tuple(map(tuple, matrix.tolist()))
+    return ImageScore(name, classes, pixel_error(matrix), rows, boundaries)
 
 
 def pool(images: Sequence[ImageScore], *, tolerance: float, notes: Sequence[str] = ()) -> Evaluation:
@@ -366,8 +364,8 @@ def pool(images: Sequence[ImageScore], *, tolerance: float, notes: Sequence[str]
     image_mean = tuple(
         _mean(same, name, index) for index, (name, same) in enumerate(zip(names, per_class, strict=True))
     )
-    mean = _mean_foreground(pooled)
-    return Evaluation(tuple(images), pooled, image_mean, mean, pixel_error(matrix), tolerance, tuple(notes))
+    mean, error = _mean_foreground(pooled), pixel_error(matrix)
+    return Evaluation(tuple(images), pooled, image_mean, mean, error, tolerance, tuple(notes))
 
 
 def _class_scores(matrix: Array, boundaries: Sequence[BoundaryMatch], names: Sequence[str]) -> tuple[ClassScore, ...]:
@@ -392,10 +390,10 @@ def _mean(scores: Sequence[ClassScore], name: str, index: int = -1) -> ClassScor
     return ClassScore(name, index, **means, pixels=sum(score.pixels for score in occurring))
 
 
-def _without_nan(value: object) -> object:
-    """JSON has no nan: null stands for it."""
+def _finite(value: object) -> object:
+    """JSON has no nan and no inf: null stands for them."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

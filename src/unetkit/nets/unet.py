@@ -36,7 +36,7 @@ class Architecture:
         Channels of the image, and classes (background included).
     ndim : 2 or 3
         Spatial axes.
-    widths : sequence of int
+    widths : tuple of int
         Channels per level, finest first; one level more than there are poolings.
     padding : "same" or "valid"
         Zero-padded convolutions, whose masks have the size of the image, or unpadded
@@ -61,7 +61,7 @@ class Architecture:
     in_channels: int = 1
     out_channels: int = 2
     ndim: int = 2
-    widths: Sequence[int] = (32, 64, 128, 256, 512)
+    widths: tuple[int, ...] = (32, 64, 128, 256, 512)
     padding: Padding = "same"
     norm: Norm = "batch"
     up: Up = "transposed"
@@ -145,7 +145,7 @@ class UNet(nn.Module):
         super().__init__()
         self.architecture = a = architecture
         self.ndim, self.in_channels, self.out_channels = a.ndim, a.in_channels, a.out_channels
-        widths = tuple(a.widths)
+        widths = a.widths
         self.skips = nn.ModuleList(Concatenate() for _ in widths[1:])
         self.encoder = nn.ModuleList(
             self._block(i, c, width) for i, (c, width) in enumerate(zip((a.in_channels, *widths), widths, strict=False))
@@ -239,7 +239,8 @@ class UNet(nn.Module):
             raise ValueError(self._misfit(size))
         pads = [(0, want - have) for have, want in zip(size, self.geometry.above(size), strict=True)]
         flat = [p for pair in reversed(pads) for p in pair]  # torch lists the last axis first
-        return self.body(F.pad(x, flat))[..., *(slice(n) for n in size)]
+        middle: Any = (..., *(slice(n) for n in size))
+        return self.body(F.pad(x, flat))[middle]
 
     def _misfit(self, size: tuple[int, ...]) -> str:
         below = ["none" if n is None else str(n) for n in self.geometry.below(size)]

@@ -1,0 +1,269 @@
+"""The command line: each verb a thin call of a public function. Nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="unetkit",
+    help="U-Nets for every pixel: from a folder of images and masks to exact masks of images of any size.",
+    epilog="Start with: unetkit demo. Errors are one line; add --debug for the traceback.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Images = Annotated[
+    Path, typer.Argument(help="Folder of images; a table (.csv: image, mask, group); or one folder that holds both.")
+]
+Masks = Annotated[Path | None, typer.Argument(help="Folder of masks; names match the images' by stem.")]
+Labels = Annotated[
+    str, typer.Option(help="What the masks hold: auto (looks), binary, classes or instances.", show_default=True)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+
+
+@app.command()
+def check(images: Images, masks: Masks = None, labels: Labels = "auto", as_json: AsJson = False) -> None:
+    """Read every image and mask, say what they hold, and name every file that cannot be used."""
+    from .learn.data import load
+    from .learn.pairs import find_pairs
+
+    dataset = load(find_pairs(images, masks), labels=labels)
+    if as_json:
+        counts = dict(zip(dataset.class_names, dataset.class_pixels.tolist(), strict=True))
+        print(json.dumps({"images": len(dataset.cases), "channels": dataset.channels, "pixels": counts}))
+        return
+    for line in dataset.describe():
+        typer.echo(line)
+    typer.echo("All files can be used. Next: unetkit train, with the same folders.")
+
+
+@app.command()
+def train(
+    images: Images,
+    masks: Masks = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to make (default: runs/ and the data's name).")] = None,
+    time: Annotated[str | None, typer.Option(help="Budget: 90s, 10m, 2h. The schedule follows it.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in steps instead: the same again from one seed.")] = None,
+    net: Annotated[str, typer.Option(help="unet, or a paper's net: ronneberger2015.")] = "unet",
+    divide_width: Annotated[int | None, typer.Option(help="Divide the widths of a paper's net.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    labels: Labels = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the patches.")] = 0,
+    patch: Annotated[int | None, typer.Option(help="Patch side in pixels (default: from the images).")] = None,
+    batch: Annotated[int | None, typer.Option(help="Patches per step.")] = None,
+    validation: Annotated[float | None, typer.Option(help="Share held out, by group where given; 0: none.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    border_weight: Annotated[bool, typer.Option("--border-weight", help="The 2015 paper's weight map.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: the fastest).")] = None,
+    compile: Annotated[str, typer.Option(help="torch.compile: auto (measured), yes or no.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Train a net on images and masks.
+
+    Ctrl-C stops it with a usable model; the same command with --resume goes on.
+    """
+    from .learn.train import train as run_training
+
+    if (time is None) == (steps is None):
+        raise typer.BadParameter("give one budget: --time 10m, or --steps 2000")
+    run = out or _default_run(images)
+    with _training_bar() as bar:
+        result = run_training(
+            images,
+            masks,
+            out=run,
+            resume=resume,
+            observer=bar.update,
+            divide_width=divide_width,
+            time_s=None if time is None else _option(_seconds, time),
+            steps=steps,
+            net=net,
+            labels=labels,
+            seed=seed,
+            patch=None if patch is None else (patch, patch),
+            batch=batch,
+            validation=validation,
+            learning_rate=rate,
+            border_weight=border_weight,
+            device=device,
+            compile=compile,
+        )
+    from .report import write_report
+
+    report = write_report(run)
+    if as_json:
+        print(json.dumps({**vars(result), "run": str(result.run), "report": str(report)}))
+        return
+    score = "no validation set" if result.dice is None else f"validation Dice {result.dice:.4f}"
+    state = "Stopped" if result.was_interrupted else "Done"
+    typer.echo(f"{state}: {result.steps} steps in {_clock(result.time_s)}, {score}")
+    typer.echo(f"Look at {report}. Next: unetkit predict {run} IMAGES --out MASKS")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a model.safetensors.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="Folder for the masks.")],
+    memory: Annotated[str, typer.Option(help="Memory for the net's maps; larger images run in exact tiles.")] = "2GB",
+    symmetries: Annotated[
+        bool, typer.Option("--symmetries", help="Average over flips and turns: slower, often better.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that exist.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Segment images of any size: masks of the same size, spacing and name."""
+    from .console import PredictionBar
+    from .infer.predict import predict as run_prediction
+
+    memory_bytes = _option(_byte_count, memory)
+    with PredictionBar() as bar:
+        done = run_prediction(
+            model,
+            inputs,
+            out=out,
+            memory_bytes=memory_bytes,
+            average_symmetries=symmetries,
+            overwrite=overwrite,
+            observer=None if as_json else bar.update,
+        )
+    if as_json:
+        rows = [{"image": str(p.source), "mask": str(p.mask), "size": p.size, "time_s": p.time_s} for p in done]
+        print(json.dumps(rows))
+        return
+    pixels, spent = sum(_area(p.size) for p in done), sum(p.time_s for p in done)
+    typer.echo(f"{len(done)} masks in {out}, {pixels / 1e6 / max(spent, 1e-9):.2f} million pixels per second")
+
+
+@app.command()
+def evaluate(
+    predicted: Annotated[Path, typer.Argument(help="Folder of predicted masks, or one mask.")],
+    truth: Annotated[Path, typer.Argument(help="Folder of true masks, or one mask.")],
+    tolerance: Annotated[float, typer.Option(help="Distance in pixels within which boundaries match.")] = 2.0,
+    labels: Labels = "auto",
+    ignore: Annotated[int | None, typer.Option(help="Value that means not labelled.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the scores of every image to this table.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score masks against the truth: Dice, IoU, precision, recall, boundaries, per class."""
+    from .masks.evaluate import evaluate as score
+
+    result = score(predicted, truth, tolerance=tolerance, labels=labels, ignore=ignore)
+    if csv:
+        csv.write_text(result.to_csv())
+    if as_json:
+        print(result.to_json())
+        return
+    from .console import print_table
+
+    for note in result.notes:
+        typer.echo(note)
+    print_table(result.summary())
+    typer.echo(f"pixel error {result.pixel_error:.4f}, {len(result.per_image)} images, tolerance {tolerance:g} px")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path | None, typer.Option(help="Page to write (default: report.html in the run).")] = None,
+) -> None:
+    """Write the report of a run: one HTML page with curves, overlays, scores and the plan."""
+    from .report import write_report
+
+    typer.echo(f"Look at {write_report(run, out)}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("demo"),
+    time: Annotated[str, typer.Option(help="Training time.")] = "60s",
+) -> None:
+    """Make synthetic cells, train on them for a minute, predict, score, and write a report."""
+    from .demo import run_demo
+
+    with _training_bar() as bar:
+        lines = run_demo(out, time_s=_option(_seconds, time), observer=bar.update)
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, devices, a speed test, and the fix for what is missing."""
+    from .doctor import examine
+
+    for line in examine():
+        typer.echo(line)
+
+
+def _training_bar() -> Any:
+    from .console import TrainingBar
+
+    return TrainingBar()
+
+
+def _seconds(text: str) -> float:
+    from .console import seconds
+
+    return seconds(text)
+
+
+def _byte_count(text: str) -> int:
+    from .console import byte_count
+
+    return byte_count(text)
+
+
+def _clock(time_s: float) -> str:
+    from .console import clock
+
+    return clock(time_s)
+
+
+def _option(convert: Any, text: str) -> Any:
+    try:
+        return convert(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _area(size: tuple[int, ...]) -> int:
+    area = 1
+    for n in size:
+        area *= n
+    return area
+
+
+def _default_run(images: Path) -> Path:
+    """runs/NAME-1, -2, ... after the data's folder."""
+    resolved = images.resolve()
+    name = resolved.parent.name if resolved.name.lower() in ("images", "imgs", "image") else resolved.stem
+    number = 1
+    while (path := Path("runs") / f"{name or 'run'}-{number}").exists():
+        number += 1
+    return path
+
+
+def main() -> None:
+    """Entry point: exit 0 done, 1 failed (one line on stderr), 2 wrong use."""
+    debug = "--debug" in sys.argv or os.environ.get("UNETKIT_DEBUG") == "1"
+    sys.argv = [arg for arg in sys.argv if arg != "--debug"]
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        raise SystemExit(130) from None
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None

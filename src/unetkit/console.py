@@ -1,0 +1,126 @@
+"""What the command line shows: progress with rate and time left, tables, and how values are written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from .infer.predict import Step
+    from .learn.train import Progress as TrainingProgress
+
+console = Console(highlight=False, soft_wrap=True)
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def seconds(text: str) -> float:
+    """Read a duration: "90s", "10m", "1h30m", or plain seconds.
+
+    >>> seconds("1h30m"), seconds("45")
+    (5400.0, 45.0)
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration: expected one such as 90s, 10m or 1h30m")
+    return float(sum(float(number) * _UNITS_S[unit or "s"] for number, unit in parts))
+
+
+def byte_count(text: str) -> int:
+    """Read a memory size: "2GB", "512M" or plain bytes; units are powers of 1024.
+
+    >>> byte_count("2GB") == 2 * 2**30
+    True
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), flags=re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{text!r} is no memory size: expected one such as 2GB or 500MB")
+    return int(float(match[1]) * _UNITS_BYTES[match[2].upper()])
+
+
+def clock(time_s: float) -> str:
+    """A duration for the user, such as 1:05 or 2:03:00; -:-- where it is not known."""
+    if not math.isfinite(time_s):
+        return "-:--"
+    minutes, rest = divmod(round(time_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class _Bar:
+    """A progress bar that other lines can be printed above."""
+
+    def __init__(self, columns: Sequence[Any], title: str) -> None:
+        self.progress = Progress(*columns, console=console, transient=not console.is_terminal)
+        self.task = self.progress.add_task(title, total=1.0, detail="", left="-:--")
+
+    def __enter__(self) -> Any:
+        if console.is_terminal:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+
+class TrainingBar(_Bar):
+    """Rate, loss, validation Dice and time left of a training; plain lines where there is no terminal."""
+
+    def __init__(self) -> None:
+        detail, left = TextColumn("{task.fields[detail]}"), TextColumn("{task.fields[left]} left")
+        super().__init__([TextColumn("training"), BarColumn(), detail, left], "training")
+        self.told = -1
+
+    def update(self, now: TrainingProgress) -> None:
+        """Take a step's progress."""
+        if now.message:
+            console.print(now.message)
+            return
+        if now.step == 0:
+            return
+        dice = "-" if now.dice is None else f"{now.dice:.4f}"
+        detail = f"step {now.step}  {now.steps_per_s:.2f}/s  loss {now.loss:.3f}  Dice {dice}"
+        left = clock(now.time_left_s)
+        if console.is_terminal:
+            self.progress.update(self.task, completed=now.fraction, detail=detail, left=left)
+        elif int(now.fraction * 20) > self.told:
+            self.told = int(now.fraction * 20)
+            console.print(f"{now.fraction:4.0%}  {detail}  {left} left")
+
+
+class PredictionBar(_Bar):
+    """Files done and time gone of a prediction."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            [TextColumn("predicting"), BarColumn(), TextColumn("{task.fields[detail]}"), TimeElapsedColumn()], ""
+        )
+
+    def update(self, now: Step) -> None:
+        """Take a file's progress."""
+        if now.message:
+            console.print(now.message)
+        done = (now.file + now.fraction) / max(now.files, 1)
+        self.progress.update(self.task, completed=done, detail=f"{now.file} of {now.files} images")
+
+
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """A table with a column per key; floats with four digits."""
+    table = Table(show_edge=False)
+    for i, name in enumerate(rows[0]):
+        table.add_column(name.replace("_", " "), justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

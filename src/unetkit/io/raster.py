@@ -1,0 +1,189 @@
+"""Read PNG, JPEG, TIFF and OME-TIFF, whole or by region."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+from unetkit.image import Image
+from unetkit.io.faults import naming
+from unetkit.io.labels import as_labels
+from unetkit.io.lazy import LazyImage, WholeImage
+from unetkit.io.pictures import read_jpeg, read_png
+from unetkit.io.regions import TiffRegions, can_slice
+from unetkit.io.stored import Stored, as_image
+from unetkit.io.tiff import TiffImage, read_tiff
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",  # BigTIFF
+    b"MM\x00+": "TIFF",
+}
+
+
+def read(path: str | Path) -> Image:
+    """Read an image with all its channels, in the dtype of the file.
+
+    PNG, JPEG, TIFF (also BigTIFF and OME-TIFF; the first image at full resolution), told apart by their content. A
+    palette is expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as one, and an Exif
+    orientation applied; pages of a TIFF without a stated axis are a stack along z. What was done is said in `notes`.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Image of shape (C, *spatial)
+        bool for 1-bit files, else the integer or float dtype stored. Spacing is known for TIFF only.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is empty, damaged, truncated, of another format, or has axes beyond channels and space, such as
+        time. One line that starts with the path.
+    MemoryError
+        If the image does not fit into memory, as damaged sizes in a header may say; see `open_lazy`.
+    """
+    path = Path(path)
+    with naming(path):
+        return as_image(_read_stored(path))
+
+
+def read_labels(path: str | Path) -> Image:
+    """Read a label image: one integer id per pixel, 0 for background.
+
+    Palette indices are kept as ids; gray stored as RGB is read as one channel; a picture of at most 64 colours gives
+    an id to every colour (black 0, the others sorted by red, green and blue; per file, so that files of one set should
+    hold the same colours); integral floats become integers. JPEG changes values and is read only where what is
+    left is clearly black and white. What was done is said in `notes`.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Image of shape (*spatial), integer
+        The integer dtype of the file; uint8 for bool.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        As for `read`; or if values are no integers, colours too many, channels several, or JPEG has blurred the ids.
+    """
+    path = Path(path)
+    with naming(path):
+        return as_labels(_read_stored(path))
+
+
+def open_lazy(path: str | Path) -> LazyImage:
+    """Open an image to read regions of it.
+
+    Of a TIFF, only the strips, tiles or pages that a region touches are read, straight from a map of the file where
+    it is uncompressed. PNG and JPEG cannot be decoded in part: they are read whole on opening.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    LazyImage of shape (C, *spatial)
+        A region equals that region of `read(path).array`, with one exception: whether a TIFF stored as RGB is gray
+        could only be told from all its pixels, so that it keeps its three channels here.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As for `read`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from unetkit.io import write
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(f"{folder}/slide.tif", Image(np.zeros((1, 900, 700), np.uint8), "cyx", (0.5, 0.5), "µm"))
+    ...     with open_lazy(f"{folder}/slide.tif") as slide:
+    ...         slide.shape, slide[:, 100:164, 200:264].shape
+    ((1, 900, 700), (1, 64, 64))
+    """
+    path = Path(path)
+    with naming(path):
+        if _kind(path) != "TIFF":
+            return LazyImage(path, WholeImage(as_image(_read_stored(path))))
+        tiff = TiffImage(path)
+        if can_slice(tiff):
+            return LazyImage(path, TiffRegions(tiff))
+        tiff.close()
+        return LazyImage(path, WholeImage(as_image(_read_stored(path))))
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Image files in a folder, in natural order: "cell2.png" before "cell10.png".
+
+    Parameters
+    ----------
+    folder : str or Path
+        Not searched deeper. Hidden files are left out.
+
+    Returns
+    -------
+    list of Path
+        At least one.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not exist, or holds no image; then with the suffixes of the files that it holds.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: {'a file, expected a folder' if folder.exists() else 'no such folder'}")
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not images:
+        counts = Counter(path.suffix.lower() or "without suffix" for path in files)
+        found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
+        raise ValueError(f"{folder}: no images among {found}; supported are {', '.join(SUFFIXES)}")
+    return sorted(images, key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Sort key: runs of digits compare as numbers."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
+
+
+def _read_stored(path: Path) -> Stored:
+    return {"PNG": read_png, "JPEG": read_jpeg, "TIFF": read_tiff}[_kind(path)](path)
+
+
+def _kind(path: Path) -> str:
+    """Format by the first bytes, since suffixes lie; raise where the file cannot be an image that we read."""
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if path.is_dir():
+        raise ValueError("a folder, expected an image file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"suffix {path.suffix!r} is not supported; supported are {', '.join(SUFFIXES)}")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        raise ValueError("empty file (0 bytes)")
+    for signature, kind in SIGNATURES.items():
+        if head.startswith(signature):
+            return kind
+    raise ValueError(f"not a PNG, JPEG or TIFF file: it starts with {head!r}")

@@ -1,0 +1,204 @@
+"""Write PNG, JPEG, TIFF and OME-TIFF; a file is whole or not there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from unetkit.image import Image
+from unetkit.io.colour import gray_of_equal
+from unetkit.io.faults import naming
+from unetkit.io.pictures import jpeg_bytes, png_bytes
+from unetkit.io.spacing import CENTIMETRE, METRES
+
+PNG_SUFFIXES, JPEG_SUFFIXES, TIFF_SUFFIXES = (".png",), (".jpg", ".jpeg"), (".tif", ".tiff")
+# OME-TIFF 2016-06 has no 64-bit integers and no half floats.
+OME_DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+BIGTIFF_BYTES = 2**32 - 2**25  # 32-bit offsets end at 4 GiB; some room for tags
+
+
+def write(path: str | Path, image: Image) -> None:
+    """Write an image in the format of the suffix: .png, .jpg, .tif or .ome.tif.
+
+    The file is written under a temporary name beside its place and renamed when it is complete, so that a failure
+    leaves what was there before. TIFF keeps every dtype, 3D, any number of channels, spacing and unit, uncompressed;
+    OME-TIFF keeps all but 64-bit integers, float16 and a volume of one plane (it reads back as 2D). PNG keeps
+    uint8, uint16 and bool of 2D images with 1 or 3 channels, JPEG uint8 with some loss; neither keeps spacing.
+
+    Parameters
+    ----------
+    path : str or Path
+        In a folder that exists.
+    image : Image
+
+    Raises
+    ------
+    ValueError
+        If the suffix is not supported, or the format cannot hold the image.
+    OSError
+        If the file cannot be written (no such folder, no permission, disk full); nothing is left behind.
+    """
+    path = Path(path)
+    if not image.axes.startswith("c"):
+        image = replace(image, array=image.array[None], axes="c" + image.axes)
+    with naming(path):
+        suffix = _suffix(path)
+        if suffix in TIFF_SUFFIXES:
+            _write_tiff(path, image)
+            return
+        name, allowed = ("PNG", ("bool", "uint8", "uint16")) if suffix in PNG_SUFFIXES else ("JPEG", ("uint8",))
+        _check_picture(image, name, allowed)
+        content = png_bytes(image.array) if name == "PNG" else jpeg_bytes(image.array)
+        with _replacing(path) as temporary:
+            temporary.write_bytes(content)
+
+
+def write_labels(path: str | Path, labels: np.ndarray | Image, like: Image | None = None) -> None:
+    """Write a label image without loss, as .png, .tif or .ome.tif, all or nothing as `write` does.
+
+    Parameters
+    ----------
+    path : str or Path
+    labels : ndarray or Image of shape (*spatial), integer or bool
+        PNG stores ids up to 255 as uint8 and up to 65535 as uint16. TIFF stores the dtype given, zlib-compressed;
+        OME-TIFF stores 64-bit ids in 32 bits where they fit.
+    like : Image, optional
+        The image that the labels belong to; its spacing and unit are written. By default those of `labels`.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is not supported or lossy (JPEG), the labels are not integers, do not have the size of `like`, or
+        do not fit the format.
+    OSError
+        If the file cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    with naming(path):
+        image = _labelled(labels, like)
+        suffix = _suffix(path)
+        if suffix in JPEG_SUFFIXES:
+            raise ValueError("JPEG is lossy and would change ids: use .png or .tif")
+        if suffix in TIFF_SUFFIXES:
+            _write_tiff(path, _narrowed(image) if _is_ome(path) else image, compression="zlib")
+            return
+        low, high = (int(image.array.min()), int(image.array.max())) if image.array.size else (0, 0)
+        if low < 0 or high > 65535:
+            raise ValueError(f"PNG holds ids from 0 to 65535, got {low} to {high}: use .tif")
+        small = image.array.astype(np.uint8 if high <= 255 else np.uint16)
+        _check_picture(replace(image, array=small), "PNG", ("uint8", "uint16"))
+        with _replacing(path) as temporary:
+            temporary.write_bytes(png_bytes(small))
+
+
+def _labelled(labels: np.ndarray | Image, like: Image | None) -> Image:
+    """The labels as an Image of one channel, where `like` says."""
+    array, like = (labels.array, like or labels) if isinstance(labels, Image) else (labels, like)
+    if array.dtype.kind not in "bui":
+        raise ValueError(f"labels of dtype {array.dtype}: expected integers or bool")
+    if array.ndim not in (2, 3):
+        raise ValueError(f"labels of shape {array.shape}: expected 2 or 3 axes, (y, x) or (z, y, x)")
+    if like is not None and like.size != array.shape:
+        raise ValueError(f"labels of shape {array.shape} for an image of size {like.size}: they must be equal")
+    spacing, unit = (like.spacing, like.unit) if like is not None else ((1.0,) * array.ndim, "px")
+    return Image(array[None], "cyx" if array.ndim == 2 else "czyx", spacing, unit)
+
+
+def _narrowed(image: Image) -> Image:
+    """64-bit ids in 32 bits where they fit."""
+    if image.array.dtype.itemsize == 8 and image.array.size:
+        for dtype in (np.uint32, np.int32):
+            if np.iinfo(dtype).min <= image.array.min() and image.array.max() <= np.iinfo(dtype).max:
+                return replace(image, array=image.array.astype(dtype))
+    return image
+
+
+def _suffix(path: Path) -> str:
+    suffix, known = path.suffix.lower(), (*PNG_SUFFIXES, *JPEG_SUFFIXES, *TIFF_SUFFIXES)
+    if suffix not in known:
+        raise ValueError(f"suffix {path.suffix!r} cannot be written; supported are {', '.join(known)} and .ome.tif")
+    return suffix
+
+
+def _is_ome(path: Path) -> bool:
+    return path.name.lower().endswith(tuple(f".ome{suffix}" for suffix in TIFF_SUFFIXES))
+
+
+def _check_picture(image: Image, name: str, allowed: tuple[str, ...]) -> None:
+    if image.ndim != 2:
+        raise ValueError(f"{name} holds 2D images, got size {image.size}: use .tif")
+    if image.channels not in (1, 3) or (image.channels == 3 and image.array.dtype == bool):
+        raise ValueError(f"{name} holds 1 or 3 channels, got {image.channels} of {image.array.dtype}: use .tif")
+    if image.array.dtype.name not in allowed:
+        raise ValueError(f"{name} holds {', '.join(allowed)}, got {image.array.dtype}: use .tif")
+
+
+def _write_tiff(path: Path, image: Image, compression: str | None = None) -> None:
+    """One series: RGB for 3 channels of 8 or 16 bits, else a page for every channel and plane."""
+    if image.array.dtype.kind not in "buif" or (_is_ome(path) and image.array.dtype.name not in OME_DTYPES):
+        kept = "integers, floats and bool" if image.array.dtype.kind not in "buif" else ", ".join(OME_DTYPES)
+        raise ValueError(f"{'OME-TIFF' if _is_ome(path) else 'TIFF'} holds {kept}, got {image.array.dtype}")
+    array, axes = image.array, image.axes.upper()
+    is_rgb = image.channels == 3 and array.dtype.name in ("uint8", "uint16") and gray_of_equal(array) is None
+    if is_rgb:
+        array, axes = np.moveaxis(array, 0, -1), axes[1:] + "S"
+    elif image.channels == 1:
+        array, axes = array[0], axes[1:]
+    options = _ome_options(image) if _is_ome(path) else _plain_options(image)
+    options["metadata"] |= {"axes": axes}
+    with _replacing(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            array,
+            ome=_is_ome(path),
+            bigtiff=array.nbytes > BIGTIFF_BYTES,
+            photometric="rgb" if is_rgb else "minisblack",
+            compression=compression,
+            **options,
+        )
+
+
+def _plain_options(image: Image) -> dict:
+    """Exact spacing in tifffile's JSON description, and resolution tags for other programs."""
+    options: dict = {"metadata": {"spacing": list(image.spacing), "unit": image.unit}}
+    if image.unit in METRES:
+        per_cm = [METRES["cm"] / (step * METRES[image.unit]) for step in image.spacing[:-3:-1]]  # x, y
+        if all(1e-6 < number < 1e9 for number in per_cm):  # what a fraction of 32-bit integers can say
+            options |= {"resolution": tuple(per_cm), "resolutionunit": CENTIMETRE}
+    return options
+
+
+def _ome_options(image: Image) -> dict:
+    unit = "pixel" if image.unit == "px" else image.unit
+    if unit != "pixel" and unit not in METRES:
+        raise ValueError(f"unit {unit!r} is not known to OME-TIFF: use px, {', '.join(METRES)}, or write .tif")
+    sizes: dict[str, float | str] = {}
+    for axis, step in zip("XYZ", reversed(image.spacing), strict=False):
+        sizes |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": unit}
+    return {"metadata": sizes}
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder, and rename it to `path` if all goes well; else remove it.
+
+    Raises
+    ------
+    OSError
+        Of the same number as the one inside, naming `path`.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

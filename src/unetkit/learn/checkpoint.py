@@ -1,0 +1,174 @@
+"""Model files and run folders: safetensors and JSON, never pickle; written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .. import __version__
+from ..masks.labels import LabelKind
+from ..nets.unet import Architecture, UNet
+
+FORMAT = 1  # raised when the meaning of a card changes; older ones are then migrated by a small named function
+_KEY = "unetkit"
+
+
+class Card(BaseModel):
+    """What a model file says about its weights.
+
+    Attributes
+    ----------
+    format : int
+        Version of this card.
+    version : str
+        Version of the package that wrote it.
+    architecture : dict
+        As `Architecture.to_dict`.
+    classes : list of str
+        Names, background first.
+    labels : LabelKind
+        The values that masks hold for these classes, in and out.
+    intensity : str
+        How an image is normalised before it enters the net: "zscore", each channel of each image by its own mean
+        and standard deviation.
+    spacing : list of float, unit : str
+        Typical pixel size of the training images, per axis.
+    score : float or None
+        Validation Dice, mean over the foreground classes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    version: str = __version__
+    architecture: dict[str, Any]
+    classes: list[str]
+    labels: LabelKind
+    intensity: str = "zscore"
+    spacing: list[float] = []
+    unit: str = "px"
+    score: float | None = None
+
+
+def save_model(path: Path | str, net: UNet, card: Card) -> None:
+    """Write weights and card to one `.safetensors` file, all or nothing."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    write_whole(Path(path), save(weights, metadata={_KEY: card.model_dump_json()}))
+
+
+def load_model(path: Path | str) -> tuple[UNet, Card]:
+    """Read a model file, or the model of a run folder.
+
+    Returns
+    -------
+    UNet
+        In evaluation mode, on the CPU.
+    Card
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or the run folder has no model yet.
+    ValueError
+        If the file is truncated, pickled, not written by this package, written by a newer
+        version, or its weights do not belong to its architecture.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path.parent}: holds no model.safetensors; has its training been started?")
+    weights, metadata = _read_safetensors(path)
+    if _KEY not in metadata:
+        raise ValueError(f"{path}: holds {len(weights)} tensors but no unetkit card: it was written by other software")
+    found = json.loads(metadata[_KEY])
+    if found.get("format", 0) > FORMAT:
+        raise ValueError(
+            f"{path}: written by unetkit {found.get('version')} in format {found['format']}; this is unetkit "
+            f"{__version__}, which reads formats up to {FORMAT}: pip install --upgrade unetkit"
+        )
+    try:
+        card = Card.model_validate(found)
+        net = UNet(Architecture(**card.architecture))
+        net.load_state_dict(weights)
+    except (ValidationError, TypeError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"{path}: its weights do not belong to the net that its card describes: {first}") from None
+    return net.eval(), card
+
+
+def save_state(path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    """Write the full state of a training, all or nothing."""
+    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(path, save(flat, metadata={_KEY: json.dumps(dict(numbers))}))
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_state` wrote."""
+    tensors, metadata = _read_safetensors(path)
+    return tensors, json.loads(metadata[_KEY])
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file under a temporary name and rename it: a crash leaves the previous one whole.
+
+    Raises
+    ------
+    OSError
+        As the system raises it (disk full, no permission), the path named, the temporary file removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"{error.strerror}; nothing was written", str(path)) from None
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such model file")
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+        raise ValueError(
+            f"{path}: is pickled (as torch.save writes), which can run any code when it is read and is never read "
+            "here; train with unetkit, or save the weights as safetensors"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path}: is truncated or no safetensors file ({path.stat().st_size} bytes; {error})"
+        ) from None
+
+
+def flatten_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """State of an optimiser as named tensors; `restore_optimiser` puts them back."""
+    states = optimiser.state_dict()["state"]
+    return {f"optimiser.{i}.{key}": value for i, state in states.items() for key, value in state.items()}
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put the tensors of `flatten_optimiser` back into a fresh optimiser."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, i, key = name.split(".", 2)
+            state.setdefault(int(i), {})[key] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

@@ -1,0 +1,244 @@
+"""From pairs of files to arrays: everything checked, and everything wrong said at once."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from ..image import Image
+from ..io import read, read_labels
+from ..masks.labels import IGNORED, LabelKind, look, recognise, to_classes
+from .intensity import for_net
+from .pairs import Pair, raise_all
+from .weights import border_weights
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its labels, as the trainer sees them.
+
+    Attributes
+    ----------
+    name : str
+    image : ndarray of shape (C, *spatial), float32
+        Standardised.
+    labels : ndarray of shape (*spatial), uint8
+        Class indices; 255 is not labelled.
+    weights : ndarray of shape (*spatial), float32, or None
+        Weight of each pixel in the loss.
+    group : str or None
+    path : Path
+        The image file.
+    """
+
+    name: str
+    image: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray | None
+    group: str | None
+    path: Path
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Spatial size in pixels."""
+        return self.labels.shape
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All cases, and what was found out about them.
+
+    Attributes
+    ----------
+    cases : list of Case
+    kind : LabelKind
+        What the masks hold.
+    channels, ndim : int
+    spacing : tuple of float, unit : str
+        Median pixel size per axis.
+    class_pixels : ndarray of shape (K,), int64
+        Pixels per class over all cases.
+    notes : list of str
+        Remarks in words, such as "240 files: gray stored as RGBA, read as one channel".
+    """
+
+    cases: list[Case]
+    kind: LabelKind
+    channels: int
+    ndim: int
+    spacing: tuple[float, ...]
+    unit: str
+    class_pixels: np.ndarray
+    notes: list[str]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, background first."""
+        if self.kind.kind == "classes":
+            return [f"class {value}" for value in self.kind.values]
+        return ["background", "foreground"]
+
+    def describe(self) -> list[str]:
+        """What was found, in lines for the user."""
+        sizes = Counter(case.size for case in self.cases)
+        common = ", ".join(f"{n} of {' x '.join(map(str, size))}" for size, n in sizes.most_common(4))
+        more = f" and {len(sizes) - 4} more sizes" if len(sizes) > 4 else ""
+        shares = self.class_pixels / max(self.class_pixels.sum(), 1)
+        rows = [f"{len(self.cases)} images, {self.channels} channel{'s'[: self.channels > 1]}: {common}{more}"]
+        if self.unit != "px":
+            rows.append(f"pixel size {' x '.join(f'{s:g}' for s in self.spacing)} {self.unit}")
+        rows.append(self.kind.description)
+        rows.append("; ".join(f"{name} {share:.1%}" for name, share in zip(self.class_names, shares, strict=True)))
+        return rows + self.notes
+
+
+def load(
+    pairs: Sequence[Pair], *, labels: str = "auto", border_weight: bool = False, on_file: Report | None = None
+) -> Dataset:
+    """Read, check and convert every pair.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+    labels : "auto", "binary", "classes" or "instances"
+        What the masks hold; "auto" looks.
+    border_weight : bool
+        Also compute the 2015 paper's weight map, which presses touching objects apart.
+    on_file : callable, optional
+        Called with (files read, files in all).
+
+    Raises
+    ------
+    ValueError
+        Naming every file that cannot be used, with its reason, all at once.
+    """
+    images, masks, problems = _read_all(pairs, on_file)
+    raise_all(problems, "file that cannot be used" if len(problems) == 1 else "unusable file")
+    kind = recognise([look(mask.array) for mask in masks], override=labels)
+    channels = max(image.channels for image in images)
+    ndim = Counter(image.ndim for image in images).most_common(1)[0][0]
+    cases = []
+    for pair, image, mask in zip(pairs, images, masks, strict=True):
+        try:
+            array = for_net(image, channels=channels, ndim=ndim)
+            classes = to_classes(mask.array, kind)
+            weights = _border_weights(mask.array, classes, kind) if border_weight else None
+            cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image))
+        except ValueError as error:
+            problems.append(f"{pair.image}: {error}")
+    raise_all(problems, "unusable file")
+    counts = sum(np.bincount(case.labels.ravel(), minlength=256)[: len(kind.values)] for case in cases)
+    spacing = tuple(median(image.spacing[i] for image in images) for i in range(ndim))
+    notes = _notes(images, masks, channels) + _split_advice(pairs)
+    return Dataset(cases, kind, channels, ndim, spacing, images[0].unit, np.asarray(counts), notes)
+
+
+def _read_all(pairs: Sequence[Pair], on_file: Report | None) -> tuple[list[Image], list[Image], list[str]]:
+    images: list[Image] = []
+    masks: list[Image] = []
+    problems: list[str] = []
+    for done, pair in enumerate(pairs, start=1):
+        before = len(problems)
+        try:
+            image = read(pair.image)
+            problems += _problems(pair.image, image)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+        try:
+            mask = read_labels(pair.mask)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+        if len(problems) == before:
+            images.append(image)
+            masks.append(mask)
+            if image.size != mask.size:
+                problems.append(f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}")
+        if on_file:
+            on_file(done, len(pairs))
+    return images, masks, problems
+
+
+def _problems(path: Path, image: Image) -> list[str]:
+    finite = np.isfinite(image.array) if image.array.dtype.kind == "f" else None
+    if finite is not None and not finite.all():
+        bad = int((~finite).sum())
+        return [f"{path}: {bad} of {finite.size} pixel values are NaN or infinite; replace them, or leave the file out"]
+    return []
+
+
+def _border_weights(ids: np.ndarray, classes: np.ndarray, kind: LabelKind) -> np.ndarray:
+    """Weight map of the 2015 paper, from the ids where there are any, else from connected components."""
+    from skimage.measure import label
+
+    instances = ids if kind.kind == "instances" else label((classes > 0) & (classes != IGNORED))
+    return border_weights(np.asarray(instances), class_weights=(1.0, 1.0))
+
+
+def _notes(images: Iterable[Image], masks: Iterable[Image], channels: int) -> list[str]:
+    remarks = Counter(note for image in (*images, *masks) for note in image.notes)
+    notes = [f"{n} file{'s'[: n > 1]}: {remark}" for remark, n in remarks.items()]
+    fewer = sum(image.channels < channels for image in images)
+    if fewer:
+        notes.append(f"{fewer} files have fewer than {channels} channels: their gray is repeated")
+    return notes
+
+
+def _split_advice(pairs: Sequence[Pair]) -> list[str]:
+    names = [pair.name.lstrip("0") or "0" for pair in pairs]
+    numbers = sorted(int(name) for name in names if name.isdigit())
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[0] + len(pairs))) and not pairs[0].group:
+        return [
+            "the names count up: if these are slices of one stack, neighbours are alike and validation flatters; "
+            "a table with a group column keeps them apart"
+        ]
+    return []
+
+
+def split(cases: Sequence[Case], *, fraction: float, seed: int) -> tuple[list[Case], list[Case]]:
+    """Split cases into training and validation, groups kept whole.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    fraction : float
+        Share of the cases for validation, 0 to below 1; at least one case if above 0.
+    seed : int
+
+    Returns
+    -------
+    (training, validation) : lists of Case, in the order given
+
+    Raises
+    ------
+    ValueError
+        If the fraction is out of range, or no case (no group) would be left for training.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"the validation share is {fraction}; expected 0 to below 1, such as 0.2")
+    if fraction == 0:
+        return list(cases), []
+    groups: dict[str, list[int]] = {}
+    for i, case in enumerate(cases):
+        groups.setdefault(case.group if case.group is not None else f"#{i}", []).append(i)
+    if len(groups) < 2:
+        raise ValueError(
+            f"{len(cases)} image(s) in {len(groups)} group(s) cannot be split into training and validation: "
+            "give more images, or --validation 0 to train on all of them without a validation score"
+        )
+    names = sorted(groups)
+    random.Random(seed).shuffle(names)
+    held_out: set[int] = set()
+    for name in names[:-1]:
+        if held_out and len(held_out) + len(groups[name]) / 2 > fraction * len(cases):
+            break
+        held_out.update(groups[name])
+    training = [case for i, case in enumerate(cases) if i not in held_out]
+    return training, [case for i, case in enumerate(cases) if i in held_out]

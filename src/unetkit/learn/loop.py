@@ -1,0 +1,238 @@
+"""The training loop: straight, resumable at any moment, and the same again from the same seed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..infer.tiled import plan_tiles, prepare, run
+from ..masks.metrics import confusion
+from ..nets.unet import Architecture, UNet
+from .checkpoint import flatten_optimiser, restore_optimiser
+from .data import Case
+from .losses import dice_cross_entropy
+from .plan import Plan
+from .sample import Batch, Sampler
+
+_VALIDATION_MEMORY = 2 * 2**30
+_REESTIMATION_BATCHES = 20
+_COMPILE_FROM_S = 900.0  # compiling costs about a minute and gains about a tenth on a CPU: not for short trainings
+_DIVERGED_AFTER = 20  # losses in a row that are not finite
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A validation: Dice per foreground class, pooled over all validation pixels, and the share of wrong pixels."""
+
+    dice: tuple[float, ...]
+    pixel_error: float
+    time_s: float
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean Dice over the foreground classes that occur; 0.0 where none does."""
+        known = [d for d in self.dice if not math.isnan(d)]
+        return sum(known) / len(known) if known else 0.0
+
+
+@dataclass
+class Training:
+    """Everything that changes while a net is trained.
+
+    Attributes
+    ----------
+    net : UNet
+        The net that takes the steps.
+    averaged : UNet
+        Its exponential moving average, which is what is validated, saved and used.
+    optimiser : AdamW
+    step : int
+        Steps taken.
+    elapsed_s : float
+        Seconds spent, over all interruptions.
+    best : float
+        Best validation Dice so far, -1 before the first.
+    """
+
+    plan: Plan
+    sampler: Sampler
+    net: UNet = field(init=False)
+    averaged: UNet = field(init=False)
+    optimiser: torch.optim.AdamW = field(init=False)
+    step: int = 0
+    elapsed_s: float = 0.0
+    best: float = -1.0
+    losses: list[float] = field(default_factory=list)
+    gradient_norm: float = 0.0
+    forward: Callable[[Tensor], Tensor] = field(init=False)
+    _not_finite: int = 0
+
+    def __post_init__(self) -> None:
+        plan = self.plan
+        torch.manual_seed(plan.seed)
+        net = UNet(Architecture(**plan.architecture))
+        net.geometry  # noqa: B018 - read before the copy
+        self.net = net.to(plan.device).to(memory_format=_CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
+        self.averaged = copy.deepcopy(self.net).requires_grad_(False)
+        self.forward = self.net.body
+        decayed = [p for p in self.net.parameters() if p.ndim > 1]
+        plain = [p for p in self.net.parameters() if p.ndim <= 1]  # biases and norms are not decayed
+        groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate)
+
+    def fraction(self) -> float:
+        """Share of the budget used, 0 to 1."""
+        used = self.step / self.plan.steps if self.plan.steps else self.elapsed_s / (self.plan.time_s or 1)
+        return min(used, 1.0)
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then a cosine from the full rate to 1 % of it."""
+        f, warmup = self.fraction(), self.plan.warmup
+        if f < warmup:
+            return self.plan.learning_rate * (f / warmup + 0.01)
+        cosine = 0.5 * (1 + math.cos(math.pi * (f - warmup) / (1 - warmup)))
+        return self.plan.learning_rate * (0.01 + 0.99 * cosine)
+
+    def take_step(self) -> float:
+        """Draw a batch, take a step, and return the loss."""
+        plan, batch = self.plan, self.sampler.draw(self.step)
+        torch.manual_seed(plan.seed * 1_000_003 + self.step)  # drop-out: the same again after a resume
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+        self.net.train()
+        with torch.autocast(plan.device, dtype=torch.bfloat16, enabled=plan.device == "cuda"):
+            logits = self.forward(self._input(batch))
+        labels = batch.labels.to(plan.device)
+        weights = None if batch.weights is None else batch.weights.to(plan.device)
+        loss = dice_cross_entropy(logits.float(), labels, weights=weights, check=False)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), plan.clip_norm)
+        value, self.gradient_norm = float(loss.detach()), float(norm)
+        self._guard(value)
+        if math.isfinite(value) and math.isfinite(self.gradient_norm):
+            self.optimiser.step()
+        self.step += 1
+        self._average()
+        self.losses.append(value)
+        return value
+
+    def _input(self, batch: Batch) -> Tensor:
+        return batch.images.to(self.plan.device).contiguous(memory_format=_CHANNELS_LAST[self.net.ndim])
+
+    def _guard(self, loss: float) -> None:
+        self._not_finite = 0 if math.isfinite(loss) else self._not_finite + 1
+        if self._not_finite >= _DIVERGED_AFTER:
+            raise RuntimeError(
+                f"training diverged: the loss was not finite {_DIVERGED_AFTER} steps in a row up to step {self.step}; "
+                f"try a smaller learning rate than {self.plan.learning_rate:g}"
+            )
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the average towards the net; its memory is a fixed share of the steps taken so far."""
+        weight = 1 / (1 + self.plan.average * self.step)
+        pairs = zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True)
+        floats = [(a, b) for a, b in pairs if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], weight)
+
+    def reestimate(self) -> None:
+        """Take batch-norm statistics anew for the averaged weights; averaged statistics belong to no net."""
+        norms = [m for m in self.averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if not norms:
+            return
+        self.averaged.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+            norm.train()
+        with torch.no_grad():
+            for i in range(_REESTIMATION_BATCHES):
+                self.averaged.body(self._input(self.sampler.draw(self.step + i)))
+        self.averaged.eval()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that a resumed training needs."""
+        parts = {"net": self.net.state_dict(), "averaged": self.averaged.state_dict()}
+        flat = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
+        return flat | flatten_optimiser(self.optimiser)
+
+    def numbers(self) -> dict[str, Any]:
+        """Every number that a resumed training needs."""
+        return {"step": self.step, "elapsed_s": self.elapsed_s, "best": self.best, "losses": self.losses}
+
+    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        for name, part in (("net", self.net), ("averaged", self.averaged)):
+            prefix = f"{name}."
+            part.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        restore_optimiser(self.optimiser, tensors)
+        self.step, self.elapsed_s = numbers["step"], numbers["elapsed_s"]
+        self.best, self.losses = numbers["best"], list(numbers["losses"])
+
+
+def validate(net: UNet, cases: Sequence[Case], *, device: str) -> Score:
+    """Predict every validation image whole or in exact tiles, and score all pixels together."""
+    start = time.perf_counter()
+    ready = prepare(net, device=device)
+    total = np.zeros((net.out_channels, net.out_channels), dtype=np.int64)
+    for case in cases:
+        total += confusion(predict_classes(ready, case.image), case.labels, net.out_channels)
+    hits, truth, predicted = np.diag(total), total.sum(1), total.sum(0)
+    with np.errstate(invalid="ignore"):
+        dice = 2 * hits / (truth + predicted)
+    error = 1 - hits.sum() / max(total.sum(), 1)
+    return Score(tuple(float(d) for d in dice[1:]), float(error), time.perf_counter() - start)
+
+
+def predict_classes(net: UNet, image: np.ndarray) -> np.ndarray:
+    """Class indices (*spatial), uint8, of one standardised image (C, *spatial)."""
+    tiling = plan_tiles(net, image.shape[1:], memory_bytes=_VALIDATION_MEMORY)
+    classes = run(net, torch.from_numpy(image), tiling, finish=lambda logits: logits.argmax(0).to(torch.uint8))
+    return classes.numpy()
+
+
+def choose_forward(training: Training) -> str:
+    """Compile the net if that pays, measured on real training steps; returns a sentence on what was chosen.
+
+    Training by `steps` is to be the same again from the same seed, so there nothing is
+    chosen by the clock: it is compiled only where the plan says so.
+    """
+    plan = training.plan
+    worthwhile = plan.time_s is not None and plan.time_s - training.elapsed_s >= _COMPILE_FROM_S
+    if plan.compile == "no" or (plan.compile == "auto" and not worthwhile):
+        return "not compiled"
+    eager = training.forward
+    before = None if plan.compile == "yes" else _time_steps(training)
+    try:
+        training.forward = torch.compile(training.net.body, dynamic=False)
+        training.take_step()
+    except Exception as error:  # a missing compiler, an unsupported platform: training goes on without
+        training.forward = eager
+        return f"not compiled: {type(error).__name__}: {str(error).splitlines()[0][:100]}"
+    if before is None:
+        return "compiled, as asked"
+    after = _time_steps(training)
+    if after > before:
+        training.forward = eager
+    verdict = "compiled" if after <= before else "not compiled"
+    return f"{verdict}: {after * 1e3:.0f} ms per step compiled, {before * 1e3:.0f} ms not"
+
+
+def _time_steps(training: Training, n: int = 4) -> float:
+    times = []
+    for _ in range(n):
+        start = time.perf_counter()
+        training.take_step()
+        times.append(time.perf_counter() - start)
+    return median(times[1:])

@@ -1,0 +1,63 @@
+"""Pictures of an image with its masks, for people who would rather look than read."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+# Colours per class (Okabe and Ito's palette, told apart by colour-blind readers as well), background first.
+COLOURS = np.array(
+    [
+        (0, 0, 0),
+        (230, 159, 0),
+        (86, 180, 233),
+        (0, 158, 115),
+        (240, 228, 66),
+        (0, 114, 178),
+        (213, 94, 0),
+        (204, 121, 167),
+    ],
+    dtype=np.uint8,
+)
+_WRONG, _MISSED = (214, 39, 40), (31, 119, 180)
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """An image (C, y, x) as (y, x, 3) uint8, 1st to 99th percentile from black to white; a volume's middle plane."""
+    plane = image if image.ndim == 3 else image[:, image.shape[1] // 2]
+    plane = plane[:3] if len(plane) >= 3 else np.repeat(plane[:1], 3, axis=0)
+    low, high = np.percentile(plane, (1, 99))
+    scaled = (plane - low) / max(high - low, 1e-6)
+    return (np.clip(scaled, 0, 1).transpose(1, 2, 0) * 255).astype(np.uint8)
+
+
+def outlines(image: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The image with the outline of every class in its colour, (y, x, 3) uint8."""
+    picture, plane = to_rgb(image), middle_plane(classes)
+    for value in np.unique(plane):
+        if 0 < value < 255:
+            mask = plane == value
+            picture[mask & ~ndimage.binary_erosion(mask)] = COLOURS[1 + (value - 1) % (len(COLOURS) - 1)]
+    return picture
+
+
+def differences(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The image in gray with what was wrongly added in red and what was missed in blue, (y, x, 3) uint8."""
+    gray = to_rgb(image).mean(-1, keepdims=True).repeat(3, -1) * 0.6 + 80
+    predicted, truth = middle_plane(predicted), middle_plane(truth)
+    wrong = (predicted != truth) & (truth != 255)
+    gray[wrong & (predicted > 0)] = _WRONG
+    gray[wrong & (predicted == 0)] = _MISSED
+    return gray.clip(0, 255).astype(np.uint8)
+
+
+def panel(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Image, truth, prediction and their differences side by side, (y, 4 x + gaps, 3) uint8."""
+    gap = np.full((middle_plane(truth).shape[0], 4, 3), 255, dtype=np.uint8)
+    views = (to_rgb(image), outlines(image, truth), outlines(image, predicted), differences(image, predicted, truth))
+    return np.concatenate([part for view in views for part in (view, gap)][:-1], axis=1)
+
+
+def middle_plane(classes: np.ndarray) -> np.ndarray:
+    """A plane (y, x) of a label image: itself in 2D, the middle one of a volume."""
+    return classes if classes.ndim == 2 else classes[classes.shape[0] // 2]

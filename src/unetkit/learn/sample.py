@@ -1,0 +1,135 @@
+"""Draw batches of patches so that every image is seen equally often and rare classes are seen at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..masks.labels import IGNORED
+from .augment import Augmentation, augment, window_size
+from .data import Case
+
+_FOREGROUND_SHARE = 1 / 3  # of the patches are drawn around a pixel of a random foreground class (nnU-Net's share)
+_REMEMBERED = 4096  # pixels remembered per class and case to draw around
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches, ready for the net.
+
+    Attributes
+    ----------
+    images : Tensor of shape (N, C, *patch), float32
+    labels : Tensor of shape (N, *target), uint8
+        The middle of the patch that the net predicts; 255 is not labelled.
+    weights : Tensor of shape (N, *target), float32, or None
+    """
+
+    images: Tensor
+    labels: Tensor
+    weights: Tensor | None
+
+
+@dataclass
+class Sampler:
+    """Batches by number: batch `step` is the same whenever it is drawn, so nothing needs to be saved to resume.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    patch : tuple of int
+        Size of the net's input in pixels; images smaller than it are mirrored at their borders.
+    target : tuple of int
+        Size of the net's output for such a patch.
+    batch : int
+        Patches per batch.
+    augmentation : Augmentation
+    seed : int
+    """
+
+    cases: Sequence[Case]
+    patch: tuple[int, ...]
+    target: tuple[int, ...]
+    batch: int
+    augmentation: Augmentation
+    seed: int
+    _pixels: list[list[np.ndarray]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._pixels = [self._foreground(case, i) for i, case in enumerate(self.cases)]
+
+    def _foreground(self, case: Case, index: int) -> list[np.ndarray]:
+        """For each foreground class of a case, some of its pixels as flat indices."""
+        rng = np.random.default_rng([self.seed, index])
+        flat = case.labels.ravel()
+        found = []
+        for value in np.unique(flat):
+            if value not in (0, IGNORED):
+                pixels = np.flatnonzero(flat == value)
+                found.append(rng.choice(pixels, min(len(pixels), _REMEMBERED), replace=False))
+        return found
+
+    def draw(self, step: int) -> Batch:
+        """The batch with number `step`, augmented."""
+        rng = np.random.default_rng([self.seed, 1, step])
+        window = window_size(self.patch, self.augmentation)
+        chosen = [self._case(step * self.batch + i) for i in range(self.batch)]
+        crops = [self._crop(index, self._centre(index, rng), window) for index in chosen]
+        images = torch.from_numpy(np.stack([crop[0] for crop in crops]))
+        labels = torch.from_numpy(np.stack([crop[1] for crop in crops]))
+        extra = None
+        if crops[0][2] is not None:
+            extra = torch.from_numpy(np.stack([crop[2] for crop in crops if crop[2] is not None]))[:, None]
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        images, labels, extra = augment(
+            images, labels, self.patch, settings=self.augmentation, generator=generator, extra=extra
+        )
+        middle: tuple[slice, ...] = tuple(slice((p - t) // 2, (p - t) // 2 + t) for p, t in zip(self.patch, self.target, strict=True))
+        everything: Any = (slice(None), *middle)
+        weights = None if extra is None else extra[:, 0][everything]
+        return Batch(images, labels[everything], weights)
+
+    def _case(self, position: int) -> int:
+        """Cases in a new random order in every epoch."""
+        epoch, place = divmod(position, len(self.cases))
+        return int(np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.cases))[place])
+
+    def _centre(self, index: int, rng: np.random.Generator) -> tuple[int, ...]:
+        size, classes = self.cases[index].size, self._pixels[index]
+        around_foreground = rng.random() < _FOREGROUND_SHARE
+        if around_foreground and classes:
+            pixel = rng.choice(classes[rng.integers(len(classes))])
+            centre = np.array(np.unravel_index(pixel, size)) + [rng.integers(-(p // 4), p // 4 + 1) for p in self.patch]
+        else:
+            centre = np.array([rng.integers(n) for n in size])
+        # Keep the patch inside the image where it fits, else centre it on the image.
+        low = [min(p // 2, n // 2) for p, n in zip(self.patch, size, strict=True)]
+        high = [max(n - (p - p // 2), n // 2) for p, n in zip(self.patch, size, strict=True)]
+        return tuple(int(min(max(c, a), b)) for c, a, b in zip(centre, low, high, strict=True))
+
+    def _crop(
+        self, index: int, centre: tuple[int, ...], window: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Cut a window around a pixel, the image mirrored at its borders."""
+        case = self.cases[index]
+        rows = [mirror(c - w // 2, w, n) for c, w, n in zip(centre, window, case.size, strict=True)]
+        at = np.ix_(*rows)
+        image = np.stack([channel[at] for channel in case.image])
+        return image, case.labels[at], None if case.weights is None else case.weights[at]
+
+
+def mirror(start: int, length: int, n: int) -> np.ndarray:
+    """Indices `start ... start + length - 1` of an axis of `n` pixels, mirrored at its ends without repeating the edge.
+
+    >>> mirror(-2, 6, 3).tolist()
+    [2, 1, 0, 1, 2, 1]
+    """
+    if n == 1:
+        return np.zeros(length, dtype=np.intp)
+    at = np.arange(start, start + length) % (2 * n - 2)
+    return np.where(at < n, at, 2 * n - 2 - at)

@@ -1,0 +1,374 @@
+"""From a folder of images and a folder of masks to a run folder with a trained model."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..image import Image
+from ..io import write
+from ..masks.metrics import Evaluation, evaluate_arrays
+from .augment import Augmentation
+from .checkpoint import Card, load_model, load_state, save_model, save_state, write_whole
+from .data import Case, Dataset, load, split
+from .loop import Score, Training, choose_forward, predict_classes, validate
+from .pairs import find_pairs
+from .plan import Plan, make_plan
+from .preview import panel
+from .sample import Sampler
+
+_VALIDATIONS = 20  # per training, fewer where they would take more than 5 % of the time
+_EARLY_LOOK_S = 60.0
+_SAVE_EVERY_S = 20.0
+_FLATTEN_AFTER = 4096  # validation images in the final, detailed table at most
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands; handed to the observer after every step.
+
+    Attributes
+    ----------
+    message : str
+        A line for the user, or "".
+    fraction : float
+        Share of the budget used.
+    step : int
+    loss : float
+        Mean over the last 20 steps.
+    steps_per_s : float
+    dice : float or None
+        Of the last validation.
+    time_left_s : float
+    """
+
+    message: str = ""
+    fraction: float = 0.0
+    step: int = 0
+    loss: float = float("nan")
+    steps_per_s: float = 0.0
+    dice: float | None = None
+    time_left_s: float = float("nan")
+
+
+Observer = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to.
+
+    Attributes
+    ----------
+    run : Path
+        The run folder.
+    steps : int
+    time_s : float
+    dice : float or None
+        Validation Dice, mean over foreground classes; None without a validation set.
+    pixel_error : float or None
+    was_interrupted : bool
+    """
+
+    run: Path
+    steps: int
+    time_s: float
+    dice: float | None
+    pixel_error: float | None
+    was_interrupted: bool
+
+
+def train(
+    images: Path | str,
+    masks: Path | str | None = None,
+    *,
+    out: Path | str,
+    resume: bool = False,
+    observer: Observer | None = None,
+    divide_width: int | None = None,
+    **given: Any,
+) -> Result:
+    """Train a net on images and masks.
+
+    Parameters
+    ----------
+    images, masks : path
+        As `find_pairs` takes them: two folders, one folder that holds both, or a table.
+    out : path
+        The run folder to make: `model.safetensors`, `plan.json`, `log.jsonl`, `previews/`,
+        and `last/`, from which a training that was stopped goes on.
+    resume : bool
+        Go on with the training in `out`; starts it if it never came to its first save.
+    observer : callable, optional
+        Called with a `Progress` after every step and for every message.
+    divide_width : int, optional
+        Divide the widths of a paper's net.
+    **given
+        Values of `Plan`: `time_s` or `steps` (one of them), `seed`, `net`, `labels`, `patch`, `batch`, ...
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ValueError
+        If files cannot be used (all are named), values do not fit, or a resumed run was
+        planned otherwise.
+    FileExistsError
+        If `out` holds something and `resume` is not set.
+    """
+    say = observer or (lambda progress: None)
+    out = Path(out)
+    saved = _saved_plan(out, resume)
+    _check_out(out, resume)
+    pairs = find_pairs(images, masks)
+    labels, border_weight = given.get("labels") or "auto", bool(given.get("border_weight"))
+    if saved:
+        labels, border_weight = saved.labels, saved.border_weight
+
+    def reading(done: int, total: int) -> None:
+        say(Progress(message=f"reading files: {done} of {total}" if done == total else "", fraction=0.0))
+
+    dataset = load(pairs, labels=labels, border_weight=border_weight, on_file=reading)
+    given |= {"images": str(images), "masks": None if masks is None else str(masks)}
+    plan = saved or make_plan(dataset, given=given, divide_width=divide_width)
+    if saved:
+        _check_same(saved, given)
+    for line in dataset.describe():
+        say(Progress(message=line))
+    for name, value, reason in plan.describe():
+        say(Progress(message=f"{name} {value}: {reason}"))
+    write_whole(out / "plan.json", plan.model_dump_json(indent=2))
+    return _Run(out, plan, dataset, say).go(resume)
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out}: is a file; name a folder for the run")
+    if out.is_dir() and any(out.iterdir()) and not resume:
+        raise FileExistsError(f"{out}: exists and is not empty; add --resume to go on with it, or name another folder")
+
+
+def _saved_plan(out: Path, resume: bool) -> Plan | None:
+    path = out / "plan.json"
+    return Plan.model_validate_json(path.read_text()) if resume and path.is_file() else None
+
+
+def _check_same(saved: Plan, given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if value is not None and name in Plan.model_fields and name not in ("images", "masks", "patch"):
+            before = getattr(saved, name)
+            if before != value:
+                raise ValueError(
+                    f"the run was planned with {name} {before}, not {value}: resume it with the same command"
+                )
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that a step is never torn apart; a second Ctrl-C stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def on_signal(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Run:
+    """A training in its folder."""
+
+    def __init__(self, out: Path, plan: Plan, dataset: Dataset, say: Observer) -> None:
+        self.out, self.plan, self.dataset, self.say = out, plan, dataset, say
+        self.training_cases, self.held_out = split(dataset.cases, fraction=plan.validation, seed=plan.seed)
+        self.log = out / "log.jsonl"
+        self.score: Score | None = None
+        self.next_validation_s, self.saved_s, self.save_cost_s = 0.0, 0.0, 0.0
+
+    def go(self, resume: bool) -> Result:
+        training = self._training()
+        if resume and self._state.is_file():
+            training.restore(*load_state(self._state))
+            self._cut_log(training.step)
+            self.say(Progress(message=f"resumed at step {training.step}"))
+        with _interruptible() as stop:
+            self._loop(training, stop)
+            interrupted = stop.is_set()
+        self._finish(training)
+        return Result(
+            self.out,
+            training.step,
+            training.elapsed_s,
+            self.score.mean_dice if self.score else None,
+            self.score.pixel_error if self.score else None,
+            interrupted,
+        )
+
+    @property
+    def _state(self) -> Path:
+        return self.out / "last" / "state.safetensors"
+
+    def _training(self) -> Training:
+        plan = self.plan
+        sampler = Sampler(self.training_cases, plan.patch, plan.patch, plan.batch, Augmentation(), plan.seed)
+        training = Training(plan, sampler)
+        training.sampler.target = training.net.geometry.output_size(plan.patch)
+        return training
+
+    def _loop(self, training: Training, stop: threading.Event) -> None:
+        start = time.perf_counter() - training.elapsed_s
+        if training.fraction() < 1:
+            self.say(Progress(message=choose_forward(training)))
+        if self.plan.time_s is not None:  # the early look: after a minute, or a fifth of a short budget
+            self.next_validation_s = training.elapsed_s + min(_EARLY_LOOK_S, self.plan.time_s / 5)
+        self.saved_s = training.elapsed_s
+        while not stop.is_set() and not self._is_over(training):
+            training.take_step()
+            training.elapsed_s = time.perf_counter() - start
+            self._tell(training)
+            if self._validation_is_due(training):
+                self._validate(training)
+                training.elapsed_s = time.perf_counter() - start
+                self.next_validation_s = training.elapsed_s + self._interval_s()
+            if training.elapsed_s - self.saved_s > max(_SAVE_EVERY_S, 50 * self.save_cost_s):
+                self._save(training)
+        training.elapsed_s = time.perf_counter() - start
+
+    def _is_over(self, training: Training) -> bool:
+        if self.plan.steps:
+            return training.step >= self.plan.steps
+        reserve = (self.score.time_s if self.score else 0.0) * 1.2  # the last validation is part of the budget
+        return training.elapsed_s + reserve >= (self.plan.time_s or 0)
+
+    def _interval_s(self) -> float:
+        """Seconds between validations: a twentieth of the budget, up to a fifth of it where validating is slow."""
+        if self.plan.time_s is None:
+            return float("inf")
+        cost = self.score.time_s if self.score else 0.0
+        return min(max(self.plan.time_s / _VALIDATIONS, _VALIDATIONS * cost), self.plan.time_s / 5)
+
+    def _validation_is_due(self, training: Training) -> bool:
+        if self.plan.steps:
+            return training.step % max(1, self.plan.steps // _VALIDATIONS) == 0
+        return training.elapsed_s >= self.next_validation_s
+
+    def _validate(self, training: Training) -> None:
+        entry: dict[str, Any] = {"step": training.step, "elapsed_s": round(training.elapsed_s, 2)}
+        recent = training.losses[-50:]
+        entry |= {"loss": sum(recent) / max(len(recent), 1), "learning_rate": training.learning_rate()}
+        entry["gradient_norm"] = training.gradient_norm
+        if self.held_out:
+            self.score = validate(training.averaged, self.held_out, device=self.plan.device)
+            entry |= {"dice": self.score.dice, "mean_dice": self.score.mean_dice}
+            entry |= {"pixel_error": self.score.pixel_error, "validation_s": round(self.score.time_s, 2)}
+            self._preview(training)
+        if self.score is None or self.score.mean_dice > training.best:
+            training.best = self.score.mean_dice if self.score else -1.0
+            self._save_model(training)
+        with self.log.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        self._save(training)
+
+    def _save(self, training: Training) -> None:
+        start = time.perf_counter()
+        save_state(self._state, training.tensors(), training.numbers())
+        self.saved_s, self.save_cost_s = training.elapsed_s, time.perf_counter() - start
+
+    def _save_model(self, training: Training) -> None:
+        card = Card(
+            architecture=self.plan.architecture,
+            classes=self.dataset.class_names,
+            labels=self.dataset.kind,
+            spacing=list(self.dataset.spacing),
+            unit=self.dataset.unit,
+            score=training.best if self.held_out else None,
+        )
+        save_model(self.out / "model.safetensors", training.averaged, card)
+
+    def _cut_log(self, step: int) -> None:
+        """Drop what was logged after the state that is resumed."""
+        if self.log.is_file():
+            lines = [line for line in self.log.read_text().splitlines() if line.endswith("}")]
+            write_whole(self.log, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+
+    def _finish(self, training: Training) -> None:
+        """Re-estimate, validate once more, keep the better model, and write the tables and pictures."""
+        self._save(training)
+        if training.step:
+            training.reestimate()
+            last = validate(training.averaged, self.held_out, device=self.plan.device) if self.held_out else None
+            if last is None or last.mean_dice >= training.best:
+                training.best = last.mean_dice if last else -1.0
+                self._save_model(training)
+        net, card = load_model(self.out)
+        if self.held_out:
+            evaluation, predictions = self._evaluate(net, card.classes)
+            self.score = validate(net, self.held_out, device=self.plan.device)
+            write_whole(self.out / "validation.json", evaluation.to_json())
+            write_whole(self.out / "validation.csv", evaluation.to_csv())
+            self._pictures(evaluation, predictions)
+
+    def _evaluate(self, net: Any, class_names: list[str]) -> tuple[Evaluation, dict[str, Any]]:
+        cases = self.held_out[:_FLATTEN_AFTER]
+        predictions = {case.name: predict_classes(net, case.image) for case in cases}
+        triples = ((case.name, predictions[case.name], case.labels) for case in cases)
+        return evaluate_arrays(triples, class_names), predictions
+
+    def _pictures(self, evaluation: Evaluation, predictions: dict[str, Any]) -> None:
+        ranked = evaluation.ranked()
+        cases = {case.name: case for case in self.held_out}
+        for label, place in (("worst", 0), ("median", len(ranked) // 2), ("best", -1)):
+            if ranked:
+                name = ranked[place].name
+                self._write_panel(cases[name], predictions[name], f"{label}.png")
+
+    def _preview(self, training: Training) -> None:
+        """An early look, so that a hopeless training is seen at once, and the latest state."""
+        case = self.held_out[0]
+        predicted = predict_classes(training.averaged.eval(), case.image)
+        folder = self.out / "previews"
+        first = not (folder / "early.png").exists()
+        for name in ("early.png", "latest.png") if first else ("latest.png",):
+            self._write_panel(case, predicted, name)
+        if first:
+            self.say(Progress(message=f"early look: {folder / 'early.png'} (image, truth, prediction, differences)"))
+
+    def _write_panel(self, case: Case, predicted: Any, name: str) -> None:
+        picture = panel(case.image, predicted, case.labels).transpose(2, 0, 1)
+        (self.out / "previews").mkdir(exist_ok=True)
+        write(self.out / "previews" / name, Image(picture, "cyx", (1.0, 1.0), "px"))
+
+    def _tell(self, training: Training) -> None:
+        recent = training.losses[-20:]
+        rate = training.step / max(training.elapsed_s, 1e-9)
+        left = (self.plan.time_s or 0) - training.elapsed_s
+        if self.plan.steps:
+            left = (self.plan.steps - training.step) / max(rate, 1e-9)
+        self.say(
+            Progress(
+                "",
+                training.fraction(),
+                training.step,
+                sum(recent) / len(recent),
+                rate,
+                self.score.mean_dice if self.score else None,
+                max(left, 0.0),
+            )
+        )

@@ -1,0 +1,244 @@
+"""Folders of masks compared, on written files and on the real sets."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Picture
+
+from unetkit.masks.evaluate import evaluate
+from unetkit.masks.metrics import boundary_f1, evaluate_arrays
+
+DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def save(path, labels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, labels)
+    else:
+        Picture.fromarray(labels).save(path)
+
+
+def save_all(folder, masks, pattern="{}.png", dtype=np.uint8):
+    for name, labels in masks.items():
+        save(folder / pattern.format(name), np.asarray(labels, dtype=dtype))
+    return folder
+
+
+def masks(values, n=3, *, seed=0, shape=(12, 10)):
+    rng = np.random.default_rng(seed)
+    return {f"im{i}": rng.choice(np.array(values), shape) for i in range(n)}
+
+
+def times(factor, labels):
+    return {name: one * factor for name, one in labels.items()}
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{}.png", "{}.tif", "{}_mask.png", "{}_labels.tif", "{}_label.png", "{}_seg.png", "{}_gt.png"]
+)
+def test_pairs_by_name(tmp_path, pattern):
+    predicted, truth = masks([0, 1]), masks([0, 1], seed=1)
+    found = evaluate(save_all(tmp_path / "p", times(255, predicted)), save_all(tmp_path / "t", truth, pattern))
+    expected = evaluate_arrays([(n, predicted[n], truth[n]) for n in predicted], ["background", "foreground"])
+    assert (found.per_image, found.pooled, found.mean) == (expected.per_image, expected.pooled, expected.mean)
+    assert found.notes[0] == "predicted masks hold 0 and 255 in all 3 files: read as background and foreground"
+    assert found.notes[1] == "true masks hold 0 and 1 in all 3 files: read as background and foreground"
+
+
+def test_two_files_need_no_common_name(tmp_path):
+    save(tmp_path / "result.png", np.array([[0, 255, 255]], dtype=np.uint8))
+    save(tmp_path / "expert.tif", np.array([[0, 0, 1]], dtype=np.uint16))
+    found = evaluate(tmp_path / "result.png", tmp_path / "expert.tif")
+    assert found.mean.dice == pytest.approx(2 / 3)
+    assert found.per_image[0].name == "result"
+
+
+def test_predictions_that_carry_the_suffix_themselves(tmp_path):
+    both = {"a": [[0, 1]], "a_mask": [[1, 0]], "b_seg": [[1, 1]]}
+    found = evaluate(save_all(tmp_path / "p", both), save_all(tmp_path / "t", both))
+    assert found.pixel_error == 0.0
+    assert sorted(image.name for image in found.per_image) == ["a", "a_mask", "b_seg"]
+
+
+def test_truths_left_over_are_a_note(tmp_path):
+    truth = masks([0, 1], n=5)
+    predicted = {name: truth[name] for name in ("im1", "im3")}
+    found = evaluate(save_all(tmp_path / "p", predicted), save_all(tmp_path / "t", truth))
+    assert len(found.per_image) == 2
+    assert "3 of 5 truths have no prediction and are left out" in found.notes
+
+
+def test_all_problems_of_pairing_at_once(tmp_path):
+    save_all(tmp_path / "p", masks([0, 1], n=3))
+    save_all(tmp_path / "p", {"im2": [[0, 1]]}, "{}.tif")
+    save_all(tmp_path / "t", masks([0, 1], n=2))
+    save_all(tmp_path / "t", {"im0": [[0, 1]]}, "{}_gt.png")
+    save_all(tmp_path / "t", {"other": [[0, 1]]})
+    with pytest.raises(ValueError, match="4 problems") as caught:
+        evaluate(tmp_path / "p", tmp_path / "t")
+    message = str(caught.value)
+    assert "im2: 2 predictions share this name (im2.png, im2.tif)" in message
+    assert "im0: 2 truths share this name (im0.png, im0_gt.png)" in message
+    assert "no truth named im2.*" in message
+    assert "other.png: no prediction named other.*" in message
+
+
+def test_all_problems_of_files_at_once(tmp_path):
+    truth = masks([0, 1], n=4)
+    save_all(tmp_path / "t", truth)
+    save_all(tmp_path / "p", truth)
+    save(tmp_path / "p" / "im1.png", np.zeros((10, 12), dtype=np.uint8))
+    (tmp_path / "p" / "im2.png").write_bytes(b"no picture")
+    save(tmp_path / "p" / "im3.png", np.zeros((5, 12), dtype=np.uint8))
+    with pytest.raises(ValueError, match="3 problems") as caught:
+        evaluate(tmp_path / "p", tmp_path / "t")
+    assert "im1: predicted mask has size (10, 12) and truth (12, 10)" in str(caught.value)
+    assert "im2.png: " in str(caught.value)
+    assert "im3: predicted mask has size (5, 12) and truth (12, 10)" in str(caught.value)
+
+
+def test_paths_that_do_not_fit(tmp_path):
+    folder = save_all(tmp_path / "p", masks([0, 1], n=1))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"truth: .*missing does not exist"):
+        evaluate(folder, tmp_path / "missing")
+    with pytest.raises(ValueError, match=r"p is a folder and truth .*im0.png is a file"):
+        evaluate(folder, folder / "im0.png")
+    with pytest.raises(ValueError, match=r"none: no images among no files"):
+        evaluate(tmp_path / "none", folder)
+
+
+def test_ids_compare_with_a_foreground(tmp_path):
+    ids = {f"im{i}": np.kron(np.arange(1, 7 + i).reshape(-1, 1), [[1, 0, 1], [0, 0, 0]]) for i in range(3)}
+    ids = {name: np.where(np.arange(one.shape[1]) == 0, one, 0) for name, one in ids.items()}
+    save_all(tmp_path / "t", ids, "{}.tif", np.uint16)
+    save_all(tmp_path / "p", {name: 255 * (one > 0) for name, one in ids.items()})
+    found = evaluate(tmp_path / "p", tmp_path / "t")
+    assert found.pixel_error == 0.0
+    assert "read as instances" in found.notes[1]
+
+
+@pytest.mark.parametrize(
+    "predicted, truth, values",
+    [
+        ([0, 1], [0, 1, 2], (0, 1, 2)),  # class 2 never predicted
+        ([0, 1, 2], [0, 2], (0, 1, 2)),  # class 1 not in these images
+        ([0, 1, 3], [0, 1, 2], (0, 1, 2, 3)),  # either lacks one
+        ([0], [0, 1, 2], (0, 1, 2)),  # nothing predicted
+        ([0, 2], [0], (0, 2)),  # nothing there
+        ([1], [0, 1], (0, 1)),
+        ([1], [1, 2], (1, 2)),
+        ([0, 1, 2], [1], (0, 1, 2)),
+    ],
+)
+def test_a_side_that_lacks_classes_means_the_same_by_the_others(tmp_path, predicted, truth, values):
+    sides = masks(predicted), masks(truth, seed=1)
+    found = evaluate(save_all(tmp_path / "p", sides[0]), save_all(tmp_path / "t", sides[1]))
+    index = [{name: np.searchsorted(values, one) for name, one in side.items()} for side in sides]
+    names = [score.name for score in found.pooled]
+    expected = evaluate_arrays([(name, index[0][name], index[1][name]) for name in index[0]], names)
+    for image, same in zip(found.per_image, expected.per_image, strict=True):
+        assert (image.name, image.confusion, image.boundaries) == (same.name, same.confusion, same.boundaries)
+    lacking = [n for n, value in zip(names, values, strict=True) if value not in predicted]
+    assert (f"predicted: no pixel of {', '.join(lacking)}" in found.notes) == bool(lacking)
+
+
+@pytest.mark.parametrize("ignored", [255, 9])
+def test_pixels_not_labelled_do_not_count(tmp_path, ignored):
+    truth = {"a": [[0, 1, ignored, ignored]], "b": [[1, 0, 1, 1]], "c": [[ignored] * 4]}
+    predicted = {"a": [[0, 1, 0, 1]], "b": [[1, 0, 1, 1]], "c": [[1, 1, 0, 0]]}
+    options = {} if ignored == 255 else {"ignore": ignored}
+    save_all(tmp_path / "t", truth)
+    found = evaluate(save_all(tmp_path / "p", predicted), tmp_path / "t", **options)
+    assert found.pixel_error == 0.0
+    assert "not counted, without a labelled pixel: c" in found.notes
+    # 255 is the foreground of one side and "not labelled" of the other
+    found = evaluate(
+        save_all(tmp_path / "q", times(255, {n: np.array(one) for n, one in predicted.items()})),
+        tmp_path / "t",
+        **options,
+    )
+    assert found.pixel_error == 0.0
+
+
+def test_different_numbers_of_classes(tmp_path):
+    save_all(tmp_path / "p", masks([0, 255]))
+    save_all(tmp_path / "t", masks([0, 1, 2], seed=1))
+    with pytest.raises(ValueError, match=r"predictions have 2 classes and the truth 3.*Predicted masks hold 0 and 255"):
+        evaluate(tmp_path / "p", tmp_path / "t")
+    assert evaluate(tmp_path / "p", tmp_path / "t", labels="instances").pooled[1].name == "foreground"
+    save_all(tmp_path / "t", masks([0, 1, 2, 255], seed=1))  # 255 is no class here, but foreground there
+    with pytest.raises(ValueError, match="predictions have 2 classes and the truth 3"):
+        evaluate(tmp_path / "p", tmp_path / "t")
+
+
+def test_names_of_classes(tmp_path):
+    folder = save_all(tmp_path / "p", masks([0, 50, 100]))
+    assert [score.name for score in evaluate(folder, folder).pooled] == ["background", "class 50", "class 100"]
+    named = evaluate(folder, folder, class_names=["none", "glia", "axon"])
+    assert [score.name for score in named.pooled] == ["none", "glia", "axon"]
+    with pytest.raises(ValueError, match=r"2 class names \('none', 'glia'\) for 3 classes"):
+        evaluate(folder, folder, class_names=["none", "glia"])
+
+
+@pytest.mark.parametrize("knowing", [(True, True), (False, True), (True, False)])
+def test_tolerance_is_in_pixels_along_the_finest_axis(tmp_path, knowing):
+    rng = np.random.default_rng(0)
+    volumes = [(rng.random((5, 14, 16)) < 0.1).astype(np.uint8) for _ in range(2)]
+    paths = [tmp_path / "p.tif", tmp_path / "t.tif"]
+    metadata = {"axes": "ZYX", "spacing": 0.5, "unit": "um"}
+    for path, volume, is_known in zip(paths, volumes, knowing, strict=True):
+        stated = {"imagej": True, "resolution": (5, 5), "metadata": metadata} if is_known else {}  # 0.5, 0.2, 0.2 um
+        tifffile.imwrite(path, volume, **stated)
+    found = evaluate(*paths, tolerance=1.5)
+    expected = boundary_f1(volumes[0] == 1, volumes[1] == 1, tolerance=1.5, spacing=(2.5, 1.0, 1.0))
+    assert found.pooled[1].boundary_f1 == pytest.approx(expected)
+    assert expected != boundary_f1(volumes[0] == 1, volumes[1] == 1, tolerance=1.5)
+
+
+def real(name):
+    folder = DATA / name / "masks"
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}")
+    return folder
+
+
+def test_nuclei_found_by_a_threshold(tmp_path):
+    """16-bit ids against 0/255 masks of a subset, one with a hole of known size."""
+    folder = real("nuclei")
+    paths = sorted(folder.glob("*.png"))[:4]
+    foregrounds = {path.stem: np.array(Picture.open(path)) > 0 for path in paths}
+    erased = np.argwhere(foregrounds[paths[0].stem])[:50]
+    foregrounds[paths[0].stem][tuple(erased.T)] = False
+    found = evaluate(save_all(tmp_path / "p", times(255, foregrounds)), folder)
+    assert [score.pixels for score in found.pooled][1] - sum(map(np.sum, foregrounds.values())) == 50
+    assert found.pooled[1].precision == 1.0
+    assert found.ranked()[0].name == paths[0].stem
+    assert "read as instances" in found.notes[1]
+
+
+def test_slices_of_isbi2012_against_themselves_and_the_next(tmp_path):
+    folder = real("isbi2012")
+    for i in (0, 1):
+        shutil.copy(folder / f"0{i + 1}.png", (tmp_path / f"0{i}.png"))
+    found = evaluate(tmp_path, folder)
+    now, after = (np.array(Picture.open(folder / f"0{i}.png")) > 0 for i in (0, 1))
+    assert found.per_image[0].pixel_error == pytest.approx(np.mean(now != after))
+    assert 0.4 < found.mean.boundary_f1 < found.mean.dice < 1
+    assert evaluate(folder / "00.png", folder / "00.png").mean.surface_dice == 1.0
+
+
+def test_floods_with_land_predicted_everywhere(tmp_path):
+    folder = real("floods")
+    for path in folder.glob("*.tif"):
+        save(tmp_path / path.name, np.zeros((512, 512), dtype=np.uint8))
+    found = evaluate(tmp_path, folder)
+    truth = np.concatenate([tifffile.imread(path).ravel() for path in folder.glob("*.tif")])
+    assert found.pixel_error == pytest.approx(np.sum(truth == 1) / np.sum(truth >= 0))
+    assert found.mean.dice == found.mean.boundary_f1 == 0.0
+    assert any("without a labelled pixel: Ghana_83483" in note for note in found.notes)
