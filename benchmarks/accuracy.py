@@ -100,8 +100,16 @@ def run_monai(data: Path, seed: int, time_s: float) -> dict:
     from monai.losses import DiceCELoss
     from monai.networks.nets import BasicUNet
     from monai.transforms import (
-        Compose, NormalizeIntensityd, Rand2DElasticd, RandAdjustContrastd, RandFlipd, RandGaussianNoised,
-        RandRotate90d, RandScaleIntensityd, RandShiftIntensityd, RandSpatialCropd,
+        Compose,
+        NormalizeIntensityd,
+        Rand2DElasticd,
+        RandAdjustContrastd,
+        RandFlipd,
+        RandGaussianNoised,
+        RandRotate90d,
+        RandScaleIntensityd,
+        RandShiftIntensityd,
+        RandSpatialCropd,
     )  # fmt: skip
 
     monai.utils.set_determinism(seed)

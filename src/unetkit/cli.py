@@ -184,14 +184,14 @@ def report(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("demo"),
+    out: Annotated[Path | None, typer.Option(help="Folder to make (default: demo, or demo-2, ...).")] = None,
     time: Annotated[str, typer.Option(help="Training time.")] = "60s",
 ) -> None:
     """Make synthetic cells, train on them for a minute, predict, score, and write a report."""
     from .demo import run_demo
 
     with _training_bar() as bar:
-        lines = run_demo(out, time_s=_option(_seconds, time), observer=bar.update)
+        lines = run_demo(out or _free("demo"), time_s=_option(_seconds, time), observer=bar.update)
     for line in lines:
         typer.echo(line)
 
@@ -244,12 +244,18 @@ def _area(size: tuple[int, ...]) -> int:
 
 
 def _default_run(images: Path) -> Path:
-    """runs/NAME-1, -2, ... after the data's folder."""
+    """runs/NAME, runs/NAME-2, ... after the data's folder."""
     resolved = images.resolve()
     name = resolved.parent.name if resolved.name.lower() in ("images", "imgs", "image") else resolved.stem
-    number = 1
-    while (path := Path("runs") / f"{name or 'run'}-{number}").exists():
+    return _free(f"runs/{name or 'run'}")
+
+
+def _free(wanted: str) -> Path:
+    """The first of NAME, NAME-2, NAME-3 ... that does not exist."""
+    path, number = Path(wanted), 1
+    while path.exists():
         number += 1
+        path = Path(f"{wanted}-{number}")
     return path
 
 

@@ -12,7 +12,11 @@ from scipy import ndimage
 
 from unetkit import io
 from unetkit.image import Image
+from unetkit.infer.predict import predict
+from unetkit.learn.train import Observer, train
 from unetkit.learn.weights import separate_touching
+from unetkit.masks.evaluate import evaluate
+from unetkit.report import write_report
 
 RADIUS = (11.0, 19.0)  # of a cell, in pixels
 FULL_WELL = 420.0  # photons at gray value 1: the shot noise of a short exposure
@@ -239,3 +243,47 @@ def _lamp(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 def _expose(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     photons = rng.poisson(np.clip(scene, 0, None) * FULL_WELL) + READ_NOISE * rng.standard_normal(scene.shape)
     return np.clip(photons / FULL_WELL * 255 + 4, 0, 255).round().astype(np.uint8)
+
+
+def run_demo(out: Path | str, *, time_s: float = 60.0, observer: Observer | None = None) -> list[str]:
+    """The whole story on synthetic cells: make images, train, predict larger ones, score, report.
+
+    Parameters
+    ----------
+    out : path
+        Folder to make: `data/` and `test/` (images and masks), `run/`, `predicted/`.
+    time_s : float
+        Seconds of training.
+    observer : callable, optional
+        Called with the training's progress.
+
+    Returns
+    -------
+    list of str
+        What came out and where to look, in lines for the user.
+
+    Raises
+    ------
+    FileExistsError
+        If `out` exists.
+    """
+    out = Path(out)
+    if out.exists():
+        raise FileExistsError(f"{out}: exists; name another folder with --out")
+    images, masks = write_demo_data(out / "data", n=24, size=(256, 256), seed=0)
+    test_images, test_masks = write_demo_data(out / "test", n=4, size=(600, 470), seed=1000)
+    result = train(images, masks, out=out / "run", time_s=time_s, observer=observer)
+    predicted = predict(out / "run", [test_images], out=out / "predicted")
+    scores = evaluate(out / "predicted", test_masks)
+    page = write_report(out / "run")
+    size = " x ".join(map(str, predicted[0].size))
+    return [
+        f"Trained {result.steps} steps in {result.time_s:.0f} s: validation Dice {result.dice:.4f}",
+        f"Segmented {len(predicted)} new images of {size}: Dice {scores.mean.dice:.4f}, "
+        f"pixel error {scores.pixel_error:.4f}",
+        "Look at:",
+        f"  {page}  (open it in a browser)",
+        f"  {out / 'run' / 'previews' / 'median.png'}  (image, truth, prediction, differences)",
+        f"  {out / 'predicted'}  (the new masks, beside {test_images})",
+        "Your own data: unetkit train IMAGES MASKS --out RUN --time 10m; unetkit predict RUN IMAGES --out MASKS",
+    ]

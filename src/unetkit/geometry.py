@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from itertools import count
 from math import ceil, floor, lcm
 
 
@@ -177,8 +176,25 @@ class Axis:
         return n >= 1 and self.sizes(n) is not None
 
     def above(self, n: int) -> int:
-        """Smallest size of at least `n` pixels that fits."""
-        return next(m for m in count(max(n, 1)) if self.fits(m))
+        """Smallest size of at least `n` pixels that fits.
+
+        Raises
+        ------
+        ValueError
+            If none fits, because branches of the net never agree in size.
+        """
+        last = max(n, 1) + self._settled
+        for m in range(max(n, 1), last + 1):
+            if self.fits(m):
+                return m
+        raise ValueError(f"no size from {n} to {last} pixels fits the net: the maps that it joins never agree in size")
+
+    @cached_property
+    def _settled(self) -> int:
+        """From this size on every layer has outputs, and what fits repeats with the total stride; the two added."""
+        steps = zip(self.windows[1:], self.inputs[1:], strict=True)
+        spans = ((w.extent + abs(w.before) + abs(w.after)) * ceil(self.places[i[0]][0]) for w, i in steps)
+        return sum(spans) + 2 * self.stride
 
     def below(self, n: int) -> int | None:
         """Largest size of at most `n` pixels that fits, None where there is none."""

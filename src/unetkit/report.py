@@ -1,4 +1,5 @@
 """A run folder as one self-contained HTML page."""
+
 from pathlib import Path
 
 

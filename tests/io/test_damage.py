@@ -157,9 +157,7 @@ def test_errors_of_the_system_pass_and_of_memory_name_the_file(tmp_path: Path, m
     with pytest.raises(OSError, match="Input/output error") as caught:
         io.read(tmp_path / "a.tif")
     assert caught.value is broken
-    with pytest.raises(
-        MemoryError, match=r"a\.tif: too large for the memory at hand.* \(no room for 9 TiB\)"
-    ):
+    with pytest.raises(MemoryError, match=r"a\.tif: too large for the memory at hand.* \(no room for 9 TiB\)"):
         io.read(tmp_path / "a.tif")
 
 

@@ -107,9 +107,10 @@ def squares() -> np.ndarray:
     return mask
 
 
+@pytest.mark.parametrize("quality", [75, 90])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_jpeg_noise_around_black_and_white_is_removed(tmp_path: Path, mode: str) -> None:
-    Pillow.fromarray(squares()).convert(mode).save(tmp_path / "a.jpg", quality=90)
+def test_jpeg_noise_around_black_and_white_is_removed(tmp_path: Path, mode: str, quality: int) -> None:
+    Pillow.fromarray(squares()).convert(mode).save(tmp_path / "a.jpg", quality=quality)
     values = len(np.unique(np.asarray(Pillow.open(tmp_path / "a.jpg"))))
     assert values > 2
     labels = io.read_labels(tmp_path / "a.jpg")
@@ -126,8 +127,10 @@ def test_jpeg_of_two_values_is_exact(tmp_path: Path) -> None:
     assert labels.notes == ()
 
 
-def test_jpeg_of_ids_is_refused(tmp_path: Path) -> None:
-    Pillow.fromarray(squares() // 2).save(tmp_path / "a.jpg", quality=90)
+@pytest.mark.parametrize("ids", [squares() // 2, squares() // 51, 255 - squares() // 51])
+def test_jpeg_of_ids_is_refused(tmp_path: Path, ids: np.ndarray) -> None:
+    ids[50:, 50:] = ids[50:, 50:] // 2 + 3
+    Pillow.fromarray(ids).save(tmp_path / "a.jpg", quality=90)
     with pytest.raises(ValueError, match=r"JPEG, which is lossy: [0-9]+ different values, among them [0-9]+"):
         io.read_labels(tmp_path / "a.jpg")
 

@@ -37,6 +37,10 @@ TIFFS: dict[str, tuple[np.ndarray, dict]] = {
     "rgb": (pixels(45, 37, 3), {"photometric": "rgb", "tile": (16, 16)}),
     "rgb uncompressed": (pixels(45, 37, 3), {"photometric": "rgb"}),
     "rgba": (pixels(45, 37, 4), {"photometric": "rgb", "compression": "zlib", "rowsperstrip": 9}),
+    "alpha between channels": (
+        pixels(45, 37, 5),
+        {"photometric": "rgb", "extrasamples": ["unassalpha", "unspecified"], "tile": (16, 16)},
+    ),
     "rgb planar": (pixels(3, 45, 37), {"photometric": "rgb", "planarconfig": "separate", "tile": (16, 16)}),
     "planar strips": (
         pixels(4, 45, 37),

@@ -26,9 +26,7 @@ def test_list_is_in_natural_order(tmp_path: Path) -> None:
 
 
 def test_list_of_no_images_says_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"no images among no files; supported are \.png, \.jpg, .*\.tiff"
-    ):
+    with pytest.raises(ValueError, match=r"no images among no files; supported are \.png, \.jpg, .*\.tiff"):
         io.list_images(tmp_path)
     for name in ("a.txt", "b.txt", "c.BMP", "README"):
         (tmp_path / name).touch()

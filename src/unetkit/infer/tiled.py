@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..geometry import Geometry
 from ..nets.unet import UNet
 from ..tiles import Tile, fit_core, redundancy, tiles
 
@@ -125,20 +126,23 @@ def plan_tiles(
         core = fit_core(geometry, padded, memory_bytes=budget, cost=cost)
     out = geometry.output_size(padded)
     whole = all(c >= n for c, n in zip(core, out, strict=True))
-    covering = tiles(geometry, padded, core) if net.is_local or whole else _overlapping(padded, core, geometry.stride)
+    covering = tiles(geometry, padded, core) if net.is_local or whole else _overlapping(geometry, padded, core)
     peak = max(cost(tile.window_size) for tile in covering)
     return Tiling(size, padded, tuple(covering), net.is_local or whole, peak, redundancy(covering, padded))
 
 
-def _overlapping(size: Sequence[int], core: Sequence[int], stride: Sequence[int]) -> list[Tile]:
-    """Windows of one size that overlap by half, each on the grid of the total stride, the last at the border."""
-    per_axis = []
-    for n, c, s in zip(size, core, stride, strict=True):
-        length = min(n, ceil(c / s) * s)
-        step = max(s, int(length * _BLEND_OVERLAP) // s * s)
+def _overlapping(geometry: Geometry, size: Sequence[int], core: Sequence[int]) -> list[Tile]:
+    """Tiles of one size that overlap by half, each on the grid of the total stride, the last at the border."""
+    windows, cores = [], []
+    for axis, n, c in zip(geometry.axes, size, core, strict=True):
+        length = min(n, axis.above(ceil(c / axis.stride) * axis.stride + sum(axis.margin)))
+        writes = axis.output_size(length)
+        step = max(axis.stride, int(writes * _BLEND_OVERLAP) // axis.stride * axis.stride)
         starts = [*range(0, n - length, step), n - length]
-        per_axis.append([slice(start, start + length) for start in starts])
-    return [Tile(w, w, tuple(slice(0, s.stop - s.start) for s in w)) for w in product(*per_axis)]
+        windows.append([slice(start, start + length) for start in starts])
+        cores.append([slice(start, start + writes) for start in starts])
+    rows = zip(product(*cores), product(*windows), strict=True)
+    return [Tile(c, w, tuple(slice(0, s.stop - s.start) for s in c)) for c, w in rows]
 
 
 @torch.inference_mode()
@@ -238,10 +242,11 @@ def _blend(
 ) -> Tensor:
     """Average overlapping tiles, their middle weighing most (Gaussian of 1/8 of the tile, as nnU-Net has it)."""
     sources = _sources(net, tiling)
-    total = image.new_zeros((net.out_channels, *tiling.padded))
-    weights = image.new_zeros(tiling.padded)
+    size = net.geometry.output_size(tiling.padded)
+    total = image.new_zeros((net.out_channels, *size))
+    weights = image.new_zeros(size)
     for done, tile in enumerate(tiling.tiles):
-        weight = _gaussian(tile.window_size).to(image)
+        weight = _gaussian([s.stop - s.start for s in tile.core]).to(image)
         total[(slice(None), *tile.core)] += weight * _logits(net, image, tile, sources, device).to(image.device)
         weights[tile.core] += weight
         if progress:

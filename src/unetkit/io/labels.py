@@ -9,7 +9,8 @@ from unetkit.io.colour import gray_of_equal
 from unetkit.io.stored import Stored, alpha_notes, colour_name
 
 MOST_COLOURS = 64
-JPEG_TOLERANCE = 32  # JPEG at quality 50 and above moves the pixels beside a black-white edge by less
+# Measured on binary masks of cells: quality 75 moves pixels beside an edge by up to 45, quality 90 by 18.
+JPEG_TOLERANCE = 48
 
 
 def as_labels(stored: Stored) -> Image:
@@ -76,7 +77,7 @@ def _snapped(stored: Stored, notes: list[str]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a JPEG holds other values than two: what they were before compression is lost.
+        If a JPEG holds other values than black and white: what they were before compression is lost.
     """
     if stored.colour.kind == "palette":
         return stored.array
@@ -88,10 +89,12 @@ def _snapped(stored: Stored, notes: list[str]) -> np.ndarray:
         return array
     full = np.iinfo(array.dtype).max
     between = values[(values > JPEG_TOLERANCE) & (values < full - JPEG_TOLERANCE)]
-    if len(between):
+    # Noise comes from edges between black and white; without white, small ids would all turn to 0.
+    if len(between) or values[-1] <= JPEG_TOLERANCE or values[0] >= full - JPEG_TOLERANCE:
+        example = between[len(between) // 2] if len(between) else values[len(values) // 2]
         raise ValueError(
-            f"label image compressed by JPEG, which is lossy: {len(values)} different values, among them "
-            f"{between[len(between) // 2]}, so the ids cannot be told; export the labels as .png or .tif"
+            f"label image compressed by JPEG, which is lossy: {len(values)} different values, among them {example}, so "
+            "the ids cannot be told; export the labels as .png or .tif"
         )
     notes.append(f"JPEG noise ({len(values)} different values): set to 0 and {full}")
     return np.where(array > full // 2, full, 0).astype(array.dtype)

@@ -130,7 +130,7 @@ class _Pages:
         lengths = (*lengths, *page.shaped[len(lengths) : 4])  # a strip is as wide as the image
         grid = [-(-total // length) for total, length in zip(page.shaped[:4], lengths, strict=True)]
         touched = [
-            range(part.start // length, part.stop // length) for part, length in zip(box[:4], lengths, strict=True)
+            range(part.start // length, -(-part.stop // length)) for part, length in zip(box[:4], lengths, strict=True)
         ]
         return [int(np.ravel_multi_index(place, grid)) for place in itertools.product(*touched)]
 

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..geometry import Axis, Geometry, Window
-from .windows import Call, Unreadable, interpret
+from .windows import Call, Misfit, Unreadable, interpret
 
 # Sizes to try when reading a net: round ones first, then every residue of a total stride up to 64, small and large.
 _SIZES = (256, 64, *range(257, 321), *range(769, 833))
+_FAILURES = (RuntimeError, ValueError, AssertionError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -111,21 +112,55 @@ def read(net: nn.Module, *, in_channels: int | None = None, ndim: int | None = N
     Raises
     ------
     ValueError
-        If a layer cannot be read (it is named), or no input size passes the net.
+        If a layer cannot be read (it is named), works differently for images of different
+        sizes, or no input size passes the net.
     """
     if in_channels is None or ndim is None:
         in_channels, ndim = _signature(net)
-    # Our own nets pad or refuse at the door (`forward`); what is read is what lies behind it.
-    inner = _Body(net) if hasattr(net, "body") else net
+    inner = _Body(net) if _has_door(net) else net
     failure: Exception | None = None
     for n in _SIZES:
         try:
-            return _trace(inner, (1, in_channels, *(n,) * ndim))
+            graph = _trace(inner, (1, in_channels, *(n,) * ndim))
+        except Misfit as error:
+            failure = failure or error
         except Unreadable as error:
             raise ValueError(str(error)) from None
-        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        except _FAILURES as error:
             failure = failure or error  # most often a size that does not fit: try the next
+        else:
+            if graph.geometry.fits((n,) * ndim):  # else its crops and paddings mend a size that does not fit
+                _check_other_sizes(inner, graph, in_channels, n)
+                return graph
+            failure = failure or ValueError(f"{n} pixels leave some out, or maps of different sizes are joined")
+    if isinstance(failure, Unreadable):
+        raise ValueError(str(failure))
     raise ValueError(f"the net ran on none of the sizes {min(_SIZES)} to {max(_SIZES)}; its first error was: {failure}")
+
+
+def _has_door(net: nn.Module) -> bool:
+    """Whether `forward` pads or refuses at the door, as our own nets do: what is read is the `body` behind it."""
+    return all(hasattr(type(net), name) for name in ("body", "geometry", "is_local"))
+
+
+def _check_other_sizes(net: nn.Module, graph: Graph, in_channels: int, n: int) -> None:
+    """Read the net once more with other sizes, different per axis: a crop to a fixed size shows only there."""
+    size = []
+    for axis in graph.geometry.axes:
+        n = axis.above(n + 1)
+        size.append(n)
+    try:
+        other = _trace(net, (1, in_channels, *size))
+    except Unreadable as error:
+        raise ValueError(str(error)) from None
+    except _FAILURES as error:
+        raise ValueError(f"the net passes some sizes, but not {tuple(size)}, which should fit too: {error}") from None
+    for here, there in zip(graph.layers, other.layers, strict=False):
+        if here != there:
+            raise ValueError(
+                f"layer {here.name!r} ({here.kind}) cannot be read: for an image of {tuple(size)} pixels it works "
+                "differently than for one of another size; crops and resizes must follow from the sizes of maps"
+            )
 
 
 class _Body(nn.Module):
@@ -219,8 +254,10 @@ class _Tape(TorchFunctionMode):
         constants = tuple(t.shape for t in tensors if id(t) not in self.known)
         result = func(*args, **kwargs)
         outputs = [r for r in _flat((result,)) if isinstance(r, Tensor)]
+        function = func.__name__.strip("_") or "function"
+        if read_from and function == "setitem":
+            raise Unreadable(f"layer {self._name(function)!r} ({function}) cannot be read: it writes into a part of a map")
         if read_from and outputs:
-            function = func.__name__.strip("_") or "function"
             self._write(Call(function, args, kwargs, shapes, constants, outputs[0].shape), read_from, outputs)
         return result
 
@@ -229,7 +266,7 @@ class _Tape(TorchFunctionMode):
         try:
             kind, windows = interpret(call)
         except Unreadable as error:
-            raise Unreadable(f"layer {name!r} ({call.function}) cannot be read: {error}") from None
+            raise type(error)(f"layer {name!r} ({call.function}) cannot be read: {error}") from None
         for output in outputs:
             self.known[id(output)] = len(self.layers)
             self.alive.append(output)

@@ -17,6 +17,10 @@ class Unreadable(Exception):
     """A layer whose effect on space is not known; the message says why."""
 
 
+class Misfit(Unreadable):
+    """A layer that cannot be read at this image size; another size may do."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One call of a torch function.
@@ -118,12 +122,15 @@ def _interpolate(call: Call) -> Reading:
         elif n % m == 0 and mode == "nearest":
             windows.append(Window(1, n // m))
         else:
-            raise Unreadable(f"it resizes {n} to {m} pixels, which is no whole factor")
+            raise Misfit(f"it resizes {n} to {m} pixels, which is no whole factor")
     return "interpolation", tuple(windows)
 
 
 def _pad(call: Call) -> Reading:
-    pads = list(call.bind("input pad mode value")["pad"])
+    a = call.bind("input pad mode value")
+    if a.get("mode") == "circular":
+        raise Unreadable("circular padding reads the opposite border, so no output depends on its surroundings alone")
+    pads = list(a["pad"])
     pairs = [(pads[i], pads[i + 1]) for i in range(0, len(pads), 2)][::-1]  # torch lists the last axis first
     ndim = call.ndim
     if any(pair != (0, 0) for pair in pairs[:-ndim]):
@@ -150,10 +157,12 @@ def _getitem(call: Call) -> Reading:
 
 def _narrow(call: Call) -> Reading:
     a = call.bind("input dim start length")
-    windows = [Window()] * (call.ndim)
-    if (axis := a["dim"] % call.ndim) >= 0:
-        n = call.shapes[0][axis + 2]
-        windows[axis] = Window(before=-a["start"], after=a["start"] + a["length"] - n)
+    windows = [Window()] * call.ndim
+    axis = a["dim"] % (call.ndim + 2)
+    if axis >= 2:  # 0 and 1 are samples and channels
+        n = call.shapes[0][axis]
+        start = int(a["start"]) % n
+        windows[axis - 2] = Window(before=-start, after=start + a["length"] - n)
     return "pad", tuple(windows)
 
 
@@ -195,7 +204,8 @@ def _pointwise(call: Call) -> Reading:
     spatial = {tuple(shape[2:]) for shape in (*call.shapes, call.result)}
     if len(spatial) > 1:
         raise Unreadable(f"it joins maps of the sizes {sorted(spatial)}, so it mixes all of space")
-    if any(n > 1 for shape in call.constants for n in shape[-call.ndim :][: len(shape) - 2]):
+    # prelu's weight lists channels; any other constant is laid over the last axes, which are space
+    if call.function != "prelu" and any(n > 1 for shape in call.constants for n in shape[-call.ndim :]):
         raise Unreadable("it holds weights that depend on the position")
     return "join" if len(call.shapes) > 1 else "pointwise", (Window(),) * call.ndim
 

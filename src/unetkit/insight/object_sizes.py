@@ -1,0 +1,60 @@
+"""How large the labelled objects are: the number to hold a receptive field against."""
+
+from __future__ import annotations
+
+from math import gamma, pi
+
+import numpy as np
+from skimage.measure import label
+
+from ..masks.labels import IGNORED
+
+__all__ = ["object_sizes"]
+
+
+def object_sizes(labels: np.ndarray, *, ignore: int | None = IGNORED) -> np.ndarray:
+    """Measure every labelled object: the diameter of a disc (2D) or ball (3D) of the same area or volume.
+
+    An object is a connected set of pixels with one value; pixels are connected by their faces, so that cells which
+    only touch at a corner stay apart. Objects that the image border cuts count with the part that is seen.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (*spatial), integer or bool
+        Classes or ids of instances; 0 is background.
+    ignore : int or None
+        Value that means "not labelled"; None where every value is an object (ids go beyond 255).
+
+    Returns
+    -------
+    ndarray of shape (n_objects,), float64
+        Equivalent diameters in pixels, ascending; empty without objects.
+
+    Raises
+    ------
+    ValueError
+        If `labels` has no axis, or is not of integers or booleans.
+
+    Examples
+    --------
+    >>> labels = np.zeros((8, 8), dtype=np.uint8)
+    >>> labels[1:3, 1:3], labels[5, 5] = 1, 2
+    >>> object_sizes(labels).round(2)
+    array([1.13, 2.26])
+    """
+    labels = np.asarray(labels)
+    if labels.ndim < 1 or labels.dtype.kind not in "uib":
+        raise ValueError(
+            f"labels have {labels.ndim} axes and dtype {labels.dtype}; expected at least 1 axis and integers or booleans"
+        )
+    objects = labels.astype(np.uint8) if labels.dtype.kind == "b" else labels
+    if ignore is not None:
+        objects = np.where(objects == ignore, 0, objects)
+    pixels = np.bincount(label(objects, background=0, connectivity=1).ravel())[1:]
+    return np.sort(_diameter(pixels.astype(np.float64), labels.ndim))
+
+
+def _diameter(volume: np.ndarray, ndim: int) -> np.ndarray:
+    """Diameter of the `ndim`-dimensional ball of each volume."""
+    unit_ball = pi ** (ndim / 2) / gamma(ndim / 2 + 1)
+    return 2 * (volume / unit_ball) ** (1 / ndim)

@@ -1,0 +1,170 @@
+"""The elements of a report page: plain HTML and one style sheet, nothing from outside.
+
+Text goes in as text and is escaped here; what is already markup is an `Html`, so that a name from a file can never
+become part of the page's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+__all__ = ["Html", "figure", "grid", "page", "paragraph", "section", "table", "tiles"]
+
+_STYLE = """
+:root { --ink: #22262b; --quiet: #68707a; --line: #e3e6e9; --paper: #ffffff; --ground: #f6f7f8; --accent: #1f6f9c; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--ground); color: var(--ink); line-height: 1.5; font-size: 15px;
+  font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 32px 24px 64px; }
+header h1 { font-size: 28px; line-height: 1.2; margin: 0 0 6px; overflow-wrap: anywhere; }
+header p { margin: 0 0 20px; color: var(--quiet); max-width: 75ch; overflow-wrap: anywhere; }
+section { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 22px 24px;
+  margin: 20px 0 0; }
+h2 { font-size: 18px; margin: 0 0 12px; }
+h3 { font-size: 14px; margin: 0 0 6px; font-weight: 600; }
+p { margin: 0 0 12px; max-width: 75ch; overflow-wrap: anywhere; }
+section > :last-child { margin-bottom: 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 12px; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
+.tile b { display: block; font-size: 22px; line-height: 1.25; font-weight: 600; overflow-wrap: anywhere;
+  font-variant-numeric: tabular-nums; }
+.tile span { color: var(--quiet); font-size: 13px; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 310px), 1fr)); gap: 24px; }
+figure { margin: 0 0 20px; min-width: 0; }
+.grid figure { margin-bottom: 0; }
+figure svg { display: block; width: 100%; max-width: 560px; height: auto; }
+figcaption { color: var(--quiet); font-size: 13px; margin-top: 6px; max-width: 75ch; overflow-wrap: anywhere; }
+.legend { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: 12.5px; color: var(--quiet); margin: 0 0 4px; }
+.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 5px;
+  vertical-align: -1px; }
+.views { display: grid; grid-template-columns: repeat(4, 1fr); gap: 8px; }
+.views.whole { grid-template-columns: 1fr; }
+.views div { min-width: 0; font-size: 12.5px; color: var(--quiet); }
+.views img { display: block; width: 100%; height: auto; border-radius: 4px; }
+.views img.coarse { image-rendering: pixelated; }
+.scroll { overflow-x: auto; margin: 0 0 16px; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+caption { text-align: left; font-weight: 600; padding: 0 0 4px; }
+th, td { text-align: left; vertical-align: top; padding: 5px 16px 5px 0; border-bottom: 1px solid var(--line); }
+th { color: var(--quiet); font-weight: 500; font-size: 13px; }
+th:last-child, td:last-child { padding-right: 0; }
+tr.quiet td { color: var(--quiet); }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.prose td { overflow-wrap: anywhere; }
+.prose td:first-child { white-space: nowrap; }
+footer { color: var(--quiet); font-size: 13px; margin-top: 20px; overflow-wrap: anywhere; }
+@media (max-width: 620px) {
+  main { padding: 20px 12px 40px; }
+  section { padding: 16px 14px; }
+  .views { grid-template-columns: repeat(2, 1fr); }
+  table { font-size: 13px; }
+  th, td { padding-right: 10px; }
+}
+@media print {
+  @page { margin: 14mm; }
+  body { background: #fff; font-size: 10pt; }
+  main { max-width: none; padding: 0; }
+  section { border: 0; border-top: 1px solid var(--line); border-radius: 0; padding: 14px 0 0; }
+  h2, h3 { break-after: avoid; }
+  figure, tr, .tile, .views { break-inside: avoid; }
+  .scroll { overflow: visible; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
+"""
+
+
+class Html(str):
+    """Markup that goes into the page as it is."""
+
+
+def _markup(value: object) -> str:
+    return value if isinstance(value, Html) else escape(str(value))
+
+
+def page(title: str, *parts: Html, footer: str) -> str:
+    """A whole page."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(parts)
+        + f"\n<footer>{escape(footer)}</footer>\n</main>\n</body>\n</html>\n"
+    )
+
+
+def section(title: str, *parts: Html) -> Html:
+    """A titled part of the page."""
+    return Html(f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(parts) + "\n</section>")
+
+
+def paragraph(*sentences: str) -> Html:
+    """Sentences as one paragraph; empty ones are left out."""
+    return Html(f"<p>{' '.join(_markup(sentence) for sentence in sentences if sentence)}</p>")
+
+
+def grid(*parts: Html) -> Html:
+    """Parts side by side where there is room."""
+    return Html(f'<div class="grid">{"".join(parts)}</div>')
+
+
+def tiles(values: Sequence[tuple[str, str]]) -> Html:
+    """Large values, each with what it is."""
+    cells = "".join(
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in values
+    )
+    return Html(f'<div class="tiles">{cells}</div>')
+
+
+def figure(picture: Html, sentence: str, *, title: str = "", legend: Sequence[tuple[str, str]] = ()) -> Html:
+    """A picture with the one sentence that says what to see in it.
+
+    Parameters
+    ----------
+    picture : Html
+    sentence, title : str
+    legend : sequence of (colour, name)
+        Colours as CSS writes them.
+    """
+    head = f"<h3>{escape(title)}</h3>" if title else ""
+    chips = "".join(
+        f'<span><i style="background:{escape(colour)}"></i>{escape(name)}</span>' for colour, name in legend
+    )
+    keys = f'<div class="legend">{chips}</div>' if chips else ""
+    return Html(f"<figure>{head}{keys}{picture}<figcaption>{escape(sentence)}</figcaption></figure>")
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    caption: str = "",
+    is_prose: bool = False,
+    quiet: Sequence[int] = (),
+) -> Html:
+    """A table that scrolls by itself on a narrow screen.
+
+    Parameters
+    ----------
+    header : sequence of str
+    rows : sequence of sequence of str
+        As many cells as the header has.
+    caption : str
+    is_prose : bool
+        Words in all columns; else all but the first hold numbers and are set flush right.
+    quiet : sequence of int
+        Rows to be set in gray.
+    """
+    kinds = ["" if i == 0 or is_prose else ' class="number"' for i in range(len(header))]
+    top = "".join(f"<th{kind}>{_markup(cell)}</th>" for kind, cell in zip(kinds, header, strict=True))
+    body = "".join(
+        f"<tr{' class=quiet' * (i in quiet)}>"
+        + "".join(f"<td{kind}>{_markup(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        + "</tr>"
+        for i, row in enumerate(rows)
+    )
+    name = f"<caption>{escape(caption)}</caption>" if caption else ""
+    kind = ' class="prose"' if is_prose else ""
+    return Html(
+        f'<div class="scroll"><table{kind}>{name}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
