@@ -7,3 +7,44 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Public name -> module and name within it.
+_HOMES = {
+    "Architecture": ("nets.unet", "Architecture"),
+    "Augmentation": ("learn.augment", "Augmentation"),
+    "Dataset": ("learn.data", "Dataset"),
+    "Evaluation": ("masks.metrics", "Evaluation"),
+    "Geometry": ("geometry", "Geometry"),
+    "Graph": ("nets.graph", "Graph"),
+    "Image": ("image", "Image"),
+    "Plan": ("learn.plan", "Plan"),
+    "UNet": ("nets.unet", "UNet"),
+    "border_weights": ("learn.weights", "border_weights"),
+    "evaluate": ("masks.evaluate", "evaluate"),
+    "find_pairs": ("learn.pairs", "find_pairs"),
+    "load": ("learn.data", "load"),
+    "load_model": ("learn.checkpoint", "load_model"),
+    "plan_tiles": ("infer.tiled", "plan_tiles"),
+    "predict": ("infer.predict", "predict"),
+    "prepare": ("infer.tiled", "prepare"),
+    "read": ("io", "read"),
+    "read_graph": ("nets.graph", "read"),
+    "read_labels": ("io", "read_labels"),
+    "run": ("infer.tiled", "run"),
+    "train": ("learn.train", "train"),
+    "write": ("io", "write"),
+    "write_labels": ("io", "write_labels"),
+    "write_report": ("report", "write_report"),
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unetkit' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

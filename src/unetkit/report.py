@@ -1,7 +1,90 @@
-"""A run folder as one self-contained HTML page."""
+"""A run folder as one self-contained HTML page: what was trained, how well it does, and why."""
 
+from __future__ import annotations
+
+from datetime import date
 from pathlib import Path
+
+from .learn.checkpoint import write_whole
+from .report_page import Html, duration, header, page, paragraph, section
+from .report_results import fields_section, overlays_section, scores_section
+from .report_run import Run, read_run
+from .report_training import curves_section, plan_section, timings_section
+
+__all__ = ["write_report"]
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
-    return out or run / "report.html"
+    """Write the report of a run: headline, curves, scores, overlays, receptive field, plan and timings.
+
+    The page needs no other file and no network: pictures and charts are in it. What the run does not hold, because
+    it was stopped early or trained without validation, is said in words.
+
+    Parameters
+    ----------
+    run : Path
+        A run folder that `train` made.
+    out : Path, optional
+        The page to write; `report.html` in the run folder by default. An existing one is replaced.
+
+    Returns
+    -------
+    Path
+        The page that was written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `run` is no folder, or holds no plan.
+    ValueError
+        If its plan cannot be read.
+    OSError
+        If the page cannot be written.
+    """
+    found = read_run(Path(run))
+    out = Path(out) if out else found.folder / "report.html"
+    write_whole(out, _page(found))
+    return out
+
+
+def _page(run: Run) -> str:
+    name = run.folder.resolve().name
+    parts = [
+        _headline(run, name),
+        curves_section(run),
+        scores_section(run),
+        overlays_section(run),
+        fields_section(run),
+        plan_section(run),
+        timings_section(run),
+    ]
+    if run.notes:
+        parts.insert(1, section("Files that could not be read", *(paragraph(f"{note}.") for note in run.notes)))
+    return page(f"{name}: U-Net report", *parts, footer=f"Written by unetkit from {run.folder.resolve()}")
+
+
+def _headline(run: Run, name: str) -> Html:
+    """Name, one sentence, and the numbers that one looks for first."""
+    values = [(f"{run.steps:,}", "training steps"), (duration(run.time_s), "training time")]
+    if run.evaluation:
+        values.insert(0, (f"{run.evaluation.pixel_error:.2%}", "of the pixels wrong"))
+        values.insert(0, (f"{run.evaluation.mean.dice:.3f}", "Dice, mean of foreground"))
+    if run.net:
+        count = sum(p.numel() for p in run.net.parameters())
+        values.append((f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}", "parameters"))
+        a = run.net.architecture
+        values.append((f"{a.ndim}D {a.norm} norm", f"{run.plan.net}, {a.widths[0]} to {a.widths[-1]} channels"))
+    return header(name, _what(run), values)
+
+
+def _what(run: Run) -> str:
+    """What was trained on what, when, and how it is scored."""
+    model = run.folder / "model.safetensors"
+    day = f" on {date.fromtimestamp(model.stat().st_mtime).isoformat()}" if model.is_file() else ""
+    trained = f"Trained on {run.plan.images or 'unnamed images'}{day}."
+    if run.evaluation:
+        n = len(run.evaluation.per_image)
+        return f"{trained} Scored on {n} image{'s'[: n > 1]} that the training has not seen."
+    if not run.net:
+        return f"{trained} There is no model yet: the training was stopped before its first validation."
+    return f"{trained} {run.missing_scores}"

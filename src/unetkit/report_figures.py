@@ -15,8 +15,10 @@ from .report_page import Html
 __all__ = ["Axis", "Series", "curves", "distribution", "sizes_and_fields"]
 
 INK, QUIET, LINE, ACCENT = "#22262b", "#68707a", "#e3e6e9", "#1f6f9c"
+_EDGE, _FIELD = "#aab1b8", "#c25400"
 _WIDTH, _HEIGHT = 400, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 10, 40
+_DOT, _ROW = 9, 22  # a stacked dot, a row of receptive fields
 _MOST_STACKED = 12  # dots on each other; more are drawn as bars
 
 Point = tuple[float, float]
@@ -91,27 +93,21 @@ def distribution(values: Sequence[float], x: Axis) -> Html:
     """How values are spread: one dot each, or bars where there are many; a dashed line at the median."""
     finite = np.asarray([value for value in values if isfinite(value)])
     counts, edges = np.histogram(finite, bins=40, range=(x.low, x.high))
-    if counts.max(initial=0) > _MOST_STACKED:
+    tallest, height = int(counts.max(initial=1)), _HEIGHT
+    if tallest > _MOST_STACKED:
         counts, edges = np.histogram(finite, bins=20, range=(x.low, x.high))
         y = Axis(0, float(counts.max()) * 1.08, "images")
-        bars = [_bar(x, y, ends=ends, n=n) for ends, n in zip(pairwise(edges), counts, strict=True) if n]
-        parts, height = [_frame(x, y), *bars], _HEIGHT
+        parts = [_frame(x, y), _bars(x, y, counts=counts, edges=edges)]
     else:
-        height = _TOP + _BOTTOM + max(30, 9 * (int(counts.max(initial=1)) + 2))
-        parts = [_frame(x, None, height=height)]
-        for (low, high), n in zip(pairwise(edges), counts, strict=True):
-            at = _x(x, (low + high) / 2)
-            parts += [
-                f'<circle cx="{at:.1f}" cy="{height - _BOTTOM - 6 - 9 * i:.1f}" r="4" fill="{ACCENT}"/>'
-                for i in range(n)
-            ]
-    middle = _x(x, float(np.median(finite))) if len(finite) else _LEFT
+        height = _TOP + _BOTTOM + max(30, _DOT * (tallest + 2))
+        parts = [_frame(x, None, floor_y=height - _BOTTOM), _dots(x, height - _BOTTOM, counts=counts, edges=edges)]
+    middle = _x(x, float(np.median(finite)) if len(finite) else x.low)
     parts.append(_line((middle, _TOP), (middle, height - _BOTTOM), colour=INK, dash=True))
     parts.append(_beside((middle, _TOP + 9), "median"))
     return _svg(parts, height, f"distribution of {x.label}")
 
 
-def sizes_and_fields(diameters: Sequence[float], fields: Sequence[tuple[str, int, int]], typical: float) -> Html:
+def sizes_and_fields(diameters: Sequence[float], fields: Sequence[tuple[str, int, int]], *, typical: float) -> Html:
     """Object diameters above the receptive fields of a net, over one axis of pixels.
 
     Parameters
@@ -124,28 +120,21 @@ def sizes_and_fields(diameters: Sequence[float], fields: Sequence[tuple[str, int
         Diameter of the dashed line.
     """
     every = [*diameters, *(size for _, *ends in fields for size in ends)]
-    low, high = max(1.0, min(every)), max(every)
-    x, top = Axis(low / 1.25, high * 1.6, "pixels (logarithmic)", is_log=True), 120
-    height = top + 22 * len(fields) + 8 + _BOTTOM
-    edges = np.geomspace(x.low, x.high, 37)
-    counts = np.histogram(diameters, bins=edges)[0]
-    y = Axis(0, float(max(counts.max(), 1)) * 1.15, "objects")
-    parts = [_frame(x, None, height=height), _line((_LEFT, top), (_WIDTH - _RIGHT, top), colour="#aab1b8")]
-    parts.append(_text((12, (_TOP + top) / 2), y.label, anchor="middle", turn=True))
-    scale = (top - _TOP) / (_HEIGHT - _TOP - _BOTTOM)
-    bars = [_bar(x, y, ends=ends, n=n) for ends, n in zip(pairwise(edges), counts, strict=True) if n]
-    parts.append(f'<g transform="translate(0 {_TOP - _TOP * scale:.2f}) scale(1 {scale:.4f})">{"".join(bars)}</g>')
+    x = Axis(min(every) / 1.25, max(every) * 1.6, "pixels (logarithmic)", is_log=True)
+    middle, height = 120, 120 + _ROW * len(fields) + 8 + _BOTTOM
+    counts, edges = np.histogram(diameters, bins=np.geomspace(x.low, x.high, 37))
+    y = Axis(0, float(counts.max()) * 1.15, "objects")
     at = _x(x, typical)
-    parts.append(_line((at, _TOP), (at, height - _BOTTOM), colour=INK, dash=True))
-    parts.append(_beside((at, _TOP + 9), "typical object"))
-    for i, (name, smallest, largest) in enumerate(fields):
-        row, left, right = top + 20 + 22 * i, _x(x, smallest), _x(x, largest)
-        parts.append(_line((_LEFT, row), (left, row), colour=LINE))
-        parts.append(
-            f'<rect x="{left - 4:.1f}" y="{row - 4}" width="{right - left + 8:.1f}" height="8" rx="4" fill="#c25400"/>'
-        )
-        size = f"{largest}" if smallest == largest else f"{smallest} to {largest}"
-        parts.append(_beside((right, row + 4), f"{name}: {size}", gap=8, left=left))
+    parts = [
+        _frame(x, None, floor_y=height - _BOTTOM),
+        _line((_LEFT, middle), (_WIDTH - _RIGHT, middle), colour=_EDGE),
+        _text((_LEFT - 18, (_TOP + middle) / 2), "objects", turn=True),
+        _text((_LEFT - 18, (middle + height - _BOTTOM) / 2), "net sees", turn=True),
+        _bars(x, y, counts=counts, edges=edges, floor_y=middle),
+        _line((at, _TOP), (at, height - _BOTTOM), colour=INK, dash=True),
+        _beside((at, _TOP + 9), "typical object"),
+        *(_field_row(x, middle + 20 + _ROW * i, field) for i, field in enumerate(fields)),
+    ]
     return _svg(parts, height, "object diameters and receptive fields")
 
 
@@ -156,34 +145,56 @@ def _x(axis: Axis, value: float) -> float:
     return _LEFT + axis.at(value) * (_WIDTH - _LEFT - _RIGHT)
 
 
-def _y(axis: Axis, value: float) -> float:
-    return _HEIGHT - _BOTTOM - axis.at(value) * (_HEIGHT - _TOP - _BOTTOM)
+def _y(axis: Axis, value: float, *, floor_y: float = _HEIGHT - _BOTTOM) -> float:
+    return floor_y - axis.at(value) * (floor_y - _TOP)
 
 
-def _frame(x: Axis, y: Axis | None, *, height: int = _HEIGHT) -> str:
+def _frame(x: Axis, y: Axis | None, *, floor_y: float = _HEIGHT - _BOTTOM) -> str:
     """Axes with their ticks and names; without `y` only the lower one."""
-    floor_y = height - _BOTTOM
     parts = []
-    for value in y.ticks() if y else []:
-        at = _y(y, value)  # type: ignore[arg-type]
-        parts += [
-            _line((_LEFT, at), (_WIDTH - _RIGHT, at), colour=LINE),
-            _text((_LEFT - 6, at + 4), _number(value), anchor="end"),
-        ]
+    if y:
+        for value in y.ticks():
+            at = _y(y, value)
+            parts.append(_line((_LEFT, at), (_WIDTH - _RIGHT, at), colour=LINE))
+            parts.append(_text((_LEFT - 6, at + 4), _number(value), anchor="end"))
+        parts.append(_text((12, (_TOP + floor_y) / 2), y.label, turn=True))
     for value in x.ticks():
         at = _x(x, value)
-        parts += [_line((at, floor_y), (at, floor_y + 4), colour="#aab1b8"), _text((at, floor_y + 16), _number(value))]
-    parts.append(_line((_LEFT, floor_y), (_WIDTH - _RIGHT, floor_y), colour="#aab1b8"))
-    parts.append(_text(((_LEFT + _WIDTH - _RIGHT) / 2, height - 6), x.label))
-    if y:
-        parts.append(_text((12, (_TOP + floor_y) / 2), y.label, turn=True))
+        parts.append(_line((at, floor_y), (at, floor_y + 4), colour=_EDGE))
+        parts.append(_text((at, floor_y + 16), _number(value)))
+    parts.append(_line((_LEFT, floor_y), (_WIDTH - _RIGHT, floor_y), colour=_EDGE))
+    parts.append(_text(((_LEFT + _WIDTH - _RIGHT) / 2, floor_y + _BOTTOM - 6), x.label))
     return "".join(parts)
 
 
-def _bar(x: Axis, y: Axis, *, ends: tuple[float, float], n: float) -> str:
-    left, right, top = _x(x, ends[0]), _x(x, ends[1]), _y(y, float(n))
-    size = f'width="{max(right - left - 1, 1):.1f}" height="{_HEIGHT - _BOTTOM - top:.1f}"'
-    return f'<rect x="{left + 0.5:.1f}" y="{top:.1f}" {size} fill="{ACCENT}" fill-opacity="0.75"/>'
+def _bars(x: Axis, y: Axis, *, counts: np.ndarray, edges: np.ndarray, floor_y: float = _HEIGHT - _BOTTOM) -> str:
+    parts = []
+    for (low, high), n in zip(pairwise(edges.tolist()), counts.tolist(), strict=True):
+        left, right, top = _x(x, low), _x(x, high), _y(y, n, floor_y=floor_y)
+        size = f'width="{max(right - left - 1, 1):.1f}" height="{floor_y - top:.1f}"'
+        if n:
+            parts.append(f'<rect x="{left + 0.5:.1f}" y="{top:.1f}" {size} fill="{ACCENT}" fill-opacity="0.75"/>')
+    return "".join(parts)
+
+
+def _dots(x: Axis, floor_y: float, *, counts: np.ndarray, edges: np.ndarray) -> str:
+    """Dots stacked in their bins."""
+    places = [
+        (_x(x, (low + high) / 2), floor_y - 6 - _DOT * i)
+        for (low, high), n in zip(pairwise(edges.tolist()), counts.tolist(), strict=True)
+        for i in range(n)
+    ]
+    return "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{ACCENT}"/>' for a, b in places)
+
+
+def _field_row(x: Axis, row: float, field: tuple[str, int, int]) -> str:
+    """A receptive field as a mark from its smallest to its largest size, with its name and number."""
+    name, smallest, largest = field
+    left, right = _x(x, smallest), _x(x, largest)
+    place = f'x="{left - 4:.1f}" y="{row - 4:.1f}" width="{right - left + 8:.1f}" height="8" rx="4"'
+    size = f"{largest}" if smallest == largest else f"{smallest} to {largest}"
+    words = _beside((right, row + 4), f"{name}: {size} px", gap=9, left=left)
+    return _line((_LEFT, row), (left, row), colour=LINE) + f'<rect {place} fill="{_FIELD}"/>' + words
 
 
 def _beside(at: Point, words: str, *, gap: float = 5, left: float | None = None) -> str:

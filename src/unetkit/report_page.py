@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-__all__ = ["Html", "figure", "grid", "page", "paragraph", "section", "table", "tiles"]
+__all__ = ["Html", "duration", "figure", "grid", "header", "page", "paragraph", "section", "table"]
 
 _STYLE = """
 :root { --ink: #22262b; --quiet: #68707a; --line: #e3e6e9; --paper: #ffffff; --ground: #f6f7f8; --accent: #1f6f9c; }
@@ -108,12 +108,12 @@ def grid(*parts: Html) -> Html:
     return Html(f'<div class="grid">{"".join(parts)}</div>')
 
 
-def tiles(values: Sequence[tuple[str, str]]) -> Html:
-    """Large values, each with what it is."""
+def header(title: str, sentence: str, values: Sequence[tuple[str, str]]) -> Html:
+    """The top of a page: its name, one sentence, and large values (value, what it is)."""
     cells = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in values
     )
-    return Html(f'<div class="tiles">{cells}</div>')
+    return Html(f"<header><h1>{escape(title)}</h1>{paragraph(sentence)}<div class=tiles>{cells}</div></header>")
 
 
 def figure(picture: Html, sentence: str, *, title: str = "", legend: Sequence[tuple[str, str]] = ()) -> Html:
@@ -168,3 +168,20 @@ def table(
     return Html(
         f'<div class="scroll"><table{kind}>{name}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
     )
+
+
+def duration(time_s: float) -> str:
+    """A time in words: two units at most.
+
+    >>> duration(56.2), duration(600), duration(7500)
+    ('56 s', '10 min', '2 h 5 min')
+    """
+    if time_s < 10:
+        return f"{time_s:.1f} s"
+    minutes, rest = divmod(round(time_s), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if not minutes:
+        return f"{rest} s"
+    if not hours:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{hours} h {minutes_left} min" if minutes_left else f"{hours} h"

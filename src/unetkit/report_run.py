@@ -68,6 +68,13 @@ class Run:
         """Seconds spent, as far as is known."""
         return float(self.state.get("elapsed_s") or (self.log[-1]["elapsed_s"] if self.log else 0.0))
 
+    @property
+    def missing_scores(self) -> str:
+        """Why there are no final scores, as a sentence."""
+        if self.plan.validation == 0:
+            return "No images were held out (validation 0), so there are no scores."
+        return "The training has not come to its end, so there are no final scores; go on with it by --resume."
+
 
 def read_run(folder: Path) -> Run:
     """Read what a run folder holds.

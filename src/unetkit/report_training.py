@@ -1,0 +1,211 @@
+"""The parts of a report about the training: its curves, its plan with the reasons, its timings."""
+
+from __future__ import annotations
+
+import platform
+from bisect import bisect_right
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from statistics import fmean
+from typing import Any
+
+from .learn.preview import COLOURS
+from .report_figures import Axis, Series, curves
+from .report_page import Html, duration, figure, grid, paragraph, section, table
+from .report_run import Run
+
+__all__ = ["class_colour", "curves_section", "plan_section", "timings_section"]
+
+_INK = "#22262b"
+_MOST_POINTS = 400  # more are not told apart on a screen
+_RISING = 0.005  # Dice gained in the last quarter of a training that would use more time
+
+
+def class_colour(index: int) -> str:
+    """CSS colour of a class (1 or more), that of the overlays."""
+    red, green, blue = COLOURS[1 + (index - 1) % (len(COLOURS) - 1)]
+    return f"rgb({red},{green},{blue})"
+
+
+# --- curves ---
+
+
+def curves_section(run: Run) -> Html:
+    """Loss, validation Dice and learning rate over time."""
+    charts = [chart for chart in (_loss(run), _dice(run), _learning_rate(run)) if chart]
+    if not charts:
+        return section("Training curves", paragraph("No step has been logged yet."))
+    few = len(run.log) < 2
+    words = "Fewer than two validations were logged, so Dice and learning rate have no curve." if few else ""
+    return section("Training curves", grid(*charts), *([paragraph(words)] if words else []))
+
+
+def _clock(run: Run, most_s: float) -> tuple[float, str]:
+    """Seconds per unit of the time axis, and its name."""
+    unit, name = next(
+        (pair for pair in ((3600.0, "hours"), (60.0, "minutes")) if most_s >= 2 * pair[0]), (1.0, "seconds")
+    )
+    return unit, f"training time ({name})"
+
+
+def _loss(run: Run) -> Html | None:
+    steps = list(run.state.get("losses") or [])
+    if steps:
+        points = [(_time_of(run, i + 1), loss) for i, loss in enumerate(steps)]
+    else:  # without the last state the log has the mean of 50 steps
+        points = [(entry["elapsed_s"], entry["loss"]) for entry in run.log if "loss" in entry]
+    points = [(t, loss) for t, loss in points if isfinite(loss)]
+    if len(points) < 2:
+        return None
+    window = max(1, len(points) // 25)
+    smooth = [(points[i][0], fmean(loss for _, loss in points[max(0, i - window + 1) : i + 1])) for i in _thin(points)]
+    unit, label = _clock(run, points[-1][0])
+    raw = sorted(loss for _, loss in points)
+    top = max(raw[int(0.995 * (len(raw) - 1))], max(loss for _, loss in smooth)) * 1.05
+    lines = [
+        Series([(points[i][0] / unit, min(points[i][1], top)) for i in _thin(points)], width=1, opacity=0.35),
+        Series([(t / unit, loss) for t, loss in smooth]),
+    ]
+    picture = curves(lines, Axis(0, points[-1][0] / unit, label), Axis(min(0.0, raw[0]), top, "loss"))
+    of = f"the mean over {window} steps" if steps else "the mean over 50 steps"
+    words = f"Loss (Dice and cross-entropy): {of} went from {smooth[0][1]:.3g} to {smooth[-1][1]:.3g}"
+    return figure(picture, words + (", single steps are drawn faint." if steps and window > 1 else "."), title="Loss")
+
+
+def _thin(points: list[Any]) -> range:
+    return range(0, len(points), max(1, len(points) // _MOST_POINTS))
+
+
+def _time_of(run: Run, step: int) -> float:
+    """Time in seconds at which a step was taken, interpolated between the validations, whose times are logged."""
+    known = [(0, 0.0), *((entry["step"], entry["elapsed_s"]) for entry in run.log if entry["step"] <= run.steps)]
+    known.append((run.steps, run.time_s))
+    i = min(max(1, bisect_right(known, (step, 0.0))), len(known) - 1)
+    (a, start), (b, end) = known[i - 1], known[i]
+    return end if b == a else start + (end - start) * (step - a) / (b - a)
+
+
+def _dice(run: Run) -> Html | None:
+    entries = [entry for entry in run.log if entry.get("mean_dice") is not None]
+    if len(entries) < 2:
+        return None
+    unit, label = _clock(run, run.time_s)
+    classes = _class_names(run, len(entries[0].get("dice", [])))
+    times = [entry["elapsed_s"] / unit for entry in entries]
+    means = [entry["mean_dice"] for entry in entries]
+    lines, legend = [], []
+    if 1 < len(classes) <= len(COLOURS) - 1:
+        for c, name in enumerate(classes):
+            values = [entry["dice"][c] for entry in entries]
+            lines.append(Series(list(zip(times, values, strict=True)), class_colour(c + 1), 1.5))
+            legend.append((class_colour(c + 1), name))
+    lines.append(Series(list(zip(times, means, strict=True)), _INK if lines else "#1f6f9c", has_dots=True))
+    if legend:
+        legend.append((_INK, "mean"))
+    kept = run.evaluation.mean.dice if run.evaluation else None
+    values = [y for line in lines for _, y in line.points if isfinite(y)] + ([kept] if kept is not None else [])
+    low = max(0.0, (min(values) * 20 // 1) / 20 - 0.05)
+    level = (kept, f"kept model {kept:.3f}") if kept is not None else None
+    x = Axis(0, max(run.time_s / unit, times[-1]), label)
+    picture = curves(lines, x, Axis(low, 1.0, "Dice"), level=level)
+    return figure(picture, _say_dice(means), title="Validation Dice", legend=legend)
+
+
+def _say_dice(means: list[float]) -> str:
+    gain = means[-1] - means[-1 - max(1, len(means) // 4)]
+    words = f"Overlap with the truth went from {means[0]:.3f} to {means[-1]:.3f}"
+    if gain > _RISING:
+        return f"{words} and was still rising by {gain:.3f} in the last quarter: more time is likely to help."
+    if max(means) - means[-1] > _RISING:
+        return f"{words}, below its best of {max(means):.3f}: the model of the best validation is kept."
+    return f"{words} and had levelled off: more time alone is not likely to help."
+
+
+def _learning_rate(run: Run) -> Html | None:
+    points = [(entry["elapsed_s"], entry["learning_rate"]) for entry in run.log if "learning_rate" in entry]
+    if len(points) < 2:
+        return None
+    unit, label = _clock(run, run.time_s)
+    x = Axis(0, max(run.time_s, points[-1][0]) / unit, label)
+    lines = [Series([(t / unit, rate * 1e3) for t, rate in points], has_dots=True)]
+    peak = run.plan.learning_rate * 1e3
+    picture = curves(lines, x, Axis(0, peak * 1.05, "learning rate (thousandths)"))
+    words = f"The rate warms up to {peak / 1e3:g} and then falls as a cosine; small steps at the end settle the net."
+    return figure(picture, words, title="Learning rate")
+
+
+def _class_names(run: Run, n: int) -> list[str]:
+    names = run.card.classes[1:] if run.card else []
+    return names if len(names) == n else [f"class {i + 1}" for i in range(n)]
+
+
+# --- plan ---
+
+
+def plan_section(run: Run) -> Html:
+    """Every value of the plan: the derived ones with their reasons, then the others."""
+    plan = run.plan
+    derived = [(_words(name), value, reason) for name, value, reason in plan.describe()]
+    shown = {*plan.reasons, "reasons", "architecture"}
+    others = [(_words(name), value_text(value)) for name, value in plan.model_dump().items() if name not in shown]
+    net = [(_words(name), value_text(value)) for name, value in plan.architecture.items() if name not in plan.reasons]
+    return section(
+        "Plan",
+        paragraph(
+            "Every value of the training. Those with a reason were derived from the data, the budget and the "
+            "machine; any of them can be given instead."
+        ),
+        table(["value", "chosen", "reason"], derived, caption="Derived", is_prose=True),
+        grid(
+            table(["value", "set to"], others, caption="Given or usual", is_prose=True),
+            table(["value", "set to"], net, caption="Net", is_prose=True),
+        ),
+    )
+
+
+def _words(name: str) -> str:
+    return name.removesuffix("_s").replace("_", " ") + (" (s)" if name.endswith("_s") else "")
+
+
+def value_text(value: Any) -> str:
+    """A value of a plan for the reader; a table of equal rows is said once.
+
+    >>> value_text([[3, 3], [3, 3]]), value_text((256, 256)), value_text(None), value_text(True)
+    ('3 x 3 at every level', '256 x 256', '-', 'yes')
+    """
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
+        rows = [value_text(row) for row in value]
+        return f"{rows[0]} at every level" if len(set(rows)) == 1 else "; ".join(rows)
+    return " x ".join(map(value_text, value)) if isinstance(value, list | tuple) else str(value)
+
+
+# --- timings ---
+
+
+def timings_section(run: Run) -> Html:
+    """Where the time went, and with which versions."""
+    rows = [("steps", f"{run.steps:,}"), ("training time, with validations", duration(run.time_s))]
+    checks = [entry["validation_s"] for entry in run.log if "validation_s" in entry]
+    if run.steps and run.time_s > sum(checks):
+        rows.append(("steps per second, between validations", f"{run.steps / (run.time_s - sum(checks)):.2f}"))
+    if checks:
+        share = sum(checks) / run.time_s if run.time_s else 0.0
+        rows.append(("validations", f"{len(checks)}, {fmean(checks):.1f} s each, {share:.0%} of the time"))
+    versions = [("unetkit, of the model", run.card.version)] if run.card else []
+    versions += [(f"{name}, here", found) for name in ("unetkit", "torch", "numpy") if (found := _version(name))]
+    versions += [("Python, here", platform.python_version()), ("system, here", platform.platform(terse=True))]
+    parts = table(["what", "value"], rows, caption="Time"), table(["what", "value"], versions, caption="Versions")
+    return section("Timings and versions", grid(*parts))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
