@@ -1,20 +1,26 @@
-"""A second road to a net's receptive field: which pixels carry gradient to which outputs."""
+"""For all tests: repeatable examples, and a second road to receptive fields (which pixels carry gradient)."""
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor, nn
 
-MEAN_POOL = {nn.MaxPool2d: nn.AvgPool2d, nn.MaxPool3d: nn.AvgPool3d}
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
+
+MEAN_POOL: dict[Any, Any] = {nn.MaxPool2d: nn.AvgPool2d, nn.MaxPool3d: nn.AvgPool3d}
 
 
 def _all_paths_open(net: nn.Module) -> nn.Module:
     """A float64 copy through which every tap carries gradient: positive weights, means in place of maxima."""
     opened = copy.deepcopy(net).double().eval()
     for module in list(opened.modules()):
-        for name, child in module.named_children():
+        children: list[tuple[str, Any]] = list(module.named_children())
+        for name, child in children:
             if type(child) in MEAN_POOL:
                 pool = MEAN_POOL[type(child)](child.kernel_size, child.stride, child.padding, child.ceil_mode)
                 setattr(module, name, pool)

@@ -52,14 +52,14 @@ def train(
     masks: Masks = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to make (default: runs/ and the data's name).")] = None,
     time: Annotated[str | None, typer.Option(help="Budget: 90s, 10m, 2h. The schedule follows it.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Budget in steps instead: the same again from one seed.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps: the same again from one seed.")] = None,
     net: Annotated[str, typer.Option(help="unet, or a paper's net: ronneberger2015.")] = "unet",
-    divide_width: Annotated[int | None, typer.Option(help="Divide the widths of a paper's net.")] = None,
+    divide_width: Annotated[int | None, typer.Option(min=1, help="Divide the widths of a paper's net.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     labels: Labels = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the patches.")] = 0,
-    patch: Annotated[int | None, typer.Option(help="Patch side in pixels (default: from the images).")] = None,
-    batch: Annotated[int | None, typer.Option(help="Patches per step.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights and the patches.")] = 0,
+    patch: Annotated[int | None, typer.Option(min=1, help="Patch side in pixels (default: from the images).")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Patches per step.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share held out, by group where given; 0: none.")] = None,
     rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     border_weight: Annotated[bool, typer.Option("--border-weight", help="The 2015 paper's weight map.")] = False,
@@ -82,14 +82,14 @@ def train(
             masks,
             out=run,
             resume=resume,
-            observer=bar.update,
+            observer=None if as_json else bar.update,
             divide_width=divide_width,
             time_s=None if time is None else _option(_seconds, time),
             steps=steps,
             net=net,
             labels=labels,
             seed=seed,
-            patch=None if patch is None else (patch, patch),
+            patch=patch,
             batch=batch,
             validation=validation,
             learning_rate=rate,
@@ -268,7 +268,7 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         raise SystemExit(130) from None
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
         if debug:
             raise
         typer.echo(f"error: {error}", err=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from .infer.predict import Step
     from .learn.train import Progress as TrainingProgress
 
-console = Console(highlight=False, soft_wrap=True)
+# File names may hold brackets and colons: neither markup nor emoji.
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -29,7 +31,10 @@ def seconds(text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is no duration: expected one such as 90s, 10m or 1h30m")
-    return float(sum(float(number) * _UNITS_S[unit or "s"] for number, unit in parts))
+    total = sum(float(number) * _UNITS_S[unit or "s"] for number, unit in parts)
+    if not total > 0:
+        raise ValueError(f"{text!r} is no time at all: expected more than 0")
+    return float(total)
 
 
 def byte_count(text: str) -> int:
@@ -66,7 +71,8 @@ class _Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        if console.is_terminal:
+            self.progress.stop()
 
 
 class TrainingBar(_Bar):
@@ -111,13 +117,14 @@ class PredictionBar(_Bar):
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
-    """A table with a column per key; floats with four digits."""
-    table = Table(show_edge=False)
+    """A table with a column per key; floats with four digits. Never cut: a narrow terminal wraps its lines."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for i, name in enumerate(rows[0]):
         table.add_column(name.replace("_", " "), justify="left" if i == 0 else "right")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    console.print(table)
+    least = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    Console(width=max(console.width, least), highlight=False, markup=False, emoji=False).print(table, crop=False)
 
 
 def _cell(value: Any) -> str:

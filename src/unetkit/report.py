@@ -73,7 +73,9 @@ def _headline(run: Run, name: str) -> Html:
         count = sum(p.numel() for p in run.net.parameters())
         values.append((f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}", "parameters"))
         a = run.net.architecture
-        values.append((f"{a.ndim}D {a.norm} norm", f"{run.plan.net}, {a.widths[0]} to {a.widths[-1]} channels"))
+        values.append(
+            (f"{run.plan.net} {a.ndim}D", f"{len(a.widths)} levels, {a.widths[0]} to {a.widths[-1]} channels")
+        )
     return header(name, _what(run), values)
 
 
@@ -86,5 +88,6 @@ def _what(run: Run) -> str:
         n = len(run.evaluation.per_image)
         return f"{trained} Scored on {n} image{'s'[: n > 1]} that the training has not seen."
     if not run.net:
-        return f"{trained} There is no model yet: the training was stopped before its first validation."
+        why = "" if run.log else ": the training was stopped before its first validation"
+        return f"{trained} There is no model that could be read{why}."
     return f"{trained} {run.missing_scores}"

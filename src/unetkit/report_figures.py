@@ -200,7 +200,7 @@ def _field_row(x: Axis, row: float, field: tuple[str, int, int]) -> str:
 def _beside(at: Point, words: str, *, gap: float = 5, left: float | None = None) -> str:
     """Words to the right of a place, or to its left (of `left`) where the right has no room."""
     x, y = at
-    if x + gap + 6.2 * len(words) <= _WIDTH:
+    if x + gap + 6.6 * len(words) <= _WIDTH:
         return _text((x + gap, y), words, anchor="start", colour=INK, halo=True)
     return _text(((x if left is None else left) - gap, y), words, anchor="end", colour=INK, halo=True)
 
@@ -218,7 +218,7 @@ def _text(
     style = ' stroke="#fff" stroke-width="3.5" stroke-linejoin="round" paint-order="stroke"' if halo else ""
     turned = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turn else ""
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text {place} font-size="11.5" fill="{colour}"{style}{turned}>{escape(words)}</text>'
+    return f'<text {place} font-size="12.5" fill="{colour}"{style}{turned}>{escape(words)}</text>'
 
 
 def _number(value: float) -> str:

@@ -33,7 +33,8 @@ section > :last-child { margin-bottom: 0; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 310px), 1fr)); gap: 24px; }
 figure { margin: 0 0 20px; min-width: 0; }
 .grid figure { margin-bottom: 0; }
-figure svg { display: block; width: 100%; max-width: 560px; height: auto; }
+.grid + p { margin-top: 14px; }
+figure svg { display: block; width: 100%; max-width: 460px; height: auto; }
 figcaption { color: var(--quiet); font-size: 13px; margin-top: 6px; max-width: 75ch; overflow-wrap: anywhere; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: 12.5px; color: var(--quiet); margin: 0 0 4px; }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 5px;
@@ -43,13 +44,19 @@ figcaption { color: var(--quiet); font-size: 13px; margin-top: 6px; max-width: 7
 .views div { min-width: 0; font-size: 12.5px; color: var(--quiet); }
 .views img { display: block; width: 100%; height: auto; border-radius: 4px; }
 .views img.coarse { image-rendering: pixelated; }
-.scroll { overflow-x: auto; margin: 0 0 16px; }
+.scroll { overflow-x: auto; margin: 0 0 16px; /* a shadow at an edge beyond which the table goes on */
+  background: linear-gradient(to right, #fff 50%, #fff0) 0 0 / 36px 100% no-repeat local,
+    linear-gradient(to left, #fff 50%, #fff0) 100% 0 / 36px 100% no-repeat local,
+    linear-gradient(to right, #0002, #0000) 0 0 / 12px 100% no-repeat scroll,
+    linear-gradient(to left, #0002, #0000) 100% 0 / 12px 100% no-repeat scroll; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 caption { text-align: left; font-weight: 600; padding: 0 0 4px; }
 th, td { text-align: left; vertical-align: top; padding: 5px 16px 5px 0; border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 500; font-size: 13px; }
 th:last-child, td:last-child { padding-right: 0; }
 tr.quiet td { color: var(--quiet); }
+table.many { table-layout: fixed; min-width: 590px; }
+table.many th:first-child { width: 26%; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .prose td { overflow-wrap: anywhere; }
 .prose td:first-child { white-space: nowrap; }
@@ -68,7 +75,9 @@ footer { color: var(--quiet); font-size: 13px; margin-top: 20px; overflow-wrap: 
   section { border: 0; border-top: 1px solid var(--line); border-radius: 0; padding: 14px 0 0; }
   h2, h3 { break-after: avoid; }
   figure, tr, .tile, .views { break-inside: avoid; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; background: none; }
+  table.many { min-width: 0; }
+  .views { grid-template-columns: repeat(4, 1fr); }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
@@ -164,7 +173,7 @@ def table(
         for i, row in enumerate(rows)
     )
     name = f"<caption>{escape(caption)}</caption>" if caption else ""
-    kind = ' class="prose"' if is_prose else ""
+    kind = ' class="prose"' if is_prose else ' class="many"' if len(header) > 4 else ""
     return Html(
         f'<div class="scroll"><table{kind}>{name}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
     )

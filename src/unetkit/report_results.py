@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image as Picture
 
 from .geometry import Geometry, ReceptiveField
-from .masks.metrics import METRICS, ClassScore, Evaluation
+from .masks.metrics import METRICS, ClassScore, Evaluation, ImageScore
 from .report_figures import Axis, distribution, sizes_and_fields
 from .report_page import Html, figure, grid, paragraph, section, table
 from .report_run import Run, measure_objects
@@ -21,7 +22,7 @@ __all__ = ["fields_section", "overlays_section", "scores_section"]
 
 _VIEWS = ("image", "truth", "prediction", "differences")
 _GAP = 4  # pixels between the views of a preview, as learn.preview draws it
-_WIDEST = 480  # pixels of a view in the page: sharp at the width it is shown in
+_WIDEST = 400  # pixels of a view in the page: sharp at the width it is shown in, and a page of 2 MB
 _COARSE = 200  # a view of fewer pixels is shown with its pixels
 _NO_SCORES = "-"
 
@@ -34,7 +35,8 @@ def scores_section(run: Run) -> Html:
     scores = run.evaluation
     if scores is None:
         return section("Scores", paragraph(run.missing_scores))
-    pooled, n = [*scores.pooled, scores.mean], len(scores.per_image)
+    n, has_mean = len(scores.per_image), len(scores.pooled) > 2
+    pooled = [*scores.pooled, scores.mean] if has_mean else scores.pooled
     parts = [
         paragraph(
             "All scores go from 0 to 1 (best). Dice and IoU are overlap with the truth, precision the share of the "
@@ -49,13 +51,10 @@ def scores_section(run: Run) -> Html:
     return section("Scores", *parts)
 
 
-def _score_table(rows: tuple[ClassScore, ...] | list[ClassScore], caption: str) -> Html:
-    header = ["class", *(metric.replace("_f1", " F1").replace("_", " ") for metric in METRICS)]
-    header = [
-        name if " " in name or name == "class" else {"dice": "Dice", "iou": "IoU"}.get(name, name) for name in header
-    ]
+def _score_table(rows: Sequence[ClassScore], caption: str) -> Html:
+    header = ["class", *(metric.replace("_", " ").replace("dice", "Dice").replace("f1", "F1") for metric in METRICS)]
     cells = [[row.name, *(_score(getattr(row, metric)) for metric in METRICS)] for row in rows]
-    return table(header, cells, caption=caption, quiet=[0])
+    return table([name.replace("iou", "IoU") for name in header], cells, caption=caption, quiet=[0])
 
 
 def _score(value: float) -> str:
@@ -81,25 +80,41 @@ def _spread(scores: Evaluation) -> list[Html]:
 
 def overlays_section(run: Run) -> Html:
     """Validation images with truth, prediction and differences."""
-    ranked = run.evaluation.ranked() if run.evaluation else []
-    names = ("best", "median", "worst") if ranked else ("best", "median", "worst", "latest")
-    places = {"best": -1, "median": len(ranked) // 2, "worst": 0}
-    figures = []
-    for name in names:
-        path = run.folder / "previews" / f"{name}.png"
-        views = _views(path) if path.is_file() else None
-        if views:
-            image = ranked[places[name]] if ranked else None
-            title = f"{name.capitalize()} image" + (f": {image.name}" if image else "")
-            words = f"Dice {image.dice:.3f}, {image.pixel_error:.2%} of the pixels wrong." if image else _unranked(name)
-            figures.append(figure(views, words, title=title))
+    figures = _overlays(run)
     if not figures:
         why = "no images were held out (validation 0)" if run.plan.validation == 0 else "none has been made yet"
         return section("Overlays", paragraph(f"There are no pictures of validation images: {why}."))
-    return section("Overlays", figure(_KEY, _legend(run), legend=_colours(run)), *figures)
+    return section("Overlays", figure(Html(""), _legend(run), legend=_colours(run)), *figures)
 
 
-_KEY = Html("")
+def _overlays(run: Run) -> list[Html]:
+    """Best, median and worst image, each once; the latest where no final scores were made."""
+    ranked = run.evaluation.ranked() if run.evaluation else []
+    images: dict[str, ImageScore | None] = {"best": None, "median": None, "worst": None, "latest": None}
+    if ranked:
+        images = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
+        if len(ranked) < 3:
+            del images["median"]
+    figures = []
+    for name, image in images.items():
+        path = run.folder / "previews" / f"{name}.png"
+        views = _views(path) if path.is_file() else None
+        if views:
+            title = f"{name.capitalize()} image" + (f": {image.name}" if image else "")
+            figures.append(figure(views, _say_errors(image) if image else _unranked(name), title=title))
+        if len(ranked) == 1:
+            break  # one image is the best and the worst
+    return figures
+
+
+def _say_errors(image: ImageScore) -> str:
+    """Score of an image, and which kind of error prevails."""
+    counts = np.asarray(image.confusion)
+    wrong, missed = counts.sum() - np.trace(counts), counts[1:, 0].sum()
+    words = f"Dice {image.dice:.3f}, {image.pixel_error:.2%} of the pixels wrong"
+    return (
+        f"{words}: {1 - missed / wrong:.0%} of them red, {missed / wrong:.0%} blue (missed)." if wrong else f"{words}."
+    )
 
 
 def _unranked(name: str) -> str:
@@ -142,11 +157,18 @@ def _view(picture: Picture.Image, name: str) -> str:
         size = (_WIDEST, max(1, round(picture.height * _WIDEST / picture.width)))
         picture = picture.resize(size, Picture.Resampling.LANCZOS)
     png = io.BytesIO()
-    picture.save(png, "PNG", optimize=True)
+    _few_colours(picture).save(png, "PNG")
     data = base64.b64encode(png.getvalue()).decode()
     kind = ' class="coarse"' if is_coarse else ""
     size_text = f'width="{picture.width}" height="{picture.height}"'
     return f'<div><img{kind} {size_text} alt="{name}" src="data:image/png;base64,{data}">{name}</div>'
+
+
+def _few_colours(picture: Picture.Image) -> Picture.Image:
+    """With a palette where the picture is gray under its outlines: a third of the bytes, and no difference to see."""
+    rgb = np.asarray(picture).astype(np.int16)
+    is_gray = (np.ptp(rgb, axis=-1) < 8).mean() > 0.5
+    return picture.quantize(256, dither=Picture.Dither.NONE) if is_gray else picture
 
 
 # --- receptive field ---
@@ -204,7 +226,8 @@ def _narrowest(field: tuple[ReceptiveField, ...]) -> tuple[int, int]:
 def _verdict(fields: list[tuple[str, tuple[ReceptiveField, ...]]], typical: float) -> str:
     """Whether the deepest level of the encoder sees a whole typical object and its surroundings."""
     level, deepest = len(fields) - 1, _narrowest(fields[-2][1])[0]
-    ratio = f"The deepest level ({level}) sees {deepest} px, {deepest / typical:.1f} times a typical object of {typical:.0f} px"
+    times = f"{deepest / typical:.1f} times a typical object of {typical:.0f} px"
+    ratio = f"The deepest level ({level}) sees {deepest} px, {times}"
     if deepest >= 2 * typical:
         first = next(i for i, (_, field) in enumerate(fields) if _narrowest(field)[0] >= 2 * typical) + 1
         spare = f" Level {first} already does." if first < level else ""
@@ -222,5 +245,5 @@ def _patch(run: Run, fields: list[tuple[str, tuple[ReceptiveField, ...]]]) -> st
     patch, sees = (" x ".join(map(str, sizes)) for sizes in (run.plan.patch, largest))
     return (
         f"An output sees up to {sees} px, more than a training patch of {patch} px: in training, part of that was "
-        "beyond the edge. Larger patches would let the net learn from all it sees."
+        "beyond the edge. Larger patches, where the images allow them, let the net learn from all it sees."
     )

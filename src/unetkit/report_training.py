@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
-from bisect import bisect_right
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from statistics import fmean
 from typing import Any
+
+import numpy as np
 
 from .learn.preview import COLOURS
 from .report_figures import Axis, Series, curves
@@ -40,7 +41,7 @@ def curves_section(run: Run) -> Html:
     return section("Training curves", grid(*charts), *([paragraph(words)] if words else []))
 
 
-def _clock(run: Run, most_s: float) -> tuple[float, str]:
+def _clock(most_s: float) -> tuple[float, str]:
     """Seconds per unit of the time axis, and its name."""
     unit, name = next(
         (pair for pair in ((3600.0, "hours"), (60.0, "minutes")) if most_s >= 2 * pair[0]), (1.0, "seconds")
@@ -49,47 +50,45 @@ def _clock(run: Run, most_s: float) -> tuple[float, str]:
 
 
 def _loss(run: Run) -> Html | None:
-    steps = list(run.state.get("losses") or [])
-    if steps:
-        points = [(_time_of(run, i + 1), loss) for i, loss in enumerate(steps)]
-    else:  # without the last state the log has the mean of 50 steps
-        points = [(entry["elapsed_s"], entry["loss"]) for entry in run.log if "loss" in entry]
-    points = [(t, loss) for t, loss in points if isfinite(loss)]
-    if len(points) < 2:
+    times, losses = _loss_points(run)
+    n = len(losses)
+    if n < 2:
         return None
-    window = max(1, len(points) // 25)
-    smooth = [(points[i][0], fmean(loss for _, loss in points[max(0, i - window + 1) : i + 1])) for i in _thin(points)]
-    unit, label = _clock(run, points[-1][0])
-    raw = sorted(loss for _, loss in points)
-    top = max(raw[int(0.995 * (len(raw) - 1))], max(loss for _, loss in smooth)) * 1.05
+    window = max(1, n // 25, min(10, n // 4))
+    sums = np.concatenate([[0.0], np.cumsum(losses)])
+    first = np.maximum(np.arange(n) - window + 1, 0)
+    smooth = (sums[1:] - sums[first]) / (np.arange(n) - first + 1)
+    unit, label = _clock(times[-1])
+    top = max(float(np.quantile(losses, 0.995)), smooth.max()) * 1.05
+    few = slice(None, None, max(1, n // _MOST_POINTS))
     lines = [
-        Series([(points[i][0] / unit, min(points[i][1], top)) for i in _thin(points)], width=1, opacity=0.35),
-        Series([(t / unit, loss) for t, loss in smooth]),
+        Series(list(zip(times[few] / unit, np.minimum(losses, top)[few], strict=True)), width=1, opacity=0.35),
+        Series(list(zip(times[few] / unit, smooth[few], strict=True))),
     ]
-    picture = curves(lines, Axis(0, points[-1][0] / unit, label), Axis(min(0.0, raw[0]), top, "loss"))
-    of = f"the mean over {window} steps" if steps else "the mean over 50 steps"
-    words = f"Loss (Dice and cross-entropy): {of} went from {smooth[0][1]:.3g} to {smooth[-1][1]:.3g}"
-    return figure(picture, words + (", single steps are drawn faint." if steps and window > 1 else "."), title="Loss")
+    picture = curves(lines, Axis(0, times[-1] / unit, label), Axis(min(0.0, losses.min()), top, "loss"))
+    what = f"the mean over {window} {'steps' if run.state.get('losses') else 'entries'}" if window > 1 else "it"
+    words = f"Loss (Dice and cross-entropy): {what} went from {smooth[0]:.3g} to {smooth[-1]:.3g}"
+    return figure(picture, words + ("; single values are drawn faint." if window > 1 else "."), title="Loss")
 
 
-def _thin(points: list[Any]) -> range:
-    return range(0, len(points), max(1, len(points) // _MOST_POINTS))
-
-
-def _time_of(run: Run, step: int) -> float:
-    """Time in seconds at which a step was taken, interpolated between the validations, whose times are logged."""
-    known = [(0, 0.0), *((entry["step"], entry["elapsed_s"]) for entry in run.log if entry["step"] <= run.steps)]
-    known.append((run.steps, run.time_s))
-    i = min(max(1, bisect_right(known, (step, 0.0))), len(known) - 1)
-    (a, start), (b, end) = known[i - 1], known[i]
-    return end if b == a else start + (end - start) * (step - a) / (b - a)
+def _loss_points(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Times in seconds and losses of all steps; without the last state those of the log, means of 50 steps."""
+    losses = np.asarray(run.state.get("losses") or [], dtype=np.float64)
+    log = [(entry["step"], entry["elapsed_s"], entry["loss"]) for entry in run.log if "loss" in entry]
+    if len(losses):  # only validations are logged with their time: the steps between lie evenly
+        known = [(0, 0.0), *((step, time) for step, time, _ in log if step <= run.steps), (run.steps, run.time_s)]
+        times = np.interp(np.arange(1, len(losses) + 1), *np.transpose(known))
+    else:
+        times, losses = np.array([time for _, time, _ in log]), np.array([loss for *_, loss in log])
+    is_finite = np.isfinite(losses)
+    return times[is_finite], losses[is_finite]
 
 
 def _dice(run: Run) -> Html | None:
     entries = [entry for entry in run.log if entry.get("mean_dice") is not None]
     if len(entries) < 2:
         return None
-    unit, label = _clock(run, run.time_s)
+    unit, label = _clock(run.time_s)
     classes = _class_names(run, len(entries[0].get("dice", [])))
     times = [entry["elapsed_s"] / unit for entry in entries]
     means = [entry["mean_dice"] for entry in entries]
@@ -125,7 +124,7 @@ def _learning_rate(run: Run) -> Html | None:
     points = [(entry["elapsed_s"], entry["learning_rate"]) for entry in run.log if "learning_rate" in entry]
     if len(points) < 2:
         return None
-    unit, label = _clock(run, run.time_s)
+    unit, label = _clock(run.time_s)
     x = Axis(0, max(run.time_s, points[-1][0]) / unit, label)
     lines = [Series([(t / unit, rate * 1e3) for t, rate in points], has_dots=True)]
     peak = run.plan.learning_rate * 1e3
@@ -190,17 +189,20 @@ def value_text(value: Any) -> str:
 
 def timings_section(run: Run) -> Html:
     """Where the time went, and with which versions."""
-    rows = [("steps", f"{run.steps:,}"), ("training time, with validations", duration(run.time_s))]
+    rows = [("steps", f"{run.steps:,}"), ("training time", duration(run.time_s))]
     checks = [entry["validation_s"] for entry in run.log if "validation_s" in entry]
     if run.steps and run.time_s > sum(checks):
-        rows.append(("steps per second, between validations", f"{run.steps / (run.time_s - sum(checks)):.2f}"))
+        rows.append(("steps per second", f"{run.steps / (run.time_s - sum(checks)):.2f}"))
     if checks:
         share = sum(checks) / run.time_s if run.time_s else 0.0
         rows.append(("validations", f"{len(checks)}, {fmean(checks):.1f} s each, {share:.0%} of the time"))
     versions = [("unetkit, of the model", run.card.version)] if run.card else []
     versions += [(f"{name}, here", found) for name in ("unetkit", "torch", "numpy") if (found := _version(name))]
     versions += [("Python, here", platform.python_version()), ("system, here", platform.platform(terse=True))]
-    parts = table(["what", "value"], rows, caption="Time"), table(["what", "value"], versions, caption="Versions")
+    parts = (
+        table(["what", "value"], rows, caption="Time", is_prose=True),
+        table(["what", "value"], versions, caption="Versions", is_prose=True),
+    )
     return section("Timings and versions", grid(*parts))
 
 

@@ -94,20 +94,20 @@ def predict(
     Raises
     ------
     ValueError
-        Naming every image that cannot be used, before anything is computed.
+        Naming every image that cannot be used, or not within the memory, before anything is
+        computed.
     FileExistsError
-        Naming every mask that exists, unless `overwrite`.
+        Naming every mask that exists, unless `overwrite`; or if `out` is a file.
     """
     say = observer or (lambda step: None)
     net, card = load_model(model)
     jobs = _jobs(inputs, Path(out), overwrite)
-    _check_images([source for source, _ in jobs], net)
     ready = prepare(net, device="cuda" if torch.cuda.is_available() else "cpu")
+    tilings = _plan_all([source for source, _ in jobs], ready, memory_bytes)
     results = []
-    for i, (source, mask) in enumerate(jobs):
+    for i, ((source, mask), tiling) in enumerate(zip(jobs, tilings, strict=True)):
         image = read(source)
         array = torch.from_numpy(for_net(image, channels=net.in_channels, ndim=net.ndim))
-        tiling = plan_tiles(ready, image.size, memory_bytes=memory_bytes)
         for note in image.notes:
             say(Step(i, len(jobs), 0.0, f"{source.name}: {note}"))
         say(Step(i, len(jobs), 0.0, f"{source.name}: {' x '.join(map(str, image.size))} pixels, {tiling.describe()}"))
@@ -150,15 +150,16 @@ def segment(
     if not average_symmetries:
         done = run(net, image, tiling, finish=_argmax, progress=lambda i, n: tell(i / n))
         return done.cpu().numpy()
-    total: Tensor | None = None
     views = list(symmetries(net.ndim))
+    total = torch.zeros(())
     for k, (turn, back) in enumerate(views):
         turned = turn(image)
         plan = plan_tiles(net, turned.shape[1:], memory_bytes=tiling.memory_bytes)
-        share = run(net, turned, plan, finish=_softmax, progress=lambda i, n, k=k: tell((k + i / n) / len(views)))
-        total = back(share) if total is None else total + back(share)
-    if total is None:
-        raise ValueError(f"a {net.ndim}D image has no symmetries to average over")
+
+        def on_tile(done: int, tiles: int, k: int = k) -> None:
+            tell((k + done / tiles) / len(views))
+
+        total = total + back(run(net, turned, plan, finish=_softmax, progress=on_tile))
     return _argmax(total).cpu().numpy()
 
 
@@ -172,20 +173,25 @@ def _softmax(logits: Tensor) -> Tensor:
 
 def _jobs(inputs: Sequence[Path | str], out: Path, overwrite: bool) -> list[tuple[Path, Path]]:
     """Pairs (image, mask to write); every conflict is named at once."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out}: is a file; name a folder for the masks")
     sources: list[Path] = []
     for item in map(Path, inputs):
         sources += list_images(item) if item.is_dir() else [item]
     raise_all((f"{s}: there is no such file" for s in sources if not s.exists()), "missing file")
-    jobs = [(source, out / _mask_name(source)) for source in sources]
-    targets = [mask for _, mask in jobs]
-    clashes = sorted({str(mask) for mask in targets if targets.count(mask) > 1})
-    raise_all((f"{mask}: several images would be written to it" for mask in clashes), "name used twice")
+    jobs = [(source, out / _mask_name(source)) for source in dict.fromkeys(sources)]
+    by_mask: dict[Path, list[Path]] = {}
+    for source, mask in jobs:
+        by_mask.setdefault(mask, []).append(source)
+    clashes = [f"{mask}: would hold {' and '.join(map(str, of))}" for mask, of in by_mask.items() if len(of) > 1]
+    raise_all(clashes, "shared mask name")
     same = [str(mask) for source, mask in jobs if mask.resolve() == source.resolve()]
     raise_all((f"{mask}: the mask would replace its own image; name another folder" for mask in same), "conflict")
-    existing = [mask for mask in targets if mask.exists()]
+    existing = [mask for mask in by_mask if mask.exists()]
     if existing and not overwrite:
-        listed = "\n".join(f"  {mask}" for mask in existing[:20])
-        raise FileExistsError(f"{len(existing)} masks exist; add --overwrite, or name another folder:\n{listed}")
+        listed = "\n".join(f"  {mask}" for mask in existing)
+        number = "1 mask exists" if len(existing) == 1 else f"{len(existing)} masks exist"
+        raise FileExistsError(f"{number}; add --overwrite, or name another folder:\n{listed}")
     return jobs
 
 
@@ -194,16 +200,19 @@ def _mask_name(source: Path) -> str:
     return source.name[: len(source.name) - len(source.suffix)] + suffix
 
 
-def _check_images(sources: Sequence[Path], net: UNet) -> None:
+def _plan_all(sources: Sequence[Path], net: UNet, memory_bytes: int) -> list[Tiling]:
     """Read every image once before the work starts, so that a bad one is known now and not in an hour."""
-    problems = []
+    tilings, problems = [], []
     for source in sources:
         try:
-            for_net(read(source), channels=net.in_channels, ndim=net.ndim)
-        except (ValueError, OSError) as error:
+            image = read(source)
+            for_net(image, channels=net.in_channels, ndim=net.ndim)
+            tilings.append(plan_tiles(net, image.size, memory_bytes=memory_bytes))
+        except (ValueError, OSError, MemoryError) as error:
             text = str(error)
             problems.append(text if str(source) in text else f"{source}: {text}")
     raise_all(problems, "unusable image")
+    return tilings
 
 
 def _write(mask: Path, classes: np.ndarray, image: Image, card: Card) -> None:

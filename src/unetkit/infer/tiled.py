@@ -127,7 +127,7 @@ def plan_tiles(
     out = geometry.output_size(padded)
     whole = all(c >= n for c, n in zip(core, out, strict=True))
     covering = tiles(geometry, padded, core) if net.is_local or whole else _overlapping(geometry, padded, core)
-    peak = max(cost(tile.window_size) for tile in covering)
+    peak = max(cost(window) for window in {tile.window_size for tile in covering})
     return Tiling(size, padded, tuple(covering), net.is_local or whole, peak, redundancy(covering, padded))
 
 

@@ -45,7 +45,7 @@ def object_sizes(labels: np.ndarray, *, ignore: int | None = IGNORED) -> np.ndar
     labels = np.asarray(labels)
     if labels.ndim < 1 or labels.dtype.kind not in "uib":
         raise ValueError(
-            f"labels have {labels.ndim} axes and dtype {labels.dtype}; expected at least 1 axis and integers or booleans"
+            f"labels have {labels.ndim} axes and dtype {labels.dtype}; expected 1 axis or more, integers or booleans"
         )
     objects = labels.astype(np.uint8) if labels.dtype.kind == "b" else labels
     if ignore is not None:

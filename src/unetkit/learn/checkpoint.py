@@ -20,6 +20,8 @@ from ..nets.unet import Architecture, UNet
 
 FORMAT = 1  # raised when the meaning of a card changes; older ones are then migrated by a small named function
 _KEY = "unetkit"
+# First bytes of what torch.save writes: a zip archive, or pickle protocols 2 to 5.
+_PICKLED = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 class Card(BaseModel):
@@ -88,9 +90,7 @@ def load_model(path: Path | str) -> tuple[UNet, Card]:
         if not path.is_file():
             raise FileNotFoundError(f"{path.parent}: holds no model.safetensors; has its training been started?")
     weights, metadata = _read_safetensors(path)
-    if _KEY not in metadata:
-        raise ValueError(f"{path}: holds {len(weights)} tensors but no unetkit card: it was written by other software")
-    found = json.loads(metadata[_KEY])
+    found = _card_of(path, weights, metadata)
     if found.get("format", 0) > FORMAT:
         raise ValueError(
             f"{path}: written by unetkit {found.get('version')} in format {found['format']}; this is unetkit "
@@ -115,7 +115,18 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_state` wrote."""
     tensors, metadata = _read_safetensors(path)
-    return tensors, json.loads(metadata[_KEY])
+    return tensors, _card_of(path, tensors, metadata)
+
+
+def _card_of(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What this package wrote beside the tensors."""
+    try:
+        found = json.loads(metadata.get(_KEY, ""))
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: holds {len(tensors)} tensors but no unetkit card: it was written by other software")
+    return found
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -135,24 +146,26 @@ def write_whole(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        raise OSError(error.errno, f"{error.strerror or error}; nothing was written", str(path)) from None
+    finally:
         temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"{error.strerror}; nothing was written", str(path)) from None
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such model file")
-    with path.open("rb") as file:
-        head = file.read(8)
-    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
-        raise ValueError(
-            f"{path}: is pickled (as torch.save writes), which can run any code when it is read and is never read "
-            "here; train with unetkit, or save the weights as safetensors"
-        )
     try:
         with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
+        # Looked at only now: a safetensors file begins with a length, which may happen to be the same bytes.
+        with path.open("rb") as file:
+            head = file.read(2)
+        if head in _PICKLED:
+            raise ValueError(
+                f"{path}: is pickled (as torch.save writes), which can run any code when it is read and is never read "
+                "here; train with unetkit, or save the weights as safetensors"
+            ) from None
         raise ValueError(
             f"{path}: is truncated or no safetensors file ({path.stat().st_size} bytes; {error})"
         ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -19,6 +19,7 @@ from .pairs import Pair, raise_all
 from .weights import border_weights
 
 Report = Callable[[int, int], None]
+_UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged header asks for a huge array
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,8 @@ def load(
         Naming every file that cannot be used, with its reason, all at once.
     """
     images, masks, problems = _read_all(pairs, on_file)
-    raise_all(problems, "file that cannot be used" if len(problems) == 1 else "unusable file")
-    kind = recognise([look(mask.array) for mask in masks], override=labels)
+    raise_all(problems, "unusable file")
+    kind = _recognise(pairs, masks, labels)
     channels = max(image.channels for image in images)
     ndim = Counter(image.ndim for image in images).most_common(1)[0][0]
     cases = []
@@ -136,9 +137,29 @@ def load(
             problems.append(f"{pair.image}: {error}")
     raise_all(problems, "unusable file")
     counts = sum(np.bincount(case.labels.ravel(), minlength=256)[: len(kind.values)] for case in cases)
-    spacing = tuple(median(image.spacing[i] for image in images) for i in range(ndim))
+    spacing, unit = _typical_spacing(images)
     notes = _notes(images, masks, channels) + _split_advice(pairs)
-    return Dataset(cases, kind, channels, ndim, spacing, images[0].unit, np.asarray(counts), notes)
+    return Dataset(cases, kind, channels, ndim, spacing, unit, np.asarray(counts), notes)
+
+
+def _recognise(pairs: Sequence[Pair], masks: Sequence[Image], labels: str) -> LabelKind:
+    """What the masks hold; where that fails, the file with the most values is named, as one stray picture will do."""
+    statistics = [look(mask.array) for mask in masks]
+    try:
+        return recognise(statistics, override=labels)
+    except ValueError as error:
+        numbers = [len(one.counts) for one in statistics]
+        if len(set(numbers)) < 2:
+            raise
+        most = max(numbers)
+        raise ValueError(f"{error}; the most values, {most}, are in {pairs[numbers.index(most)].mask}") from None
+
+
+def _typical_spacing(images: Sequence[Image]) -> tuple[tuple[float, ...], str]:
+    """Median pixel size per axis; 1 px where the files do not agree on the unit."""
+    if len({image.unit for image in images}) > 1:
+        return (1.0,) * images[0].ndim, "px"
+    return tuple(median(image.spacing[i] for image in images) for i in range(images[0].ndim)), images[0].unit
 
 
 def _read_all(pairs: Sequence[Pair], on_file: Report | None) -> tuple[list[Image], list[Image], list[str]]:
@@ -150,11 +171,11 @@ def _read_all(pairs: Sequence[Pair], on_file: Report | None) -> tuple[list[Image
         try:
             image = read(pair.image)
             problems += _problems(pair.image, image)
-        except (ValueError, OSError) as error:
+        except _UNREADABLE as error:
             problems.append(str(error))
         try:
             mask = read_labels(pair.mask)
-        except (ValueError, OSError) as error:
+        except _UNREADABLE as error:
             problems.append(str(error))
         if len(problems) == before:
             images.append(image)
@@ -178,22 +199,25 @@ def _border_weights(ids: np.ndarray, classes: np.ndarray, kind: LabelKind) -> np
     """Weight map of the 2015 paper, from the ids where there are any, else from connected components."""
     from skimage.measure import label
 
-    instances = ids if kind.kind == "instances" else label((classes > 0) & (classes != IGNORED))
+    is_foreground = (classes > 0) & (classes != IGNORED)
+    instances = np.where(is_foreground, ids, 0) if kind.kind == "instances" else label(is_foreground)
     return border_weights(np.asarray(instances), class_weights=(1.0, 1.0))
 
 
-def _notes(images: Iterable[Image], masks: Iterable[Image], channels: int) -> list[str]:
+def _notes(images: Sequence[Image], masks: Sequence[Image], channels: int) -> list[str]:
     remarks = Counter(note for image in (*images, *masks) for note in image.notes)
     notes = [f"{n} file{'s'[: n > 1]}: {remark}" for remark, n in remarks.items()]
+    if len({image.unit for image in images}) > 1:
+        notes.append(f"pixel sizes in {' and '.join(sorted({image.unit for image in images}))}: not used")
     fewer = sum(image.channels < channels for image in images)
     if fewer:
-        notes.append(f"{fewer} files have fewer than {channels} channels: their gray is repeated")
+        notes.append(f"{fewer} of {len(images)} files have fewer than {channels} channels: their gray is repeated")
     return notes
 
 
 def _split_advice(pairs: Sequence[Pair]) -> list[str]:
     names = [pair.name.lstrip("0") or "0" for pair in pairs]
-    numbers = sorted(int(name) for name in names if name.isdigit())
+    numbers = sorted(int(name) for name in names if name.isdecimal())
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[0] + len(pairs))) and not pairs[0].group:
         return [
             "the names count up: if these are slices of one stack, neighbours are alike and validation flatters; "
@@ -211,6 +235,7 @@ def split(cases: Sequence[Case], *, fraction: float, seed: int) -> tuple[list[Ca
     fraction : float
         Share of the cases for validation, 0 to below 1; at least one case if above 0.
     seed : int
+        The same cases are held out for the same seed, in whatever order they are given; their names tell them apart.
 
     Returns
     -------
@@ -225,9 +250,9 @@ def split(cases: Sequence[Case], *, fraction: float, seed: int) -> tuple[list[Ca
         raise ValueError(f"the validation share is {fraction}; expected 0 to below 1, such as 0.2")
     if fraction == 0:
         return list(cases), []
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[bool, str], list[int]] = {}
     for i, case in enumerate(cases):
-        groups.setdefault(case.group if case.group is not None else f"#{i}", []).append(i)
+        groups.setdefault((case.group is None, case.group or case.name), []).append(i)
     if len(groups) < 2:
         raise ValueError(
             f"{len(cases)} image(s) in {len(groups)} group(s) cannot be split into training and validation: "
@@ -236,9 +261,9 @@ def split(cases: Sequence[Case], *, fraction: float, seed: int) -> tuple[list[Ca
     names = sorted(groups)
     random.Random(seed).shuffle(names)
     held_out: set[int] = set()
-    for name in names[:-1]:
-        if held_out and len(held_out) + len(groups[name]) / 2 > fraction * len(cases):
-            break
-        held_out.update(groups[name])
+    for name in names[:-1]:  # one group at least is left for training
+        if len(held_out) + len(groups[name]) / 2 <= fraction * len(cases):
+            held_out.update(groups[name])
+    held_out = held_out or set(groups[min(names, key=lambda name: len(groups[name]))])
     training = [case for i, case in enumerate(cases) if i not in held_out]
     return training, [case for i, case in enumerate(cases) if i in held_out]

@@ -25,7 +25,8 @@ def standardise(array: np.ndarray) -> np.ndarray:
     ValueError
         If a pixel is NaN or infinite; their number is given.
     """
-    values = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # float64 beyond 3.4e38 becomes infinite, and is said below
+        values = array.astype(np.float32)
     if not np.isfinite(values).all():
         nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
         raise ValueError(

@@ -27,6 +27,7 @@ _VALIDATION_MEMORY = 2 * 2**30
 _REESTIMATION_BATCHES = 20
 _COMPILE_FROM_S = 900.0  # compiling costs about a minute and gains about a tenth on a CPU: not for short trainings
 _DIVERGED_AFTER = 20  # losses in a row that are not finite
+_LOSSES_KEPT = 50  # for the means that are shown and logged
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -62,6 +63,8 @@ class Training:
         Seconds spent, over all interruptions.
     best : float
         Best validation Dice so far, -1 before the first.
+    losses : list of float
+        Of the last 50 steps.
     """
 
     plan: Plan
@@ -119,23 +122,24 @@ class Training:
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), plan.clip_norm)
         value, self.gradient_norm = float(loss.detach()), float(norm)
-        self._guard(value)
-        if math.isfinite(value) and math.isfinite(self.gradient_norm):
+        is_finite = math.isfinite(value) and math.isfinite(self.gradient_norm)
+        self._guard(is_finite)
+        if is_finite:
             self.optimiser.step()
         self.step += 1
         self._average()
-        self.losses.append(value)
+        self.losses = [*self.losses[1 - _LOSSES_KEPT :], value]
         return value
 
     def _input(self, batch: Batch) -> Tensor:
         return batch.images.to(self.plan.device).contiguous(memory_format=_CHANNELS_LAST[self.net.ndim])
 
-    def _guard(self, loss: float) -> None:
-        self._not_finite = 0 if math.isfinite(loss) else self._not_finite + 1
+    def _guard(self, is_finite: bool) -> None:
+        self._not_finite = 0 if is_finite else self._not_finite + 1
         if self._not_finite >= _DIVERGED_AFTER:
             raise RuntimeError(
-                f"training diverged: the loss was not finite {_DIVERGED_AFTER} steps in a row up to step {self.step}; "
-                f"try a smaller learning rate than {self.plan.learning_rate:g}"
+                f"training diverged: the loss or its gradient was not finite {_DIVERGED_AFTER} steps in a row up to "
+                f"step {self.step}; try a smaller learning rate than {self.plan.learning_rate:g}"
             )
 
     @torch.no_grad()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..io import list_images
 
-_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagesTr", "raw", "x")
+# Compared without regard to case.
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "raw", "x")
 _MASK_FOLDERS = (
     "masks",
     "mask",
     "labels",
     "label",
-    "labelsTr",
+    "labelstr",
     "annotations",
     "segmentations",
     "groundtruth",
@@ -35,7 +36,7 @@ class Pair:
     ----------
     image, mask : Path
     name : str
-        The image's stem.
+        The image's stem; in a table that lists a stem twice, the path as the table has it, without its suffix.
     group : str or None
         What must not be torn apart by a split (patient, slide, scene); None if not known.
     """
@@ -76,66 +77,80 @@ def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair
         if masks is not None:
             raise ValueError(f"{images} is a table that names the masks itself; leave out the folder {masks}")
         return _from_table(images)
-    if not images.is_dir():
-        raise FileNotFoundError(f"{images}: there is no such folder of images")
+    for folder, what in ((images, "images"), (masks, "masks")):
+        if folder is not None and not Path(folder).is_dir():
+            found = "is a file, expected a folder" if Path(folder).exists() else "there is no such folder"
+            raise FileNotFoundError(f"{folder}: {found} of {what}")
     if masks is None:
         return _from_one_folder(images)
-    if not Path(masks).is_dir():
-        raise FileNotFoundError(f"{masks}: there is no such folder of masks")
     return _by_stem(list_images(images), list_images(masks), Path(masks))
 
 
 def raise_all(problems: Iterable[str], what: str) -> None:
-    """Raise one ValueError that lists every problem, if there is any."""
+    """Raise one ValueError that lists every problem, if there is any; `what` is one of them, such as "missing file"."""
     listed = list(problems)
     if listed:
         lines = "\n".join(f"  {problem}" for problem in listed)
         raise ValueError(f"{len(listed)} {what}{'s' if len(listed) > 1 else ''}:\n{lines}")
 
 
-def _stem(path: Path, endings: tuple[str, ...]) -> str:
-    stem = path.name.split(".")[0]  # a.ome.tif and a.nii.gz are both "a"
-    for ending in endings:
-        if stem.lower().endswith(ending):
-            return stem[: -len(ending)]
-    return stem
+def _stem(path: Path) -> str:
+    """File name without its suffix; a.ome.tif and a.nii.gz are both "a", slide.1.png is "slide.1"."""
+    name = path.name.removesuffix(".gz")
+    return name.removesuffix(Path(name).suffix).removesuffix(".ome")
+
+
+def _without(endings: tuple[str, ...], stem: str) -> str:
+    found = next((ending for ending in endings if stem.lower().endswith(ending)), "")
+    return stem[: len(stem) - len(found)]
 
 
 def _by_stem(images: list[Path], masks: list[Path], folder: Path) -> list[Pair]:
-    by_stem: dict[str, list[Path]] = defaultdict(list)
+    exact, by_stem = defaultdict(list), defaultdict(list)
     for mask in masks:
-        by_stem[_stem(mask, _MASK_ENDINGS)].append(mask)
-    pairs, problems, seen = [], [], defaultdict(list)
+        exact[_stem(mask)].append(mask)
+        by_stem[_without(_MASK_ENDINGS, _stem(mask))].append(mask)
+    pairs, problems = [], []
+    takers: dict[Path, list[Path]] = {mask: [] for mask in masks}
     for image in images:
-        stem = _stem(image, ())
-        found = by_stem.get(stem) or by_stem.get(_stem(image, _IMAGE_ENDINGS), [])
-        seen[stem].append(image)
+        stem = _stem(image)
+        # The same name first: an image may itself end in "_label".
+        found = exact.get(stem) or by_stem.get(stem) or by_stem.get(_without(_IMAGE_ENDINGS, stem), [])
+        for mask in found:
+            takers[mask].append(image)
         if len(found) == 1:
             pairs.append(Pair(image, found[0], stem))
         elif found:
             problems.append(f"{image}: {len(found)} masks fit it: {', '.join(m.name for m in found)}")
         else:
             problems.append(f"{image}: no mask named {stem}.* (or {stem}_mask.*) in {folder}")
-    used = {pair.mask for pair in pairs} | {m for p in problems for m in masks if m.name in p}
-    problems += [f"{mask}: no image belongs to this mask" for mask in masks if mask not in used]
-    problems += [
-        f"{same[0].parent}: {len(same)} images are named {stem}: {', '.join(i.name for i in same)}"
-        for stem, same in seen.items()
-        if len(same) > 1
-    ]
+    for mask, taken in takers.items():
+        if not taken:
+            problems.append(f"{mask}: no image belongs to this mask")
+        elif len(taken) > 1:
+            problems.append(f"{mask}: {len(taken)} images fit this mask: {', '.join(i.name for i in taken)}")
     raise_all(problems, "unpaired file")
     return pairs
 
 
 def _from_one_folder(root: Path) -> list[Pair]:
-    folders = {folder.name: folder for folder in sorted(root.iterdir()) if folder.is_dir()}
-    images = next((folders[name] for name in _IMAGE_FOLDERS if name in folders), None)
-    masks = next((folders[name] for name in _MASK_FOLDERS if name in folders), None)
+    folders = {f.name: f for f in sorted(root.iterdir()) if f.is_dir() and not f.name.startswith((".", "__"))}
+    if not folders:
+        raise ValueError(
+            f"{root}: holds no folders; expected images/ and masks/ in it, or name the folder of masks as well"
+        )
+    by_name = {name.lower(): folder for name, folder in folders.items()}
+    images = next((by_name[name] for name in _IMAGE_FOLDERS if name in by_name), None)
+    masks = next((by_name[name] for name in _MASK_FOLDERS if name in by_name), None)
     if images and masks:
         return _by_stem(list_images(images), list_images(masks), masks)
     pairs, problems = [], []
     for name, folder in folders.items():
-        files = list_images(folder)
+        try:
+            files = list_images(folder)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
         mask_files = [f for f in files if _names_mask(f)]
         image_files = [f for f in files if f not in mask_files]
         if len(mask_files) == len(image_files) == 1:
@@ -145,11 +160,7 @@ def _from_one_folder(root: Path) -> list[Pair]:
                 f"{folder}: expected one image and one file with 'mask' or 'label' in its name, "
                 f"got {len(image_files)} and {len(mask_files)}"
             )
-    if not folders:
-        raise ValueError(
-            f"{root}: holds no folders; expected images/ and masks/ in it, or name the folder of masks as well"
-        )
-    raise_all(problems, "case folder without a pair")
+    raise_all(problems, "unusable case folder")
     return pairs
 
 
@@ -160,21 +171,37 @@ def _names_mask(path: Path) -> bool:
 def _from_table(table: Path) -> list[Pair]:
     if not table.is_file():
         raise FileNotFoundError(f"{table}: there is no such table")
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns, rows = list(reader.fieldnames or ()), list(reader)
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, rows = list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table}: is no table in UTF-8 ({error}); save it as CSV UTF-8") from None
     missing = [name for name in ("image", "mask") if name not in columns]
     if missing:
         raise ValueError(
             f"{table}: column {' and '.join(missing)} missing; got {', '.join(columns) or 'nothing'}, "
-            "expected image, mask and, if you like, group"
+            "expected image, mask and, if you like, group, with commas between them"
         )
     if not rows:
         raise ValueError(f"{table}: has no rows below its header")
+    return _pairs_of_rows(table, rows)
+
+
+def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Pair]:
+    stems = Counter(_stem(Path(row["image"] or "")) for _, row in rows)
     pairs, problems = [], []
-    for line, row in enumerate(rows, start=2):
-        image, mask = table.parent / (row["image"] or ""), table.parent / (row["mask"] or "")
-        problems += [f"{table} line {line}: {path} does not exist" for path in (image, mask) if not path.is_file()]
-        pairs.append(Pair(image, mask, _stem(image, ()), row.get("group") or None))
-    raise_all(problems, "missing file")
+    lines: dict[Path, int] = {}
+    for line, row in rows:
+        cells = {name: row[name] or "" for name in ("image", "mask")}
+        problems += [f"{table} line {line}: no {name} is named" for name, cell in cells.items() if not cell]
+        image, mask = (table.parent / cell for cell in cells.values())
+        absent = [path for path, cell in zip((image, mask), cells.values(), strict=True) if cell and not path.is_file()]
+        problems += [f"{table} line {line}: {path} does not exist" for path in absent]
+        if cells["image"] and lines.setdefault(image, line) != line:
+            problems.append(f"{table} line {line}: {image} is listed on line {lines[image]} already")
+        stem = _stem(Path(cells["image"]))
+        name = stem if stems[stem] == 1 or not stem else Path(cells["image"]).with_name(stem).as_posix()
+        pairs.append(Pair(image, mask, name, row.get("group") or None))
+    raise_all(problems, "wrong row")
     return pairs

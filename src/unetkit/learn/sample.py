@@ -89,7 +89,7 @@ class Sampler:
         images, labels, extra = augment(
             images, labels, self.patch, settings=self.augmentation, generator=generator, extra=extra
         )
-        middle: tuple[slice, ...] = tuple(slice((p - t) // 2, (p - t) // 2 + t) for p, t in zip(self.patch, self.target, strict=True))
+        middle = [slice((p - t) // 2, (p - t) // 2 + t) for p, t in zip(self.patch, self.target, strict=True)]
         everything: Any = (slice(None), *middle)
         weights = None if extra is None else extra[:, 0][everything]
         return Batch(images, labels[everything], weights)
@@ -104,12 +104,14 @@ class Sampler:
         around_foreground = rng.random() < _FOREGROUND_SHARE
         if around_foreground and classes:
             pixel = rng.choice(classes[rng.integers(len(classes))])
-            centre = np.array(np.unravel_index(pixel, size)) + [rng.integers(-(p // 4), p // 4 + 1) for p in self.patch]
+            centre = np.array(np.unravel_index(pixel, size))
+            centre += [rng.integers(-(t // 4), t // 4 + 1) for t in self.target]
         else:
             centre = np.array([rng.integers(n) for n in size])
-        # Keep the patch inside the image where it fits, else centre it on the image.
-        low = [min(p // 2, n // 2) for p, n in zip(self.patch, size, strict=True)]
-        high = [max(n - (p - p // 2), n // 2) for p, n in zip(self.patch, size, strict=True)]
+        # Keep what is predicted inside the image where it fits, else centre it on the image. What a valid net sees
+        # beyond that may lie outside, mirrored, as it does when it predicts: so the image's border is learned too.
+        low = [min(t // 2, n // 2) for t, n in zip(self.target, size, strict=True)]
+        high = [max(n - (t - t // 2), n // 2) for t, n in zip(self.target, size, strict=True)]
         return tuple(int(min(max(c, a), b)) for c, a, b in zip(centre, low, high, strict=True))
 
     def _crop(

@@ -15,12 +15,13 @@ from typing import Any
 from ..image import Image
 from ..io import write
 from ..masks.metrics import Evaluation, evaluate_arrays
+from ..nets.unet import Architecture
 from .augment import Augmentation
 from .checkpoint import Card, load_model, load_state, save_model, save_state, write_whole
 from .data import Case, Dataset, load, split
 from .loop import Score, Training, choose_forward, predict_classes, validate
 from .pairs import find_pairs
-from .plan import Plan, make_plan
+from .plan import Plan, check_device, fitting_patch, make_plan, read_plan
 from .preview import panel
 from .sample import Sampler
 
@@ -141,13 +142,13 @@ def train(
     given |= {"images": str(images), "masks": None if masks is None else str(masks)}
     plan = saved or make_plan(dataset, given=given, divide_width=divide_width)
     if saved:
-        _check_same(saved, given)
+        _check_same(saved, given, dataset)
+    run = _Run(out, plan, dataset, say)
     for line in dataset.describe():
         say(Progress(message=line))
     for name, value, reason in plan.describe():
         say(Progress(message=f"{name} {value}: {reason}"))
-    write_whole(out / "plan.json", plan.model_dump_json(indent=2))
-    return _Run(out, plan, dataset, say).go(resume)
+    return run.go(resume)
 
 
 def _check_out(out: Path, resume: bool) -> None:
@@ -159,17 +160,33 @@ def _check_out(out: Path, resume: bool) -> None:
 
 def _saved_plan(out: Path, resume: bool) -> Plan | None:
     path = out / "plan.json"
-    return Plan.model_validate_json(path.read_text()) if resume and path.is_file() else None
+    if not resume or not path.is_file():
+        return None
+    try:
+        return read_plan(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
-def _check_same(saved: Plan, given: dict[str, Any]) -> None:
-    for name, value in given.items():
-        if value is not None and name in Plan.model_fields and name not in ("images", "masks", "patch"):
-            before = getattr(saved, name)
-            if before != value:
-                raise ValueError(
-                    f"the run was planned with {name} {before}, not {value}: resume it with the same command"
-                )
+def _check_same(saved: Plan, given: dict[str, Any], dataset: Dataset) -> None:
+    """Refuse to resume a run by another plan, or on other data: a new split would validate on what was learned."""
+    check_device(saved.device)
+    before = saved.model_dump() | {"widths": saved.architecture["widths"]}
+    before |= {"channels": saved.architecture["in_channels"], "classes": saved.architecture["out_channels"]}
+    now = {name: value for name, value in given.items() if value is not None and name not in ("images", "masks")}
+    now |= {"n_images": len(dataset.cases), "channels": dataset.channels, "classes": len(dataset.kind.values)}
+    if "patch" in now:
+        now["patch"] = fitting_patch(Architecture(**saved.architecture), now["patch"], saved.batch)
+    for name, value in now.items():
+        if name in before and _plain(before[name]) != _plain(value):
+            raise ValueError(
+                f"the run was planned with {name} {before[name]}, not {value}: resume it with the same command and data"
+            )
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples, as JSON knows no tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 @contextmanager
@@ -204,10 +221,9 @@ class _Run:
 
     def go(self, resume: bool) -> Result:
         training = self._training()
-        if resume and self._state.is_file():
-            training.restore(*load_state(self._state))
-            self._cut_log(training.step)
-            self.say(Progress(message=f"resumed at step {training.step}"))
+        write_whole(self.out / "plan.json", self.plan.model_dump_json(indent=2))
+        if resume:
+            self._resume(training)
         with _interruptible() as stop:
             self._loop(training, stop)
             interrupted = stop.is_set()
@@ -220,6 +236,14 @@ class _Run:
             self.score.pixel_error if self.score else None,
             interrupted,
         )
+
+    def _resume(self, training: Training) -> None:
+        for leftover in self.out.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink()
+        if self._state.is_file():
+            training.restore(*load_state(self._state))
+            self.say(Progress(message=f"resumed at step {training.step}"))
+        self._cut_log(training.step)
 
     @property
     def _state(self) -> Path:
@@ -234,22 +258,29 @@ class _Run:
 
     def _loop(self, training: Training, stop: threading.Event) -> None:
         start = time.perf_counter() - training.elapsed_s
+        taken = training.step
         if training.fraction() < 1:
             self.say(Progress(message=choose_forward(training)))
         if self.plan.time_s is not None:  # the early look: after a minute, or a fifth of a short budget
             self.next_validation_s = training.elapsed_s + min(_EARLY_LOOK_S, self.plan.time_s / 5)
         self.saved_s = training.elapsed_s
-        while not stop.is_set() and not self._is_over(training):
+        if training.step > taken:  # trying out to compile takes steps too
+            self._after_step(training, start)
+        while not self._is_over(training) and (not stop.is_set() or training.step == 0):
             training.take_step()
-            training.elapsed_s = time.perf_counter() - start
-            self._tell(training)
-            if self._validation_is_due(training):
-                self._validate(training)
-                training.elapsed_s = time.perf_counter() - start
-                self.next_validation_s = training.elapsed_s + self._interval_s()
-            if training.elapsed_s - self.saved_s > max(_SAVE_EVERY_S, 50 * self.save_cost_s):
-                self._save(training)
+            self._after_step(training, start)
         training.elapsed_s = time.perf_counter() - start
+
+    def _after_step(self, training: Training, start: float) -> None:
+        """Tell, validate and save, each where it is due."""
+        training.elapsed_s = time.perf_counter() - start
+        self._tell(training)
+        if self._validation_is_due(training):
+            self._validate(training)
+            training.elapsed_s = time.perf_counter() - start
+            self.next_validation_s = training.elapsed_s + self._interval_s()
+        if training.elapsed_s - self.saved_s > max(_SAVE_EVERY_S, 50 * self.save_cost_s):
+            self._save(training)
 
     def _is_over(self, training: Training) -> bool:
         if self.plan.steps:

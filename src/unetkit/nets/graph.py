@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -62,7 +63,7 @@ class Graph:
         """Whether an output depends on its receptive field only, so that tiles can be exact."""
         return all(layer.kind != "statistics" for layer in self.layers)
 
-    @property
+    @cached_property
     def geometry(self) -> Geometry:
         """The net as integers: sizes, stride, receptive fields, halo."""
         inputs = tuple(layer.inputs for layer in self.layers)
@@ -189,8 +190,11 @@ def _trace(net: nn.Module, shape: tuple[int, ...]) -> Graph:
     ghosts = {name: _ghost(tensor) for name, tensor in tensors}
     x = torch.empty(shape, device="meta")
     tape = _Tape(x)
-    with torch.no_grad(), _evaluation(net), _names(net, tape.path), tape:
-        y = torch.func.functional_call(net, ghosts, (x,))
+    try:
+        with torch.no_grad(), _evaluation(net), _names(net, tape.path), tape:
+            y = torch.func.functional_call(net, ghosts, (x,))
+    except _FAILURES as error:
+        raise next(iter(tape.unread.values()), error) from None  # an unread layer says more than what follows from it
     if not isinstance(y, Tensor) or id(y) not in tape.known:
         raise Unreadable(f"the net returns {type(y).__name__} that is not one tensor computed from its input")
     return tape.graph(y)
@@ -242,6 +246,7 @@ class _Tape(TorchFunctionMode):
         self.known = {id(x): 0}
         self.alive = [x]  # keeps ids from being used again
         self.names = {"input": 1}
+        self.unread: dict[int, Unreadable] = {}  # layers, and why; no matter while the output does not need them
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -256,21 +261,27 @@ class _Tape(TorchFunctionMode):
         outputs = [r for r in _flat((result,)) if isinstance(r, Tensor)]
         function = func.__name__.strip("_") or "function"
         if read_from and function == "setitem":
-            raise Unreadable(f"layer {self._name(function)!r} ({function}) cannot be read: it writes into a part of a map")
+            raise Unreadable(
+                f"layer {self._name(function)!r} ({function}) cannot be read: it writes into a part of a map"
+            )
         if read_from and outputs:
             self._write(Call(function, args, kwargs, shapes, constants, outputs[0].shape), read_from, outputs)
         return result
 
     def _write(self, call: Call, read_from: tuple[int, ...], outputs: list[Tensor]) -> None:
-        name = self._name(call.function)
-        try:
-            kind, windows = interpret(call)
-        except Unreadable as error:
-            raise type(error)(f"layer {name!r} ({call.function}) cannot be read: {error}") from None
+        name, kind, windows = self._name(call.function), "unread", (Window(),) * self.ndim
+        reason = next((self.unread[i] for i in read_from if i in self.unread), None)
+        if reason is None:
+            try:
+                kind, windows = interpret(call)
+            except Unreadable as error:
+                reason = type(error)(f"layer {name!r} ({call.function}) cannot be read: {error}")
         for output in outputs:
+            if reason is not None:
+                self.unread[len(self.layers)] = reason
             self.known[id(output)] = len(self.layers)
             self.alive.append(output)
-            self.layers.append(Layer(name, kind, read_from, windows, output.shape[1]))
+            self.layers.append(Layer(name, kind, read_from, windows, output.shape[1] if output.ndim > 1 else 1))
 
     def _name(self, function: str) -> str:
         path, is_leaf = self.path[-1] if self.path else ("", False)
@@ -279,13 +290,15 @@ class _Tape(TorchFunctionMode):
         return name if self.names[name] == 1 else f"{name}_{self.names[name]}"
 
     def graph(self, output: Tensor) -> Graph:
-        """The layers that the output depends on, renumbered, the output last."""
+        """The layers that the output depends on, renumbered, the output last; `Unreadable` if one of them is."""
         wanted, stack = set(), [self.known[id(output)]]
         while stack:
             i = stack.pop()
             if i not in wanted:
                 wanted.add(i)
                 stack.extend(self.layers[i].inputs)
+        for i in sorted(wanted & self.unread.keys()):
+            raise self.unread[i]
         number = {old: new for new, old in enumerate(sorted(wanted))}
         return Graph(
             tuple(

@@ -103,7 +103,7 @@ class Architecture:
 
 def _per_level(name: str, value: PerLevel, levels: int, ndim: int) -> tuple[tuple[int, ...], ...]:
     """Broadcast an int, a value per level, or one per level and axis to a table of levels x axes."""
-    rows = [value] * levels if isinstance(value, int) else list(value)
+    rows: list[Any] = [value] * levels if isinstance(value, int) else list(value)
     table = tuple((row,) * ndim if isinstance(row, int) else tuple(row) for row in rows)
     if len(table) != levels or any(len(row) != ndim for row in table):
         raise ValueError(f"{name} are {value}; expected {levels} entries (one per level), each an int or {ndim} ints")

@@ -1,0 +1,337 @@
+"""From image files to masks: names, sizes and spacing kept, the same in tiles, and every conflict named at once."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Picture
+
+from unetkit import io
+from unetkit.image import Image
+from unetkit.infer.predict import predict, segment
+from unetkit.infer.tiled import plan_tiles, prepare, symmetries
+from unetkit.learn.checkpoint import Card, save_model
+from unetkit.learn.intensity import standardise
+from unetkit.masks.labels import LabelKind
+from unetkit.nets.unet import Architecture, UNet
+
+BINARY = LabelKind("binary", (0, 255))
+
+
+def model(folder, *, kind=BINARY, **options):
+    """A net with random weights: its masks have structure everywhere."""
+    torch.manual_seed(1)
+    architecture = Architecture(widths=(4, 8), out_channels=len(kind.values), **options)
+    net = UNet(architecture)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(2)
+        net.head.bias.zero_()
+    card = Card(architecture=architecture.to_dict(), classes=["c"] * len(kind.values), labels=kind)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(folder / "model.safetensors", net, card)
+    return net.eval()
+
+
+def pixels(size=(50, 61), channels=1, seed=0):
+    smooth = np.random.default_rng(seed).normal(size=(channels, *size)).cumsum(-1).cumsum(-2)
+    return ((smooth - smooth.min()) / max(np.ptp(smooth), 1e-6) * 255).astype(np.uint8)
+
+
+def picture(path, array, spacing=None, unit="px"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ndim = array.ndim - 1
+    io.write(path, Image(array, {2: "cyx", 3: "czyx"}[ndim], spacing or (1.0,) * ndim, unit))
+    return path
+
+
+def logits_of(net, array):
+    with torch.no_grad():
+        return net(torch.from_numpy(standardise(array))[None])[0]
+
+
+@pytest.fixture
+def run(tmp_path):
+    model(tmp_path / "run")
+    return tmp_path / "run"
+
+
+# --- what is written ---
+
+
+@pytest.mark.parametrize(
+    ("source", "mask"),
+    [
+        ("a.png", "a.png"),
+        ("a.JPG", "a.png"),
+        ("a.b.jpeg", "a.b.png"),
+        ("A.TIF", "A.tif"),
+        ("a.tiff", "a.tiff"),
+        ("a.ome.tif", "a.ome.tif"),
+    ],
+)
+def test_a_mask_has_the_name_and_size_of_its_image(run, tmp_path, source, mask):
+    (done,) = predict(run, [picture(tmp_path / "in" / source, pixels())], out=tmp_path / "new" / "out")
+    assert done.mask == tmp_path / "new" / "out" / mask
+    written = io.read_labels(done.mask)
+    assert written.size == done.size == (50, 61)
+    assert written.array.dtype == np.uint8
+    assert set(np.unique(written.array)) == {0, 255}
+    assert done.time_s > 0
+    assert os.listdir(done.mask.parent) == [mask]
+
+
+@pytest.mark.parametrize(("kind", "values"), [(LabelKind("classes", (0, 5, 700)), {0, 5, 700}), (BINARY, {0, 255})])
+def test_masks_hold_the_values_of_the_training_masks(tmp_path, kind, values):
+    net = model(tmp_path / "run", kind=kind)
+    array = pixels()
+    (done,) = predict(tmp_path / "run", [picture(tmp_path / "a.png", array)], out=tmp_path / "out")
+    written = io.read_labels(done.mask).array
+    assert set(np.unique(written)) <= values
+    logits = logits_of(net, array)
+    sure = logits.topk(2, 0).values.diff(dim=0)[0].abs() > 1e-3
+    expected = np.array(kind.values)[logits.argmax(0)]
+    assert np.array_equal(written[sure], expected[sure])
+    assert sure.float().mean() > 0.99
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.tif"])
+def test_spacing_is_kept(run, tmp_path, name):
+    source = picture(tmp_path / name, pixels(), (0.5, 0.25), "µm")
+    (done,) = predict(run, [source], out=tmp_path / "out")
+    written = io.read_labels(done.mask)
+    assert written.spacing == pytest.approx((0.5, 0.25))
+    assert written.unit == "µm"
+
+
+def test_volumes_with_spacing(tmp_path):
+    model(tmp_path / "run", ndim=3)
+    source = picture(tmp_path / "v.ome.tif", pixels((9, 20, 17)), (2.0, 0.5, 0.5), "µm")
+    (done,) = predict(tmp_path / "run", [source], out=tmp_path / "out")
+    written = io.read_labels(done.mask)
+    assert (written.size, written.spacing) == ((9, 20, 17), (2.0, 0.5, 0.5))
+
+
+def test_gray_stored_as_rgba_is_gray(run, tmp_path):
+    gray = pixels()[0]
+    Picture.fromarray(np.stack([gray, gray, gray, np.full_like(gray, 255)], -1)).save(tmp_path / "rgba.png")
+    picture(tmp_path / "gray.png", gray[None])
+    seen = []
+    both = predict(run, [tmp_path / "rgba.png", tmp_path / "gray.png"], out=tmp_path / "out", observer=seen.append)
+    first, second = (io.read_labels(done.mask).array for done in both)
+    assert np.array_equal(first, second)
+    assert any("rgba.png: " in step.message and "RGBA" in step.message for step in seen)
+
+
+def test_gray_is_repeated_for_a_net_of_three_channels(tmp_path):
+    model(tmp_path / "run", in_channels=3)
+    picture(tmp_path / "gray.png", pixels())
+    assert len(predict(tmp_path / "run", [tmp_path / "gray.png"], out=tmp_path / "out")) == 1
+
+
+def test_folders_and_files_and_progress(run, tmp_path):
+    for name in ("c10", "c2"):
+        picture(tmp_path / f"in/{name}.png", pixels())
+    alone = picture(tmp_path / "alone.tif", pixels((20, 30)))
+    seen = []
+    done = predict(str(run), [str(tmp_path / "in"), alone, alone], out=str(tmp_path / "out"), observer=seen.append)
+    assert [one.mask.name for one in done] == ["c2.png", "c10.png", "alone.tif"]
+    shares = [(step.file + step.fraction) / step.files for step in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert seen[0].message == "c2.png: 50 x 61 pixels, whole image at once, about 0.00 GB"
+    assert predict(run / "model.safetensors", [], out=tmp_path / "none") == []
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 50)])
+def test_tiny_images(run, tmp_path, size):
+    (done,) = predict(run, [picture(tmp_path / "a.png", pixels(size))], out=tmp_path / "out")
+    assert io.read_labels(done.mask).size == size
+
+
+# --- memory and symmetries ---
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": "valid"}, {"ndim": 3}])
+def test_tiles_give_the_same_mask_as_the_whole(tmp_path, options):
+    net = model(tmp_path / "run", **options)
+    size = (150, 170) if net.ndim == 2 else (20, 40, 50)
+    source = picture(tmp_path / "a.tif", pixels(size))
+    whole, tiled = (
+        predict(tmp_path / "run", [source], out=tmp_path / name, memory_bytes=memory)[0]
+        for name, memory in (("whole", 2**31), ("tiled", 3 * 2**20))
+    )
+    assert len(whole.tiling.tiles) == 1
+    assert len(tiled.tiling.tiles) > 3
+    assert tiled.tiling.memory_bytes <= 3 * 2**20
+    first, second = (io.read_labels(done.mask).array for done in (whole, tiled))
+    assert (first != second).mean() < 1e-4  # but for ties in float32
+    assert len(np.unique(first)) == 2
+
+
+def test_a_budget_that_is_too_small_is_known_before_anything_is_written(run, tmp_path):
+    sources = [picture(tmp_path / f"in/{name}.png", pixels((300, 300))) for name in "ab"]
+    sources.append(picture(tmp_path / "in/tiny.png", pixels((1, 1))))
+    message = r"unusable images:\n  .*a\.png: a memory budget of 0 MB is too small for this net: its smallest tile, \("
+    with pytest.raises(ValueError, match=message) as caught:
+        predict(run, sources, out=tmp_path / "out", memory_bytes=50_000)
+    assert "b.png: a memory budget" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_symmetries_are_averaged(tmp_path, ndim):
+    net = model(tmp_path / "run", ndim=ndim)
+    size = (21, 34) if ndim == 2 else (6, 13, 18)
+    array = pixels(size)
+    source = picture(tmp_path / "a.tif", array)
+    seen = []
+    (done,) = predict(tmp_path / "run", [source], out=tmp_path / "o", average_symmetries=True, observer=seen.append)
+    image = torch.from_numpy(standardise(array))
+    views = [back(logits_of_tensor(net, turn(image)).softmax(0)) for turn, back in symmetries(ndim)]
+    assert len(views) == 8 * 2 ** (ndim - 2)
+    total = torch.stack(views).sum(0)
+    sure = (total[0] - total[1]).abs() > 1e-3
+    written = io.read_labels(done.mask).array > 0
+    assert np.array_equal(written[sure], total.argmax(0).numpy()[sure] > 0)
+    assert sure.float().mean() > 0.98
+    shares = [step.fraction for step in seen if step.file == 0]
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 7
+
+
+def logits_of_tensor(net, image):
+    with torch.no_grad():
+        return net(image[None])[0]
+
+
+def test_symmetries_turn_with_the_image():
+    """The average over all turns of a turned image is the turned average."""
+    torch.manual_seed(0)
+    net = prepare(UNet(Architecture(widths=(4, 8))))
+    image = torch.from_numpy(standardise(pixels((32, 32))))
+    masks = []
+    for turned in (image, torch.rot90(image, 1, (-2, -1)).contiguous()):
+        masks.append(segment(net, turned, plan_tiles(net, (32, 32)), average_symmetries=True))
+    assert (np.rot90(masks[0]) != masks[1]).mean() < 0.01
+
+
+# --- refused ---
+
+
+def refused(error, message, *arguments, out, **options):
+    before = sorted(out.rglob("*"))
+    with pytest.raises(error, match=message) as caught:
+        predict(*arguments, out=out, **options)
+    assert sorted(out.rglob("*")) == before
+    return str(caught.value)
+
+
+def test_all_unusable_images_are_named_at_once(run, tmp_path):
+    folder = tmp_path / "in"
+    picture(folder / "good.png", pixels())
+    picture(folder / "colour.png", np.concatenate([pixels(seed=s) for s in range(3)]))
+    picture(folder / "volume.tif", pixels((5, 20, 30)))
+    picture(folder / "nan.tif", np.full((1, 9, 9), np.nan, np.float32))
+    cut = picture(folder / "cut.png", pixels())
+    cut.write_bytes(cut.read_bytes()[:300])
+    text = refused(ValueError, r"4 unusable images:\n", run, [folder], out=tmp_path / "out")
+    assert f"{folder / 'colour.png'}: got an image of 3 channels, expected 1: colour is not turned to gray" in text
+    assert f"{folder / 'volume.tif'}: has 3 spatial axes, 5 x 20 x 30; this is a 2D net" in text
+    assert f"{folder / 'nan.tif'}: 81 of 81 pixel values are NaN and 0 infinite" in text
+    assert f"{cut}: damaged, truncated" in text
+    assert "good.png" not in text
+
+
+def test_a_header_that_asks_for_more_memory_than_there_is(run, tmp_path, monkeypatch):
+    def exhausted(path):
+        raise MemoryError(f"{path}: too large for the memory at hand, or damaged (90 TB)")
+
+    source = picture(tmp_path / "a.png", pixels())
+    monkeypatch.setattr("unetkit.infer.predict.read", exhausted)
+    refused(ValueError, r"1 unusable image:\n  .*a\.png: too large", run, [source], out=tmp_path / "out")
+
+
+def test_missing_files_and_empty_folders(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    inputs = [tmp_path / "x.png", tmp_path / "y.png"]
+    text = refused(ValueError, r"2 missing files:\n", run, inputs, out=tmp_path / "out")
+    assert f"{tmp_path / 'y.png'}: there is no such file" in text
+    refused(ValueError, r"empty: no images among no files", run, [tmp_path / "empty"], out=tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
+        predict(tmp_path / "empty", inputs, out=tmp_path / "out")
+
+
+def test_masks_that_exist(run, tmp_path):
+    sources = [picture(tmp_path / f"in/{name}.png", pixels()) for name in "abc"]
+    out = tmp_path / "out"
+    picture(out / "a.png", pixels((3, 3)))
+    refused(
+        FileExistsError, r"1 mask exists; add --overwrite, or name another folder:\n  .*a\.png$", run, sources, out=out
+    )
+    picture(out / "c.png", pixels((3, 3)))
+    refused(FileExistsError, r"2 masks exist; add --overwrite.*:\n  .*a\.png\n  .*c\.png$", run, sources, out=out)
+    predict(run, sources, out=out, overwrite=True)
+    assert io.read_labels(out / "a.png").size == (50, 61)
+
+
+def test_masks_with_one_name(run, tmp_path):
+    sources = [picture(tmp_path / name, pixels()) for name in ("x/a.png", "y/a.png", "x/b.jpg", "x/b.png")]
+    text = refused(ValueError, r"2 shared mask names:\n", run, sources, out=tmp_path / "out", overwrite=True)
+    assert f"{tmp_path / 'out/a.png'}: would hold {sources[0]} and {sources[1]}" in text
+    assert f"{tmp_path / 'out/b.png'}: would hold {sources[2]} and {sources[3]}" in text
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_mask_never_replaces_its_image(run, tmp_path, overwrite):
+    source = picture(tmp_path / "in/a.png", pixels())
+    before = source.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for out in (tmp_path / "in", tmp_path / "link"):
+        message = r"1 conflict:\n  .*a\.png: the mask would replace its own image; name another folder"
+        refused(ValueError, message, run, [source], out=out, overwrite=overwrite)
+    assert source.read_bytes() == before
+
+
+def test_an_output_folder_that_is_a_file(run, tmp_path):
+    source = picture(tmp_path / "a.png", pixels())
+    with pytest.raises(FileExistsError, match=r"a\.png: is a file; name a folder for the masks"):
+        predict(run, [source], out=source)
+
+
+def test_a_disk_that_fills_up_leaves_whole_masks_only(run, tmp_path, monkeypatch):
+    sources = [picture(tmp_path / f"in/{name}.png", pixels()) for name in "abc"]
+    real, calls = os.replace, []
+
+    def full(source, target):
+        calls.append(target)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=r"b\.png: No space left on device"):
+        predict(run, sources, out=tmp_path / "out")
+    monkeypatch.undo()
+    assert os.listdir(tmp_path / "out") == ["a.png"]
+    assert io.read_labels(tmp_path / "out/a.png").size == (50, 61)
+
+
+# --- real images ---
+
+
+def test_real_nuclei_and_membranes(run, tmp_path):
+    data = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared/data"))
+    if not data.is_dir():
+        pytest.skip(f"no real data: {data} does not exist")
+    sources = io.list_images(data / "isbi2012/images")[:1]
+    for image in io.list_images(data / "nuclei/images"):
+        if len(sources) < 4 and io.read(image).channels == 1:
+            sources.append(image)
+    for done in predict(run, sources, out=tmp_path / "out", memory_bytes=20 * 2**20):
+        assert done.tiling.is_exact
+        assert io.read_labels(done.mask).size == io.read(done.source).size
+    assert len(os.listdir(tmp_path / "out")) == 4

@@ -1,0 +1,59 @@
+"""Intensities: zero mean and unit deviation per channel, whatever the file held."""
+
+import numpy as np
+import pytest
+
+from unetkit.image import Image
+from unetkit.learn.intensity import for_net, standardise
+
+SIZES = {2: (30, 41), 3: (7, 12, 9)}
+AXES = {2: "cyx", 3: "czyx"}
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64", "bool"])
+def test_each_channel_by_its_own_mean_and_deviation(ndim, dtype):
+    array = np.random.default_rng(1).normal(50, 20, (3, *SIZES[ndim])).clip(0, 255)
+    array[1] *= 100 if dtype == "uint16" else 0.5
+    array[:, 0] = 0  # for bool as well, both values occur
+    result = standardise(array.astype(dtype))
+    assert result.dtype == np.float32
+    for channel, original in zip(result, array.astype(dtype).astype(np.float64), strict=True):
+        expected = (original - original.mean()) / original.std()
+        np.testing.assert_allclose(channel, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, 0.1, 255, 1e30])
+def test_a_channel_of_one_value_becomes_zero(value):
+    assert not standardise(np.full((1, 333, 127), value)).any()
+
+
+def test_standardising_leaves_the_image_alone_and_does_not_depend_on_gain_and_offset():
+    array = np.random.default_rng(2).random((1, 20, 20)).astype(np.float32)
+    before = array.copy()
+    np.testing.assert_allclose(standardise(array), standardise(array * 900 + 70), atol=1e-4)
+    assert np.array_equal(array, before)
+
+
+def test_values_that_are_not_finite_are_counted():
+    array = np.zeros((1, 5, 5))
+    array[0, 0, :2], array[0, 1, 1] = np.nan, -np.inf
+    with pytest.raises(ValueError, match=r"2 of 25 pixel values are NaN and 1 infinite: replace them"):
+        standardise(array)
+    with pytest.raises(ValueError, match=r"0 of 1 pixel values are NaN and 1 infinite"):
+        standardise(np.array([[[1e300]]]))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_for_net_repeats_gray_and_refuses_what_does_not_fit(ndim):
+    gray = Image(np.random.default_rng(3).random((1, *SIZES[ndim])), AXES[ndim], (1.0,) * ndim)
+    repeated = for_net(gray, channels=3, ndim=ndim)
+    assert repeated.shape == (3, *SIZES[ndim])
+    assert np.array_equal(repeated[0], repeated[2])
+    assert np.array_equal(for_net(gray, channels=1, ndim=ndim), standardise(gray.array))
+    other = 5 - ndim
+    size = " x ".join(map(str, SIZES[ndim]))
+    with pytest.raises(ValueError, match=rf"has {ndim} spatial axes, {size}; this is a {other}D net"):
+        for_net(gray, channels=1, ndim=other)
+    with pytest.raises(ValueError, match=r"got an image of 1 channels, expected 2"):
+        for_net(gray, channels=2, ndim=ndim)

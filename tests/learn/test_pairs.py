@@ -1,0 +1,210 @@
+"""Pairs of images and masks: every sensible naming is understood, everything else is named at once."""
+
+import re
+
+import pytest
+
+from unetkit.learn.pairs import Pair, find_pairs, raise_all
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return folder
+
+
+def names_of(pairs):
+    return [(pair.image.name, pair.mask.name) for pair in pairs]
+
+
+def refused(images, masks=None):
+    with pytest.raises(ValueError, match=re.escape(str(images.parent))) as caught:
+        find_pairs(images, masks)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a.png", "a.tif"),
+        ("a.jpg", "a_mask.png"),
+        ("a.png", "a_MASK.png"),
+        ("a_image.png", "a_label.png"),
+        ("a_raw.tif", "a_seg.tif"),
+        ("a.ome.tif", "a_labels.ome.tif"),
+        ("slide.1.png", "slide.1_mask.png"),
+        ("x_label.png", "x_label.png"),
+    ],
+)
+def test_names_match_by_stem_and_endings(tmp_path, image, mask):
+    images, masks = touch(tmp_path / "i", image), touch(tmp_path / "m", mask)
+    assert names_of(find_pairs(images, masks)) == [(image, mask)]
+
+
+def test_pairs_are_in_natural_order_with_stems_as_names(tmp_path):
+    images = touch(tmp_path / "i", "c10.png", "c2.png", "c1.png", "notes.txt", ".hidden.png")
+    masks = touch(tmp_path / "m", "c1.png", "c2.png", "c10.png")
+    pairs = find_pairs(str(images), str(masks))
+    assert [pair.name for pair in pairs] == ["c1", "c2", "c10"]
+    assert pairs[0] == Pair(images / "c1.png", masks / "c1.png", "c1", None)
+
+
+def test_dots_in_names_do_not_make_them_one(tmp_path):
+    files = ("slide.1.png", "slide.2.png")
+    pairs = find_pairs(touch(tmp_path / "i", *files), touch(tmp_path / "m", *files))
+    assert [pair.name for pair in pairs] == ["slide.1", "slide.2"]
+
+
+def test_the_same_name_wins_over_an_ending(tmp_path):
+    files = ("x.png", "x_label.png")
+    pairs = find_pairs(touch(tmp_path / "i", *files), touch(tmp_path / "m", *files))
+    assert names_of(pairs) == [("x.png", "x.png"), ("x_label.png", "x_label.png")]
+
+
+def test_every_unpaired_file_is_named_at_once(tmp_path):
+    images = touch(tmp_path / "i", "a.png", "b.png", "c.png")
+    masks = touch(tmp_path / "m", "aa.png", "c_mask.png", "d.png", "b.png", "b_mask.png", "b_seg.tif")
+    text = refused(images, masks)
+    assert text.startswith("5 unpaired files:\n")
+    assert f"{images / 'a.png'}: no mask named a.* (or a_mask.*) in {masks}" in text
+    assert f"{masks / 'aa.png'}: no image belongs to this mask" in text
+    assert f"{masks / 'd.png'}: no image belongs to this mask" in text
+    assert f"{masks / 'b_mask.png'}: no image belongs to this mask" in text
+    assert f"{masks / 'b_seg.tif'}: no image belongs to this mask" in text
+    assert "c.png" not in text
+
+
+def test_an_image_with_two_masks(tmp_path):
+    text = refused(touch(tmp_path / "i", "b.png"), touch(tmp_path / "m", "b_mask.png", "b_seg.png"))
+    assert text.startswith("1 unpaired file:\n")
+    assert "b.png: 2 masks fit it: b_mask.png, b_seg.png" in text
+
+
+@pytest.mark.parametrize("twin", ["a.jpg", "a_image.png"])
+def test_two_images_of_one_mask(tmp_path, twin):
+    text = refused(touch(tmp_path / "i", "a.png", twin), touch(tmp_path / "m", "a_mask.png"))
+    assert "a_mask.png: 2 images fit this mask: " in text
+    assert twin in text
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"), [("images", "masks"), ("Images", "Labels"), ("imagesTr", "labelsTr"), ("img", "gt")]
+)
+def test_one_folder_that_holds_both(tmp_path, images, masks):
+    touch(tmp_path, f"{images}/a.png", f"{masks}/a.png", "readme.txt", ".cache/x.png")
+    assert find_pairs(tmp_path) == [Pair(tmp_path / images / "a.png", tmp_path / masks / "a.png", "a")]
+
+
+def test_a_folder_per_case_is_a_group_per_case(tmp_path):
+    touch(tmp_path, "p1/scan.png", "p1/scan_mask.png", "p2/x.tif", "p2/label.tif", "__MACOSX/junk")
+    pairs = find_pairs(tmp_path)
+    assert [(pair.name, pair.group, pair.mask.name) for pair in pairs] == [
+        ("p1", "p1", "scan_mask.png"),
+        ("p2", "p2", "label.tif"),
+    ]
+
+
+def test_case_folders_that_cannot_be_used_are_all_named(tmp_path):
+    touch(
+        tmp_path, "p1/scan.png", "p1/scan_mask.png", "p2/x.tif", "p3/notes.txt", "p4/a.png", "p4/b.png", "p4/m_seg.png"
+    )
+    text = refused(tmp_path)
+    assert text.startswith("3 unusable case folders:\n")
+    assert f"{tmp_path / 'p2'}: expected one image and one file with 'mask' or 'label' in its name, got 1 and 0" in text
+    assert f"{tmp_path / 'p3'}: no images among 1 .txt" in text
+    assert "got 2 and 1" in text
+
+
+def test_a_folder_of_images_alone(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no folders; expected images/ and masks/ in it"):
+        find_pairs(touch(tmp_path, "a.png"))
+
+
+def test_missing_and_empty_folders(tmp_path):
+    images = touch(tmp_path / "i", "a.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"nowhere: there is no such folder of images"):
+        find_pairs(tmp_path / "nowhere", images)
+    with pytest.raises(FileNotFoundError, match=r"nowhere: there is no such folder of masks"):
+        find_pairs(images, tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"a\.png: is a file, expected a folder of images"):
+        find_pairs(images / "a.png", images)
+    with pytest.raises(ValueError, match=r"empty: no images among no files"):
+        find_pairs(tmp_path / "empty", images)
+
+
+# --- tables ---
+
+
+def table(tmp_path, text, encoding="utf-8"):
+    path = tmp_path / "table.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_a_table_with_groups_and_relative_paths(tmp_path):
+    touch(tmp_path, "x/a.png", "y/a.png", "b.png")
+    pairs = find_pairs(table(tmp_path, "image,group,mask\nx/a.png,patient 1,y/a.png\nb.png,,y/a.png\n"))
+    assert pairs == [
+        Pair(tmp_path / "x/a.png", tmp_path / "y/a.png", "a", "patient 1"),
+        Pair(tmp_path / "b.png", tmp_path / "y/a.png", "b", None),
+    ]
+
+
+def test_names_of_a_table_are_unique(tmp_path):
+    touch(tmp_path, "p1/t.1.png", "p2/t.1.png", "p1/m.png", "p2/m.png")
+    pairs = find_pairs(table(tmp_path, "image,mask\np1/t.1.png,p1/m.png\np2/t.1.png,p2/m.png\n"))
+    assert [pair.name for pair in pairs] == ["p1/t.1", "p2/t.1"]
+
+
+def test_a_table_saved_by_a_spreadsheet(tmp_path):
+    touch(tmp_path, "a.png", "m.png")
+    assert names_of(find_pairs(table(tmp_path, "image,mask\r\na.png,m.png\r\n", "utf-8-sig"))) == [("a.png", "m.png")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"column image and mask missing; got nothing, expected image, mask"),
+        ("picture,mask\na,b\n", r"column image missing; got picture, mask, expected image"),
+        ("image;mask\na;b\n", r"column image and mask missing; got image;mask"),
+        ("image,mask\n", r"has no rows below its header"),
+    ],
+)
+def test_tables_that_hold_no_pairs(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        find_pairs(table(tmp_path, text))
+
+
+def test_wrong_rows_are_all_named_with_their_lines(tmp_path):
+    touch(tmp_path, "a.png", "m.png")
+    text = refused(table(tmp_path, "image,mask\na.png,m.png\n\ngone.png,lost.png\n,m.png\na.png\na.png,m.png\n"))
+    assert text.startswith("6 wrong rows:\n")
+    assert f"line 4: {tmp_path / 'gone.png'} does not exist" in text
+    assert f"line 4: {tmp_path / 'lost.png'} does not exist" in text
+    assert "line 5: no image is named" in text
+    assert "line 6: no mask is named" in text
+    assert f"line 6: {tmp_path / 'a.png'} is listed on line 2 already" in text
+    assert "line 7" in text
+
+
+def test_a_table_in_another_encoding(tmp_path):
+    with pytest.raises(ValueError, match=r"table\.csv: is no table in UTF-8 .*save it as CSV UTF-8"):
+        find_pairs(table(tmp_path, "image,mask\nKöln.png,m.png\n", "latin-1"))
+
+
+def test_a_table_that_is_missing_or_has_masks_beside_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.csv: there is no such table"):
+        find_pairs(tmp_path / "gone.csv")
+    with pytest.raises(ValueError, match=r"names the masks itself; leave out the folder"):
+        find_pairs(tmp_path / "gone.csv", tmp_path)
+
+
+def test_raise_all_counts():
+    raise_all([], "missing file")
+    with pytest.raises(ValueError, match=r"^1 missing file:\n  a$"):
+        raise_all(["a"], "missing file")
+    with pytest.raises(ValueError, match=r"^2 missing files:\n  a\n  b$"):
+        raise_all(iter("ab"), "missing file")

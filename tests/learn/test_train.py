@@ -1,0 +1,375 @@
+"""Training from files to a run folder: repeatable, resumable, and nothing half-written whatever goes wrong."""
+
+import errno
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from unetkit import io
+from unetkit.demo import write_demo_data
+from unetkit.image import Image
+from unetkit.infer.predict import predict
+from unetkit.learn import train as train_module
+from unetkit.learn.checkpoint import load_model, load_state
+from unetkit.learn.plan import Plan
+from unetkit.learn.train import train
+
+SMALL = {"widths": (4, 8), "patch": (32, 32), "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory):
+    """Six images of 64 x 64 with their masks."""
+    folder = tmp_path_factory.mktemp("cells")
+    write_demo_data(folder, n=6, size=(64, 64))
+    return folder
+
+
+def fit(data, out, **options):
+    return train(data, out=out, **{"steps": 4, **SMALL, **options})
+
+
+def weights(run):
+    return load_file(run / "model.safetensors")
+
+
+def same_weights(one, other):
+    one, other = weights(one), weights(other)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def logged(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def leftovers(folder):
+    return [path for path in folder.rglob("*") if ".tmp" in path.name]
+
+
+# --- what a run gives ---
+
+
+def test_a_run_learns_and_leaves_everything_behind(cells, tmp_path):
+    seen = []
+    result = fit(cells, tmp_path / "run", steps=60, learning_rate=1e-2, observer=seen.append)
+    run = result.run
+    steps = [now for now in seen if now.step]
+    assert [now.step for now in steps] == list(range(1, 61))
+    assert steps[-1].loss < 0.7 * np.mean([now.loss for now in steps[:5]])
+    assert steps[-1].fraction == 1.0
+    assert steps[-1].time_left_s == 0.0
+    assert (result.steps, result.was_interrupted) == (60, False)
+    assert result.dice > 0.6
+    assert {path.name for path in run.iterdir()} == {
+        "plan.json", "model.safetensors", "last", "log.jsonl", "previews", "validation.json", "validation.csv",
+    }  # fmt: skip
+    names = {path.name for path in (run / "previews").iterdir()}
+    assert names == {"early.png", "latest.png", "best.png", "median.png", "worst.png"}
+    entries = logged(run)
+    assert [entry["step"] for entry in entries] == list(range(3, 61, 3))
+    assert all(0 <= entry["mean_dice"] <= 1 and entry["loss"] > 0 for entry in entries)
+    net, card = load_model(run)
+    assert card.score == pytest.approx(result.dice)
+    assert card.classes == ["background", "foreground"]
+    assert net.architecture.widths == (4, 8)
+    plan = Plan.model_validate_json((run / "plan.json").read_text())
+    assert (plan.steps, plan.patch, plan.n_images, plan.images) == (60, (32, 32), 6, str(cells))
+    messages = [now.message for now in seen if now.message]
+    assert "reading files: 6 of 6" in messages
+    assert "patch 32 x 32: given" in messages
+
+
+def test_the_same_seed_gives_the_same_bits(cells, tmp_path):
+    for name in ("a", "b"):
+        fit(cells, tmp_path / name, steps=6, seed=3)
+    fit(cells, tmp_path / "c", steps=6, seed=4)
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+    assert not same_weights(tmp_path / "a", tmp_path / "c")
+
+
+def test_training_on_everything(cells, tmp_path):
+    result = fit(cells, tmp_path / "run", validation=0)
+    assert (result.dice, result.pixel_error, result.steps) == (None, None, 4)
+    assert load_model(tmp_path / "run")[1].score is None
+    assert not (tmp_path / "run" / "validation.json").exists()
+    assert "dice" not in logged(tmp_path / "run")[0]
+
+
+def test_a_budget_of_time(cells, tmp_path):
+    result = fit(cells, tmp_path / "run", steps=None, time_s=1.5)
+    assert result.steps > 1
+    assert result.time_s < 3
+    assert result.dice is not None
+    assert logged(tmp_path / "run")
+
+
+def test_the_original_net_with_unpadded_convolutions(cells, tmp_path):
+    """It sees 188 pixels and predicts 36 of them; the masks have the size of the images all the same."""
+    options = {"net": "ronneberger2015", "divide_width": 16, "widths": None, "patch": None, "batch": 1}
+    fit(cells, tmp_path / "run", **options, steps=2)
+    plan = Plan.model_validate_json((tmp_path / "run" / "plan.json").read_text())
+    assert plan.patch == (220, 220)
+    net, card = load_model(tmp_path / "run")
+    torch.nn.init.zeros_(net.head.weight)
+    net.head.bias.data = torch.tensor([0.0, 1.0])
+    from unetkit.learn.checkpoint import save_model
+
+    save_model(tmp_path / "all.safetensors", net, card)
+    image = tmp_path / "odd.png"
+    io.write(image, Image(np.zeros((1, 61, 75), np.uint8), "cyx", (1.0, 1.0)))
+    (done,) = predict(tmp_path / "all.safetensors", [image], out=tmp_path / "masks")
+    mask = io.read_labels(done.mask).array
+    assert mask.shape == (61, 75)
+    assert (mask == 255).all()  # every pixel is predicted, to the border
+
+
+def test_border_weights_change_what_is_learned(cells, tmp_path):
+    fit(cells, tmp_path / "plain")
+    fit(cells, tmp_path / "weighted", border_weight=True)
+    assert not same_weights(tmp_path / "plain", tmp_path / "weighted")
+    assert Plan.model_validate_json((tmp_path / "weighted" / "plan.json").read_text()).border_weight
+
+
+@pytest.mark.parametrize("size", [(20, 64), (5, 7)])
+def test_images_smaller_than_the_patch(tmp_path, size):
+    for i in range(3):
+        image = np.random.default_rng(i).integers(0, 255, (1, *size), dtype=np.uint8)
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        io.write(tmp_path / f"images/{i}.png", Image(image, "cyx", (1.0, 1.0)))
+        io.write_labels(tmp_path / f"masks/{i}.png", (image[0] > 128).astype(np.uint8) * 255)
+    result = fit(tmp_path, tmp_path / "run")
+    assert result.steps == 4
+    (done,) = predict(tmp_path / "run", [tmp_path / "images/0.png"], out=tmp_path / "out")
+    assert io.read_labels(done.mask).size == size
+
+
+def test_volumes(tmp_path):
+    write_demo_data(tmp_path, n=3, size=(16, 32, 32))
+    result = fit(tmp_path, tmp_path / "run", patch=16, steps=2)
+    assert result.dice is not None
+    assert load_model(tmp_path / "run")[0].ndim == 3
+
+
+def test_a_table_whose_images_share_their_names(cells, tmp_path):
+    rows = ["image,mask,group"]
+    for i, name in enumerate(("cells_000", "cells_001", "cells_002")):
+        folder = tmp_path / f"p{i}"
+        folder.mkdir()
+        (folder / "scan.png").write_bytes((cells / f"images/{name}.png").read_bytes())
+        (folder / "mask.png").write_bytes((cells / f"masks/{name}.png").read_bytes())
+        rows.append(f"p{i}/scan.png,p{i}/mask.png,p{i}")
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    fit(tmp_path / "table.csv", tmp_path / "run", validation=0.6)
+    evaluation = json.loads((tmp_path / "run" / "validation.json").read_text())
+    assert len({image["name"] for image in evaluation["per_image"]}) == 2
+
+
+# --- resuming ---
+
+
+def test_a_resumed_run_is_the_same_bits_and_logs_no_step_twice(cells, tmp_path, monkeypatch):
+    fit(cells, tmp_path / "whole", steps=8)
+    monkeypatch.setattr(train_module, "_SAVE_EVERY_S", 0.0)
+    stop_after(monkeypatch, 5)
+    interrupted = fit(cells, tmp_path / "run", steps=8)
+    monkeypatch.undo()
+    assert (interrupted.steps, interrupted.was_interrupted) == (5, True)
+    assert load_model(tmp_path / "run")[1].score is not None  # usable as it is
+    with (tmp_path / "run" / "log.jsonl").open("a") as log:
+        log.write('{"step": 7, "later": "than the state"}\n{"step": 8, "torn')
+    (tmp_path / "run" / "last" / ".state.safetensors.123.tmp").write_bytes(b"half")
+    seen = []
+    result = fit(cells, tmp_path / "run", steps=8, resume=True, observer=seen.append)
+    assert any(now.message == "resumed at step 5" for now in seen)
+    assert (result.steps, result.was_interrupted) == (8, False)
+    assert same_weights(tmp_path / "whole", tmp_path / "run")
+    assert [entry["step"] for entry in logged(tmp_path / "run")] == list(range(1, 9))
+    assert not leftovers(tmp_path / "run")
+
+
+def stop_after(monkeypatch, n):
+    """Ctrl-C in the middle of step n."""
+    import signal
+
+    real = train_module.Training.take_step
+
+    def take_step(self):
+        if self.step == n - 1:
+            signal.raise_signal(signal.SIGINT)
+        return real(self)
+
+    monkeypatch.setattr(train_module.Training, "take_step", take_step)
+
+
+def test_ctrl_c_before_the_first_step_still_gives_a_model(cells, tmp_path, monkeypatch):
+    import signal
+
+    monkeypatch.setattr(train_module, "choose_forward", lambda training: signal.raise_signal(signal.SIGINT) or "")
+    result = fit(cells, tmp_path / "run")
+    assert (result.steps, result.was_interrupted) == (1, True)
+    load_model(tmp_path / "run")
+
+
+def test_a_second_ctrl_c_stops_at_once(cells, tmp_path, monkeypatch):
+    import signal
+
+    def impatient(self):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(train_module.Training, "take_step", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        fit(cells, tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_resuming_a_run_that_never_saved_starts_it(cells, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".plan.json.7.tmp").write_text("{")
+    with pytest.raises(FileExistsError, match="add --resume to go on"):
+        fit(cells, tmp_path / "run")
+    fit(cells, tmp_path / "run", resume=True)
+    fit(cells, tmp_path / "whole", resume=True)
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+    assert not leftovers(tmp_path / "run")
+
+
+def test_resuming_a_finished_run_changes_nothing(cells, tmp_path):
+    first = fit(cells, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    again = fit(cells, tmp_path / "run", resume=True)
+    assert (again.steps, again.dice) == (first.steps, first.dice)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(tmp_path / "run").items())
+
+
+@pytest.fixture(scope="module")
+def finished(cells, tmp_path_factory):
+    """A run that is over, for tests that try to resume it in a wrong way."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    fit(cells, run, steps=2)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"steps": 9}, "planned with steps 2, not 9: resume it with the same command"),
+        ({"steps": None, "time_s": 60.0}, "planned with time_s None, not 60.0"),
+        ({"seed": 5}, "planned with seed 0, not 5"),
+        ({"widths": (8, 16)}, r"planned with widths \[4, 8\], not \(8, 16\)"),
+        ({"patch": 16}, r"planned with patch \(32, 32\), not \(16, 16\)"),
+        ({"net": "ronneberger2015"}, "planned with net unet, not ronneberger2015"),
+    ],
+)
+def test_resuming_by_another_plan(cells, finished, given, message):
+    with pytest.raises(ValueError, match=message):
+        fit(cells, finished, resume=True, **{"steps": 2, **given})
+
+
+def test_resuming_on_other_data(cells, finished, tmp_path):
+    write_demo_data(tmp_path / "seven", n=7, size=(64, 64))
+    with pytest.raises(ValueError, match="planned with n_images 6, not 7"):
+        fit(tmp_path / "seven", finished, steps=2, resume=True)
+    write_demo_data(tmp_path / "colour", n=6, size=(64, 64))
+    for path in (tmp_path / "colour" / "images").iterdir():
+        rgb = np.random.default_rng(0).integers(0, 255, (3, 64, 64), dtype=np.uint8)
+        io.write(path, Image(rgb, "cyx", (1.0, 1.0)))
+    with pytest.raises(ValueError, match="planned with channels 1, not 3"):
+        fit(tmp_path / "colour", finished, steps=2, resume=True)
+
+
+def test_resuming_with_a_plan_that_cannot_be_read(cells, tmp_path):
+    (tmp_path / "plan.json").write_text('{"batch": "many"}')
+    with pytest.raises(ValueError, match=r"plan\.json: is no plan: batch is 'many': input should be a valid integer"):
+        fit(cells, tmp_path, resume=True)
+
+
+# --- bad input leaves nothing behind ---
+
+
+def refused(error, message, data, out, **options):
+    with pytest.raises(error, match=message):
+        fit(data, out, **options)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"validation": 1.5}, "validation is 1.5"),
+        ({"batch": 0}, "batch is 0"),
+        ({"net": "vgg"}, "no net is named 'vgg'"),
+        ({"bath": 3}, "no value of a plan is named bath"),
+        ({"labels": "some"}, "labels='some': expected one of"),
+        ({"steps": None}, "give one budget"),
+        ({"device": "tpu"}, "device is 'tpu'"),
+    ],
+)
+def test_values_that_are_not_possible(cells, tmp_path, options, message):
+    refused(ValueError, message, cells, tmp_path / "run", **options)
+
+
+def test_bad_files(cells, tmp_path):
+    refused(FileNotFoundError, "there is no such folder of images", tmp_path / "none", tmp_path / "run")
+    broken = tmp_path / "broken"
+    write_demo_data(broken, n=3, size=(64, 64))
+    for name in ("cells_000.png", "cells_002.png"):
+        (broken / "images" / name).write_bytes(b"\x89PNG\r\n\x1a\n")
+    message = r"2 unusable files:\n  .*cells_000\.png: .*\n  .*cells_002\.png: "
+    refused(ValueError, message, broken, tmp_path / "run")
+
+
+def test_a_single_image_cannot_be_split(tmp_path):
+    write_demo_data(tmp_path / "one", n=1, size=(64, 64))
+    refused(ValueError, r"1 image\(s\) in 1 group\(s\) cannot be split", tmp_path / "one", tmp_path / "run")
+    fit(tmp_path / "one", tmp_path / "run", validation=0, steps=1)
+
+
+def test_a_run_folder_that_exists(cells, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=re.escape(f"{tmp_path}: exists and is not empty; add --resume")):
+        fit(cells, tmp_path)
+    with pytest.raises(FileExistsError, match=r"notes\.txt: is a file; name a folder for the run"):
+        fit(cells, tmp_path / "notes.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    (tmp_path / "empty").mkdir()
+    fit(cells, tmp_path / "empty", steps=1)
+
+
+# --- while it runs ---
+
+
+def test_a_training_that_diverges_says_so_and_keeps_its_last_good_model(cells, tmp_path):
+    with pytest.raises(RuntimeError, match=r"training diverged: .* smaller learning rate than 1e\+30"):
+        fit(cells, tmp_path / "run", steps=400, learning_rate=1e30)
+    load_model(tmp_path / "run")
+
+
+def test_a_disk_that_fills_up_keeps_the_last_good_model(cells, tmp_path, monkeypatch):
+    fit(cells, tmp_path / "whole", steps=8)
+    real, renamed = os.replace, []
+
+    def replace(source, target):
+        renamed.append(Path(target).name)
+        if renamed.count("state.safetensors") > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match=r"No space left on device; nothing was written: '.*state\.safetensors'"):
+        fit(cells, tmp_path / "run", steps=8)
+    monkeypatch.undo()
+    assert load_state(tmp_path / "run" / "last" / "state.safetensors")[1]["step"] == 3
+    load_model(tmp_path / "run")
+    assert not leftovers(tmp_path / "run")
+    fit(cells, tmp_path / "run", steps=8, resume=True)  # there is room again
+    assert same_weights(tmp_path / "whole", tmp_path / "run")
+    assert [entry["step"] for entry in logged(tmp_path / "run")] == list(range(1, 9))

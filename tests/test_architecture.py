@@ -1,0 +1,119 @@
+"""The rooms of the package: what may import what, read from the source itself."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import unetkit
+
+SOURCE = Path(unetkit.__file__).parent
+TIERS = [
+    {"geometry", "tiles", "image"},
+    {"io", "nets"},
+    {"learn", "infer", "masks", "insight"},
+    {"export", "report"},
+    {"cli", "console", "app", "demo", "doctor"},
+]
+TIER = {room: level for level, rooms in enumerate(TIERS) for room in rooms}
+NAMELESS = {"utils", "common", "base", "registry", "factory", "callbacks", "helpers"}
+
+
+def dotted(path: Path) -> str:
+    """Module name of a source file: unetkit, unetkit.nets, unetkit.nets.graph."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {dotted(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def imports(module: str, *, for_types: bool) -> Iterator[str]:
+    """Modules of the package that a module imports, anywhere in its text; optionally those for type checkers too."""
+    path = MODULES[module]
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not for_types:
+        tree = WithoutTypeImports().visit(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            above = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
+            source = ".".join(part for part in (above, node.module) if part)
+            for alias in node.names:  # `from .. import io` names a module, `from ..io import read` one of its names
+                name = f"{source}.{alias.name}"
+                if name in MODULES or source in MODULES:
+                    yield name if name in MODULES else source
+
+
+class WithoutTypeImports(ast.NodeTransformer):
+    """Drops `if TYPE_CHECKING:` blocks, which never run."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        is_guard = "TYPE_CHECKING" in ast.unparse(node.test)
+        return [self.visit(child) for child in node.orelse] if is_guard else self.generic_visit(node)
+
+
+def room(module: str) -> str:
+    """The part of the package that a module belongs to ("report" for report_page too); "" for the package itself."""
+    return [*module.split("."), ""][1].split("_")[0]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name)])
+def test_every_module_has_a_place(module: str) -> None:
+    assert room(module) in TIER, f"{module}: give the room {room(module)!r} a place among {TIERS}"
+    assert not NAMELESS & set(module.split(".")), f"{module}: a name that says nothing"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name)])
+def test_imports_point_down_or_sideways(module: str) -> None:
+    for target in imports(module, for_types=True):
+        allowed = not room(target) or TIER[room(target)] <= TIER[room(module)]
+        assert allowed, f"{module} imports {target}, which lies above it"
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules on one import cycle, or an empty list."""
+    done: set[str] = set()
+
+    def walk(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node not in done:
+            for target in sorted(graph[node]):
+                if found := walk(target, [*path, node]):
+                    return found
+            done.add(node)
+        return []
+
+    return next((found for node in graph if (found := walk(node, []))), [])
+
+
+def test_no_imports_in_circles() -> None:
+    graph = {module: {t for t in imports(module, for_types=False) if room(t)} for module in MODULES if room(module)}
+    assert cycle(graph) == []
+    assert sum(map(len, graph.values())) > 20  # the parser does find imports
+
+
+def test_the_parser_sees_what_it_should() -> None:
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
+    assert cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+    assert set(imports("unetkit.nets.graph", for_types=True)) == {"unetkit.geometry", "unetkit.nets.windows"}
+    assert "unetkit.nets.unet" in set(imports("unetkit.infer.tiled", for_types=True))
+
+
+def test_public_names_are_few_and_exist() -> None:
+    names = getattr(unetkit, "__all__", [])
+    assert len(names) <= 25
+    assert len(set(names)) == len(names)
+    assert all(hasattr(unetkit, name) for name in names)
+
+
+@pytest.mark.parametrize("heavy", ["torch", "scipy", "skimage", "matplotlib", "tifffile"])
+def test_importing_the_package_imports_nothing_heavy(heavy: str) -> None:
+    code = f"import sys, unetkit; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
