@@ -75,6 +75,8 @@ def train(
 
     if (time is None) == (steps is None):
         raise typer.BadParameter("give one budget: --time 10m, or --steps 2000")
+    if resume and out is None:
+        raise typer.BadParameter("--resume goes on with a run: name its folder with --out")
     run = out or _default_run(images)
     with _training_bar() as bar:
         result = run_training(
@@ -141,7 +143,8 @@ def predict(
         print(json.dumps(rows))
         return
     pixels, spent = sum(_area(p.size) for p in done), sum(p.time_s for p in done)
-    typer.echo(f"{len(done)} masks in {out}, {pixels / 1e6 / max(spent, 1e-9):.2f} million pixels per second")
+    number = "1 mask" if len(done) == 1 else f"{len(done)} masks"
+    typer.echo(f"{number} in {out}, {pixels / 1e6 / max(spent, 1e-9):.2f} million pixels per second")
 
 
 @app.command()
@@ -168,7 +171,8 @@ def evaluate(
     for note in result.notes:
         typer.echo(note)
     print_table(result.summary())
-    typer.echo(f"pixel error {result.pixel_error:.4f}, {len(result.per_image)} images, tolerance {tolerance:g} px")
+    number = "1 image" if len(result.per_image) == 1 else f"{len(result.per_image)} images"
+    typer.echo(f"pixel error {result.pixel_error:.4f}, {number}, tolerance {tolerance:g} px")
 
 
 @app.command()

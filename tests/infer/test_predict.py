@@ -26,9 +26,8 @@ def model(folder, *, kind=BINARY, **options):
     architecture = Architecture(widths=(4, 8), out_channels=len(kind.values), **options)
     net = UNet(architecture)
     with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(2)
-        net.head.bias.zero_()
+        net.head.weight.mul_(100)  # few pixels are then near a tie
+        net.head.bias.copy_(torch.linspace(0.5, 0, net.out_channels))
     card = Card(architecture=architecture.to_dict(), classes=["c"] * len(kind.values), labels=kind)
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder / "model.safetensors", net, card)
@@ -162,11 +161,11 @@ def test_tiles_give_the_same_mask_as_the_whole(tmp_path, options):
     source = picture(tmp_path / "a.tif", pixels(size))
     whole, tiled = (
         predict(tmp_path / "run", [source], out=tmp_path / name, memory_bytes=memory)[0]
-        for name, memory in (("whole", 2**31), ("tiled", 3 * 2**20))
+        for name, memory in (("whole", 2**31), ("tiled", 2**20))
     )
     assert len(whole.tiling.tiles) == 1
     assert len(tiled.tiling.tiles) > 3
-    assert tiled.tiling.memory_bytes <= 3 * 2**20
+    assert tiled.tiling.memory_bytes <= 2**20
     first, second = (io.read_labels(done.mask).array for done in (whole, tiled))
     assert (first != second).mean() < 1e-4  # but for ties in float32
     assert len(np.unique(first)) == 2
@@ -177,7 +176,7 @@ def test_a_budget_that_is_too_small_is_known_before_anything_is_written(run, tmp
     sources.append(picture(tmp_path / "in/tiny.png", pixels((1, 1))))
     message = r"unusable images:\n  .*a\.png: a memory budget of 0 MB is too small for this net: its smallest tile, \("
     with pytest.raises(ValueError, match=message) as caught:
-        predict(run, sources, out=tmp_path / "out", memory_bytes=50_000)
+        predict(run, sources, out=tmp_path / "out", memory_bytes=1000)
     assert "b.png: a memory budget" in str(caught.value)
     assert not (tmp_path / "out").exists()
 

@@ -65,10 +65,18 @@ def test_he_width_of_the_paper() -> None:
     assert layer.weight.std().item() == pytest.approx(0.058926, rel=0.01)  # type: ignore[union-attr, operator]
 
 
-def test_one_incoming_pixel_per_group() -> None:
+@pytest.mark.parametrize(
+    "layer, incoming",
+    [
+        (nn.Conv2d(256, 256, 3, groups=16), 16 * 9),
+        (nn.ConvTranspose2d(64, 64, 4, stride=2), 64 * 4),  # every output lies under 2 x 2 of the 4 x 4 taps
+        (nn.ConvTranspose3d(32, 64, (1, 2, 4), stride=(1, 2, 2)), 32 * 2),
+    ],
+)
+def test_incoming_nodes_of_groups_and_of_overlapping_taps(layer: nn.Module, incoming: int) -> None:
     torch.manual_seed(0)
-    layer = initialise(nn.Conv2d(256, 256, 3, groups=16))
-    assert layer.weight.std().item() == pytest.approx(sqrt(2 / (16 * 9)), rel=0.02)  # type: ignore[union-attr, operator]
+    weight: Any = initialise(layer).weight
+    assert weight.std().item() == pytest.approx(sqrt(2 / incoming), rel=0.03)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

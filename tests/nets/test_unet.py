@@ -23,8 +23,8 @@ OPTIONS = {
 
 
 def small(**options: Any) -> Architecture:
-    options = {"widths": (2, 3, 4), "norm": "none"} | options
-    return Architecture(**options)
+    defaults: dict[str, Any] = {"widths": (2, 3, 4), "norm": "none"}
+    return Architecture(**(defaults | options))
 
 
 def parameters(net: nn.Module) -> int:

@@ -24,8 +24,8 @@ def paper_net() -> UNet:
 
 def narrow(**options: Any) -> UNet:
     """The paper's layers, one channel wide: geometry does not know of channels."""
-    options = {"widths": (1,) * 5, "norm": "none", "padding": "valid"} | options
-    return UNet(Architecture(**options))
+    defaults: dict[str, Any] = {"widths": (1,) * 5, "norm": "none", "padding": "valid"}
+    return UNet(Architecture(**(defaults | options)))
 
 
 def parameters(net: nn.Module) -> int:

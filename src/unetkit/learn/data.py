@@ -91,9 +91,10 @@ class Dataset:
         """What was found, in lines for the user."""
         sizes = Counter(case.size for case in self.cases)
         common = ", ".join(f"{n} of {' x '.join(map(str, size))}" for size, n in sizes.most_common(4))
-        more = f" and {len(sizes) - 4} more sizes" if len(sizes) > 4 else ""
+        more = f" and {len(sizes) - 4} more size{'s'[: len(sizes) > 5]}" if len(sizes) > 4 else ""
         shares = self.class_pixels / max(self.class_pixels.sum(), 1)
-        rows = [f"{len(self.cases)} images, {self.channels} channel{'s'[: self.channels > 1]}: {common}{more}"]
+        number = f"{len(self.cases)} image{'s'[: len(self.cases) > 1]}"
+        rows = [f"{number}, {self.channels} channel{'s'[: self.channels > 1]}: {common}{more}"]
         if self.unit != "px":
             rows.append(f"pixel size {' x '.join(f'{s:g}' for s in self.spacing)} {self.unit}")
         rows.append(self.kind.description)

@@ -174,6 +174,30 @@ def check_device(device: str) -> None:
         raise ValueError("device is 'cuda', but torch finds no CUDA device here: train with --device cpu")
 
 
+def check_same(saved: Plan, given: dict[str, Any], dataset: Dataset) -> None:
+    """Raise ValueError if a run would be resumed by another plan or on other data.
+
+    A new split of other data would validate on what was learned.
+    """
+    check_device(saved.device)
+    before = saved.model_dump() | {"widths": saved.architecture["widths"]}
+    before |= {"channels": saved.architecture["in_channels"], "classes": saved.architecture["out_channels"]}
+    now = {name: value for name, value in given.items() if value is not None and name not in ("images", "masks")}
+    now |= {"n_images": len(dataset.cases), "channels": dataset.channels, "classes": len(dataset.kind.values)}
+    if "patch" in now:
+        now["patch"] = fitting_patch(Architecture(**saved.architecture), now["patch"], saved.batch)
+    for name, value in now.items():
+        if name in before and _plain(before[name]) != _plain(value):
+            raise ValueError(
+                f"the run was planned with {name} {before[name]}, not {value}: resume it with the same command and data"
+            )
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples, as JSON knows no tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _check_names(given: dict[str, Any]) -> None:
     known = {*Plan.model_fields, "widths"} - set(_DERIVED)
     unknown = sorted(set(given) - known)

@@ -15,20 +15,18 @@ from typing import Any
 from ..image import Image
 from ..io import write
 from ..masks.metrics import Evaluation, evaluate_arrays
-from ..nets.unet import Architecture
 from .augment import Augmentation
 from .checkpoint import Card, load_model, load_state, save_model, save_state, write_whole
 from .data import Case, Dataset, load, split
 from .loop import Score, Training, choose_forward, predict_classes, validate
 from .pairs import find_pairs
-from .plan import Plan, check_device, fitting_patch, make_plan, read_plan
+from .plan import Plan, check_same, make_plan, read_plan
 from .preview import panel
 from .sample import Sampler
 
 _VALIDATIONS = 20  # per training, fewer where they would take more than 5 % of the time
 _EARLY_LOOK_S = 60.0
 _SAVE_EVERY_S = 20.0
-_FLATTEN_AFTER = 4096  # validation images in the final, detailed table at most
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ def train(
     given |= {"images": str(images), "masks": None if masks is None else str(masks)}
     plan = saved or make_plan(dataset, given=given, divide_width=divide_width)
     if saved:
-        _check_same(saved, given, dataset)
+        check_same(saved, given, dataset)
     run = _Run(out, plan, dataset, say)
     for line in dataset.describe():
         say(Progress(message=line))
@@ -166,27 +164,6 @@ def _saved_plan(out: Path, resume: bool) -> Plan | None:
         return read_plan(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _check_same(saved: Plan, given: dict[str, Any], dataset: Dataset) -> None:
-    """Refuse to resume a run by another plan, or on other data: a new split would validate on what was learned."""
-    check_device(saved.device)
-    before = saved.model_dump() | {"widths": saved.architecture["widths"]}
-    before |= {"channels": saved.architecture["in_channels"], "classes": saved.architecture["out_channels"]}
-    now = {name: value for name, value in given.items() if value is not None and name not in ("images", "masks")}
-    now |= {"n_images": len(dataset.cases), "channels": dataset.channels, "classes": len(dataset.kind.values)}
-    if "patch" in now:
-        now["patch"] = fitting_patch(Architecture(**saved.architecture), now["patch"], saved.batch)
-    for name, value in now.items():
-        if name in before and _plain(before[name]) != _plain(value):
-            raise ValueError(
-                f"the run was planned with {name} {before[name]}, not {value}: resume it with the same command and data"
-            )
-
-
-def _plain(value: Any) -> Any:
-    """Lists as tuples, as JSON knows no tuples."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 @contextmanager
@@ -351,15 +328,14 @@ class _Run:
         net, card = load_model(self.out)
         if self.held_out:
             evaluation, predictions = self._evaluate(net, card.classes)
-            self.score = validate(net, self.held_out, device=self.plan.device)
+            self.score = Score(tuple(c.dice for c in evaluation.pooled[1:] if c.occurs), evaluation.pixel_error, 0.0)
             write_whole(self.out / "validation.json", evaluation.to_json())
             write_whole(self.out / "validation.csv", evaluation.to_csv())
             self._pictures(evaluation, predictions)
 
     def _evaluate(self, net: Any, class_names: list[str]) -> tuple[Evaluation, dict[str, Any]]:
-        cases = self.held_out[:_FLATTEN_AFTER]
-        predictions = {case.name: predict_classes(net, case.image) for case in cases}
-        triples = ((case.name, predictions[case.name], case.labels) for case in cases)
+        predictions = {case.name: predict_classes(net, case.image) for case in self.held_out}
+        triples = ((case.name, predictions[case.name], case.labels) for case in self.held_out)
         return evaluate_arrays(triples, class_names), predictions
 
     def _pictures(self, evaluation: Evaluation, predictions: dict[str, Any]) -> None:

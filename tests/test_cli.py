@@ -1,0 +1,332 @@
+"""The command line: every verb end to end, errors in a line and exit codes that mean something."""
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from unetkit import cli, io
+from unetkit.demo import write_demo_data
+from unetkit.image import Image
+from unetkit.learn.checkpoint import load_model
+
+VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+FAST = ("--patch", "32", "--batch", "2", "--device", "cpu")
+
+
+def in_process(*arguments, **options):
+    """A process of its own: what a shell shows."""
+    command = [sys.executable, "-c", "from unetkit.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+@pytest.fixture
+def run_cli(monkeypatch, capfd):
+    """`main()` in this process, as the console script calls it: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["unetkit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capfd.readouterr()
+        return caught.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "cells"
+    write_demo_data(folder, n=4, size=(64, 64))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(cells, tmp_path_factory):
+    """A run folder made by the command line."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    done = CliRunner().invoke(cli.app, ["train", str(cells), "--out", str(run), "--steps", "2", *FAST])
+    assert done.exit_code == 0, done.output
+    return run
+
+
+# --- help ---
+
+
+def test_help_of_the_whole_and_of_every_verb():
+    assert set(VERBS) >= {"check", "train", "predict", "evaluate", "report", "demo", "doctor"}
+    done = CliRunner().invoke(cli.app, ["--help"])
+    assert done.exit_code == 0
+    for verb in VERBS:
+        assert re.search(rf"^\s+{verb}\s", done.output, flags=re.MULTILINE)
+        own = CliRunner().invoke(cli.app, [verb, "--help"])
+        assert own.exit_code == 0
+        assert "Usage:" in own.output
+        assert "--help" in own.output
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys\nfrom unetkit.cli import main\n"
+        "sys.argv = ['unetkit', *sys.argv[1:]]\n"
+        "try:\n    main()\n"
+        "finally:\n    print('heavy:', sorted({'torch', 'numpy', 'scipy', 'skimage'} & set(sys.modules)))"
+    )
+    for arguments in ([], ["train"]):
+        command = [sys.executable, "-c", script, *arguments, "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.endswith("heavy: []\n")
+
+
+def test_no_verb_shows_the_help():
+    assert "train" in CliRunner().invoke(cli.app, []).output
+
+
+# --- end to end ---
+
+
+def test_check(run_cli, cells):
+    code, out, err = run_cli("check", cells / "images", cells / "masks")
+    assert (code, err) == (0, "")
+    assert "4 images, 1 channel: 4 of 64 x 64" in out
+    assert "read as background and foreground" in out
+    assert out.endswith("All files can be used. Next: unetkit train, with the same folders.\n")
+    code, out, _ = run_cli("check", cells, "--json")
+    found = json.loads(out)
+    assert (found["images"], found["channels"], sum(found["pixels"].values())) == (4, 1, 4 * 64 * 64)
+
+
+def test_train_predict_evaluate(run_cli, cells, tmp_path):
+    run, masks = tmp_path / "run", tmp_path / "masks"
+    code, out, err = run_cli("train", cells, "--out", run, "--steps", 2, *FAST)
+    assert (code, err) == (0, "")
+    assert re.search(r"^Done: 2 steps in 0:0\d, validation Dice 0\.\d{4}$", out, flags=re.MULTILINE)
+    assert out.rstrip().endswith(f"Look at {run / 'report.html'}. Next: unetkit predict {run} IMAGES --out MASKS")
+    code, out, err = run_cli("predict", run, cells / "images", "--out", masks)
+    assert (code, err) == (0, "")
+    assert f"4 masks in {masks}, " in out
+    assert "cells_000.png: 64 x 64 pixels, whole image at once" in out
+    code, out, err = run_cli("evaluate", masks, cells / "masks", "--csv", tmp_path / "scores.csv")
+    assert (code, err) == (0, "")
+    assert "4 images, tolerance 2 px" in out
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) >= 5
+    code, out, _ = run_cli("evaluate", cells / "masks", cells / "masks", "--json")
+    assert code == 0
+    assert len(json.loads(out)["per_image"]) == 4
+
+
+def test_json_of_train_and_predict_is_all_that_is_printed(run_cli, cells, tmp_path):
+    run = tmp_path / "run"
+    code, out, _ = run_cli("train", cells, "--out", run, "--steps", 1, "--validation", 0, "--json", *FAST)
+    result = json.loads(out)
+    assert (code, result["run"], result["steps"], result["dice"]) == (0, str(run), 1, None)
+    code, out, _ = run_cli("predict", run, cells / "images/cells_001.png", "--out", tmp_path / "m", "--json")
+    (row,) = json.loads(out)
+    assert (code, row["size"], row["mask"]) == (0, [64, 64], str(tmp_path / "m/cells_001.png"))
+    assert row["time_s"] > 0
+
+
+def test_options_of_predict(run_cli, trained, cells, tmp_path):
+    arguments = (
+        "predict",
+        trained,
+        cells / "images/cells_000.png",
+        "--out",
+        tmp_path,
+        "--symmetries",
+        "--memory",
+        "20M",
+    )
+    assert run_cli(*arguments)[0] == 0
+    code, _, err = run_cli(*arguments)
+    assert code == 1
+    assert err == (f"error: 1 mask exists; add --overwrite, or name another folder:\n  {tmp_path / 'cells_000.png'}\n")
+    assert run_cli(*arguments, "--overwrite")[0] == 0
+
+
+def test_volumes_take_a_patch_of_one_number(run_cli, tmp_path):
+    write_demo_data(tmp_path / "v", n=2, size=(16, 32, 32))
+    code, _, err = run_cli(
+        "train", tmp_path / "v", "--out", tmp_path / "run", "--steps", 1, "--patch", 16, "--batch", 2
+    )
+    assert (code, err) == (0, "")
+    assert load_model(tmp_path / "run")[0].ndim == 3
+
+
+def test_runs_are_named_after_their_data(run_cli, cells, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for images, masks in ((cells, None), (cells / "images", cells / "masks")):
+        folders = [images] if masks is None else [images, masks]
+        assert run_cli("train", *folders, "--steps", 1, "--validation", 0, *FAST)[0] == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["cells", "cells-2"]
+
+
+def test_report(run_cli, trained, tmp_path):
+    code, out, _ = run_cli("report", trained, "--out", tmp_path / "page.html")
+    assert (code, out) == (0, f"Look at {tmp_path / 'page.html'}\n")
+    assert "<html" in (tmp_path / "page.html").read_text()[:500].lower()
+
+
+# --- failed: exit 1, "error: ..." on stderr, no traceback ---
+
+
+def failed(result, *parts):
+    code, _, err = result
+    assert code == 1
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    for part in parts:
+        assert part in err
+    return err
+
+
+def test_bad_files_are_all_named(run_cli, cells, tmp_path):
+    write_demo_data(tmp_path / "d", n=4, size=(64, 64))
+    (tmp_path / "d/images/cells_001.png").write_bytes(b"")
+    (tmp_path / "d/masks/cells_003.png").write_text("?")
+    names = ("cells_001.png: empty file (0 bytes)", "cells_003.png: not a PNG, JPEG or TIFF file")
+    for arguments in (("check",), ("train", "--steps", 1, "--out", tmp_path / "run")):
+        verb, *options = arguments
+        err = failed(run_cli(verb, tmp_path / "d", *options), "error: 2 unusable files:\n", *names)
+        assert len(err.splitlines()) == 3
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--validation", "2"], "error: validation is 2.0: input should be less than 1\n"),
+        (["--net", "vgg"], "error: no net is named 'vgg'; expected unet, ronneberger2015"),
+        (["--labels", "odd"], "error: labels='odd': expected one of auto, binary, classes, instances\n"),
+        (["--compile", "no way"], "error: compile is 'no way': input should be 'auto', 'yes' or 'no'\n"),
+        (["--rate", "-1"], "error: learning_rate is -1.0: input should be greater than 0\n"),
+        (
+            ["--device", "cuda"],
+            "error: device is 'cuda', but torch finds no CUDA device here: train with --device cpu\n",
+        ),
+    ],
+)
+def test_values_that_are_not_possible(run_cli, cells, tmp_path, monkeypatch, options, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, err = run_cli("train", cells, "--steps", 1, "--out", tmp_path / "run", *options)
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith(message)
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_and_models_that_are_missing_or_foreign(run_cli, cells, trained, tmp_path):
+    failed(run_cli("check", tmp_path / "none"), "there is no such folder of images")
+    failed(run_cli("train", cells, "--steps", 1, "--out", trained), "add --resume to go on with it")
+    failed(run_cli("train", cells, "--steps", 9, "--out", trained, "--resume", *FAST), "planned with steps 2, not 9")
+    failed(run_cli("evaluate", tmp_path / "none", cells / "masks"), "does not exist")
+    out = ("--out", tmp_path / "out")
+    failed(run_cli("predict", tmp_path, cells / "images", *out), "holds no model.safetensors")
+    torch.save({"a": 1}, tmp_path / "model.pt")
+    failed(run_cli("predict", tmp_path / "model.pt", cells / "images", *out), "is pickled")
+    (tmp_path / "cut.safetensors").write_bytes((trained / "model.safetensors").read_bytes()[:5000])
+    failed(run_cli("predict", tmp_path / "cut.safetensors", cells / "images", *out), "is truncated", "5000 bytes")
+    failed(
+        run_cli("predict", trained, cells / "images", *out, "--memory", "1k"), "a memory budget of 0 MB is too small"
+    )
+    colour = np.random.default_rng(0).integers(0, 255, (3, 64, 64), dtype=np.uint8)
+    io.write(tmp_path / "rgb.png", Image(colour, "cyx", (1.0, 1.0)))
+    failed(run_cli("predict", trained, tmp_path / "rgb.png", *out), "rgb.png: got an image of 3 channels, expected 1")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_in_a_shell_and_its_traceback():
+    done = in_process("check", "nowhere")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: nowhere: there is no such folder of images\n"
+    done = in_process("check", "nowhere", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("FileNotFoundError: nowhere: there is no such folder of images\n")
+
+
+# --- wrong use: exit 2 ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "CELLS"], "give one budget: --time 10m, or --steps 2000"),
+        (["train", "CELLS", "--time", "1m", "--steps", "5"], "give one budget: --time 10m, or --steps 2000"),
+        (["train", "CELLS", "--steps", "5", "--resume"], "--resume goes on with a run: name its folder with --out"),
+        (["train", "CELLS", "--time", "soon"], "'soon' is no duration: expected one such as 90s, 10m or 1h30m"),
+        (["train", "CELLS", "--time", "0s"], "'0s' is no time at all: expected more than 0"),
+        (["train", "CELLS", "--steps", "0"], "Invalid value for '--steps': "),
+        (["train", "CELLS", "--steps", "5", "--batch", "0"], "Invalid value for '--batch': "),
+        (["train", "CELLS", "--steps", "5", "--seed", "-1"], "Invalid value for '--seed': "),
+        (["predict", "RUN", "CELLS", "--out", "m", "--memory", "lots"], "'lots' is no memory size: expected one such"),
+        (["predict", "RUN", "--out", "m"], "Missing argument"),
+        (["train", "CELLS", "--stpes", "5"], "No such option: --stpes"),
+        (["fly"], "No such command 'fly'"),
+    ],
+)
+def test_wrong_use(run_cli, cells, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run_cli(*(cells if argument == "CELLS" else argument for argument in arguments))
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- stopped ---
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a process")
+def test_ctrl_c_stops_with_a_usable_model(cells, tmp_path):
+    run = tmp_path / "run"
+    script = "from unetkit.cli import main; main()"
+    arguments = ["train", str(cells), "--out", str(run), "--time", "10m", "--compile", "no", *FAST]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    lines = []
+    deadline = time.monotonic() + 60
+    while not any("step 1 " in line for line in lines):
+        assert select.select([process.stdout], [], [], max(0, deadline - time.monotonic()))[0], lines
+        lines.append(process.stdout.readline())
+        assert lines[-1], process.stderr.read()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert re.search(r"^Stopped: [1-9]\d* steps in 0:\d\d, validation Dice 0\.\d{4}$", out, flags=re.MULTILINE)
+    load_model(run)
+    assert (run / "last" / "state.safetensors").exists()
+
+
+def test_ctrl_c_elsewhere_exits_130(run_cli, cells, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unetkit.learn.data.load", interrupted)
+    code, out, err = run_cli("check", cells)
+    assert (code, out) == (130, "")
+    assert "Traceback" not in err
+
+
+# --- real files ---
+
+
+def test_real_data_can_be_used(run_cli):
+    data = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[2] / "shared/data"))
+    if not data.is_dir():
+        pytest.skip(f"no real data: {data} does not exist")
+    code, out, err = run_cli("check", data / "isbi2012")
+    assert (code, err) == (0, "")
+    assert "24 images, 1 channel: 24 of 512 x 512" in out
+    assert "the names count up" in out or "neighbours" in out
