@@ -46,8 +46,9 @@ def test_weights_are_drawn_from_a_gaussian_of_he_width(
     ndim: int, transposed: bool, incoming: Callable[[int], int]
 ) -> None:
     torch.manual_seed(0)
-    layer = TRANSPOSED[ndim](64, 96, 2, stride=2) if transposed else CONV[ndim](64, 96, 3)
-    assert initialise(layer) is layer
+    plain = TRANSPOSED[ndim](64, 96, 2, stride=2) if transposed else CONV[ndim](64, 96, 3)
+    layer: Any = initialise(plain)
+    assert layer is plain
     weight = layer.weight.detach().double()
     expected = sqrt(2 / incoming(3**ndim))
     n = weight.numel()
@@ -60,9 +61,9 @@ def test_weights_are_drawn_from_a_gaussian_of_he_width(
 
 def test_he_width_of_the_paper() -> None:
     torch.manual_seed(1)
-    layer = initialise(nn.Conv2d(64, 256, 3))
+    layer: Any = initialise(nn.Conv2d(64, 256, 3))
     assert sqrt(2 / 576) == pytest.approx(0.058926, abs=5e-7)
-    assert layer.weight.std().item() == pytest.approx(0.058926, rel=0.01)  # type: ignore[union-attr, operator]
+    assert layer.weight.std().item() == pytest.approx(0.058926, rel=0.01)
 
 
 @pytest.mark.parametrize(

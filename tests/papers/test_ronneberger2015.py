@@ -156,8 +156,8 @@ def test_no_normalisation_and_he_weights() -> None:
         "decoder.2.2": 64 * 9,
     }
     for name, incoming in drawn.items():
-        weight = net.get_submodule(name).weight
-        assert weight.std().item() == pytest.approx((2 / incoming) ** 0.5, rel=0.02), name  # type: ignore[union-attr]
+        weight: Any = net.get_submodule(name).weight
+        assert weight.std().item() == pytest.approx((2 / incoming) ** 0.5, rel=0.02), name
     assert all(p.abs().max() == 0 for name, p in net.named_parameters() if name.endswith("bias"))
 
 

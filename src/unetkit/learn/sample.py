@@ -110,8 +110,8 @@ class Sampler:
             centre = np.array([rng.integers(n) for n in size])
         # Keep what is predicted inside the image where it fits, else centre it on the image. What a valid net sees
         # beyond that may lie outside, mirrored, as it does when it predicts: so the image's border is learned too.
-        low = [min(t // 2, n // 2) for t, n in zip(self.patch, size, strict=True)]
-        high = [max(n - (t - t // 2), n // 2) for t, n in zip(self.patch, size, strict=True)]
+        low = [min(t // 2, n // 2) for t, n in zip(self.target, size, strict=True)]
+        high = [max(n - (t - t // 2), n // 2) for t, n in zip(self.target, size, strict=True)]
         return tuple(int(min(max(c, a), b)) for c, a, b in zip(centre, low, high, strict=True))
 
     def _crop(
