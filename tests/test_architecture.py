@@ -59,8 +59,8 @@ class WithoutTypeImports(ast.NodeTransformer):
 
 
 def room(module: str) -> str:
-    """The part of the package that a module belongs to ("report" for report_page too); "" for the package itself."""
-    return [*module.split("."), ""][1].split("_")[0]
+    """The part of the package that a module belongs to; "" for the package itself."""
+    return [*module.split("."), ""][1]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if room(name)])

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from unetkit import io
-from unetkit.image import Image
-from unetkit.infer.predict import predict
-from unetkit.learn.train import Observer, train
-from unetkit.learn.weights import separate_touching
-from unetkit.masks.evaluate import evaluate
-from unetkit.report import write_report
+from . import io
+from .image import Image
+from .infer.predict import predict
+from .learn.train import Observer, train
+from .learn.weights import separate_touching
+from .masks.evaluate import evaluate
+from .report import write_report
 
 RADIUS = (11.0, 19.0)  # of a cell, in pixels
 FULL_WELL = 420.0  # photons at gray value 1: the shot noise of a short exposure

@@ -1,7 +1,7 @@
 """Read, write and lazily open images and label images, by suffix and content; numpy in, numpy out."""
 
-from unetkit.io.lazy import LazyImage
-from unetkit.io.raster import list_images, open_lazy, read, read_labels
-from unetkit.io.writing import write, write_labels
+from .lazy import LazyImage
+from .raster import list_images, open_lazy, read, read_labels
+from .writing import write, write_labels
 
 __all__ = ["LazyImage", "list_images", "open_lazy", "read", "read_labels", "write", "write_labels"]

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from unetkit.image import Image
-from unetkit.io.faults import naming
+from ..image import Image
+from .faults import naming
 
 Region = tuple[slice, ...]
 

@@ -12,9 +12,9 @@ from PIL import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from unetkit.io.colour import Colour
-from unetkit.io.faults import decoding, warned
-from unetkit.io.stored import Stored
+from .colour import Colour
+from .faults import decoding, warned
+from .stored import Stored
 
 # PNG, third edition, 11.2.1: bit depth and colour type are bytes 24 and 25 of the file
 BIT_DEPTH, COLOUR_TYPE = 24, 25

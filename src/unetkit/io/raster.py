@@ -8,14 +8,14 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from unetkit.image import Image
-from unetkit.io.faults import naming
-from unetkit.io.labels import as_labels
-from unetkit.io.lazy import LazyImage, WholeImage
-from unetkit.io.pictures import read_jpeg, read_png
-from unetkit.io.regions import TiffRegions, can_slice
-from unetkit.io.stored import Stored, as_image
-from unetkit.io.tiff import TiffImage, read_tiff
+from ..image import Image
+from .faults import naming
+from .labels import as_labels
+from .lazy import LazyImage, WholeImage
+from .pictures import read_jpeg, read_png
+from .regions import TiffRegions, can_slice
+from .stored import Stored, as_image
+from .tiff import TiffImage, read_tiff
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SIGNATURES = {

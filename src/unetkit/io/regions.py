@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import tifffile
 
-from unetkit.io.faults import decoding, logged
-from unetkit.io.lazy import Region
-from unetkit.io.tiff import JPEG, Layout, TiffImage
+from .faults import decoding, logged
+from .lazy import Region
+from .tiff import JPEG, Layout, TiffImage
 
 
 class TiffRegions:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unetkit.image import Image
-from unetkit.io.colour import Colour, gray_of_equal
+from ..image import Image
+from .colour import Colour, gray_of_equal
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from unetkit.io.colour import Colour
-from unetkit.io.faults import Refused, decoding, logged
-from unetkit.io.spacing import pixel_size
-from unetkit.io.stored import Stored
+from .colour import Colour
+from .faults import Refused, decoding, logged
+from .spacing import pixel_size
+from .stored import Stored
 
 # TIFF 6.0 tags, and their values
 COLOUR_MAP, ORIENTATION = 320, 274

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from unetkit.image import Image
-from unetkit.io.colour import gray_of_equal
-from unetkit.io.faults import naming
-from unetkit.io.pictures import jpeg_bytes, png_bytes
-from unetkit.io.spacing import CENTIMETRE, METRES
+from ..image import Image
+from .colour import gray_of_equal
+from .faults import naming
+from .pictures import jpeg_bytes, png_bytes
+from .spacing import CENTIMETRE, METRES
 
 PNG_SUFFIXES, JPEG_SUFFIXES, TIFF_SUFFIXES = (".png",), (".jpg", ".jpeg"), (".tif", ".tiff")
 # OME-TIFF 2016-06 has no 64-bit integers and no half floats.

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
-from unetkit.learn import recolour, warp
-from unetkit.learn.recolour import per_sample
-from unetkit.learn.warp import PLANES
+from . import recolour, warp
+from .recolour import per_sample
+from .warp import PLANES
 
 # Axes coarser than this many times the finest one are only flipped: interpolating between thick sections invents
 # structure (the same limit at which nnU-Net treats volumes plane by plane).

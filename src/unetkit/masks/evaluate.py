@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.image import Image
-from unetkit.io import list_images, read_labels
-from unetkit.masks.labels import LabelKind, LabelStatistics, look, recognise, to_classes
-from unetkit.masks.metrics import Evaluation, ImageScore, pool, score_image
+from ..image import Image
+from ..io import list_images, read_labels
+from .labels import LabelKind, LabelStatistics, look, recognise, to_classes
+from .metrics import Evaluation, ImageScore, pool, score_image
 
 TRUTH_SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt")
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from unetkit.masks.statistics import LabelStatistics, as_integers, count_values, look
+from .statistics import LabelStatistics, as_integers, count_values, look
 
 IGNORED = 255  # the class index that means "not labelled" in every class array of the package
 MAX_CLASSES = 250  # class indices are uint8 and 255 is taken; a set with more values holds ids or intensities

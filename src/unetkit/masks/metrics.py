@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from unetkit.masks.boundaries import (
+from .boundaries import (
     BoundaryMatch,
     boundary_f1,
     match_boundaries,
     normalised_surface_dice,
     surface_distances,
 )
-from unetkit.masks.labels import IGNORED
+from .labels import IGNORED
 
 __all__ = [
     "ClassScore",

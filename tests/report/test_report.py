@@ -21,8 +21,8 @@ from unetkit.masks.labels import LabelKind
 from unetkit.masks.metrics import evaluate_arrays
 from unetkit.nets.unet import Architecture, UNet
 from unetkit.report import write_report
-from unetkit.report_page import duration
-from unetkit.report_training import value_text
+from unetkit.report.page import duration
+from unetkit.report.training import value_text
 
 TITLES = [
     "Training curves",

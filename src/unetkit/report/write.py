@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from .learn.checkpoint import write_whole
-from .report_page import Html, duration, header, page, paragraph, section
-from .report_results import fields_section, overlays_section, scores_section
-from .report_run import Run, read_run
-from .report_training import curves_section, plan_section, timings_section
+from ..learn.checkpoint import write_whole
+from .page import Html, duration, header, page, paragraph, section
+from .results import fields_section, overlays_section, scores_section
+from .run import Run, read_run
+from .training import curves_section, plan_section, timings_section
 
 __all__ = ["write_report"]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Picture
 
-from .geometry import Geometry, ReceptiveField
-from .masks.metrics import METRICS, ClassScore, Evaluation, ImageScore
-from .report_figures import Axis, distribution, sizes_and_fields
-from .report_page import Html, figure, grid, paragraph, section, table
-from .report_run import Run, measure_objects
-from .report_training import class_colour
+from ..geometry import Geometry, ReceptiveField
+from ..masks.metrics import METRICS, ClassScore, Evaluation, ImageScore
+from .figures import Axis, distribution, sizes_and_fields
+from .page import Html, figure, grid, paragraph, section, table
+from .run import Run, measure_objects
+from .training import class_colour
 
 __all__ = ["fields_section", "overlays_section", "scores_section"]
 

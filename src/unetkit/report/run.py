@@ -13,14 +13,14 @@ import numpy as np
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from .insight.object_sizes import object_sizes
-from .io import read_labels
-from .learn.checkpoint import Card, load_model
-from .learn.pairs import find_pairs
-from .learn.plan import Plan
-from .masks.labels import LabelKind, to_classes
-from .masks.metrics import ClassScore, Evaluation, ImageScore
-from .nets.unet import UNet
+from ..insight.object_sizes import object_sizes
+from ..io import read_labels
+from ..learn.checkpoint import Card, load_model
+from ..learn.pairs import find_pairs
+from ..learn.plan import Plan
+from ..masks.labels import LabelKind, to_classes
+from ..masks.metrics import ClassScore, Evaluation, ImageScore
+from ..nets.unet import UNet
 
 __all__ = ["Run", "measure_objects", "read_run"]
 

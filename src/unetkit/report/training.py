@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .learn.preview import COLOURS
-from .report_figures import Axis, Series, curves
-from .report_page import Html, duration, figure, grid, paragraph, section, table
-from .report_run import Run
+from ..learn.preview import COLOURS
+from .figures import Axis, Series, curves
+from .page import Html, duration, figure, grid, paragraph, section, table
+from .run import Run
 
 __all__ = ["class_colour", "curves_section", "plan_section", "timings_section"]
 
