@@ -147,7 +147,7 @@ def test_no_normalisation_and_he_weights() -> None:
     torch.manual_seed(0)
     net = UNet(ronneberger2015(divide_width=4))
     kinds = {type(m).__name__ for m in net.modules() if not any(m.children())}
-    assert kinds == {"Concatenate", "Conv2d", "ReLU", "Identity", "MaxPool2d", "Dropout2d", "ConvTranspose2d"}
+    assert kinds == {"Concatenate", "Conv2d", "ReLU", "Identity", "MaxPool2d", "Dropout", "ConvTranspose2d"}
     drawn = {
         "encoder.3.2": 128 * 9,
         "encoder.4.0": 128 * 9,

@@ -14,7 +14,6 @@ Norm = Literal["batch", "instance", "group", "none"]
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 MAX_POOL: dict[int, Any] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-DROPOUT: dict[int, Any] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 _BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _INSTANCE_NORM: dict[int, Any] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 _GROUP_WIDTH = 16  # channels per group (Wu and He 2018, table 3: 16 is as good as 32 groups)

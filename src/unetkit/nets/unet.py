@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..geometry import Geometry
 from .blocks import ConvBlock
 from .graph import Graph, read
-from .layers import CONV, DROPOUT, MAX_POOL, TRANSPOSED, Norm, Padding, initialise
+from .layers import CONV, MAX_POOL, TRANSPOSED, Norm, Padding, initialise
 from .skips import Concatenate
 
 Up = Literal["transposed", "nearest", "linear"]
@@ -46,7 +46,7 @@ class Architecture:
         Transposed convolution with kernel = stride; nearest-neighbour interpolation and
         a convolution of the level's kernel; linear interpolation and a 1x1 convolution.
     dropout : float
-        Share of channels dropped at the end of the contracting path (its two coarsest levels).
+        Share of activations dropped at the end of the contracting path (its two coarsest levels).
     kernels : int, or per level, or per level and axis
         Odd kernel sizes of the blocks.
     strides : int, or per pooling, or per pooling and axis
@@ -152,8 +152,7 @@ class UNet(nn.Module):
         )
         self.pools = nn.ModuleList(MAX_POOL[a.ndim](stride) for stride in self._strides)
         self.dropouts = nn.ModuleList(
-            DROPOUT[a.ndim](a.dropout) if a.dropout and i >= len(widths) - 2 else nn.Identity()
-            for i in range(len(widths))
+            nn.Dropout(a.dropout) if a.dropout and i >= len(widths) - 2 else nn.Identity() for i in range(len(widths))
         )
         self.ups = nn.ModuleList(self._up(i, coarse, fine) for i, (fine, coarse) in enumerate(pairwise(widths)))
         self.decoder = nn.ModuleList(
