@@ -27,7 +27,6 @@ _VALIDATION_MEMORY = 2 * 2**30
 _REESTIMATION_BATCHES = 20
 _COMPILE_FROM_S = 900.0  # compiling costs about a minute and gains about a tenth on a CPU: not for short trainings
 _DIVERGED_AFTER = 20  # losses in a row that are not finite
-_LOSSES_KEPT = 50  # for the means that are shown and logged
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -64,7 +63,7 @@ class Training:
     best : float
         Best validation Dice so far, -1 before the first.
     losses : list of float
-        Of the last 50 steps.
+        Of every step; the report draws them.
     """
 
     plan: Plan
@@ -128,7 +127,7 @@ class Training:
             self.optimiser.step()
         self.step += 1
         self._average()
-        self.losses = [*self.losses[1 - _LOSSES_KEPT :], value]
+        self.losses.append(value)
         return value
 
     def _input(self, batch: Batch) -> Tensor:
