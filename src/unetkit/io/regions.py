@@ -106,7 +106,7 @@ class _Pages:
         """A box of a page, of five axes."""
         with self._lock:
             page = self._series[index]
-        assert page is not None  # checked on opening
+        assert page is not None, f"page {index} is missing, though all pages were checked on opening"
         if self._page.is_memmappable:
             with self._lock:
                 mapped = page.asarray(out="memmap", squeeze=False)
