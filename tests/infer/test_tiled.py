@@ -88,6 +88,7 @@ SHAPES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "3D, depth 1": ({"depth": 1, "ndim": 3}, (21, 16, 13)),
     "3D, depth 2": ({"depth": 2, "ndim": 3}, (67, 9, 10)),
     "3D, depth 3": ({"depth": 3, "ndim": 3}, (5, 6, 117)),
+    "3D, depth 4": ({"depth": 4, "ndim": 3, "widths": (2,) * 5}, (5, 6, 227)),
     "nearest": ({"depth": 2, "up": "nearest"}, (77, 45)),
     "nearest, 3D": ({"depth": 1, "ndim": 3, "up": "nearest"}, (33, 10, 11)),
     "strides and kernels per axis": (
@@ -100,6 +101,7 @@ SHAPES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
 MIRRORED = {name: case for name, case in SHAPES.items() if not name.startswith("3D, depth")}
 MIRRORED["3D, depth 1"] = ({"depth": 1, "ndim": 3}, (21, 6, 5))
 MIRRORED["3D, depth 2"] = ({"depth": 2, "ndim": 3}, (21, 4, 5))
+MIRRORED["3D, depth 3"] = ({"depth": 3, "ndim": 3}, (19, 3, 5))
 MIRRORED["strides and kernels per axis"] = (SHAPES["strides and kernels per axis"][0], (5, 17, 13))
 CASES = [(name, *case, "same") for name, case in SHAPES.items()]
 CASES += [(name, *case, "valid") for name, case in MIRRORED.items()]
