@@ -64,6 +64,9 @@ def train(
     rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     border_weight: Annotated[bool, typer.Option("--border-weight", help="The 2015 paper's weight map.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: the fastest).")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32 or bfloat16, for training (default: bfloat16 where it is fast).")
+    ] = None,
     compile: Annotated[str, typer.Option(help="torch.compile: auto (measured), yes or no.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -97,6 +100,7 @@ def train(
             learning_rate=rate,
             border_weight=border_weight,
             device=device,
+            precision=precision,
             compile=compile,
         )
     from .report import write_report

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from .learn.losses import dice_cross_entropy
+from .learn.plan import multiplies_bfloat16
 from .nets.unet import Architecture, UNet
 
 __all__ = ["examine"]
@@ -188,9 +189,10 @@ def _speed(seconds: float) -> _Found:
     images = _rate(_inference(net.eval(), device), seconds / 2, device)
     pixels = images * _IMAGE**2 / 1e6
     many = steps * 600 / _USUAL_BATCH
+    precision = "bfloat16" if multiplies_bfloat16(device) else "float32"
     return [
         f"speed on {device}, usual net (16 to 256 channels): {steps:.2g} training steps per second on one patch of "
-        f"{_PATCH} x {_PATCH}, inference {pixels:.2g} million pixels per second",
+        f"{_PATCH} x {_PATCH} in {precision}, inference {pixels:.2g} million pixels per second",
         f"  that is about {_rounded(many):,} training steps of {_USUAL_BATCH} patches in 10 minutes, and an image of "
         f"4096 x 4096 segmented in about {_rounded(4096**2 / 1e6 / pixels):,} s",
     ], []
@@ -203,7 +205,7 @@ def _training_step(net: UNet, device: str) -> Callable[[], object]:
 
     def step() -> None:
         net.train()
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=multiplies_bfloat16(device)):
             logits = net.body(image)
         loss = dice_cross_entropy(logits.float(), labels, check=False)
         optimiser.zero_grad(set_to_none=True)

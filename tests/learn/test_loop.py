@@ -51,13 +51,23 @@ def equal(one, other):
 # --- steps ---
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_the_loss_falls(ndim):
-    run = training(ndim, steps=40, batch=4)
+def test_the_loss_falls(ndim, precision):
+    run = training(ndim, steps=40, batch=4, precision=precision)
     losses = [run.take_step() for _ in range(40)]
     assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
     assert run.step == 40
     assert run.losses == losses
+
+
+def test_bfloat16_computes_the_convolutions_and_nothing_is_stored_in_it():
+    run = training(precision="bfloat16")
+    seen = []
+    run.net.encoder[0].register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    run.take_step()
+    assert seen == [torch.bfloat16]
+    assert {t.dtype for t in run.tensors().values()} <= {torch.float32, torch.int64}
 
 
 @pytest.mark.parametrize("net", [{"widths": (4, 8)}, {"widths": (4, 8), "dropout": 0.5, "norm": "none"}])

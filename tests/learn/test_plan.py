@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unetkit.learn.data import Case, Dataset
-from unetkit.learn.plan import Plan, check_device, fitting_patch, make_plan, read_plan
+from unetkit.learn.plan import Plan, check_device, fitting_patch, make_plan, multiplies_bfloat16, read_plan
 from unetkit.masks.labels import LabelKind
 from unetkit.nets.unet import Architecture, UNet
 
@@ -85,7 +85,7 @@ def test_every_row_has_a_value_and_a_reason():
     assert rows["patch"] == ("64 x 64", "the typical image is 64 x 64; at most 256, fitting the net")
     assert rows["learning_rate"] == ("0.002", "AdamW, warm-up and cosine")
     assert rows["widths"][0] == "16 x 32 x 64 x 128 x 256"
-    assert set(rows) == {"device", "widths", "patch", "batch", "validation", "learning_rate"}
+    assert set(rows) == {"device", "precision", "widths", "patch", "batch", "validation", "learning_rate"}
 
 
 @pytest.mark.parametrize("given", [{}, {"net": "ronneberger2015", "divide_width": 16}, {"time_s": 1.5}])
@@ -169,3 +169,16 @@ def test_patches_fit_the_net(padding, expected):
 
 def test_a_default_plan_is_possible():
     assert Plan(steps=1).model_dump()["compile"] == "auto"
+
+
+def test_precision_follows_the_processor(monkeypatch):
+    for capabilities, precision in (
+        ({}, "float32"),
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found, raising=False)
+        assert plan((64, 64)).precision == precision
+        assert plan((64, 64), precision="float32").precision == "float32"
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not multiplies_bfloat16("cpu")

@@ -112,7 +112,7 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         self.net.train()
-        with torch.autocast(plan.device, dtype=torch.bfloat16, enabled=plan.device == "cuda"):
+        with torch.autocast(plan.device, dtype=torch.bfloat16, enabled=plan.precision == "bfloat16"):
             logits = self.forward(self._input(batch))
         labels = batch.labels.to(plan.device)
         weights = None if batch.weights is None else batch.weights.to(plan.device)
