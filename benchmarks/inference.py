@@ -18,7 +18,8 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from unetkit.infer.tiled import plan_tiles, prepare, run
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.unet import UNet
 
 
 def main() -> None:

@@ -20,7 +20,8 @@ from monai.losses import DiceCELoss
 from monai.networks.nets import BasicUNet
 
 from unetkit.learn.losses import dice_cross_entropy
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.unet import UNet
 
 
 def main() -> None:

@@ -103,7 +103,7 @@ def test_the_parser_sees_what_it_should() -> None:
     assert cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
     assert cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
     assert set(imports("unetkit.nets.graph", for_types=True)) == {"unetkit.geometry", "unetkit.nets.windows"}
-    assert "unetkit.nets.unet" in set(imports("unetkit.infer.tiled", for_types=True))
+    assert "unetkit.nets.net" in set(imports("unetkit.infer.tiled", for_types=True))
 
 
 def test_public_names_are_few_and_exist() -> None:

@@ -163,6 +163,41 @@ def test_volumes_take_a_patch_of_one_number(run_cli, tmp_path):
     assert load_model(tmp_path / "run")[0].ndim == 3
 
 
+def test_planes_patches_per_axis_and_augmentation(run_cli, tmp_path):
+    write_demo_data(tmp_path / "v", n=2, size=(16, 32, 32))
+    options = ("--steps", 1, "--batch", 2, "--device", "cpu")
+    code, out, err = run_cli("train", tmp_path / "v", "--out", tmp_path / "a", "--patch", "8x16x24", *options)
+    assert (code, err) == (0, "")
+    assert "patch 8 x 16 x 24: given" in out
+    arguments = ("train", tmp_path / "v", "--planes", 3, "--patch", 16, "--augment", "none", *options)
+    code, out, err = run_cli(*arguments, "--out", tmp_path / "b")
+    assert (code, err) == (0, "")
+    assert "augmentation none: given" in out
+    net, card = load_model(tmp_path / "b")
+    assert (net.ndim, net.in_channels, card.planes) == (2, 3, 3)
+    code, out, err = run_cli("predict", tmp_path / "b", tmp_path / "v/images", "--out", tmp_path / "masks")
+    assert (code, err) == (0, "")
+    assert "16 x 32 x 32 pixels, plane by plane, each whole image at once" in out
+
+
+def test_check_says_the_voxel_size_and_what_is_labelled(run_cli, tmp_path):
+    labels = np.full((5, 20, 20), 255, np.uint8)
+    labels[1], labels[1, :9] = 0, 1
+    gray = np.random.default_rng(0).integers(0, 255, (1, 5, 20, 20), dtype=np.uint8)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    image = Image(gray, "czyx", (50.0, 4.6, 4.6), "nm")
+    io.write(tmp_path / "images/s.ome.tif", image)
+    io.write_labels(tmp_path / "masks/s.ome.tif", labels, like=image)
+    code, out, err = run_cli("check", tmp_path)
+    assert (code, err) == (0, "")
+    assert "voxel size 50 x 4.6 x 4.6 nm\n" in out
+    assert "20% of the voxels are labelled; the others are left out\n" in out
+    code, out, _ = run_cli("check", tmp_path, "--json")
+    found = json.loads(out)
+    assert (found["spacing"], found["unit"], found["labelled"]) == ([50.0, 4.6, 4.6], "nm", 0.2)
+
+
 def test_runs_are_named_after_their_data(run_cli, cells, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for images, masks in ((cells, None), (cells / "images", cells / "masks")):
@@ -206,9 +241,16 @@ def test_bad_files_are_all_named(run_cli, cells, tmp_path):
     ("options", "message"),
     [
         (["--validation", "2"], "error: validation is 2.0: input should be less than 1\n"),
-        (["--net", "vgg"], "error: no net is named 'vgg'; expected unet, ronneberger2015"),
+        (["--net", "vgg"], "error: no net is named 'vgg'; expected unet, unet++, ronneberger2015"),
         (["--labels", "odd"], "error: labels='odd': expected one of auto, binary, classes, instances\n"),
         (["--compile", "no way"], "error: compile is 'no way': input should be 'auto', 'yes' or 'no'\n"),
+        (
+            ["--planes", "3"],
+            "error: planes is 3, but the images have 2 spatial axes: it is for volumes, leave it out\n",
+        ),
+        (["--planes", "2"], "error: planes is 2; expected an odd number, such as 1, 3 or 5: the middle one"),
+        (["--augment", "odd"], "error: augmentation is 'odd': input should be 'full', 'oriented' or 'none'\n"),
+        (["--patch", "8x16x16"], "error: patch is (8, 16, 16); expected 2 sizes for a 2D net\n"),
         (["--rate", "-1"], "error: learning_rate is -1.0: input should be greater than 0\n"),
         (
             ["--device", "cuda"],
@@ -267,6 +309,14 @@ def test_an_error_in_a_shell_and_its_traceback():
         (["train", "CELLS", "--time", "0s"], "'0s' is no time at all: expected more than 0"),
         (["train", "CELLS", "--steps", "0"], "Invalid value for '--steps': "),
         (["train", "CELLS", "--steps", "5", "--batch", "0"], "Invalid value for '--batch': "),
+        (
+            ["train", "CELLS", "--steps", "5", "--patch", "0"],
+            "'0' is no patch: expected a side in pixels, such as 128,",
+        ),
+        (
+            ["train", "CELLS", "--steps", "5", "--patch", "8xx9"],
+            "'8xx9' is no patch: expected a side in pixels, such as",
+        ),
         (["train", "CELLS", "--steps", "5", "--seed", "-1"], "Invalid value for '--seed': "),
         (["predict", "RUN", "CELLS", "--out", "m", "--memory", "lots"], "'lots' is no memory size: expected one such"),
         (["predict", "RUN", "--out", "m"], "Missing argument"),

@@ -65,12 +65,12 @@ def test_the_rate_counts_all_runs_but_the_first(monkeypatch: pytest.MonkeyPatch)
 
 def test_timing_trains_the_net_and_then_leaves_gradients_out() -> None:
     net = doctor.UNet(doctor.Architecture(widths=(2, 4)))
-    before = net.head.weight.detach().clone()
+    before = net.heads[0].weight.detach().clone()
     doctor._training_step(net, "cpu")()
-    assert not before.equal(net.head.weight)
-    trained = net.head.weight.detach().clone()
+    assert not before.equal(net.heads[0].weight)
+    trained = net.heads[0].weight.detach().clone()
     doctor._inference(net.eval(), "cpu")()
-    assert trained.equal(net.head.weight)
+    assert trained.equal(net.heads[0].weight)
 
 
 def test_missing_packages_and_extras_come_with_their_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from unetkit.geometry import Axis, Geometry
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.unet import UNet
 from unetkit.tiles import Tile, fit_core, redundancy, spans, tiles
 
 

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 # Public name -> module and name within it.
 _HOMES = {
-    "Architecture": ("nets.unet", "Architecture"),
+    "Architecture": ("nets.architecture", "Architecture"),
     "Augmentation": ("learn.augment", "Augmentation"),
     "Dataset": ("learn.data", "Dataset"),
     "Evaluation": ("masks.metrics", "Evaluation"),

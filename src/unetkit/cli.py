@@ -39,7 +39,9 @@ def check(images: Images, masks: Masks = None, labels: Labels = "auto", as_json:
     dataset = load(find_pairs(images, masks), labels=labels)
     if as_json:
         counts = dict(zip(dataset.class_names, dataset.class_pixels.tolist(), strict=True))
-        print(json.dumps({"images": len(dataset.cases), "channels": dataset.channels, "pixels": counts}))
+        result = {"images": len(dataset.cases), "channels": dataset.channels, "pixels": counts}
+        result |= {"spacing": dataset.spacing, "unit": dataset.unit, "labelled": dataset.labelled_share}
+        print(json.dumps(result))
         return
     for line in dataset.describe():
         typer.echo(line)
@@ -53,15 +55,44 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder to make (default: runs/ and the data's name).")] = None,
     time: Annotated[str | None, typer.Option(help="Budget: 90s, 10m, 2h. The schedule follows it.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps: the same again from one seed.")] = None,
-    net: Annotated[str, typer.Option(help="unet, or a paper's net: ronneberger2015.")] = "unet",
+    net: Annotated[
+        str,
+        typer.Option(
+            help="unet, unet++, or a paper's: ronneberger2015, cicek2016, milletari2016, jegou2017 (-67, -56), "
+            "zhang2018, oktay2018, zhou2018."
+        ),
+    ] = "unet",
+    block: Annotated[
+        str | None, typer.Option(help="plain, residual, preactivation or dense (default: the net's).")
+    ] = None,
+    skip: Annotated[
+        str | None,
+        typer.Option(help="concat, reduce (1x1 to half), add, attention, or none to see what skips are worth."),
+    ] = None,
+    widths: Annotated[
+        str | None, typer.Option(help="Channels per level, finest first: 16,32,64,128 (default: by the budget).")
+    ] = None,
     divide_width: Annotated[int | None, typer.Option(min=1, help="Divide the widths of a paper's net.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     labels: Labels = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights and the patches.")] = 0,
-    patch: Annotated[int | None, typer.Option(min=1, help="Patch side in pixels (default: from the images).")] = None,
+    patch: Annotated[
+        str | None, typer.Option(help="Patch in pixels: 128, or per axis 8x128x128 (default: from the images).")
+    ] = None,
+    planes: Annotated[
+        int | None,
+        typer.Option(help="Volumes by a 2D net that sees N adjacent planes: 1, 3, 5 ... (default: a 3D net)."),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="full; oriented: no flips, turns up to 30 degrees (default for NIfTI volumes); or none."),
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Patches per step.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share held out, by group where given; 0: none.")] = None,
     rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    supervise: Annotated[
+        bool, typer.Option("--supervise", help="Deep supervision: a loss on the coarser decoder maps too.")
+    ] = False,
     border_weight: Annotated[bool, typer.Option("--border-weight", help="The 2015 paper's weight map.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: the fastest).")] = None,
     precision: Annotated[
@@ -92,12 +123,18 @@ def train(
             time_s=None if time is None else _option(_seconds, time),
             steps=steps,
             net=net,
+            block=block,
+            skip=skip,
+            widths=None if widths is None else _option(_widths, widths),
             labels=labels,
             seed=seed,
-            patch=patch,
+            patch=None if patch is None else _option(_sides, patch),
+            planes=planes,
+            augmentation=augment,
             batch=batch,
             validation=validation,
             learning_rate=rate,
+            supervision=supervise or None,
             border_weight=border_weight,
             device=device,
             precision=precision,
@@ -180,6 +217,50 @@ def evaluate(
 
 
 @app.command()
+def inspect(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="Run folder, or a model.safetensors (default: --net).")
+    ] = None,
+    net: Annotated[str | None, typer.Option(help="unet (default), or a paper's net: ronneberger2015, ...")] = None,
+    divide_width: Annotated[int | None, typer.Option(min=1, help="Divide the widths of a paper's net.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Input in pixels: 572, or 132x132x116 (three make unet a 3D net).")
+    ] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Channels of the image.")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Classes, background included.")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Print every layer, not only the stages.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Draw the net to this .svg file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a net: stages, map sizes, receptive fields, parameters, multiplications; and draw it.
+
+    A receptive field is what one output pixel sees of the image: hold it against the size of your objects.
+    """
+    from .insight.summary import check_drawing_path, choose_net, summarise, write_drawing
+
+    if out:
+        check_drawing_path(out)
+    given = None if size is None else _option(lambda text: _sides(text, "size"), size)
+    given = (given,) if isinstance(given, int) else given
+    ndim = len(given) if given and len(given) > 1 else None
+    chosen = choose_net(model, net, ndim=ndim, channels=channels, classes=classes, divide_width=divide_width)
+    summary = summarise(chosen.graph, given)
+    if out:
+        write_drawing(out, summary, title=f"{model or net or 'unet'}, input {summary.size}")
+    if as_json:
+        rows = {"stages": summary.stage_rows()} | ({"layers": summary.layer_rows()} if layers else {})
+        print(json.dumps({**summary.to_dict(), **rows, "drawing": None if out is None else str(out)}))
+        return
+    from .console import print_table
+
+    print_table(summary.table(layers=layers))
+    for line in summary.lines():
+        typer.echo(line)
+    if out:
+        typer.echo(f"Look at {out}")
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[Path | None, typer.Option(help="Page to write (default: report.html in the run).")] = None,
@@ -225,10 +306,25 @@ def _seconds(text: str) -> float:
     return seconds(text)
 
 
+def _widths(text: str) -> tuple[int, ...]:
+    from .console import whole_numbers
+
+    return whole_numbers(text, ",", like="row of widths: expected channels per level, such as 16,32,64,128")
+
+
 def _byte_count(text: str) -> int:
     from .console import byte_count
 
     return byte_count(text)
+
+
+def _sides(text: str, what: str = "patch") -> int | tuple[int, ...]:
+    """A size from words: "128" for all axes, "8x128x128" for each."""
+    from .console import whole_numbers
+
+    like = f"{what}: expected a side in pixels, such as 128, or one per axis: 8x128x128"
+    sides = whole_numbers(text.lower(), "x", like=like)
+    return sides[0] if len(sides) == 1 else sides
 
 
 def _clock(time_s: float) -> str:

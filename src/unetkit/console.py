@@ -49,6 +49,14 @@ def byte_count(text: str) -> int:
     return int(float(match[1]) * _UNITS_BYTES[match[2].upper()])
 
 
+def whole_numbers(text: str, separator: str, *, like: str) -> tuple[int, ...]:
+    """Numbers of at least 1, such as "16,32,64"; `like` tells, in the error, what was expected."""
+    parts = text.replace(" ", "").split(separator)
+    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"{text!r} is no {like}")
+    return tuple(int(part) for part in parts)
+
+
 def clock(time_s: float) -> str:
     """A duration for the user, such as 1:05 or 2:03:00; -:-- where it is not known."""
     if not math.isfinite(time_s):

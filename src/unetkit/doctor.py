@@ -17,7 +17,9 @@ import torch
 
 from .learn.losses import dice_cross_entropy
 from .learn.plan import multiplies_bfloat16
-from .nets.unet import Architecture, UNet
+from .nets.architecture import Architecture
+from .nets.net import Net
+from .nets.unet import UNet
 
 __all__ = ["examine"]
 
@@ -183,7 +185,7 @@ def _speed(seconds: float) -> _Found:
     """Time training steps and inference of the usual net, and say what that comes to."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    net = UNet(Architecture(widths=(16, 32, 64, 128, 256))).to(device)
+    net: Net = UNet(Architecture(widths=(16, 32, 64, 128, 256))).to(device)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = _rate(_training_step(net, device), seconds / 2, device)
     images = _rate(_inference(net.eval(), device), seconds / 2, device)
@@ -198,7 +200,7 @@ def _speed(seconds: float) -> _Found:
     ], []
 
 
-def _training_step(net: UNet, device: str) -> Callable[[], object]:
+def _training_step(net: Net, device: str) -> Callable[[], object]:
     image = torch.randn(1, 1, _PATCH, _PATCH, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 2, (1, _PATCH, _PATCH), device=device)
     optimiser = torch.optim.AdamW(net.parameters())
@@ -215,7 +217,7 @@ def _training_step(net: UNet, device: str) -> Callable[[], object]:
     return step
 
 
-def _inference(net: UNet, device: str) -> Callable[[], object]:
+def _inference(net: Net, device: str) -> Callable[[], object]:
     image = torch.randn(1, 1, _IMAGE, _IMAGE, device=device).contiguous(memory_format=torch.channels_last)
 
     def predict() -> None:

@@ -1,4 +1,4 @@
-"""Image: an array that remembers its axes, spacing and unit."""
+"""Image: an array that remembers its axes, spacing, unit and place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,65 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 AXES = ("yx", "zyx", "cyx", "czyx")
+DIRECTIONS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}  # axis of the world that a letter lies along
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a volume lies in the world, and how its file stores it: what writing it back needs.
+
+    Parameters
+    ----------
+    affine : tuple of 4 rows of 4 float
+        From indices (i, j, k) of the file's axes to the world (right, anterior, superior) in the image's unit. In
+        memory the axes are turned: see `affine_in_memory`.
+    orientation : str
+        Where the file's axes point as nearly as a letter can say: "LPS" is left, posterior, superior.
+    size : tuple of int
+        Of the image in memory, (z, y, x).
+    codes : tuple of 2 int
+        What the affine (sform) and the quaternion (qform) refer to: 0 nothing, 1 the scanner, 2 another image, 3 and 4
+        a standard brain.
+    quaternion : tuple of 6 float
+        Rotation b, c, d and offset x, y, z of the qform.
+    pixdim : tuple of 4 float
+        Handedness of the qform, and pixel size along the file's axes.
+    units : int
+        The file's code for units of length and time.
+
+    Raises
+    ------
+    ValueError
+        If the affine is not 4 x 4, or the orientation does not name each of the three directions once.
+    """
+
+    affine: tuple[tuple[float, ...], ...]
+    orientation: str
+    size: tuple[int, ...]
+    codes: tuple[int, int] = (2, 0)
+    quaternion: tuple[float, ...] = (0.0,) * 6
+    pixdim: tuple[float, ...] = (1.0,) * 4
+    units: int = 2
+
+    def __post_init__(self) -> None:
+        if [len(row) for row in self.affine] != [4] * 4:
+            raise ValueError(f"affine must be 4 rows of 4 numbers: got rows of {[len(row) for row in self.affine]}")
+        if sorted(DIRECTIONS.get(letter, -1) for letter in self.orientation) != [0, 1, 2]:
+            raise ValueError(
+                f"orientation must be three letters, one each of R or L, A or P, S or I: got {self.orientation!r}"
+            )
+
+    @property
+    def affine_in_memory(self) -> np.ndarray:
+        """From indices (x, y, z) of the image in memory to the world; float64 of shape (4, 4)."""
+        stored, turned = np.array(self.affine), np.eye(4)
+        turned[:3, 3] = stored[:3, 3]
+        for column, letter in zip(stored[:3, :3].T, self.orientation, strict=True):
+            axis, is_reversed = DIRECTIONS[letter], letter in "LPI"
+            turned[:3, axis] = -column if is_reversed else column
+            if is_reversed:
+                turned[:3, 3] += column * (self.size[2 - axis] - 1)
+        return turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +85,8 @@ class Image:
         "px" where the file does not say, otherwise for example "nm", "µm" or "mm".
     notes : tuple of str
         What reading the file changed or assumed, in plain words for the user.
+    place : Place, optional
+        Where a volume lies in the world; None where the file does not say.
 
     Raises
     ------
@@ -45,6 +106,7 @@ class Image:
     spacing: tuple[float, ...]
     unit: str = "px"
     notes: tuple[str, ...] = ()
+    place: Place | None = None
 
     def __post_init__(self) -> None:
         if self.axes not in AXES:

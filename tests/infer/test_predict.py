@@ -15,20 +15,21 @@ from unetkit.infer.tiled import plan_tiles, prepare, symmetries
 from unetkit.learn.checkpoint import Card, save_model
 from unetkit.learn.intensity import standardise
 from unetkit.masks.labels import LabelKind
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.unet import UNet
 
 BINARY = LabelKind("binary", (0, 255))
 
 
-def model(folder, *, kind=BINARY, **options):
+def model(folder, *, kind=BINARY, planes=None, **options):
     """A net with random weights: its masks have structure everywhere."""
     torch.manual_seed(1)
     architecture = Architecture(widths=(4, 8), out_channels=len(kind.values), **options)
     net = UNet(architecture)
     with torch.no_grad():
-        net.head.weight.mul_(100)  # few pixels are then near a tie
-        net.head.bias.copy_(torch.linspace(0.5, 0, net.out_channels))
-    card = Card(architecture=architecture.to_dict(), classes=["c"] * len(kind.values), labels=kind)
+        net.heads[0].weight.mul_(100)  # few pixels are then near a tie
+        net.heads[0].bias.copy_(torch.linspace(0.5, 0, net.out_channels))
+    card = Card(architecture=architecture.to_dict(), classes=["c"] * len(kind.values), labels=kind, planes=planes)
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder / "model.safetensors", net, card)
     return net.eval()
@@ -111,6 +112,46 @@ def test_volumes_with_spacing(tmp_path):
     (done,) = predict(tmp_path / "run", [source], out=tmp_path / "out")
     written = io.read_labels(done.mask)
     assert (written.size, written.spacing) == ((9, 20, 17), (2.0, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(("planes", "channels"), [(1, 1), (3, 1), (3, 2)])
+def test_volumes_plane_by_plane(tmp_path, planes, channels):
+    """The mask of a volume by a 2D net is that of each plane with its neighbours, standardised as one volume."""
+    net = model(tmp_path / "run", planes=planes, in_channels=planes * channels)
+    array = pixels((6, 40, 50), channels)
+    source = picture(tmp_path / "v.ome.tif", array, (2.0, 0.5, 0.5), "µm")
+    seen = []
+    whole, tiled = (
+        predict(tmp_path / "run", [source], out=tmp_path / name, memory_bytes=memory, observer=seen.append)[0]
+        for name, memory in (("whole", 2**31), ("tiled", 2**17))
+    )
+    assert len(tiled.tiling.tiles) > 1
+    written = io.read_labels(whole.mask)
+    assert (written.size, written.spacing, whole.size) == ((6, 40, 50), (2.0, 0.5, 0.5), (6, 40, 50))
+    assert (written.array != io.read_labels(tiled.mask).array).mean() < 1e-4
+    volume = torch.from_numpy(standardise(array))
+    half = planes // 2
+    padded = volume[:, [abs(z) if z < 6 else 10 - z for z in range(-half, 6 + half)]]
+    for z in range(6):
+        logits = logits_of_tensor(net, padded[:, z : z + planes].flatten(0, 1))
+        sure = (logits[0] - logits[1]).abs() > 1e-3
+        assert np.array_equal(written.array[z][sure] > 0, logits.argmax(0).numpy()[sure] > 0)
+    assert seen[0].message.startswith("v.ome.tif: 6 x 40 x 50 pixels, plane by plane, each whole image at once")
+    shares = [(step.file + step.fraction) / step.files for step in seen]
+    assert shares[-1] == 1.0
+    assert len(set(shares)) > 6
+
+
+def test_images_and_channels_that_a_net_for_planes_does_not_take(tmp_path):
+    model(tmp_path / "run", planes=3, in_channels=3)
+    picture(tmp_path / "in/flat.png", pixels())
+    picture(tmp_path / "in/two.tif", pixels((5, 20, 30), 2))
+    text = refused(ValueError, r"2 unusable images:\n", tmp_path / "run", [tmp_path / "in"], out=tmp_path / "out")
+    assert "flat.png: has 2 spatial axes, 50 x 61; this net was trained on volumes, 3 planes at a time: give it" in text
+    assert "two.tif: got an image of 2 channels, expected 1" in text
+    model(tmp_path / "deep", ndim=3)
+    message = r"flat\.png: has 2 spatial axes, 50 x 61; this is a 3D net"
+    refused(ValueError, message, tmp_path / "deep", [tmp_path / "in/flat.png"], out=tmp_path / "out")
 
 
 def test_gray_stored_as_rgba_is_gray(run, tmp_path):
@@ -250,7 +291,7 @@ def test_a_header_that_asks_for_more_memory_than_there_is(run, tmp_path, monkeyp
         raise MemoryError(f"{path}: too large for the memory at hand, or damaged (90 TB)")
 
     source = picture(tmp_path / "a.png", pixels())
-    monkeypatch.setattr("unetkit.infer.predict.read", exhausted)
+    monkeypatch.setattr("unetkit.learn.channels.read", exhausted)
     refused(ValueError, r"1 unusable image:\n  .*a\.png: too large", run, [source], out=tmp_path / "out")
 
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from unetkit import io
 from unetkit.infer.tiled import Tiling, plan_tiles, prepare, run
+from unetkit.nets.architecture import Architecture
 from unetkit.nets.papers import ronneberger2015
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.unet import UNet
 from unetkit.tiles import Tile
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))

@@ -1,5 +1,6 @@
 """From pairs of files to arrays: what is found out about them, every bad file named at once, and the split."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 from skimage.measure import label
 
 from unetkit import io
-from unetkit.image import Image
-from unetkit.learn.data import Case, load, split
+from unetkit.image import Image, Place
+from unetkit.learn.data import Case, Dataset, load, split
 from unetkit.learn.intensity import standardise
 from unetkit.learn.pairs import find_pairs
 from unetkit.learn.weights import border_weights
+from unetkit.masks.labels import LabelKind
 
 
 def write_image(path, array, spacing=None, unit="px"):
@@ -93,7 +95,79 @@ def test_volumes_with_spacing_and_classes(tmp_path):
     assert dataset.class_names == ["class 0", "class 1", "class 4"]
     assert set(np.unique(dataset.cases[0].labels)) == {0, 1, 2, 255}
     assert dataset.class_pixels.sum() == 3 * 7 * 20 * 24  # what is not labelled does not count
-    assert any("pixel size 3 x 0.7 x 0.7 µm" in line for line in dataset.describe())
+    assert any(line == "voxel size 3 x 0.7 x 0.7 µm" for line in dataset.describe())
+
+
+def write_volumes(folder, masks, *, spacing=None, unit="px"):
+    for i, mask in enumerate(masks):
+        write_image(folder / f"images/v{i}.tif", gray(i, mask.shape), spacing=spacing, unit=unit)
+        write_mask(folder / f"masks/v{i}.tif", mask)
+    return load(find_pairs(folder))
+
+
+def test_a_voxel_size_that_no_file_says(tmp_path):
+    lines = write_volumes(tmp_path, [np.arange(2 * 9 * 9).reshape(2, 9, 9).astype(np.uint8) % 2]).describe()
+    assert "voxel size not said by the files: taken to be the same along every axis" in lines
+    assert not any("labelled" in line for line in lines)
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 1, 2), (0, 1, 2, 3, 4), (1, 2), (2, 3, 4)])
+def test_planes_that_nobody_labelled(tmp_path, values):
+    """255 beside class numbers is "not labelled", even in most of the planes and with each class in one piece."""
+    mask = np.full((10, 30, 30), 255, np.uint8)
+    for z in (2, 7):
+        for i, value in enumerate(values):
+            mask[z, :, 30 * i // len(values) : 30 * (i + 1) // len(values)] = value
+    dataset = write_volumes(tmp_path, [mask, mask])
+    assert (dataset.kind.kind, dataset.kind.ignore) == ("classes" if len(values) > 2 or min(values) else "binary", 255)
+    assert dataset.kind.values == values
+    assert dataset.labelled_share == pytest.approx(0.2)
+    assert "20% of the voxels are labelled; the others are left out" in dataset.describe()
+    for case in dataset.cases:
+        assert (case.labels == 255).sum() == 8 * 900
+        assert set(np.unique(case.labels)) == {*range(len(values)), 255}
+
+
+@pytest.mark.parametrize(("n", "text"), [(1, "0.05% of"), (20, "1% of"), (1999, "99.95% of"), (1500, "75% of")])
+def test_a_share_is_never_rounded_to_all_or_nothing(n, text):
+    labels = np.full((40, 50), 255, np.uint8)
+    labels.flat[:n] = 0
+    case = Case("c", np.zeros((1, 40, 50), np.float32), labels, None, None, Path("c"))
+    kind = LabelKind("binary", (0, 1), 255)
+    dataset = Dataset([case], kind, 1, 2, (1.0, 1.0), "px", np.array([n, 0]), [])
+    assert any(line.startswith(f"{text} the pixels are labelled") for line in dataset.describe())
+
+
+def test_masks_without_a_labelled_pixel_are_named(tmp_path):
+    mask = np.arange(40 * 50).reshape(40, 50).astype(np.uint8) % 3
+    for i in range(4):
+        write_image(tmp_path / f"images/c{i}.png", gray(i))
+        write_mask(tmp_path / f"masks/c{i}.png", mask if i % 2 else np.full_like(mask, 255))
+    lines = refused(tmp_path).splitlines()
+    assert lines[0] == "2 unusable files:"
+    for i, line in zip((0, 2), lines[1:], strict=True):
+        assert line.endswith(
+            f"c{i}.png: its mask {tmp_path}/masks/c{i}.png labels none of its 2000 pixels; leave both out"
+        )
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_scans_that_know_how_the_body_lies(tmp_path, monkeypatch, ndim):
+    """Only where all files say so, and only volumes: a map's place on the earth does not turn its fields."""
+    size = (4, 9, 9)[-ndim:]
+    mask = np.arange(np.prod(size)).reshape(size).astype(np.uint8) % 2
+    place = Place(((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)), "RAS", (4, 9, 9))
+    for places, oriented in ((2, ndim == 3), (1, False), (0, False)):
+
+        def placed(files, places=places):
+            known = int(files[0].stem[1:]) < places
+            return replace(io.read(files[0]), place=place if known else None)
+
+        monkeypatch.setattr("unetkit.learn.data.read_channels", placed)
+        monkeypatch.setattr("unetkit.learn.data.mask_is_elsewhere", lambda image, mask: "")
+        dataset = write_volumes(tmp_path / str(places), [mask, mask])
+        assert dataset.is_oriented == oriented
+        assert any("patches are not flipped" in note for note in dataset.notes) == oriented
 
 
 def test_units_that_differ_are_not_mixed(tmp_path):
@@ -196,10 +270,10 @@ def test_a_truncated_png_and_a_file_without_permission(folder, monkeypatch):
 
 
 def test_a_header_that_asks_for_more_memory_than_there_is(folder, monkeypatch):
-    def exhausted(path):
-        raise MemoryError(f"{path}: too large for the memory at hand, or damaged (90 TB)")
+    def exhausted(files):
+        raise MemoryError(f"{files[0]}: too large for the memory at hand, or damaged (90 TB)")
 
-    monkeypatch.setattr("unetkit.learn.data.read", exhausted)
+    monkeypatch.setattr("unetkit.learn.data.read_channels", exhausted)
     assert refused(folder).startswith("3 unusable files:\n")
 
 

@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import nn
 
+from unetkit.infer.tiled import prepare
 from unetkit.learn.augment import Augmentation
 from unetkit.learn.data import Case
 from unetkit.learn.loop import Score, Training, choose_forward, predict_classes, validate
 from unetkit.learn.plan import Plan
 from unetkit.learn.sample import Sampler
 from unetkit.masks.metrics import dice, pixel_error
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.unet import UNet
 
 PATCH = {2: (16, 16), 3: (8, 8, 8)}
 
@@ -64,7 +66,7 @@ def test_the_loss_falls(ndim, precision):
 def test_bfloat16_computes_the_convolutions_and_nothing_is_stored_in_it():
     run = training(precision="bfloat16")
     seen = []
-    run.net.encoder[0].register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    run.net.encoder.blocks[0].register_forward_hook(lambda module, args, output: seen.append(output.dtype))
     run.take_step()
     assert seen == [torch.bfloat16]
     assert {t.dtype for t in run.tensors().values()} <= {torch.float32, torch.int64}
@@ -138,7 +140,7 @@ def test_a_diverged_loss_names_the_step_and_the_rate():
     run = training(learning_rate=3e-3, steps=100)
     for _ in range(5):
         run.take_step()
-    nn.init.constant_(run.net.head.bias, math.inf)
+    nn.init.constant_(run.net.heads[0].bias, math.inf)
     with pytest.raises(RuntimeError, match=r"not finite 20 steps in a row up to step 24; .* smaller .* than 0\.003"):
         take_steps(run, 30)
 
@@ -167,11 +169,11 @@ def test_a_single_bad_batch_changes_no_weights():
 def test_the_average_is_a_mean_whose_memory_grows():
     """Second road: the same recursion in float64 on one weight."""
     run = training(average=0.2)
-    expected = run.averaged.head.bias.double().clone()
+    expected = run.averaged.heads[0].bias.double().clone()
     for step in range(1, 9):
         run.take_step()
-        expected += (run.net.head.bias.detach().double() - expected) / (1 + 0.2 * step)
-    torch.testing.assert_close(run.averaged.head.bias.double(), expected, atol=1e-6, rtol=1e-5)
+        expected += (run.net.heads[0].bias.detach().double() - expected) / (1 + 0.2 * step)
+    torch.testing.assert_close(run.averaged.heads[0].bias.double(), expected, atol=1e-6, rtol=1e-5)
     assert not any(p.requires_grad for p in run.averaged.parameters())
 
 
@@ -286,3 +288,20 @@ def test_what_is_faster_is_chosen(monkeypatch, seconds):
     run = training(compile="yes")
     assert choose_forward(run) == "compiled, as asked"
     assert run.step == 1
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_volumes_are_scored_plane_by_plane(planes):
+    """A 2D net of adjacent planes: every voxel of every volume counts, at whatever depth it lies."""
+    torch.manual_seed(0)
+    net, volumes = UNet(Architecture(in_channels=planes, widths=(4, 8))), cases(3)
+    predictions = [predict_classes(prepare(net), case.image, planes=planes) for case in volumes]
+    wrong = [predicted != case.labels for predicted, case in zip(predictions, volumes, strict=True)]
+    overlap = sum(int((predicted & case.labels).sum()) for predicted, case in zip(predictions, volumes, strict=True))
+    marked = sum(
+        int(predicted.sum()) + int(case.labels.sum()) for predicted, case in zip(predictions, volumes, strict=True)
+    )
+    score = validate(net, volumes, device="cpu", planes=planes)
+    assert score.pixel_error == pytest.approx(np.mean(wrong))
+    assert score.dice == (pytest.approx(2 * overlap / marked),)
+    assert 0 < score.pixel_error < 1

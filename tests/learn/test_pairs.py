@@ -1,10 +1,12 @@
 """Pairs of images and masks: every sensible naming is understood, everything else is named at once."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
-from unetkit.learn.pairs import Pair, find_pairs, raise_all
+from unetkit.learn.pairs import Pair, channel_number, find_pairs, group_channels, raise_all
 
 
 def touch(folder, *names):
@@ -208,3 +210,110 @@ def test_raise_all_counts():
         raise_all(["a"], "missing file")
     with pytest.raises(ValueError, match=r"^2 missing files:\n  a\n  b$"):
         raise_all(iter("ab"), "missing file")
+
+
+# --- a file per channel ---
+
+
+def case_files(*cases, channels=2, suffix=".nii.gz"):
+    return [f"{case}_{channel:04d}{suffix}" for case in cases for channel in range(channels)]
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".png", ".ome.tif"])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_files_of_channels_are_one_image(tmp_path, suffix, channels):
+    images = touch(tmp_path / "i", *case_files("la_10", "la_2", channels=channels, suffix=suffix))
+    masks = touch(tmp_path / "m", f"la_2{suffix}", f"la_10{suffix}")
+    pairs = find_pairs(images, masks)
+    assert [pair.name for pair in pairs] == ["la_2", "la_10"]
+    assert [file.name for file in pairs[0].files] == case_files("la_2", channels=channels, suffix=suffix)
+    assert pairs[0] == Pair(pairs[0].files[0], masks / f"la_2{suffix}", "la_2", None, pairs[0].files[1:])
+
+
+def test_plain_names_come_first(tmp_path):
+    files = ("frame_0000.png", "frame_0001.png")
+    pairs = find_pairs(touch(tmp_path / "i", *files), touch(tmp_path / "m", *files))
+    assert [pair.files for pair in pairs] == [(tmp_path / "i" / name,) for name in files]
+    text = refused(touch(tmp_path / "i", "frame_0002.png"), touch(tmp_path / "m", "frame.png"))
+    assert "frame_0002.png: no mask named frame_0002.*" in text
+    assert "frame.png: no image belongs to this mask" in text
+
+
+def test_names_that_fit_neither_way_are_said_as_they_are(tmp_path):
+    text = refused(touch(tmp_path / "i", *case_files("a")), touch(tmp_path / "m", "b.nii.gz"))
+    assert text.startswith("3 unpaired files:\n")
+    assert "a_0001.nii.gz: no mask named a_0001.*" in text
+
+
+@pytest.mark.parametrize("names", ["channel_names", "modality"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_raw_layout_of_nnunet(tmp_path, names, channels):
+    touch(tmp_path, *(f"imagesTr/{name}" for name in case_files("a", "b", channels=channels)))
+    touch(tmp_path, "labelsTr/a.nii.gz", "labelsTr/b.nii.gz", "imagesTs/c_0000.nii.gz")
+    said = {str(channel): "MRI" for channel in range(channels)}
+    (tmp_path / "dataset.json").write_text(json.dumps({names: said, "numTraining": 2}))
+    pairs = find_pairs(tmp_path)
+    assert [(pair.name, pair.mask.name, len(pair.files)) for pair in pairs] == [
+        ("a", "a.nii.gz", channels),
+        ("b", "b.nii.gz", channels),
+    ]
+
+
+def test_dataset_json_knows_of_channels_that_all_cases_lack(tmp_path):
+    touch(tmp_path, *(f"imagesTr/{name}" for name in case_files("a", "b")), "labelsTr/a.nii.gz", "labelsTr/b.nii.gz")
+    assert len(find_pairs(tmp_path)) == 2
+    (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "T1", "1": "T2", "2": "FLAIR"}}')
+    text = refused(tmp_path)
+    assert text.startswith("2 unusable cases:\n")
+    assert f"{tmp_path / 'imagesTr' / 'b'}: b_0002.nii.gz missing; has 2 of 3 channels" in text
+    (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "T1"}}')
+    assert "a_0001.nii.gz: expected channels 0 to 0, this is 1" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['{"name": "Heart"}', "[]", '{"channel_names": 3}'])
+def test_a_dataset_json_that_names_no_channels(tmp_path, text):
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz")
+    (tmp_path / "dataset.json").write_text(text)
+    assert [pair.name for pair in find_pairs(tmp_path)] == ["a"]
+
+
+@pytest.mark.parametrize("content", [b"{,}", b"", b"\xff\xfe\xff"])
+def test_a_broken_dataset_json(tmp_path, content):
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz")
+    (tmp_path / "dataset.json").write_bytes(content)
+    assert "dataset.json: is no JSON (" in refused(tmp_path)
+
+
+def test_every_missing_channel_is_named(tmp_path):
+    images = touch(tmp_path / "i", *case_files("a", "b", "c", channels=3))
+    for name in ("a_0001.nii.gz", "c_0000.nii.gz", "c_0002.nii.gz"):
+        (images / name).unlink()
+    touch(images, "b_0001.nii")
+    text = refused(images, touch(tmp_path / "m", "a.nii.gz", "b.nii.gz", "c.nii.gz"))
+    assert text.startswith("3 unusable cases:\n")
+    assert f"{images / 'a'}: a_0001.nii.gz missing; has 2 of 3 channels" in text
+    assert f"{images / 'c'}: c_0000.nii.gz, c_0002.nii.gz missing; has 1 of 3 channels" in text
+    assert "channel 0001 of b is b_0001" in text
+
+
+def test_cases_without_a_mask_are_named_once(tmp_path):
+    text = refused(touch(tmp_path / "i", *case_files("a", "b")), touch(tmp_path / "m", "a.nii.gz", "c.nii.gz"))
+    assert text.startswith("2 unpaired files:\n")
+    assert "b_0000.nii.gz: no mask named b.*" in text
+    assert "c.nii.gz: no image belongs to this mask" in text
+
+
+def test_grouping_by_channel():
+    files = [Path(name) for name in ("x/a_0001.tif", "x/a_0000.tif", "y/a_0000.tif", "y/a_0001.tif")]
+    assert group_channels(files) == [
+        ("a", (Path("x/a_0000.tif"), Path("x/a_0001.tif"))),
+        ("a", (Path("y/a_0000.tif"), Path("y/a_0001.tif"))),
+    ]
+    assert [channel_number(Path(name)) for name in ("a_0012.nii.gz", "a_12.png", "_0001.png", "a.png")] == [
+        12,
+        None,
+        None,
+        None,
+    ]
+    with pytest.raises(ValueError, match=r"^a\.png: its name does not end in the number of a channel, such as _0000$"):
+        group_channels([Path("a.png")])

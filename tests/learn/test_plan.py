@@ -7,19 +7,31 @@ import numpy as np
 import pytest
 import torch
 
+from unetkit.learn.augment import Augmentation, window_size
 from unetkit.learn.data import Case, Dataset
-from unetkit.learn.plan import Plan, check_device, fitting_patch, make_plan, multiplies_bfloat16, read_plan
+from unetkit.learn.plan import (
+    Plan,
+    augmentation_of,
+    check_device,
+    check_same,
+    fitting_patch,
+    make_plan,
+    multiplies_bfloat16,
+    read_plan,
+)
 from unetkit.masks.labels import LabelKind
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.unet import UNet
 
 
-def dataset(size=(64, 64), *, channels=1, n=4, values=(0, 255)):
+def dataset(size=(64, 64), *, channels=1, n=4, values=(0, 255), spacing=None, is_oriented=False):
     labels = np.zeros(size, np.uint8)
     image = np.zeros((channels, *size), np.float32)
     cases = [Case(f"c{i}", image, labels, None, None, Path(f"c{i}.png")) for i in range(n)]
     kind = LabelKind("binary" if len(values) == 2 else "classes", values)
     ndim = len(size)
-    return Dataset(cases, kind, channels, ndim, (1.0,) * ndim, "px", np.array([1] * len(values)), [])
+    unit, spacing = ("px", (1.0,) * ndim) if spacing is None else ("nm", spacing)
+    return Dataset(cases, kind, channels, ndim, spacing, unit, np.array([1] * len(values)), [], is_oriented)
 
 
 def plan(size=(64, 64), *, divide_width=None, data=None, **given):
@@ -85,7 +97,10 @@ def test_every_row_has_a_value_and_a_reason():
     assert rows["patch"] == ("64 x 64", "the typical image is 64 x 64; at most 256, fitting the net")
     assert rows["learning_rate"] == ("0.002", "AdamW, warm-up and cosine")
     assert rows["widths"][0] == "16 x 32 x 64 x 128 x 256"
-    assert set(rows) == {"device", "precision", "widths", "patch", "batch", "validation", "learning_rate"}
+    assert set(rows) == {
+        "device", "precision", "widths", "patch", "batch", "augmentation", "supervision", "validation",
+        "learning_rate",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("given", [{}, {"net": "ronneberger2015", "divide_width": 16}, {"time_s": 1.5}])
@@ -94,6 +109,111 @@ def test_a_plan_survives_json(given):
     again = read_plan(made.model_dump_json(indent=2))
     assert Architecture(**again.architecture) == Architecture(**made.architecture)
     assert again.model_dump_json() == made.model_dump_json()
+
+
+# --- volumes ---
+
+
+def test_small_isotropic_scans():
+    made = plan(data=dataset((35, 50, 36), spacing=(1.0, 1.0, 1.0)), device="cpu")
+    assert (made.patch, made.batch, made.planes) == ((32, 48, 32), 4, None)
+    assert made.architecture["widths"] == (16, 32, 64, 128)
+    assert made.architecture["strides"] == ((2, 2, 2),) * 3
+    rows = {name: (value, reason) for name, value, reason in made.describe()}
+    assert rows["strides"] == (
+        "2 x 2 x 2, 2 x 2 x 2, 2 x 2 x 2",
+        "voxels of 1 x 1 x 1 nm: coarse axes later, and no map below 4 voxels",
+    )
+    assert rows["patch"][1].startswith("the typical image is 35 x 50 x 36; at most 131072 voxels")
+    assert rows["planes"][0] == "none"
+
+
+@pytest.mark.parametrize(
+    ("given", "patch", "batch"),
+    [
+        ({}, (10, 112, 112), 2),
+        ({"time_s": 60.0}, (6, 72, 72), 2),
+        ({"batch": 1}, (13, 136, 144), 1),
+        ({"batch": 8}, (6, 72, 72), 8),
+        ({"patch": (8, 64, 128)}, (8, 64, 128), 4),
+        ({"patch": (8, 256, 256)}, (8, 256, 256), 2),
+    ],
+)
+def test_thick_sections(given, patch, batch):
+    sections = dataset((14, 1024, 1024), spacing=(50.0, 4.6, 4.6), n=1)
+    made = plan(data=sections, device="cpu", **given)
+    assert made.architecture["strides"][:3] == ((1, 2, 2),) * 3
+    assert made.architecture["kernels"][:3] == ((1, 3, 3),) * 3
+    assert (made.patch, made.batch) == (patch, batch)
+    assert given.get("patch") or batch * np.prod(patch) <= 2**18 // (4 if "time_s" in given else 1)
+    assert UNet(Architecture(**made.architecture)).geometry.fits(made.patch)
+
+
+def test_widths_say_how_many_levels():
+    made = plan(data=dataset((35, 50, 36)), widths=(4, 8))
+    assert (made.patch, made.architecture["strides"]) == ((34, 50, 36), ((2, 2, 2),))
+    tiny = plan(data=dataset((5, 6, 7)))
+    assert (tiny.patch, tiny.architecture["widths"]) == ((5, 6, 7), (16, 32))
+    assert tiny.architecture["strides"] == ((1, 1, 1),)
+
+
+def test_a_gpu_has_room_for_more(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("unetkit.learn.plan.multiplies_bfloat16", lambda device: True)
+    made = plan(data=dataset((100, 300, 300)), device="cuda")
+    assert np.prod(made.patch) * made.batch <= 2**21
+    assert np.prod(made.patch) * made.batch > 2**20
+    assert made.architecture["widths"] == (32, 64, 128, 256, 320)
+
+
+@pytest.mark.parametrize("planes", [1, 3, 5])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_planes_are_the_channels_of_a_2d_net(planes, channels):
+    made = plan(data=dataset((14, 300, 200), channels=channels, spacing=(50.0, 4.6, 4.6)), planes=planes, device="cpu")
+    architecture = Architecture(**made.architecture)
+    assert (architecture.ndim, architecture.in_channels) == (2, planes * channels)
+    assert (made.planes, made.patch, made.batch, made.spacing) == (planes, (256, 192), 4, ())
+    assert made.reasons["planes"] == "given"
+    assert "strides" not in made.reasons
+    assert read_plan(made.model_dump_json()).planes == planes
+    check_same(made, {"planes": planes}, dataset((14, 300, 200), channels=channels))
+    with pytest.raises(ValueError, match=rf"the run was planned with planes {planes}, not 7"):
+        check_same(made, {"planes": 7}, dataset((14, 300, 200), channels=channels))
+
+
+@pytest.mark.parametrize(("size", "batch"), [((36, 50, 35), 16), ((9, 170, 170), 8), ((9, 300, 300), 4)])
+def test_small_planes_come_in_larger_batches(size, batch):
+    assert plan(data=dataset(size), planes=3, device="cpu").batch == batch
+    assert plan(data=dataset(size), planes=3, device="cpu", batch=3).batch == 3
+    assert plan(data=dataset(size[1:]), device="cpu").batch == 4
+
+
+def test_a_2d_paper_for_planes():
+    made = plan(data=dataset((20, 64, 64)), net="ronneberger2015", divide_width=16, planes=3)
+    assert (made.architecture["in_channels"], made.patch) == (3, plan(net="ronneberger2015", divide_width=16).patch)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (20, 64, 64)])
+def test_augmentation_follows_the_data(size):
+    free, turned = dataset(size), dataset(size, is_oriented=True)
+    assert (plan(data=free).augmentation, plan(data=turned).augmentation) == ("full", "oriented")
+    assert plan(data=turned, augmentation="none").reasons["augmentation"] == "given"
+    assert augmentation_of(plan(data=free, augmentation="none")) == Augmentation.none()
+    spacing = (1.0,) * 3 if len(size) == 3 else None
+    assert augmentation_of(plan(data=free)) == Augmentation(spacing=spacing)
+    settings = augmentation_of(read_plan(plan(data=turned).model_dump_json()))
+    assert (settings.flip, settings.spacing, settings.scale) == (False, spacing, (0.8, 1.25))
+    assert settings.rotation_deg == ((30.0,) * 3 if len(size) == 3 else 30.0)
+    planes = augmentation_of(plan(data=dataset((20, 64, 64), is_oriented=True), planes=3))
+    assert (planes.flip, planes.rotation_deg) == (False, 30.0)
+    for made in (settings, planes):  # of a form that `augment` takes
+        window_size((16,) * (len(size) if made is settings else 2), made)
+
+
+def test_plans_of_older_versions():
+    old = read_plan('{"steps": 3, "architecture": {"ndim": 3}}')
+    assert (old.planes, old.augmentation, old.spacing) == (None, "full", ())
+    assert augmentation_of(old) == Augmentation()
 
 
 # --- refused ---
@@ -119,13 +239,17 @@ def test_budgets_above_zero(given):
         ({"compile": "maybe"}, "compile is 'maybe': input should be 'auto', 'yes' or 'no'"),
         ({"patch": (64,)}, r"patch is \(64,\); expected 2 sizes for a 2D net"),
         ({"patch": (0, 64)}, r"patch is \(0, 64\); expected at least 1 pixel per axis"),
-        ({"net": "segnet"}, "no net is named 'segnet'; expected unet, ronneberger2015"),
-        ({"depth": 4, "bath": 3}, "no value of a plan is named bath, depth; expected average, batch"),
+        ({"net": "segnet"}, "no net is named 'segnet'; expected unet, unet\\+\\+, ronneberger2015"),
+        ({"depth": 4, "bath": 3}, "no value of a plan is named bath, depth; expected augmentation, average, batch"),
         ({"architecture": {}}, "no value of a plan is named architecture"),
         ({"device": "tpu"}, "device is 'tpu'; expected cpu or cuda"),
         ({"divide_width": 2}, "divide_width is 2, but unet has no paper's widths to divide; give widths"),
         ({"divide_width": 0, "net": "ronneberger2015"}, "divide_width is 0; expected 1 or more"),
         ({"widths": (4, 8), "net": "ronneberger2015"}, r"widths are \(4, 8\), but ronneberger2015 has its paper's"),
+        ({"planes": 2}, "planes is 2; expected an odd number, such as 1, 3 or 5: the middle one is predicted"),
+        ({"planes": 3}, "planes is 3, but the images have 2 spatial axes: it is for volumes, leave it out"),
+        ({"augmentation": "some"}, "augmentation is 'some': input should be 'full', 'oriented' or 'none'"),
+        ({"spacing": (1.0, 1.0)}, "no value of a plan is named spacing"),
         ({"widths": (4,)}, r"widths are \(4,\); expected at least two levels"),
         ({"batch": 1, "patch": 2, "widths": (4, 8)}, r"batch 1 of patches of \(2, 2\) pixels leaves one value per"),
     ],
@@ -182,3 +306,26 @@ def test_precision_follows_the_processor(monkeypatch):
         assert plan((64, 64), precision="float32").precision == "float32"
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not multiplies_bfloat16("cpu")
+
+
+def test_blocks_skips_and_topologies_are_chosen_by_name():
+    made = plan(net="unet++", block="residual", skip="attention", widths=(4, 8))
+    assert made.architecture["topology"] == "unet++"
+    assert (made.architecture["block"], made.architecture["skip"]) == ("residual", "attention")
+    assert (made.architecture["heads"], made.supervision) == ("all", True)
+    assert made.reasons["block"] == made.reasons["skip"] == "given"
+    assert plan(net="zhou2018", divide_width=16).supervision
+    assert not plan().supervision
+    assert plan(supervision=True).supervision
+    assert plan(net="ronneberger2015", skip="reduce", divide_width=16).architecture["skip"] == "reduce"
+    volume = plan((16, 32, 32), net="unet++", block="dense")
+    assert (volume.architecture["ndim"], volume.architecture["block"]) == (3, "dense")
+
+
+def test_a_run_is_not_resumed_with_another_block_or_divisor():
+    saved = plan(net="ronneberger2015", divide_width=16)
+    check_same(saved, {"net": "ronneberger2015", "divide_width": 16, "block": "plain"}, dataset())
+    with pytest.raises(ValueError, match="planned with divide_width 16, not 8: resume it with the same command"):
+        check_same(saved, {"divide_width": 8}, dataset())
+    with pytest.raises(ValueError, match="planned with block plain, not dense"):
+        check_same(saved, {"block": "dense"}, dataset())

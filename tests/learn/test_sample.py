@@ -9,7 +9,7 @@ import torch
 
 from unetkit.learn.augment import Augmentation
 from unetkit.learn.data import Case
-from unetkit.learn.sample import Sampler, mirror
+from unetkit.learn.sample import Sampler
 
 PATCH = {2: (16, 24), 3: (8, 12, 16)}
 SIZE = {2: (40, 50), 3: (20, 30, 25)}
@@ -28,8 +28,8 @@ def coordinates(size, name="c"):
     return case(places.sum(0) % 3, image=places, weights=weights, name=name)
 
 
-def sampler(cases, patch, *, target=None, batch=4, augmentation=None, seed=0):
-    return Sampler(cases, patch, target or patch, batch, augmentation or Augmentation.none(), seed)
+def sampler(cases, patch, *, target=None, batch=4, augmentation=None, seed=0, planes=None):
+    return Sampler(cases, patch, target or patch, batch, augmentation or Augmentation.none(), seed, planes=planes)
 
 
 def tensors(batch):
@@ -120,13 +120,6 @@ def test_images_smaller_than_the_patch_are_mirrored(ndim, size):
             assert n >= PATCH[ndim][axis] or len(np.unique(line)) == n
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 7])
-def test_mirror_is_numpy_reflection(n):
-    padded = np.pad(np.arange(n), 20, mode="reflect" if n > 1 else "edge")
-    for start in range(-20, n + 5):
-        assert mirror(start, 15, n).tolist() == padded[start + 20 : start + 35].tolist()
-
-
 def test_a_valid_net_learns_the_border_too():
     """Its target reaches every pixel of an image that is smaller than its patch."""
     drawn = sampler([coordinates((30, 30))], (44, 44), target=(4, 4), batch=8)
@@ -168,3 +161,122 @@ def test_unlabelled_pixels_are_not_drawn_around():
     drawn = sampler([case(labels)], (16, 16))
     hits = sum(int((batch == 255).any()) for step in range(50) for batch in drawn.draw(step).labels)
     assert hits < 20
+
+
+# --- sparse labels ---
+
+
+def sparse(size, planes, value=0):
+    """Labels in some planes of the first axis only."""
+    labels = np.full(size, 255, np.uint8)
+    labels[list(planes)] = value
+    return labels
+
+
+SETTINGS = {"plain": Augmentation.none(), "full": Augmentation(), "oriented": Augmentation(rotation_deg=90.0)}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_every_patch_shows_something_labelled(ndim, settings):
+    """One line in the corner of a large image, and a target smaller than the patch: warping often loses it."""
+    size, patch = {2: ((200, 210), (20, 20)), 3: ((40, 40, 50), (8, 12, 12))}[ndim]
+    labels = np.full(size, 255, np.uint8)
+    labels[(0,) * (ndim - 1)][:3] = 0
+    drawn = sampler([case(labels)], patch, target=tuple(n - 4 for n in patch), augmentation=SETTINGS[settings])
+    for step in range(30):
+        assert (drawn.draw(step).labels != 255).flatten(1).any(1).all()
+
+
+def test_labels_stay_in_step_where_a_sample_is_left_as_it_was_cut():
+    """Labels and weights are computed from the image, but for what is not labelled."""
+    places = coordinates((60, 60))
+    labels = np.full((60, 60), 255, np.uint8)
+    labels[0, :2] = places.labels[0, :2]
+    settings = replace(Augmentation.none(), rotation_deg=180.0)
+    drawn = sampler([replace(places, labels=labels)], (16, 16), target=(10, 10), augmentation=settings, batch=8)
+    cut = 0
+    for step in range(10):
+        batch = drawn.draw(step)
+        total = batch.images.sum(1)[:, 3:13, 3:13]
+        exact = (total - total.round()).abs().flatten(1).amax(1) < 1e-4
+        known = (batch.labels != 255) & exact[:, None, None]
+        assert torch.equal(batch.labels[known].float(), (total.round() % 3)[known])
+        torch.testing.assert_close(batch.weights[exact], (1 + total / 100)[exact], atol=1e-4, rtol=0)
+        cut += int(exact.sum())
+    assert cut > 5
+
+
+def test_sparse_planes_are_found_and_seen_alike():
+    labels = sparse((50, 30, 30), (3, 25, 46))
+    image = np.broadcast_to(np.arange(50.0)[:, None, None], (50, 30, 30))[None]
+    drawn = sampler([case(labels, image=image)], (1, 8, 8), batch=8)
+    seen = np.concatenate([drawn.draw(step).images[:, 0, 0, 0, 0].numpy() for step in range(40)])
+    counts = [int((seen == z).sum()) for z in (3, 25, 46)]
+    assert sum(counts) == 320
+    assert min(counts) > 60
+
+
+def test_whole_masks_are_drawn_as_before_sparse_ones_were_known():
+    """A mask with one unlabelled pixel costs no random number: the same patches as without it."""
+    whole = coordinates((40, 50))
+    labels = whole.labels.copy()
+    labels[39, 48] = 255  # a background pixel, as foreground is looked up
+    one, other = (sampler([c], (8, 8)) for c in (whole, replace(whole, labels=labels)))
+    drawn = [(one.draw(step).images, other.draw(step).images) for step in range(5)]
+    assert sum(torch.equal(a, b) for a, b in drawn) >= 4
+
+
+# --- planes of volumes ---
+
+
+@pytest.mark.parametrize("planes", [1, 3, 5])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_planes_become_channels_and_labels_those_of_the_middle(planes, channels):
+    places = coordinates((6, 20, 30))
+    image = np.stack([places.image[0] + 100 * c for c in range(channels)])
+    weights = (1 + places.image.sum(0) / 100).astype(np.float32)
+    labels = places.image[0].astype(np.uint8) % 4
+    drawn = sampler([case(labels, image=image, weights=weights)], (8, 10), planes=planes, batch=3)
+    for step in range(20):
+        batch = drawn.draw(step)
+        assert batch.images.shape == (3, channels * planes, 8, 10)
+        assert batch.labels.shape == batch.weights.shape == (3, 8, 10)
+        for sample, labels in zip(batch.images, batch.labels, strict=True):
+            given = sample[:, 0, 0].reshape(channels, planes)
+            middle = int(given[0, planes // 2])
+            padded = np.pad(np.arange(6), 5, mode="reflect")
+            wanted = padded[5 + middle - planes // 2 :][:planes]
+            for c in range(channels):
+                assert (given[c] - 100 * c).tolist() == wanted.tolist()
+            assert (labels == middle % 4).all()
+
+
+def test_each_plane_is_equally_likely():
+    places = coordinates((6, 20, 30))
+    drawn = sampler([case(np.zeros((6, 20, 30)), image=places.image[:1])], (8, 8), planes=3, batch=10)
+    seen = np.concatenate([drawn.draw(step).images[:, 1, 0, 0].numpy() for step in range(60)])
+    counts = np.bincount(seen.astype(int), minlength=6)
+    assert len(counts) == 6
+    assert counts.min() > 60
+    assert counts.max() < 145
+
+
+def test_planes_are_augmented_as_images():
+    settings = replace(Augmentation.none(), flip=True, quarter_turns=True)
+    places = coordinates((6, 24, 24))
+    labels = (places.image[1] + places.image[2]).astype(int) % 3
+    drawn = sampler([case(labels, image=places.image)], (12, 12), planes=3, augmentation=settings)
+    for step in range(4):
+        batch = drawn.draw(step)
+        middle = batch.images.reshape(4, 3, 3, 12, 12)[:, :, 1]
+        assert torch.equal(batch.labels.float(), (middle[:, 1] + middle[:, 2]).round() % 3)
+        depth = batch.images.reshape(4, 3, 3, 12, 12)[:, 0]
+        assert torch.equal(depth, depth[:, :, :1, :1].expand_as(depth))
+
+
+def test_sparse_planes_are_the_ones_that_are_drawn():
+    image = np.broadcast_to(np.arange(50.0)[:, None, None], (50, 30, 30))[None]
+    drawn = sampler([case(sparse((50, 30, 30), (0, 20)), image=image)], (8, 8), planes=1, batch=8)
+    seen = {z for step in range(20) for z in drawn.draw(step).images[:, 0, 0, 0].int().tolist()}
+    assert seen == {0, 20}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import ndimage
 
 from unetkit import io
 from unetkit.demo import write_demo_data
@@ -116,8 +117,8 @@ def test_the_original_net_with_unpadded_convolutions(cells, tmp_path):
     plan = Plan.model_validate_json((tmp_path / "run" / "plan.json").read_text())
     assert plan.patch == (220, 220)
     net, card = load_model(tmp_path / "run")
-    torch.nn.init.zeros_(net.head.weight)
-    net.head.bias.data = torch.tensor([0.0, 1.0])
+    torch.nn.init.zeros_(net.heads[0].weight)
+    net.heads[0].bias.data = torch.tensor([0.0, 1.0])
     from unetkit.learn.checkpoint import save_model
 
     save_model(tmp_path / "all.safetensors", net, card)
@@ -155,6 +156,69 @@ def test_volumes(tmp_path):
     result = fit(tmp_path, tmp_path / "run", patch=16, steps=2)
     assert result.dice is not None
     assert load_model(tmp_path / "run")[0].ndim == 3
+
+
+def noise(folder, *, n=2, size=(10, 24, 24), channels=1, every=1, spacing=(1.0, 1.0, 1.0)):
+    """Volumes of smooth noise, their masks where it is high; labelled in one plane out of `every`, else 255."""
+    for i in range(n):
+        rng = np.random.default_rng(i)
+        values = ndimage.gaussian_filter(rng.normal(size=(channels, *size)), (0, 2, 2, 2))
+        values = (255 * (values - values.min()) / np.ptp(values)).astype(np.uint8)
+        labels = (values[0] > np.median(values[0])).astype(np.uint8)
+        for name in ("images", "masks"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        axes = Image(values, "czyx", spacing, "µm")
+        io.write(folder / f"images/{i}.ome.tif", axes)
+        labels[[z for z in range(size[0]) if z % every]] = 255
+        io.write_labels(folder / f"masks/{i}.ome.tif", labels, like=axes)
+    return folder
+
+
+@pytest.mark.parametrize(("planes", "channels"), [(1, 1), (3, 2)])
+def test_planes_of_volumes(tmp_path, planes, channels):
+    data = noise(tmp_path / "data", channels=channels)
+    result = fit(data, tmp_path / "run", planes=planes, patch=16, steps=2)
+    assert 0 <= result.dice <= 1
+    net, card = load_model(tmp_path / "run")
+    assert (net.ndim, net.in_channels, card.planes) == (2, planes * channels, planes)
+    (done,) = predict(tmp_path / "run", [data / "images/0.ome.tif"], out=tmp_path / "masks")
+    assert io.read_labels(done.mask).size == (10, 24, 24)
+    again = fit(data, tmp_path / "run", planes=planes, patch=16, steps=2, resume=True)
+    assert (again.steps, again.dice) == (2, result.dice)
+    with pytest.raises(ValueError, match=f"planned with planes {planes}, not 5"):
+        fit(data, tmp_path / "run", planes=5, patch=16, steps=2, resume=True)
+
+
+@pytest.mark.parametrize("planes", [None, 1])
+def test_one_labelled_plane_in_five(tmp_path, planes):
+    data = noise(tmp_path / "data", every=5, n=1)
+    seen = []
+    patch = (5, 16, 16) if planes is None else 16
+    options = {"planes": planes, "patch": patch, "steps": 40, "validation": 0, "learning_rate": 1e-2}
+    fit(data, tmp_path / "run", **options, observer=seen.append)
+    losses = [now.loss for now in seen if now.step]
+    assert "20% of the voxels are labelled; the others are left out" in [now.message for now in seen]
+    assert losses[-1] < 0.7 * np.mean(losses[:5])
+
+
+def test_sections_are_not_turned_into_each_other(tmp_path, monkeypatch):
+    """Voxel sizes reach the augmentation, and a run that goes on keeps the one that it was planned with."""
+    data = noise(tmp_path / "data", spacing=(8.0, 1.0, 1.0))
+    used = []
+    real = train_module.Sampler
+
+    def sampler(cases, patch, target, batch, augmentation, seed, **options):
+        used.append(augmentation)
+        return real(cases, patch, target, batch, augmentation, seed, **options)
+
+    monkeypatch.setattr(train_module, "Sampler", sampler)
+    fit(data, tmp_path / "run", patch=(4, 16, 16), steps=1)
+    fit(data, tmp_path / "run", patch=(4, 16, 16), steps=1, resume=True)
+    fit(data, tmp_path / "none", patch=(4, 16, 16), steps=1, augmentation="none")
+    assert [one.spacing for one in used] == [(8.0, 1.0, 1.0), (8.0, 1.0, 1.0), None]
+    assert [one.flip for one in used] == [True, True, False]
+    architecture = load_model(tmp_path / "run")[0].architecture
+    assert (architecture.strides, architecture.kernels) == (((1, 2, 2),), ((1, 3, 3), (1, 3, 3)))
 
 
 def test_a_table_whose_images_share_their_names(cells, tmp_path):
@@ -311,6 +375,9 @@ def refused(error, message, data, out, **options):
         ({"labels": "some"}, "labels='some': expected one of"),
         ({"steps": None}, "give one budget"),
         ({"device": "tpu"}, "device is 'tpu'"),
+        ({"planes": 3}, "planes is 3, but the images have 2 spatial axes: it is for volumes"),
+        ({"planes": 4}, "planes is 4; expected an odd number"),
+        ({"planes": 0}, "planes is 0; expected an odd number"),
     ],
 )
 def test_values_that_are_not_possible(cells, tmp_path, options, message):

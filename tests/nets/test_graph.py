@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.geometry import Window
+from unetkit.nets.architecture import Architecture
 from unetkit.nets.graph import Graph, read
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.unet import UNet
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

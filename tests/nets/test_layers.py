@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from unetkit.nets.blocks import ConvBlock
 from unetkit.nets.layers import CONV, TRANSPOSED, center_crop, initialise, norm_layer
-from unetkit.nets.skips import Concatenate
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -28,16 +26,6 @@ def test_center_crop_is_the_middle_and_a_view(ndim: int) -> None:
 def test_center_crop_refuses_what_has_no_middle(want: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"cannot crop a map of \(6, 10\) to its middle \(\d, \d+\).*must be even"):
         center_crop(torch.zeros(1, 1, 6, 10), want)
-
-
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_skip_puts_the_cropped_encoder_in_front(ndim: int) -> None:
-    encoder, decoder = torch.rand(1, 2, *(8,) * ndim), torch.rand(1, 3, *(4,) * ndim)
-    joined = Concatenate()(encoder, decoder)
-    assert joined.shape == (1, Concatenate.channels(2, 3), *(4,) * ndim)
-    middle: Any = (..., *(slice(2, 6),) * ndim)
-    assert torch.equal(joined[:, :2], encoder[middle])
-    assert torch.equal(joined[:, 2:], decoder)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -99,19 +87,3 @@ def test_norms_of_odd_widths() -> None:
     assert norm_layer("group", 2, 64).num_groups == 4
     x = torch.rand(1, 3, 4, 4)
     assert norm_layer("none", 2, 3)(x) is x
-
-
-@pytest.mark.parametrize("norm", ["batch", "none"])
-@pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("kernel", [(3, 3), (1, 5), (1, 3, 3), (3, 3, 3)])
-def test_block_is_twice_convolution_norm_relu(kernel: tuple[int, ...], padding: str, norm: str) -> None:
-    block = ConvBlock(2, 5, kernel=kernel, padding=padding, norm=norm)  # type: ignore[arg-type]
-    ndim = len(kernel)
-    size = (9,) * ndim
-    lost = [0 if padding == "same" else 2 * (k - 1) for k in kernel]
-    y = block(torch.rand(1, 2, *size))
-    assert y.shape == (1, 5, *(n - m for n, m in zip(size, lost, strict=True)))
-    assert (y >= 0).all()
-    weights = torch.Size(kernel).numel() * (2 * 5 + 5 * 5)
-    assert sum(p.numel() for p in block.parameters()) == weights + 10 * (2 if norm == "batch" else 1)
-    assert [module.bias is None for module in block if isinstance(module, CONV[ndim])] == [norm == "batch"] * 2

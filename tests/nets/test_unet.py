@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.unet import UNet
 
 OPTIONS = {
     "transposed": {},
@@ -117,10 +118,10 @@ def test_a_3d_net_of_one_plane_is_the_2d_net_per_plane(options: dict[str, Any]) 
 def test_strides_and_kernels_are_per_level_and_axis() -> None:
     net = UNet(small(ndim=3, kernels=((1, 3, 3), 3, 3), strides=((1, 2, 2), (2, 2, 3))))
     assert net.geometry.stride == (2, 4, 6)
-    assert net.geometry.layer_size("pools.0", (10, 12, 12)) == (10, 6, 6)
-    assert net.geometry.layer_size("pools.1", (10, 12, 12)) == (5, 3, 2)
-    assert [field.sizes[0] for field in net.geometry.receptive_field("encoder.0.2")] == [1, 5, 5]
-    assert [field.sizes[0] for field in net.geometry.receptive_field("encoder.1.2")] == [5, 14, 14]
+    assert net.geometry.layer_size("encoder.downs.0", (10, 12, 12)) == (10, 6, 6)
+    assert net.geometry.layer_size("encoder.downs.1", (10, 12, 12)) == (5, 3, 2)
+    assert [field.sizes[0] for field in net.geometry.receptive_field("encoder.blocks.0.2")] == [1, 5, 5]
+    assert [field.sizes[0] for field in net.geometry.receptive_field("encoder.blocks.1.2")] == [5, 14, 14]
     assert net(torch.rand(1, 1, 3, 5, 7)).shape == (1, 2, 3, 5, 7)
 
 
@@ -161,12 +162,15 @@ def test_dropout_acts_in_training_on_the_two_coarsest_levels(ndim: int) -> None:
     torch.manual_seed(0)
     net = UNet(small(ndim=ndim, widths=(4, 8, 8, 8), dropout=0.5))
     kinds = nn.Dropout
-    assert [name for name, m in net.named_modules() if isinstance(m, kinds)] == ["dropouts.2", "dropouts.3"]
+    assert [name for name, m in net.named_modules() if isinstance(m, kinds)] == [
+        "encoder.dropouts.2",
+        "encoder.dropouts.3",
+    ]
     assert net.is_local  # the net is read before the hooks are there
     features: list[torch.Tensor] = []
     for level in (0, 1, 2, 3):
-        net.dropouts[level].register_forward_hook(lambda module, x, y: features.append(y))
-    for block in net.encoder:  # all-positive weights: a value is zero only where it was dropped
+        net.encoder.dropouts[level].register_forward_hook(lambda module, x, y: features.append(y))
+    for block in net.encoder.blocks:  # all-positive weights: a value is zero only where it was dropped
         for parameter in block.parameters():
             nn.init.constant_(parameter, 0.1)
     net(torch.ones(8, 1, *(16,) * ndim))
@@ -208,7 +212,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "channels out": ({"out_channels": -1}, "got 1 input and -1 output channels; expected 1 or more"),
     "padding": ({"padding": "full"}, "padding is 'full'; expected one of same, valid"),
     "norm": ({"norm": "layer"}, "norm is 'layer'; expected one of batch, instance, group, none"),
-    "up": ({"up": "cubic"}, "up is 'cubic'; expected one of transposed, nearest, linear"),
+    "up": ({"up": "cubic"}, "up is 'cubic'; expected one of transposed, overlapping, nearest, linear"),
     "dropout": ({"dropout": 1.0}, "dropout is 1.0; expected 0 <= dropout < 1"),
     "negative dropout": ({"dropout": -0.5}, "dropout is -0.5; expected 0 <= dropout < 1"),
     "linear and valid": ({"padding": "valid", "up": "linear"}, 'up="linear" repeats the edge pixel'),

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unetkit.geometry import Geometry
+from unetkit.nets.architecture import Architecture
 from unetkit.nets.graph import read
 from unetkit.nets.papers import PAPERS, ronneberger2015
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.unet import UNet
 
 
 @cache
@@ -34,20 +35,20 @@ def parameters(net: nn.Module) -> int:
 
 # Section 2 and fig. 1: layer, channels, size for an input of 572, parameters (1 channel in, 2 classes out).
 FIGURE_1 = [
-    ("encoder.0.0", 64, 570, 640),
-    ("encoder.0.2", 64, 568, 36_928),
-    ("pools.0", 64, 284, 0),
-    ("encoder.1.0", 128, 282, 73_856),
-    ("encoder.1.2", 128, 280, 147_584),
-    ("pools.1", 128, 140, 0),
-    ("encoder.2.0", 256, 138, 295_168),
-    ("encoder.2.2", 256, 136, 590_080),
-    ("pools.2", 256, 68, 0),
-    ("encoder.3.0", 512, 66, 1_180_160),
-    ("encoder.3.2", 512, 64, 2_359_808),
-    ("pools.3", 512, 32, 0),
-    ("encoder.4.0", 1024, 30, 4_719_616),
-    ("encoder.4.2", 1024, 28, 9_438_208),
+    ("encoder.blocks.0.0", 64, 570, 640),
+    ("encoder.blocks.0.2", 64, 568, 36_928),
+    ("encoder.downs.0", 64, 284, 0),
+    ("encoder.blocks.1.0", 128, 282, 73_856),
+    ("encoder.blocks.1.2", 128, 280, 147_584),
+    ("encoder.downs.1", 128, 140, 0),
+    ("encoder.blocks.2.0", 256, 138, 295_168),
+    ("encoder.blocks.2.2", 256, 136, 590_080),
+    ("encoder.downs.2", 256, 68, 0),
+    ("encoder.blocks.3.0", 512, 66, 1_180_160),
+    ("encoder.blocks.3.2", 512, 64, 2_359_808),
+    ("encoder.downs.3", 512, 32, 0),
+    ("encoder.blocks.4.0", 1024, 30, 4_719_616),
+    ("encoder.blocks.4.2", 1024, 28, 9_438_208),
     ("ups.3", 512, 56, 2_097_664),
     ("decoder.3.0", 512, 54, 4_719_104),
     ("decoder.3.2", 512, 52, 2_359_808),
@@ -60,7 +61,7 @@ FIGURE_1 = [
     ("ups.0", 64, 392, 32_832),
     ("decoder.0.0", 64, 390, 73_792),
     ("decoder.0.2", 64, 388, 36_928),
-    ("head", 2, 388, 130),
+    ("heads.0", 2, 388, 130),
 ]
 
 
@@ -134,13 +135,14 @@ def test_multiply_accumulates(padding: str, size: int, giga: float) -> None:
 def test_dropout_ends_the_contracting_path() -> None:
     net = UNet(ronneberger2015(divide_width=16))
     dropped = {name: m.p for name, m in net.named_modules() if "Dropout" in type(m).__name__}
-    assert dropped == {"dropouts.3": 0.5, "dropouts.4": 0.5}
+    assert dropped == {"encoder.dropouts.3": 0.5, "encoder.dropouts.4": 0.5}
     graph = net.graph.layers
     names = [layer.name for layer in graph]
     readers = {
         name: [names[i] for i, layer in enumerate(graph) if names.index(name) in layer.inputs] for name in dropped
     }
-    assert readers == {"dropouts.3": ["pools.3", "skips.3"], "dropouts.4": ["ups.3"]}  # the deepest skip is dropped too
+    # the deepest skip is dropped too
+    assert readers == {"encoder.dropouts.3": ["encoder.downs.3", "skips.3"], "encoder.dropouts.4": ["ups.3"]}
 
 
 def test_no_normalisation_and_he_weights() -> None:
@@ -149,8 +151,8 @@ def test_no_normalisation_and_he_weights() -> None:
     kinds = {type(m).__name__ for m in net.modules() if not any(m.children())}
     assert kinds == {"Concatenate", "Conv2d", "ReLU", "Identity", "MaxPool2d", "Dropout", "ConvTranspose2d"}
     drawn = {
-        "encoder.3.2": 128 * 9,
-        "encoder.4.0": 128 * 9,
+        "encoder.blocks.3.2": 128 * 9,
+        "encoder.blocks.4.0": 128 * 9,
         "decoder.3.0": 256 * 9,
         "ups.3": 256,
         "decoder.2.2": 64 * 9,
@@ -192,8 +194,12 @@ def test_valid_tile_sizes_of_any_depth(depth: int) -> None:
 
 ENCODER = {"0.0": 3, "0.2": 5, "1.0": 10, "1.2": 14, "2.0": 24, "2.2": 32, "3.0": 52, "3.2": 68, "4.0": 108, "4.2": 140}
 POOLS = {"0": 6, "1": 16, "2": 36, "3": 76}
-DECODER = {"decoder.3.2": {172}, "decoder.2.2": {188}, "decoder.1.2": {188, 204}, "head": {188, 204}}
-SEEN = {f"encoder.{k}": {v} for k, v in ENCODER.items()} | {f"pools.{k}": {v} for k, v in POOLS.items()} | DECODER
+DECODER = {"decoder.3.2": {172}, "decoder.2.2": {188}, "decoder.1.2": {188, 204}, "heads.0": {188, 204}}
+SEEN = (
+    {f"encoder.blocks.{k}": {v} for k, v in ENCODER.items()}
+    | {f"encoder.downs.{k}": {v} for k, v in POOLS.items()}
+    | DECODER
+)
 
 
 @pytest.mark.parametrize("name, sizes", SEEN.items(), ids=SEEN)
@@ -201,14 +207,14 @@ def test_receptive_field_of_every_map(name: str, sizes: set[int]) -> None:
     assert [set(field.sizes) for field in paper_net().geometry.receptive_field(name)] == [sizes] * 2
 
 
-@pytest.mark.parametrize("name", ["encoder.1.2", "encoder.4.2", "decoder.2.2", "decoder.1.2", "head"])
+@pytest.mark.parametrize("name", ["encoder.blocks.1.2", "encoder.blocks.4.2", "decoder.2.2", "decoder.1.2", "heads.0"])
 def test_receptive_field_is_where_the_gradient_is(name: str, probe: Callable[..., list[tuple[int, int]]]) -> None:
     net = narrow()
     layer = net.geometry.names.index(name)
     axis = net.geometry.axes[0]
     outputs = range(len(axis.receptive_field(layer).sizes))
     seen = probe(net, (236, 188), axis=0, outputs=outputs, layer=name)
-    if name == "head":
+    if name == "heads.0":
         assert seen == [axis.reads(o, o) for o in outputs]
     assert tuple(high - low + 1 for low, high in seen) == axis.receptive_field(layer).sizes
 
@@ -245,7 +251,7 @@ def with_convolutions(per_level: int, *, padding: int = 1) -> nn.Module:
         return nn.Sequential(*(nn.Conv2d(1 if i else in_channels, 1, 3, padding=padding) for i in range(per_level)))
 
     net = narrow(padding="same")
-    net.encoder = nn.ModuleList(block(1) for _ in net.encoder)
+    net.encoder.blocks = nn.ModuleList(block(1) for _ in net.encoder.blocks)
     net.decoder = nn.ModuleList(block(2) for _ in net.decoder)
     return net
 

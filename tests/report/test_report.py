@@ -19,7 +19,8 @@ from unetkit.learn.preview import panel
 from unetkit.learn.train import train
 from unetkit.masks.labels import LabelKind
 from unetkit.masks.metrics import evaluate_arrays
-from unetkit.nets.unet import Architecture, UNet
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.unet import UNet
 from unetkit.report import write_report
 from unetkit.report.page import duration
 from unetkit.report.training import value_text

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..geometry import Geometry
-from ..nets.unet import UNet
+from ..nets.net import Net
 from ..tiles import Tile, fit_core, redundancy, tiles
 
 # What the process holds beyond the maps that are alive: copies in the kernels' own layout, and the allocator's slack.
@@ -70,7 +70,7 @@ class Tiling:
         return f"{n} tiles of {core}, {kind}, {self.redundancy - 1:.0%} computed twice, about {memory}"
 
 
-def prepare(net: UNet, *, device: torch.device | str = "cpu") -> UNet:
+def prepare(net: Net, *, device: torch.device | str = "cpu") -> Net:
     """A copy of the net for inference: evaluation mode, batch norm folded into the convolutions, channels last.
 
     Folding changes float32 results by rounding only (about 1e-6 of their range).
@@ -92,7 +92,7 @@ def _fold(block: nn.Sequential) -> None:
 
 
 def plan_tiles(
-    net: UNet,
+    net: Net,
     size: Sequence[int],
     *,
     memory_bytes: int | None = None,
@@ -102,7 +102,7 @@ def plan_tiles(
 
     Parameters
     ----------
-    net : UNet
+    net : Net
     size : sequence of int
         Spatial size of the image in pixels; any.
     memory_bytes : int, optional
@@ -147,7 +147,7 @@ def _overlapping(geometry: Geometry, size: Sequence[int], core: Sequence[int]) -
 
 @torch.inference_mode()
 def run(
-    net: UNet,
+    net: Net,
     image: Tensor,
     tiling: Tiling,
     *,
@@ -158,7 +158,7 @@ def run(
 
     Parameters
     ----------
-    net : UNet
+    net : Net
         In evaluation mode; see `prepare`.
     image : Tensor of shape (C, *spatial)
         On any device; windows travel to the net's device, results come back.
@@ -204,7 +204,7 @@ def run(
     return result
 
 
-def _sources(net: UNet, tiling: Tiling) -> list[np.ndarray]:
+def _sources(net: Net, tiling: Tiling) -> list[np.ndarray]:
     """Per axis, for each position of the padded image, the pixel of the image that it shows (-1 for a zero)."""
     sources = []
     for n, padded, (before, _) in zip(tiling.size, tiling.padded, net.geometry.margin, strict=True):
@@ -216,7 +216,7 @@ def _sources(net: UNet, tiling: Tiling) -> list[np.ndarray]:
     return sources
 
 
-def _logits(net: UNet, image: Tensor, tile: Tile, sources: Sequence[np.ndarray], device: torch.device) -> Tensor:
+def _logits(net: Net, image: Tensor, tile: Tile, sources: Sequence[np.ndarray], device: torch.device) -> Tensor:
     window = image
     zeros = []
     for axis, (source, part) in enumerate(zip(sources, tile.window, strict=True), start=1):
@@ -234,7 +234,7 @@ def _logits(net: UNet, image: Tensor, tile: Tile, sources: Sequence[np.ndarray],
 
 
 def _blend(
-    net: UNet,
+    net: Net,
     image: Tensor,
     tiling: Tiling,
     device: torch.device,

@@ -30,7 +30,8 @@ def as_labels(stored: Stored) -> Image:
         array = array.astype(np.uint8)
     elif array.dtype.kind not in "ui":
         raise ValueError(f"label image of dtype {array.dtype}: expected integers")
-    return Image(np.ascontiguousarray(array), stored.spatial, stored.spacing, stored.unit, tuple(notes))
+    array = np.ascontiguousarray(array)
+    return Image(array, stored.spatial, stored.spacing, stored.unit, tuple(notes), stored.place)
 
 
 def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..image import Image
+from ..image import Image, Place
 from .faults import naming
 
 Region = tuple[slice, ...]
@@ -44,6 +44,8 @@ class LazyImage:
     path : Path
         Named in errors.
     source : Source
+    place : Place, optional
+        Where a volume lies in the world.
 
     Attributes
     ----------
@@ -56,10 +58,11 @@ class LazyImage:
         Per spatial axis, in `unit`.
     unit : str
     notes : tuple of str
+    place : Place or None
     """
 
-    def __init__(self, path: Path, source: Source) -> None:
-        self.path = path
+    def __init__(self, path: Path, source: Source, place: Place | None = None) -> None:
+        self.path, self.place = path, place
         self._source: Source | None = source
         self.axes, self.shape, self.dtype = source.axes, source.shape, source.dtype
         self.spacing, self.unit, self.notes = source.spacing, source.unit, source.notes

@@ -1,4 +1,4 @@
-"""Read PNG, JPEG, TIFF and OME-TIFF, whole or by region."""
+"""Read PNG, JPEG, TIFF, OME-TIFF and NIfTI, whole or by region."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..image import Image
 from .faults import naming
 from .labels import as_labels
 from .lazy import LazyImage, WholeImage
+from .names import NIFTI_SUFFIXES, SUFFIXES, suffix_of
 from .pictures import read_jpeg, read_png
 from .regions import TiffRegions, can_slice
 from .stored import Stored, as_image
 from .tiff import TiffImage, read_tiff
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -25,15 +25,18 @@ SIGNATURES = {
     b"MM\x00*": "TIFF",
     b"II+\x00": "TIFF",  # BigTIFF
     b"MM\x00+": "TIFF",
+    b"\x1f\x8b": "NIfTI",  # gzip
+    **{length.to_bytes(4, order): "NIfTI" for length in (348, 540) for order in ("little", "big")},  # of the header
 }
 
 
 def read(path: str | Path) -> Image:
     """Read an image with all its channels, in the dtype of the file.
 
-    PNG, JPEG, TIFF (also BigTIFF and OME-TIFF; the first image at full resolution), told apart by their content. A
-    palette is expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as one, and an Exif
-    orientation applied; pages of a TIFF without a stated axis are a stack along z. What was done is said in `notes`.
+    PNG, JPEG, TIFF (also BigTIFF and OME-TIFF; the first image at full resolution) and NIfTI (a volume, turned to the
+    orientation closest to RAS: `place` says how to undo it), told apart by their content. A palette is
+    expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as one, and an Exif orientation
+    applied; pages of a TIFF without a stated axis are a stack along z. What was done is said in `notes`.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ def read(path: str | Path) -> Image:
     Returns
     -------
     Image of shape (C, *spatial)
-        bool for 1-bit files, else the integer or float dtype stored. Spacing is known for TIFF only.
+        bool for 1-bit files, else the integer or float dtype stored. Spacing is known for TIFF and NIfTI only.
 
     Raises
     ------
@@ -123,7 +126,8 @@ def open_lazy(path: str | Path) -> LazyImage:
     path = Path(path)
     with naming(path):
         if _kind(path) != "TIFF":
-            return LazyImage(path, WholeImage(as_image(_read_stored(path))))
+            image = as_image(_read_stored(path))
+            return LazyImage(path, WholeImage(image), image.place)
         tiff = TiffImage(path)
         if can_slice(tiff):
             return LazyImage(path, TiffRegions(tiff))
@@ -153,9 +157,9 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: {'a file, expected a folder' if folder.exists() else 'no such folder'}")
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    images = [path for path in files if suffix_of(path) in SUFFIXES]
     if not images:
-        counts = Counter(path.suffix.lower() or "without suffix" for path in files)
+        counts = Counter(suffix_of(path) or "without suffix" for path in files)
         found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
         raise ValueError(f"{folder}: no images among {found}; supported are {', '.join(SUFFIXES)}")
     return sorted(images, key=_natural)
@@ -168,7 +172,12 @@ def _natural(path: Path) -> tuple[list[str | int], str]:
 
 
 def _read_stored(path: Path) -> Stored:
-    return {"PNG": read_png, "JPEG": read_jpeg, "TIFF": read_tiff}[_kind(path)](path)
+    kind = _kind(path)
+    if kind == "NIfTI":
+        from .nifti import read_nifti  # nibabel takes a while to import, and pictures do without it
+
+        return read_nifti(path)
+    return {"PNG": read_png, "JPEG": read_jpeg, "TIFF": read_tiff}[kind](path)
 
 
 def _kind(path: Path) -> str:
@@ -177,7 +186,7 @@ def _kind(path: Path) -> str:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if path.is_dir():
         raise ValueError("a folder, expected an image file")
-    if path.suffix.lower() not in SUFFIXES:
+    if suffix_of(path) not in SUFFIXES:
         raise ValueError(f"suffix {path.suffix!r} is not supported; supported are {', '.join(SUFFIXES)}")
     with path.open("rb") as file:
         head = file.read(16)
@@ -186,4 +195,5 @@ def _kind(path: Path) -> str:
     for signature, kind in SIGNATURES.items():
         if head.startswith(signature):
             return kind
-    raise ValueError(f"not a PNG, JPEG or TIFF file: it starts with {head!r}")
+    expected = "NIfTI" if suffix_of(path) in NIFTI_SUFFIXES else "PNG, JPEG or TIFF"
+    raise ValueError(f"not a {expected} file: it starts with {head!r}")

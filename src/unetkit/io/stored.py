@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..image import Image
+from ..image import Image, Place
 from .colour import Colour, gray_of_equal
 
 
@@ -25,6 +25,8 @@ class Stored:
     notes : tuple of str
     is_lossy : bool
         Whether the compression changes values (JPEG).
+    place : Place, optional
+        Where a volume lies in the world.
     """
 
     array: np.ndarray
@@ -34,6 +36,7 @@ class Stored:
     unit: str = "px"
     notes: tuple[str, ...] = ()
     is_lossy: bool = False
+    place: Place | None = None
 
 
 def as_image(stored: Stored) -> Image:
@@ -48,7 +51,8 @@ def as_image(stored: Stored) -> Image:
             notes.append(f"gray stored as {colour_name(colour)}: read as one channel")
         elif colour.kind != "rgb":
             notes.append(f"{colour_name(colour)} read as RGB")
-    return Image(np.ascontiguousarray(array), "c" + stored.spatial, stored.spacing, stored.unit, tuple(notes))
+    axes = "c" + stored.spatial
+    return Image(np.ascontiguousarray(array), axes, stored.spacing, stored.unit, tuple(notes), stored.place)
 
 
 def alpha_notes(stored: Stored) -> list[str]:

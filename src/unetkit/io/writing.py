@@ -1,4 +1,4 @@
-"""Write PNG, JPEG, TIFF and OME-TIFF; a file is whole or not there."""
+"""Write PNG, JPEG, TIFF, OME-TIFF and NIfTI; a file is whole or not there."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ import tifffile
 from ..image import Image
 from .colour import gray_of_equal
 from .faults import naming
+from .names import JPEG_SUFFIXES, NIFTI_SUFFIXES, PNG_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, suffix_of
 from .pictures import jpeg_bytes, png_bytes
 from .spacing import CENTIMETRE, METRES
 
-PNG_SUFFIXES, JPEG_SUFFIXES, TIFF_SUFFIXES = (".png",), (".jpg", ".jpeg"), (".tif", ".tiff")
 # OME-TIFF 2016-06 has no 64-bit integers and no half floats.
 OME_DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 BIGTIFF_BYTES = 2**32 - 2**25  # 32-bit offsets end at 4 GiB; some room for tags
 
 
 def write(path: str | Path, image: Image) -> None:
-    """Write an image in the format of the suffix: .png, .jpg, .tif or .ome.tif.
+    """Write an image in the format of the suffix: .png, .jpg, .tif, .ome.tif, .nii or .nii.gz.
 
     The file is written under a temporary name beside its place and renamed when it is complete, so that a failure
     leaves what was there before. TIFF keeps every dtype, 3D, any number of channels, spacing and unit, uncompressed;
     OME-TIFF keeps all but 64-bit integers, float16 and a volume of one plane (it reads back as 2D). PNG keeps
-    uint8, uint16 and bool of 2D images with 1 or 3 channels, JPEG uint8 with some loss; neither keeps spacing.
+    uint8, uint16 and bool of 2D images with 1 or 3 channels, JPEG uint8 with some loss; neither keeps spacing. NIfTI
+    puts a volume back to its `place`: the affine, orientation and unit of the file it came from; without one it is
+    written along the axes of the world with its spacing. The other formats keep no place.
 
     Parameters
     ----------
@@ -53,6 +55,9 @@ def write(path: str | Path, image: Image) -> None:
         if suffix in TIFF_SUFFIXES:
             _write_tiff(path, image)
             return
+        if suffix in NIFTI_SUFFIXES:
+            _write_nifti(path, image)
+            return
         name, allowed = ("PNG", ("bool", "uint8", "uint16")) if suffix in PNG_SUFFIXES else ("JPEG", ("uint8",))
         _check_picture(image, name, allowed)
         content = png_bytes(image.array) if name == "PNG" else jpeg_bytes(image.array)
@@ -61,16 +66,16 @@ def write(path: str | Path, image: Image) -> None:
 
 
 def write_labels(path: str | Path, labels: np.ndarray | Image, like: Image | None = None) -> None:
-    """Write a label image without loss, as .png, .tif or .ome.tif, all or nothing as `write` does.
+    """Write a label image without loss, as .png, .tif, .ome.tif, .nii or .nii.gz, all or nothing as `write` does.
 
     Parameters
     ----------
     path : str or Path
     labels : ndarray or Image of shape (*spatial), integer or bool
         PNG stores ids up to 255 as uint8 and up to 65535 as uint16. TIFF stores the dtype given, zlib-compressed;
-        OME-TIFF stores 64-bit ids in 32 bits where they fit.
+        OME-TIFF stores 64-bit ids in 32 bits where they fit, NIfTI all ids in the smallest integers that hold them.
     like : Image, optional
-        The image that the labels belong to; its spacing and unit are written. By default those of `labels`.
+        The image that the labels belong to; its spacing, unit and place are written. By default those of `labels`.
 
     Raises
     ------
@@ -88,6 +93,9 @@ def write_labels(path: str | Path, labels: np.ndarray | Image, like: Image | Non
             raise ValueError("JPEG is lossy and would change ids: use .png or .tif")
         if suffix in TIFF_SUFFIXES:
             _write_tiff(path, _narrowed(image) if _is_ome(path) else image, compression="zlib")
+            return
+        if suffix in NIFTI_SUFFIXES:
+            _write_nifti(path, replace(image, array=_smallest(image.array)))
             return
         low, high = (int(image.array.min()), int(image.array.max())) if image.array.size else (0, 0)
         if low < 0 or high > 65535:
@@ -107,8 +115,10 @@ def _labelled(labels: np.ndarray | Image, like: Image | None) -> Image:
         raise ValueError(f"labels of shape {array.shape}: expected 2 or 3 axes, (y, x) or (z, y, x)")
     if like is not None and like.size != array.shape:
         raise ValueError(f"labels of shape {array.shape} for an image of size {like.size}: they must be equal")
-    spacing, unit = (like.spacing, like.unit) if like is not None else ((1.0,) * array.ndim, "px")
-    return Image(array[None], "cyx" if array.ndim == 2 else "czyx", spacing, unit)
+    axes = "cyx" if array.ndim == 2 else "czyx"
+    if like is None:
+        return Image(array[None], axes, (1.0,) * array.ndim)
+    return Image(array[None], axes, like.spacing, like.unit, place=like.place)
 
 
 def _narrowed(image: Image) -> Image:
@@ -120,10 +130,19 @@ def _narrowed(image: Image) -> Image:
     return image
 
 
+def _smallest(array: np.ndarray) -> np.ndarray:
+    """Ids in the smallest integers that hold them, unsigned where none is negative."""
+    if array.dtype == bool or not array.size:
+        return array.astype(np.uint8)
+    low, high = int(array.min()), int(array.max())
+    bounds = (np.iinfo(f"{'i' if low < 0 else 'u'}{size}") for size in (1, 2, 4, 8))
+    return array.astype(next(bound.dtype for bound in bounds if bound.min <= low and high <= bound.max))
+
+
 def _suffix(path: Path) -> str:
-    suffix, known = path.suffix.lower(), (*PNG_SUFFIXES, *JPEG_SUFFIXES, *TIFF_SUFFIXES)
-    if suffix not in known:
-        raise ValueError(f"suffix {path.suffix!r} cannot be written; supported are {', '.join(known)} and .ome.tif")
+    suffix = suffix_of(path)
+    if suffix not in SUFFIXES:
+        raise ValueError(f"suffix {path.suffix!r} cannot be written; supported are {', '.join(SUFFIXES)} and .ome.tif")
     return suffix
 
 
@@ -138,6 +157,14 @@ def _check_picture(image: Image, name: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} holds 1 or 3 channels, got {image.channels} of {image.array.dtype}: use .tif")
     if image.array.dtype.name not in allowed:
         raise ValueError(f"{name} holds {', '.join(allowed)}, got {image.array.dtype}: use .tif")
+
+
+def _write_nifti(path: Path, image: Image) -> None:
+    from .nifti import nifti_bytes  # nibabel takes a while to import, and pictures do without it
+
+    content = nifti_bytes(image, is_compressed=suffix_of(path) == ".nii.gz")
+    with _replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _write_tiff(path: Path, image: Image, compression: str | None = None) -> None:

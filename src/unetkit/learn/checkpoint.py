@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from .. import __version__
 from ..masks.labels import LabelKind
-from ..nets.unet import Architecture, UNet
+from ..nets.architecture import Architecture
+from ..nets.build import build
+from ..nets.net import Net
 
 FORMAT = 1  # raised when the meaning of a card changes; older ones are then migrated by a small named function
 _KEY = "unetkit"
@@ -46,6 +48,9 @@ class Card(BaseModel):
         Typical pixel size of the training images, per axis.
     score : float or None
         Validation Dice, mean over the foreground classes.
+    planes : int or None
+        The net is a 2D one for volumes: it is given so many adjacent planes as channels, those of
+        channel 0 first, and predicts the middle one. None where images have the net's own axes.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,20 +64,28 @@ class Card(BaseModel):
     spacing: list[float] = []
     unit: str = "px"
     score: float | None = None
+    planes: int | None = None
+
+    @model_validator(mode="after")
+    def _check_planes(self) -> Card:
+        ndim, channels = self.architecture.get("ndim", 2), self.architecture.get("in_channels", 1)
+        if self.planes is not None and (ndim != 2 or self.planes < 1 or self.planes % 2 == 0 or channels % self.planes):
+            raise ValueError(f"planes is {self.planes} for a {ndim}D net of {channels} input channels")
+        return self
 
 
-def save_model(path: Path | str, net: UNet, card: Card) -> None:
+def save_model(path: Path | str, net: Net, card: Card) -> None:
     """Write weights and card to one `.safetensors` file, all or nothing."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     write_whole(Path(path), save(weights, metadata={_KEY: card.model_dump_json()}))
 
 
-def load_model(path: Path | str) -> tuple[UNet, Card]:
+def load_model(path: Path | str) -> tuple[Net, Card]:
     """Read a model file, or the model of a run folder.
 
     Returns
     -------
-    UNet
+    Net
         In evaluation mode, on the CPU.
     Card
 
@@ -98,12 +111,18 @@ def load_model(path: Path | str) -> tuple[UNet, Card]:
         )
     try:
         card = Card.model_validate(found)
-        net = UNet(Architecture(**card.architecture))
+        net = build(Architecture(**card.architecture))
         net.load_state_dict(weights)
     except (ValidationError, TypeError, ValueError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
+        first = _first(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
         raise ValueError(f"{path}: its weights do not belong to the net that its card describes: {first}") from None
     return net.eval(), card
+
+
+def _first(error: ValidationError) -> str:
+    """The first of pydantic's findings in a line: "classes: Field required"."""
+    found = error.errors()[0]
+    return ": ".join([*map(str, found["loc"]), found["msg"]])
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:

@@ -12,8 +12,9 @@ from statistics import median
 import numpy as np
 
 from ..image import Image
-from ..io import read, read_labels
+from ..io import read_labels
 from ..masks.labels import IGNORED, LabelKind, look, recognise, to_classes
+from .channels import mask_is_elsewhere, read_channels
 from .intensity import for_net
 from .pairs import Pair, raise_all
 from .weights import border_weights
@@ -69,6 +70,8 @@ class Dataset:
         Pixels per class over all cases.
     notes : list of str
         Remarks in words, such as "240 files: gray stored as RGBA, read as one channel".
+    is_oriented : bool
+        Whether the files say how the body lies in them (NIfTI volumes), so that all are turned the same way.
     """
 
     cases: list[Case]
@@ -79,6 +82,12 @@ class Dataset:
     unit: str
     class_pixels: np.ndarray
     notes: list[str]
+    is_oriented: bool = False
+
+    @property
+    def labelled_share(self) -> float:
+        """Share of the pixels that are labelled, 0 to 1."""
+        return float(self.class_pixels.sum() / max(sum(case.labels.size for case in self.cases), 1))
 
     @property
     def class_names(self) -> list[str]:
@@ -95,11 +104,22 @@ class Dataset:
         shares = self.class_pixels / max(self.class_pixels.sum(), 1)
         number = f"{len(self.cases)} image{'s'[: len(self.cases) > 1]}"
         rows = [f"{number}, {self.channels} channel{'s'[: self.channels > 1]}: {common}{more}"]
-        if self.unit != "px":
-            rows.append(f"pixel size {' x '.join(f'{s:g}' for s in self.spacing)} {self.unit}")
+        name = {2: "pixel", 3: "voxel"}[self.ndim]
+        if self.unit != "px" or len(set(self.spacing)) > 1:
+            rows.append(f"{name} size {' x '.join(f'{s:g}' for s in self.spacing)} {self.unit}")
+        elif self.ndim == 3:
+            rows.append("voxel size not said by the files: taken to be the same along every axis")
         rows.append(self.kind.description)
+        if self.labelled_share < 1:
+            rows.append(f"{_percent(self.labelled_share)} of the {name}s are labelled; the others are left out")
         rows.append("; ".join(f"{name} {share:.1%}" for name, share in zip(self.class_names, shares, strict=True)))
         return rows + self.notes
+
+
+def _percent(share: float) -> str:
+    """ "27%", but never 100% of what is not everything, nor 0% of something."""
+    text = f"{share:.0%}"
+    return f"{share:.2%}" if text in ("0%", "100%") else text
 
 
 def load(
@@ -132,6 +152,7 @@ def load(
         try:
             array = for_net(image, channels=channels, ndim=ndim)
             classes = to_classes(mask.array, kind)
+            _check_labelled(classes, pair.mask)
             weights = _border_weights(mask.array, classes, kind) if border_weight else None
             cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image))
         except ValueError as error:
@@ -139,8 +160,17 @@ def load(
     raise_all(problems, "unusable file")
     counts = sum(np.bincount(case.labels.ravel(), minlength=256)[: len(kind.values)] for case in cases)
     spacing, unit = _typical_spacing(images)
+    # In two dimensions a place is where a map lies on the earth, which says nothing of how its objects are turned.
+    is_oriented = ndim == 3 and all(image.place is not None for image in images)
     notes = _notes(images, masks, channels) + _split_advice(pairs)
-    return Dataset(cases, kind, channels, ndim, spacing, unit, np.asarray(counts), notes)
+    if is_oriented:
+        notes.append("the files know how the body lies in them: patches are not flipped, and turned 30 degrees at most")
+    return Dataset(cases, kind, channels, ndim, spacing, unit, np.asarray(counts), notes, is_oriented)
+
+
+def _check_labelled(classes: np.ndarray, mask: Path) -> None:
+    if (classes == IGNORED).all():
+        raise ValueError(f"its mask {mask} labels none of its {classes.size} pixels; leave both out")
 
 
 def _recognise(pairs: Sequence[Pair], masks: Sequence[Image], labels: str) -> LabelKind:
@@ -170,7 +200,7 @@ def _read_all(pairs: Sequence[Pair], on_file: Report | None) -> tuple[list[Image
     for done, pair in enumerate(pairs, start=1):
         before = len(problems)
         try:
-            image = read(pair.image)
+            image = read_channels(pair.files)
             problems += _problems(pair.image, image)
         except _UNREADABLE as error:
             problems.append(str(error))
@@ -183,6 +213,8 @@ def _read_all(pairs: Sequence[Pair], on_file: Report | None) -> tuple[list[Image
             masks.append(mask)
             if image.size != mask.size:
                 problems.append(f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}")
+            elif elsewhere := mask_is_elsewhere(image, mask):
+                problems.append(f"{pair.mask}: {elsewhere}")
         if on_file:
             on_file(done, len(pairs))
     return images, masks, problems

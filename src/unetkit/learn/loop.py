@@ -14,14 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..infer.planes import by_planes
 from ..infer.tiled import plan_tiles, prepare, run
 from ..masks.metrics import confusion
-from ..nets.unet import Architecture, UNet
+from ..nets.architecture import Architecture
+from ..nets.build import build
+from ..nets.net import Net
 from .checkpoint import flatten_optimiser, restore_optimiser
 from .data import Case
-from .losses import dice_cross_entropy
 from .plan import Plan
 from .sample import Batch, Sampler
+from .supervision import Supervised
 
 _VALIDATION_MEMORY = 2 * 2**30
 _REESTIMATION_BATCHES = 20
@@ -51,9 +54,11 @@ class Training:
 
     Attributes
     ----------
-    net : UNet
+    net : Net
         The net that takes the steps.
-    averaged : UNet
+    supervised : Supervised
+        That net with the heads that are only there to train it.
+    averaged : Net
         Its exponential moving average, which is what is validated, saved and used.
     optimiser : AdamW
     step : int
@@ -68,27 +73,29 @@ class Training:
 
     plan: Plan
     sampler: Sampler
-    net: UNet = field(init=False)
-    averaged: UNet = field(init=False)
+    net: Net = field(init=False)
+    supervised: Supervised = field(init=False)
+    averaged: Net = field(init=False)
     optimiser: torch.optim.AdamW = field(init=False)
     step: int = 0
     elapsed_s: float = 0.0
     best: float = -1.0
     losses: list[float] = field(default_factory=list)
     gradient_norm: float = 0.0
-    forward: Callable[[Tensor], Tensor] = field(init=False)
+    forward: Callable[[Tensor], list[Tensor]] = field(init=False)
     _not_finite: int = 0
 
     def __post_init__(self) -> None:
         plan = self.plan
         torch.manual_seed(plan.seed)
-        net = UNet(Architecture(**plan.architecture))
+        net = build(Architecture(**plan.architecture))
         net.geometry  # noqa: B018 - read before the copy
         self.net = net.to(plan.device).to(memory_format=_CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).requires_grad_(False)
-        self.forward = self.net.body
-        decayed = [p for p in self.net.parameters() if p.ndim > 1]
-        plain = [p for p in self.net.parameters() if p.ndim <= 1]  # biases and norms are not decayed
+        self.supervised = Supervised(self.net, deep=plan.supervision).to(plan.device)
+        self.forward = self.supervised.forward
+        decayed = [p for p in self.supervised.parameters() if p.ndim > 1]
+        plain = [p for p in self.supervised.parameters() if p.ndim <= 1]  # biases and norms are not decayed
         groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate)
 
@@ -111,15 +118,15 @@ class Training:
         torch.manual_seed(plan.seed * 1_000_003 + self.step)  # drop-out: the same again after a resume
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
-        self.net.train()
+        self.supervised.train()
         with torch.autocast(plan.device, dtype=torch.bfloat16, enabled=plan.precision == "bfloat16"):
             logits = self.forward(self._input(batch))
         labels = batch.labels.to(plan.device)
         weights = None if batch.weights is None else batch.weights.to(plan.device)
-        loss = dice_cross_entropy(logits.float(), labels, weights=weights, check=False)
+        loss = self.supervised.loss(logits, labels, weights=weights, check=False)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), plan.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.supervised.parameters(), plan.clip_norm)
         value, self.gradient_norm = float(loss.detach()), float(norm)
         is_finite = math.isfinite(value) and math.isfinite(self.gradient_norm)
         self._guard(is_finite)
@@ -166,9 +173,11 @@ class Training:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor that a resumed training needs."""
-        parts = {"net": self.net.state_dict(), "averaged": self.averaged.state_dict()}
-        flat = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
+        flat = {f"{part}.{name}": t for part, m in self._modules() for name, t in m.state_dict().items()}
         return flat | flatten_optimiser(self.optimiser)
+
+    def _modules(self) -> list[tuple[str, nn.Module]]:
+        return [("net", self.net), ("averaged", self.averaged), ("heads", self.supervised.heads)]
 
     def numbers(self) -> dict[str, Any]:
         """Every number that a resumed training needs."""
@@ -176,7 +185,7 @@ class Training:
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Continue from a saved state."""
-        for name, part in (("net", self.net), ("averaged", self.averaged)):
+        for name, part in self._modules():
             prefix = f"{name}."
             part.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         restore_optimiser(self.optimiser, tensors)
@@ -184,13 +193,13 @@ class Training:
         self.best, self.losses = numbers["best"], list(numbers["losses"])
 
 
-def validate(net: UNet, cases: Sequence[Case], *, device: str) -> Score:
+def validate(net: Net, cases: Sequence[Case], *, device: str, planes: int | None = None) -> Score:
     """Predict every validation image whole or in exact tiles, and score all pixels together."""
     start = time.perf_counter()
     ready = prepare(net, device=device)
     total = np.zeros((net.out_channels, net.out_channels), dtype=np.int64)
     for case in cases:
-        total += confusion(predict_classes(ready, case.image), case.labels, net.out_channels)
+        total += confusion(predict_classes(ready, case.image, planes=planes), case.labels, net.out_channels)
     hits, truth, predicted = np.diag(total), total.sum(1), total.sum(0)
     with np.errstate(invalid="ignore"):
         dice = 2 * hits / (truth + predicted)
@@ -198,11 +207,22 @@ def validate(net: UNet, cases: Sequence[Case], *, device: str) -> Score:
     return Score(tuple(float(d) for d in dice[1:]), float(error), time.perf_counter() - start)
 
 
-def predict_classes(net: UNet, image: np.ndarray) -> np.ndarray:
-    """Class indices (*spatial), uint8, of one standardised image (C, *spatial)."""
-    tiling = plan_tiles(net, image.shape[1:], memory_bytes=_VALIDATION_MEMORY)
-    classes = run(net, torch.from_numpy(image), tiling, finish=lambda logits: logits.argmax(0).to(torch.uint8))
-    return classes.numpy()
+def predict_classes(net: Net, image: np.ndarray, *, planes: int | None = None) -> np.ndarray:
+    """Class indices (*spatial), uint8, of one standardised image (C, *spatial).
+
+    Parameters
+    ----------
+    net : Net
+    image : ndarray of shape (C, *spatial), float32
+    planes : int, optional
+        The image is a volume and the net a 2D one, which is given so many adjacent planes at a time.
+    """
+    tiling = plan_tiles(net, image.shape[-net.ndim :], memory_bytes=_VALIDATION_MEMORY)
+
+    def classes(part: np.ndarray, index: int = 0) -> np.ndarray:
+        return run(net, torch.from_numpy(part), tiling, finish=lambda k: k.argmax(0).to(torch.uint8)).numpy()
+
+    return classes(image) if planes is None else by_planes(image, planes, classes)
 
 
 def choose_forward(training: Training) -> str:
@@ -218,7 +238,7 @@ def choose_forward(training: Training) -> str:
     eager = training.forward
     before = None if plan.compile == "yes" else _time_steps(training)
     try:
-        training.forward = torch.compile(training.net.body, dynamic=False)
+        training.forward = torch.compile(training.supervised.forward, dynamic=False)
         training.take_step()
     except Exception as error:  # a missing compiler, an unsupported platform: training goes on without
         training.forward = eager

@@ -1,14 +1,17 @@
-"""Which mask belongs to which image: by stem, by folder names, or by a table."""
+"""Which mask belongs to which image: by stem, by folder names, by a table, or as nnU-Net names them."""
 
 from __future__ import annotations
 
 import csv
+import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..io import list_images
+from ..io.names import stem_of, suffix_of
 
 # Compared without regard to case.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "raw", "x")
@@ -26,6 +29,9 @@ _MASK_FOLDERS = (
 )
 _MASK_ENDINGS = ("_masks", "_mask", "_labels", "_label", "_segmentation", "_seg", "_gt", "_manual")
 _IMAGE_ENDINGS = ("_image", "_img", "_raw", "_sat")
+_CHANNEL_ENDING = re.compile(r"(.+)_(\d{4})")  # nnU-Net's: case_0000, case_0001, ...
+
+Cases = list[tuple[str, tuple[Path, ...]]]  # name of an image, and its files
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,20 @@ class Pair:
         The image's stem; in a table that lists a stem twice, the path as the table has it, without its suffix.
     group : str or None
         What must not be torn apart by a split (patient, slide, scene); None if not known.
+    channels : tuple of Path
+        Files of the second and further channels, where each channel is a file of its own.
     """
 
     image: Path
     mask: Path
     name: str
     group: str | None = None
+    channels: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of the image, in the order of its channels."""
+        return (self.image, *self.channels)
 
 
 def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair]:
@@ -55,9 +69,11 @@ def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair
     images : path
         A folder of images; or a CSV table with columns image, mask and, if you like,
         group (paths relative to the table); or, without `masks`, one folder that holds
-        both, such as `images/` and `masks/`, or a folder per case with both in it.
+        both, such as `images/` and `masks/`, or a folder per case with both in it, or
+        nnU-Net's `imagesTr/`, `labelsTr/` and `dataset.json`.
     masks : path, optional
         The folder of masks. Names match by stem; endings such as `_mask` do not count.
+        Where no stem matches, case_0000.*, case_0001.*, ... are the channels of "case".
 
     Returns
     -------
@@ -67,8 +83,8 @@ def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair
     Raises
     ------
     ValueError
-        Naming every file without a partner, every ambiguous name, every missing file or
-        column, all at once.
+        Naming every file without a partner, every ambiguous name, every missing file, channel
+        or column, all at once.
     FileNotFoundError
         If a folder or the table does not exist.
     """
@@ -94,10 +110,50 @@ def raise_all(problems: Iterable[str], what: str) -> None:
         raise ValueError(f"{len(listed)} {what}{'s' if len(listed) > 1 else ''}:\n{lines}")
 
 
-def _stem(path: Path) -> str:
-    """File name without its suffix; a.ome.tif and a.nii.gz are both "a", slide.1.png is "slide.1"."""
-    name = path.name.removesuffix(".gz")
-    return name.removesuffix(Path(name).suffix).removesuffix(".ome")
+def channel_number(file: Path) -> int | None:
+    """The channel that a file holds by its name: 1 for case_0001.nii.gz; None where the name does not say."""
+    found = _CHANNEL_ENDING.fullmatch(stem_of(file))
+    return int(found[2]) if found else None
+
+
+def group_channels(files: Sequence[Path], *, channels: int | None = None) -> Cases:
+    """Gather the files case_0000.*, case_0001.*, ... of each case.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Each with a `channel_number`.
+    channels : int, optional
+        How many a case has; without it as many as the case with the highest number.
+
+    Returns
+    -------
+    list of (str, tuple of Path)
+        Name of each case, and its files in the order of the channels; the cases in the order given.
+
+    Raises
+    ------
+    ValueError
+        Naming every case with its missing, surplus or doubled files.
+    """
+    found: dict[Path, dict[int, Path]] = {}
+    problems = []
+    for file in files:
+        ending = _CHANNEL_ENDING.fullmatch(stem_of(file))
+        if ending is None:
+            raise ValueError(f"{file}: its name does not end in the number of a channel, such as _0000")
+        taken = found.setdefault(file.with_name(ending[1]), {}).setdefault(int(ending[2]), file)
+        if taken != file:
+            problems.append(f"{file}: channel {ending[2]} of {ending[1]} is {taken.name} already")
+    count = channels or 1 + max(number for case in found.values() for number in case)
+    for case, numbers in found.items():
+        suffix = suffix_of(next(iter(numbers.values())))
+        missing = [f"{case.name}_{number:04d}{suffix}" for number in range(count) if number not in numbers]
+        if missing:
+            problems.append(f"{case}: {', '.join(missing)} missing; has {len(numbers)} of {count} channels")
+        problems += [f"{numbers[n]}: expected channels 0 to {count - 1}, this is {n}" for n in numbers if n >= count]
+    raise_all(problems, "unusable case")
+    return [(case.name, tuple(numbers[n] for n in sorted(numbers))) for case, numbers in found.items()]
 
 
 def _without(endings: tuple[str, ...], stem: str) -> str:
@@ -105,21 +161,36 @@ def _without(endings: tuple[str, ...], stem: str) -> str:
     return stem[: len(stem) - len(found)]
 
 
-def _by_stem(images: list[Path], masks: list[Path], folder: Path) -> list[Pair]:
+def _by_stem(images: list[Path], masks: list[Path], folder: Path, channels: int | None = None) -> list[Pair]:
+    """Pairs by the names as they are; where none fits so, by the names without the numbers of channels."""
+    pairs, problems = _matched([(stem_of(image), (image,)) for image in images], masks, folder)
+    if not pairs and None not in map(channel_number, images) and _fit_as_channels(images, masks, folder):
+        pairs, problems = _matched(group_channels(images, channels=channels), masks, folder)
+    raise_all(problems, "unpaired file")
+    return pairs
+
+
+def _fit_as_channels(images: list[Path], masks: list[Path], folder: Path) -> bool:
+    """Whether any mask has the name of a case, before missing channels are complained of."""
+    names = dict.fromkeys(stem_of(image)[: -len("_0000")] for image in images)
+    return bool(_matched([(name, (folder / name,)) for name in names], masks, folder)[0])
+
+
+def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair], list[str]]:
+    """Pairs of the cases that have exactly one mask, and what is wrong with the others."""
     exact, by_stem = defaultdict(list), defaultdict(list)
     for mask in masks:
-        exact[_stem(mask)].append(mask)
-        by_stem[_without(_MASK_ENDINGS, _stem(mask))].append(mask)
+        exact[stem_of(mask)].append(mask)
+        by_stem[_without(_MASK_ENDINGS, stem_of(mask))].append(mask)
     pairs, problems = [], []
     takers: dict[Path, list[Path]] = {mask: [] for mask in masks}
-    for image in images:
-        stem = _stem(image)
+    for stem, (image, *channels) in cases:
         # The same name first: an image may itself end in "_label".
         found = exact.get(stem) or by_stem.get(stem) or by_stem.get(_without(_IMAGE_ENDINGS, stem), [])
         for mask in found:
             takers[mask].append(image)
         if len(found) == 1:
-            pairs.append(Pair(image, found[0], stem))
+            pairs.append(Pair(image, found[0], stem, channels=tuple(channels)))
         elif found:
             problems.append(f"{image}: {len(found)} masks fit it: {', '.join(m.name for m in found)}")
         else:
@@ -129,8 +200,19 @@ def _by_stem(images: list[Path], masks: list[Path], folder: Path) -> list[Pair]:
             problems.append(f"{mask}: no image belongs to this mask")
         elif len(taken) > 1:
             problems.append(f"{mask}: {len(taken)} images fit this mask: {', '.join(i.name for i in taken)}")
-    raise_all(problems, "unpaired file")
-    return pairs
+    return pairs, problems
+
+
+def _channels_said(table: Path) -> int | None:
+    """Number of channels that nnU-Net's dataset.json names; None where it does not say, or there is none."""
+    if not table.is_file():
+        return None
+    try:
+        said = json.loads(table.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise ValueError(f"{table}: is no JSON ({error})") from None
+    names = said.get("channel_names", said.get("modality")) if isinstance(said, dict) else None
+    return len(names) if isinstance(names, dict) and names else None
 
 
 def _from_one_folder(root: Path) -> list[Pair]:
@@ -143,7 +225,8 @@ def _from_one_folder(root: Path) -> list[Pair]:
     images = next((by_name[name] for name in _IMAGE_FOLDERS if name in by_name), None)
     masks = next((by_name[name] for name in _MASK_FOLDERS if name in by_name), None)
     if images and masks:
-        return _by_stem(list_images(images), list_images(masks), masks)
+        channels = _channels_said(root / "dataset.json")
+        return _by_stem(list_images(images), list_images(masks), masks, channels)
     pairs, problems = [], []
     for name, folder in folders.items():
         try:
@@ -189,7 +272,7 @@ def _from_table(table: Path) -> list[Pair]:
 
 
 def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Pair]:
-    stems = Counter(_stem(Path(row["image"] or "")) for _, row in rows)
+    stems = Counter(stem_of(Path(row["image"] or "")) for _, row in rows)
     pairs, problems = [], []
     lines: dict[Path, int] = {}
     for line, row in rows:
@@ -200,7 +283,7 @@ def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[
         problems += [f"{table} line {line}: {path} does not exist" for path in absent]
         if cells["image"] and lines.setdefault(image, line) != line:
             problems.append(f"{table} line {line}: {image} is listed on line {lines[image]} already")
-        stem = _stem(Path(cells["image"]))
+        stem = stem_of(Path(cells["image"]))
         name = stem if stems[stem] == 1 or not stem else Path(cells["image"]).with_name(stem).as_posix()
         pairs.append(Pair(image, mask, name, row.get("group") or None))
     raise_all(problems, "wrong row")

@@ -7,20 +7,32 @@ them can be overridden by name, and the plan is printed and saved with the run.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
-from statistics import median
+from math import prod
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..geometry import Geometry
+from ..nets.architecture import Architecture
+from ..nets.build import build
 from ..nets.papers import PAPERS
-from ..nets.unet import Architecture, UNet
+from .augment import Augmentation
 from .data import Dataset
+from .patches import Seen, patch_sides, patches_per_batch, see
+from .volumes import pyramid
 
 Compile = Literal["auto", "yes", "no"]
 Precision = Literal["float32", "bfloat16"]
+Turns = Literal["full", "oriented", "none"]
+
+# Channels per level of the default net, finest first: (up to 3 hours on a CPU, more than that or a GPU).
+_WIDTHS = {
+    2: ((16, 32, 64, 128, 256), (32, 64, 128, 256, 512)),
+    3: ((16, 32, 64, 128), (32, 64, 128, 256, 320)),
+}
 
 
 class Plan(BaseModel):
@@ -36,11 +48,15 @@ class Plan(BaseModel):
     steps: int | None = None
     seed: int = Field(0, ge=0)
     net: str = "unet"
+    divide_width: int | None = None
 
     # What was derived
     architecture: dict[str, Any] = Field(default_factory=dict)
     patch: tuple[int, ...] = ()
     batch: int = Field(4, ge=1)
+    planes: int | None = None
+    augmentation: Turns = "full"
+    spacing: tuple[float, ...] = ()
     validation: float = Field(0.2, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
@@ -48,6 +64,7 @@ class Plan(BaseModel):
     clip_norm: float = Field(5.0, gt=0)
     average: float = Field(0.05, ge=0)
     border_weight: bool = False
+    supervision: bool = False
     device: str = "cpu"
     precision: Precision = "float32"
     compile: Compile = "auto"
@@ -56,11 +73,14 @@ class Plan(BaseModel):
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Rows (name, value, reason) for the user."""
-        values = {"widths": self.architecture.get("widths"), **self.model_dump()}
+        values = {**self.architecture, **self.model_dump()}
         return [(name, _short(values[name]), reason) for name, reason in self.reasons.items()]
 
 
-_DERIVED = ("architecture", "n_images", "reasons")
+_OF_ARCHITECTURE = ("widths", "block", "skip")  # what a user may set of it, beside the plan's own values
+# Nets that are no paper's: their widths follow from the budget.
+OURS: dict[str, dict[str, Any]] = {"unet": {}, "unet++": {"topology": "unet++", "heads": "all"}}
+_DERIVED = ("architecture", "spacing", "n_images", "reasons")
 
 
 def read_plan(text: str) -> Plan:
@@ -87,7 +107,10 @@ def _first(error: ValidationError) -> str:
 
 def _short(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return " x ".join(_short(v) for v in value)
+        is_table = bool(value) and isinstance(value[0], list | tuple)
+        return (", " if is_table else " x ").join(_short(v) for v in value)
+    if value is None:
+        return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -98,7 +121,8 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
     ----------
     dataset : Dataset
     given : dict, optional
-        Values of `Plan` that the user set; `widths` is accepted beside them, and one number as `patch` for all axes.
+        Values of `Plan` that the user set; `widths`, `block` and `skip` of an `Architecture` are accepted beside them,
+        and one number as `patch` for all axes.
     divide_width : int, optional
         For a net of a paper: divide its widths.
 
@@ -132,27 +156,62 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
     if not budget > 0:
         raise ValueError(f"the budget is {budget}; expected more than 0")
     short = time_s is not None and time_s < 300
-    # 4. Net: widths by what the budget can train. On two cores halving all widths gave 3.6 times the steps, and 16
+    # 4. Planes: volumes are a 3D net's, unless the user wants a 2D net that is given some adjacent planes.
+    planes = given.pop("planes", None)
+    if planes is not None or dataset.ndim == 3:
+        advice = "a 3D net; --planes 3 would train a 2D one on 3 adjacent planes at a time"
+        reasons["planes"] = "given" if planes is not None else advice
+    seen = see(dataset, planes)
+    # 5. Sides of a patch: those of the typical image, in 2D at most 256 (128 for a quick look). In 3D they are shrunk,
+    #    the physically longest first, until two patches hold as many voxels as four of 256 x 256 have pixels (eight
+    #    times that on a GPU, a quarter for a quick look).
+    voxels = (2**18 if device == "cpu" else 2**21) // (4 if short else 1)
+    wide = device != "cpu" or (time_s or 0) > 3 * 3600
+    default = _WIDTHS[seen.ndim][wide]
+    levels = len(given.get("widths", default))
+    sides, reason = patch_sides(seen, 128 if short else 256, voxels // max(given.get("batch", 2), 1), levels)
+    # 6. Net: widths by what the budget can train. On two cores halving all widths gave 3.6 times the steps, and 16
     #    channels at 1400 steps beat 32 channels at 250 (isbi2012, ten minutes); a GPU trains 32 in the same time.
+    #    In 3D as many levels as the patch can be pooled, coarse axes later.
     net = given.pop("net", "unet")
     _check_net(net, given.get("widths"), divide_width)
-    wide = device != "cpu" or (time_s or 0) > 3 * 3600
+    layers: dict[str, Any] = {name: given.pop(name) for name in ("block", "skip") if name in given}
+    reasons |= dict.fromkeys(layers, "given")
+    if seen.ndim == 3 and net in OURS:
+        default, shape = _layers(_per_axis(given.get("patch", sides), 3), seen.spacing, default, given.get("widths"))
+        layers |= shape
+        size = " x ".join(f"{s:g}" for s in seen.spacing)
+        reasons["strides"] = f"voxels of {size} {dataset.unit}: coarse axes later, and no map below 4 voxels"
     widths = derive(
         "widths",
-        (32, 64, 128, 256, 512) if wide else (16, 32, 64, 128, 256),
-        "a GPU or hours: 32 to 512 channels" if wide else "a CPU and up to 3 hours: more steps beat more channels",
+        default,
+        f"a GPU or hours: {default[0]} to {default[-1]} channels"
+        if wide
+        else "a CPU and up to 3 hours: more steps beat more channels",
     )
-    architecture = _architecture(net, dataset, widths, divide_width)
-    if net != "unet":
+    architecture = _architecture(net, seen, widths, divide_width=divide_width, layers=layers)
+    if net not in OURS:
         reasons["widths"] = f"{net}" + (f", divided by {divide_width}" if divide_width else "")
-    # 5. Patch: what fits the typical image, at most 256 (128 for a quick look), of a size that fits the net.
-    patch, reason = _patch(architecture, [case.size for case in dataset.cases], 128 if short else 256)
-    patch = derive("patch", patch, reason)
-    # 6. Batch: 4 patches; gradients are steady enough, and steps are many.
-    batch = derive("batch", 4, "steady gradients at many steps")
-    # 7. Validation: a fifth.
+    # 7. Patch: these sides, in sizes that fit the net.
+    patch = derive("patch", _patch(architecture, sides), reason)
+    # 8. Batch: 4 patches; gradients are steady enough, and steps are many. 2 of volumes where 4 are too many voxels,
+    #    and up to 16 of small planes, which are alike within a volume.
+    batch, reason = patches_per_batch(prod(_per_axis(patch, seen.ndim)), voxels, seen.ndim, planes)
+    batch = derive("batch", batch, reason)
+    # 9. Augmentation: everything, but for scans that are all turned the same way: left is then not right.
+    augmentation = derive(
+        "augmentation",
+        "oriented" if dataset.is_oriented else "full",
+        "the files say how the body lies: no flips, turns of at most 30 degrees"
+        if dataset.is_oriented
+        else "flips, turns, scale, elastic, gray values",
+    )
+    # 10. Deep supervision: where a net has a head on every depth, as each is to be good by itself.
+    deep = architecture.heads == "all"
+    supervision = derive("supervision", deep, "a loss on every head" if deep else "one loss, on the output")
+    # 11. Validation: a fifth.
     validation = derive("validation", 0.2, "a fifth held out, by group where given")
-    # 8. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm.
+    # 12. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm.
     plain = architecture.norm == "none"
     rate = derive("learning_rate", 3e-4 if plain else 2e-3, "AdamW, warm-up and cosine" + ", no norm" * plain)
     try:
@@ -160,11 +219,16 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
             time_s=time_s,
             steps=steps,
             net=net,
+            divide_width=divide_width,
             device=device,
             precision=precision,
             architecture=architecture.to_dict(),
             patch=fitting_patch(architecture, patch, batch),
             batch=batch,
+            planes=planes,
+            augmentation=augmentation,
+            supervision=supervision,
+            spacing=seen.spacing if seen.ndim == 3 else (),
             validation=validation,
             learning_rate=rate,
             n_images=len(dataset.cases),
@@ -173,6 +237,17 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
         )
     except ValidationError as error:
         raise ValueError(_first(error)) from None
+
+
+def augmentation_of(plan: Plan) -> Augmentation:
+    """What may happen to the patches of a plan: "full", "oriented" (no flips, at most 30 degrees) or "none"."""
+    if plan.augmentation == "none":
+        return Augmentation.none()
+    spacing = plan.spacing or None
+    if plan.augmentation == "full":
+        return Augmentation(spacing=spacing)
+    degrees = (30.0,) * 3 if plan.architecture["ndim"] == 3 else 30.0
+    return Augmentation(flip=False, rotation_deg=degrees, spacing=spacing)
 
 
 def check_device(device: str) -> None:
@@ -197,8 +272,9 @@ def check_same(saved: Plan, given: dict[str, Any], dataset: Dataset) -> None:
     A new split of other data would validate on what was learned.
     """
     check_device(saved.device)
-    before = saved.model_dump() | {"widths": saved.architecture["widths"]}
-    before |= {"channels": saved.architecture["in_channels"], "classes": saved.architecture["out_channels"]}
+    before = saved.model_dump() | {name: saved.architecture[name] for name in _OF_ARCHITECTURE}
+    before |= {"channels": saved.architecture["in_channels"] // (saved.planes or 1)}
+    before |= {"classes": saved.architecture["out_channels"]}
     now = {name: value for name, value in given.items() if value is not None and name not in ("images", "masks")}
     now |= {"n_images": len(dataset.cases), "channels": dataset.channels, "classes": len(dataset.kind.values)}
     if "patch" in now:
@@ -216,31 +292,43 @@ def _plain(value: Any) -> Any:
 
 
 def _check_names(given: dict[str, Any]) -> None:
-    known = {*Plan.model_fields, "widths"} - set(_DERIVED)
+    known = {*Plan.model_fields, *_OF_ARCHITECTURE} - set(_DERIVED)
     unknown = sorted(set(given) - known)
     if unknown:
         raise ValueError(f"no value of a plan is named {', '.join(unknown)}; expected {', '.join(sorted(known))}")
 
 
 def _check_net(net: str, widths: Sequence[int] | None, divide_width: int | None) -> None:
-    if net not in ("unet", *PAPERS):
-        raise ValueError(f"no net is named {net!r}; expected unet, {', '.join(PAPERS)}")
-    if net == "unet" and divide_width is not None:
-        raise ValueError(f"divide_width is {divide_width}, but unet has no paper's widths to divide; give widths")
-    if net != "unet" and widths is not None:
+    if net not in (*OURS, *PAPERS):
+        raise ValueError(f"no net is named {net!r}; expected {', '.join((*OURS, *PAPERS))}")
+    if net in OURS and divide_width is not None:
+        raise ValueError(f"divide_width is {divide_width}, but {net} has no paper's widths to divide; give widths")
+    if net not in OURS and widths is not None:
         raise ValueError(f"widths are {tuple(widths)}, but {net} has its paper's widths; give divide_width instead")
     if divide_width is not None and divide_width < 1:
         raise ValueError(f"divide_width is {divide_width}; expected 1 or more")
 
 
-def _architecture(net: str, dataset: Dataset, widths: Sequence[int], divide_width: int | None) -> Architecture:
-    channels: dict[str, Any] = {"in_channels": dataset.channels, "out_channels": len(dataset.kind.values)}
-    if net == "unet":
-        return Architecture(ndim=dataset.ndim, widths=tuple(widths), **channels)
-    architecture = PAPERS[net](**channels, divide_width=divide_width or 1)
-    if architecture.ndim != dataset.ndim:
+def _layers(
+    sides: tuple[int, ...], spacing: tuple[float, ...], default: tuple[int, ...], widths: Sequence[int] | None
+) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Default widths cut to the levels that a patch of these sides can be pooled to, and the strides and kernels."""
+    levels = min(len(pyramid(sides, spacing).kernels), len(default)) if widths is None else len(widths)
+    shape = pyramid(sides, spacing, levels=levels)
+    return default[:levels], {"strides": shape.strides, "kernels": shape.kernels}
+
+
+def _architecture(
+    net: str, seen: Seen, widths: Sequence[int], *, divide_width: int | None, layers: dict[str, Any]
+) -> Architecture:
+    channels: dict[str, Any] = {"in_channels": seen.channels, "out_channels": seen.classes}
+    if net in OURS:
+        return Architecture(ndim=seen.ndim, widths=tuple(widths), **OURS[net], **channels, **layers)
+    architecture = replace(PAPERS[net](**channels, divide_width=divide_width or 1), **layers)
+    if architecture.ndim != seen.ndim:
         raise ValueError(
-            f"{net} is a {architecture.ndim}D net, but the images have {dataset.ndim} spatial axes: use unet"
+            f"{net} is a {architecture.ndim}D net, but the images have {seen.ndim} spatial axes: use unet"
+            + ", or --planes 1 for single planes" * (seen.ndim == 3)
         )
     return architecture
 
@@ -249,30 +337,31 @@ def _architecture(net: str, dataset: Dataset, widths: Sequence[int], divide_widt
 def _geometry(architecture: Architecture) -> Geometry:
     """Of a net that is built without its weights."""
     with torch.device("meta"):
-        return UNet(architecture).geometry
+        return build(architecture).geometry
 
 
-def _patch(architecture: Architecture, sizes: Sequence[tuple[int, ...]], most: int) -> tuple[tuple[int, ...], str]:
-    """Patch that fits the net, from the median image size."""
-    geometry = _geometry(architecture)
-    typical = [median(size[i] for size in sizes) for i in range(architecture.ndim)]
+def _patch(architecture: Architecture, sides: Sequence[int]) -> tuple[int, ...]:
+    """Patch for a net from the sides that the images have."""
     # A valid net predicts only the middle of its patch: half of the margin is added, so that a good part is left, and
     # for images smaller than the margin as much as makes that half of the image.
-    sides = [min(most, int(t)) for t in typical]
-    margins = [sum(margin) for margin in geometry.margin]
-    wanted = [max(side + margin // 2, side // 2 + margin) for side, margin in zip(sides, margins, strict=True)]
-    reason = f"the typical image is {' x '.join(f'{t:g}' for t in typical)}; at most {most}, fitting the net"
-    return tuple(wanted), reason
+    margins = [sum(margin) for margin in _geometry(architecture).margin]
+    return tuple(max(side + margin // 2, side // 2 + margin) for side, margin in zip(sides, margins, strict=True))
+
+
+def _per_axis(patch: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    """One size for every axis."""
+    patch = (patch,) * ndim if isinstance(patch, int) else tuple(patch)
+    if len(patch) != ndim:
+        raise ValueError(f"patch is {patch}; expected {ndim} sizes for a {ndim}D net")
+    if min(patch) < 1:
+        raise ValueError(f"patch is {patch}; expected at least 1 pixel per axis")
+    return patch
 
 
 def fitting_patch(architecture: Architecture, patch: int | Sequence[int], batch: int) -> tuple[int, ...]:
     """The patch in sizes that fit the net: at most as large for a "same" net, at least as large for a "valid" one."""
     geometry = _geometry(architecture)
-    patch = (patch,) * architecture.ndim if isinstance(patch, int) else tuple(patch)
-    if len(patch) != architecture.ndim:
-        raise ValueError(f"patch is {patch}; expected {architecture.ndim} sizes for a {architecture.ndim}D net")
-    if min(patch) < 1:
-        raise ValueError(f"patch is {patch}; expected at least 1 pixel per axis")
+    patch = _per_axis(patch, architecture.ndim)
     size = tuple(
         axis.below(n) or axis.above(n) if sum(axis.margin) == 0 else axis.above(n)
         for axis, n in zip(geometry.axes, patch, strict=True)

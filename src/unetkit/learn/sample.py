@@ -1,4 +1,4 @@
-"""Draw batches of patches so that every image is seen equally often and rare classes are seen at all."""
+"""Draw batches of patches so that every image is seen equally often, and rare classes and sparse labels at all."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..infer.planes import fold, mirror
 from ..masks.labels import IGNORED
+from . import warp
 from .augment import Augmentation, augment, window_size
 from .data import Case
 
 _FOREGROUND_SHARE = 1 / 3  # of the patches are drawn around a pixel of a random foreground class (nnU-Net's share)
 _REMEMBERED = 4096  # pixels remembered per class and case to draw around
+_TRIES = 20  # to meet a labelled pixel at random before one is looked up; with 1 plane in 5 labelled, 1 % need that
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,16 @@ class Sampler:
     cases : sequence of Case
     patch : tuple of int
         Size of the net's input in pixels; images smaller than it are mirrored at their borders.
+        In 2D if `planes` is given, whatever the cases.
     target : tuple of int
         Size of the net's output for such a patch.
     batch : int
         Patches per batch.
     augmentation : Augmentation
     seed : int
+    planes : int, optional
+        Cases are volumes, cut to this many adjacent planes for a 2D net (see `infer.planes`); the
+        labels are those of the middle plane, and each plane is as likely as any other.
     """
 
     cases: Sequence[Case]
@@ -58,10 +65,13 @@ class Sampler:
     batch: int
     augmentation: Augmentation
     seed: int
+    planes: int | None = None
     _pixels: list[list[np.ndarray]] = field(init=False, repr=False)
+    _labelled: list[np.ndarray | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._pixels = [self._foreground(case, i) for i, case in enumerate(self.cases)]
+        self._labelled = [self._some_labelled(case, i) for i, case in enumerate(self.cases)]
 
     def _foreground(self, case: Case, index: int) -> list[np.ndarray]:
         """For each foreground class of a case, some of its pixels as flat indices."""
@@ -73,6 +83,15 @@ class Sampler:
                 pixels = np.flatnonzero(flat == value)
                 found.append(rng.choice(pixels, min(len(pixels), _REMEMBERED), replace=False))
         return found
+
+    def _some_labelled(self, case: Case, index: int) -> np.ndarray | None:
+        """Some of a case's labelled pixels as flat indices; None where all are, or none is."""
+        is_labelled = case.labels.ravel() != IGNORED
+        if is_labelled.all() or not is_labelled.any():
+            return None
+        pixels = np.flatnonzero(is_labelled)
+        rng = np.random.default_rng([self.seed, 3, index])
+        return np.asarray(rng.choice(pixels, min(len(pixels), _REMEMBERED), replace=False))
 
     def draw(self, step: int) -> Batch:
         """The batch with number `step`, augmented."""
@@ -86,11 +105,18 @@ class Sampler:
         if crops[0][2] is not None:
             extra = torch.from_numpy(np.stack([crop[2] for crop in crops if crop[2] is not None]))[:, None]
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        plain = [None if maps is None else warp.centre_crop(maps, self.patch) for maps in (images, labels, extra)]
         images, labels, extra = augment(
             images, labels, self.patch, settings=self.augmentation, generator=generator, extra=extra
         )
         middle = [slice((p - t) // 2, (p - t) // 2 + t) for p, t in zip(self.patch, self.target, strict=True)]
         everything: Any = (slice(None), *middle)
+        # Warping may push the few labelled pixels of a sparse mask out of sight: such samples stay as they were cut.
+        lost = (labels[everything] == IGNORED).flatten(1).all(1)
+        if bool(lost.any()):
+            for maps, cut in zip((images, labels, extra), plain, strict=True):
+                if maps is not None and cut is not None:
+                    maps[lost] = cut[lost]
         weights = None if extra is None else extra[:, 0][everything]
         return Batch(images, labels[everything], weights)
 
@@ -101,37 +127,43 @@ class Sampler:
 
     def _centre(self, index: int, rng: np.random.Generator) -> tuple[int, ...]:
         size, classes = self.cases[index].size, self._pixels[index]
+        target = self.target if self.planes is None else (1, *self.target)
         around_foreground = rng.random() < _FOREGROUND_SHARE
         if around_foreground and classes:
             pixel = rng.choice(classes[rng.integers(len(classes))])
             centre = np.array(np.unravel_index(pixel, size))
-            centre += [rng.integers(-(t // 4), t // 4 + 1) for t in self.target]
+            centre += [rng.integers(-(t // 4), t // 4 + 1) for t in target]
         else:
-            centre = np.array([rng.integers(n) for n in size])
+            centre = self._anywhere(index, rng)
         # Keep what is predicted inside the image where it fits, else centre it on the image. What a valid net sees
         # beyond that may lie outside, mirrored, as it does when it predicts: so the image's border is learned too.
-        low = [min(t // 2, n // 2) for t, n in zip(self.target, size, strict=True)]
-        high = [max(n - (t - t // 2), n // 2) for t, n in zip(self.target, size, strict=True)]
+        low = [min(t // 2, n // 2) for t, n in zip(target, size, strict=True)]
+        high = [max(n - (t - t // 2), n // 2) for t, n in zip(target, size, strict=True)]
         return tuple(int(min(max(c, a), b)) for c, a, b in zip(centre, low, high, strict=True))
+
+    def _anywhere(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """A random pixel that is labelled."""
+        labels, labelled = self.cases[index].labels, self._labelled[index]
+        centre = np.array([rng.integers(n) for n in labels.shape])
+        if labelled is None:
+            return centre
+        for _ in range(_TRIES):
+            if labels[tuple(centre)] != IGNORED:
+                return centre
+            centre = np.array([rng.integers(n) for n in labels.shape])
+        return np.array(np.unravel_index(rng.choice(labelled), labels.shape))
 
     def _crop(
         self, index: int, centre: tuple[int, ...], window: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Cut a window around a pixel, the image mirrored at its borders."""
+        """Cut a window around a pixel, the image mirrored at its borders, and its planes folded into channels."""
         case = self.cases[index]
+        window = window if self.planes is None else (self.planes, *window)
         rows = [mirror(c - w // 2, w, n) for c, w, n in zip(centre, window, case.size, strict=True)]
         at = np.ix_(*rows)
-        image = np.stack([channel[at] for channel in case.image])
-        return image, case.labels[at], None if case.weights is None else case.weights[at]
-
-
-def mirror(start: int, length: int, n: int) -> np.ndarray:
-    """Indices `start ... start + length - 1` of an axis of `n` pixels, mirrored at its ends without repeating the edge.
-
-    >>> mirror(-2, 6, 3).tolist()
-    [2, 1, 0, 1, 2, 1]
-    """
-    if n == 1:
-        return np.zeros(length, dtype=np.intp)
-    at = np.arange(start, start + length) % (2 * n - 2)
-    return np.where(at < n, at, 2 * n - 2 - at)
+        image, labels = np.stack([channel[at] for channel in case.image]), case.labels[at]
+        weights = None if case.weights is None else case.weights[at]
+        if self.planes is None:
+            return image, labels, weights
+        middle = self.planes // 2
+        return fold(image), labels[middle], None if weights is None else weights[middle]

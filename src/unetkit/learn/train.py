@@ -15,12 +15,11 @@ from typing import Any
 from ..image import Image
 from ..io import write
 from ..masks.metrics import Evaluation, evaluate_arrays
-from .augment import Augmentation
 from .checkpoint import Card, load_model, load_state, save_model, save_state, write_whole
 from .data import Case, Dataset, load, split
 from .loop import Score, Training, choose_forward, predict_classes, validate
 from .pairs import find_pairs
-from .plan import Plan, check_same, make_plan, read_plan
+from .plan import Plan, augmentation_of, check_same, make_plan, read_plan
 from .preview import panel
 from .sample import Sampler
 
@@ -140,7 +139,7 @@ def train(
     given |= {"images": str(images), "masks": None if masks is None else str(masks)}
     plan = saved or make_plan(dataset, given=given, divide_width=divide_width)
     if saved:
-        check_same(saved, given, dataset)
+        check_same(saved, given | {"divide_width": divide_width}, dataset)
     run = _Run(out, plan, dataset, say)
     for line in dataset.describe():
         say(Progress(message=line))
@@ -228,7 +227,10 @@ class _Run:
 
     def _training(self) -> Training:
         plan = self.plan
-        sampler = Sampler(self.training_cases, plan.patch, plan.patch, plan.batch, Augmentation(), plan.seed)
+        settings = augmentation_of(plan)
+        sampler = Sampler(
+            self.training_cases, plan.patch, plan.patch, plan.batch, settings, plan.seed, planes=plan.planes
+        )
         training = Training(plan, sampler)
         training.sampler.target = training.net.geometry.output_size(plan.patch)
         return training
@@ -283,7 +285,7 @@ class _Run:
         entry |= {"loss": sum(recent) / max(len(recent), 1), "learning_rate": training.learning_rate()}
         entry["gradient_norm"] = training.gradient_norm
         if self.held_out:
-            self.score = validate(training.averaged, self.held_out, device=self.plan.device)
+            self.score = self._score(training)
             entry |= {"dice": self.score.dice, "mean_dice": self.score.mean_dice}
             entry |= {"pixel_error": self.score.pixel_error, "validation_s": round(self.score.time_s, 2)}
             self._preview(training)
@@ -293,6 +295,9 @@ class _Run:
         with self.log.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         self._save(training)
+
+    def _score(self, training: Training) -> Score:
+        return validate(training.averaged, self.held_out, device=self.plan.device, planes=self.plan.planes)
 
     def _save(self, training: Training) -> None:
         start = time.perf_counter()
@@ -307,6 +312,7 @@ class _Run:
             spacing=list(self.dataset.spacing),
             unit=self.dataset.unit,
             score=training.best if self.held_out else None,
+            planes=self.plan.planes,
         )
         save_model(self.out / "model.safetensors", training.averaged, card)
 
@@ -321,7 +327,7 @@ class _Run:
         self._save(training)
         if training.step:
             training.reestimate()
-            last = validate(training.averaged, self.held_out, device=self.plan.device) if self.held_out else None
+            last = self._score(training) if self.held_out else None
             if last is None or last.mean_dice >= training.best:
                 training.best = last.mean_dice if last else -1.0
                 self._save_model(training)
@@ -334,7 +340,7 @@ class _Run:
             self._pictures(evaluation, predictions)
 
     def _evaluate(self, net: Any, class_names: list[str]) -> tuple[Evaluation, dict[str, Any]]:
-        predictions = {case.name: predict_classes(net, case.image) for case in self.held_out}
+        predictions = {case.name: predict_classes(net, case.image, planes=self.plan.planes) for case in self.held_out}
         triples = ((case.name, predictions[case.name], case.labels) for case in self.held_out)
         return evaluate_arrays(triples, class_names), predictions
 
@@ -349,7 +355,7 @@ class _Run:
     def _preview(self, training: Training) -> None:
         """An early look, so that a hopeless training is seen at once, and the latest state."""
         case = self.held_out[0]
-        predicted = predict_classes(training.averaged.eval(), case.image)
+        predicted = predict_classes(training.averaged.eval(), case.image, planes=self.plan.planes)
         folder = self.out / "previews"
         first = not (folder / "early.png").exists()
         for name in ("early.png", "latest.png") if first else ("latest.png",):

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from math import prod
 from typing import Any
 
 import torch
@@ -43,6 +44,12 @@ class Layer:
     windows : tuple of Window
         Per spatial axis.
     channels : int
+    function : str
+        Name of the torch function: "conv2d", "cat", "add", "sigmoid".
+    weights : tuple of int
+        Shape of its main weight, that of most axes; () without.
+    parameters : int
+        Learned numbers that it reads, without those that an earlier layer counts: the sum over layers is the net's.
     """
 
     name: str
@@ -50,6 +57,9 @@ class Layer:
     inputs: tuple[int, ...]
     windows: tuple[Window, ...]
     channels: int
+    function: str = ""
+    weights: tuple[int, ...] = ()
+    parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -189,7 +199,8 @@ def _trace(net: nn.Module, shape: tuple[int, ...]) -> Graph:
     tensors = chain(net.named_parameters(), net.named_buffers())
     ghosts = {name: _ghost(tensor) for name, tensor in tensors}
     x = torch.empty(shape, device="meta")
-    tape = _Tape(x)
+    learned = {name for name, _ in net.named_parameters()}
+    tape = _Tape(x, {name: ghost for name, ghost in ghosts.items() if name in learned})
     try:
         with torch.no_grad(), _evaluation(net), _names(net, tape.path), tape:
             y = torch.func.functional_call(net, ghosts, (x,))
@@ -238,12 +249,14 @@ def _names(net: nn.Module, path: list[tuple[str, bool]]) -> Iterator[None]:
 class _Tape(TorchFunctionMode):
     """Writes down every torch function that a tracked tensor passes through."""
 
-    def __init__(self, x: Tensor) -> None:
+    def __init__(self, x: Tensor, learned: dict[str, Tensor]) -> None:
         super().__init__()
         self.ndim = x.ndim - 2
         self.path: list[tuple[str, bool]] = []
         self.layers = [Layer("input", "input", (), (Window(),) * self.ndim, x.shape[1])]
         self.known = {id(x): 0}
+        self.learned = {id(ghost): {name: ghost.numel()} for name, ghost in learned.items()}  # and what comes of them
+        self.reads: list[dict[str, int]] = [{}]  # per layer, its parameters and their sizes
         self.alive = [x]  # keeps ids from being used again
         self.names = {"input": 1}
         self.unread: dict[int, Unreadable] = {}  # layers, and why; no matter while the output does not need them
@@ -256,7 +269,9 @@ class _Tape(TorchFunctionMode):
         tracked = [t for t in tensors if id(t) in self.known]
         read_from = tuple(dict.fromkeys(self.known[id(t)] for t in tracked))
         shapes = tuple(t.shape for t in tracked)
-        constants = tuple(t.shape for t in tensors if id(t) not in self.known)
+        weights = [t for t in tensors if id(t) not in self.known]
+        constants = tuple(t.shape for t in weights)
+        learned = {name: n for t in weights for name, n in self.learned.get(id(t), {}).items()}
         result = func(*args, **kwargs)
         outputs = [r for r in _flat((result,)) if isinstance(r, Tensor)]
         function = func.__name__.strip("_") or "function"
@@ -265,7 +280,11 @@ class _Tape(TorchFunctionMode):
                 f"layer {self._name(function)!r} ({function}) cannot be read: it writes into a part of a map"
             )
         if read_from and outputs:
+            self.reads += [learned] * len(outputs)
             self._write(Call(function, args, kwargs, shapes, constants, outputs[0].shape), read_from, outputs)
+        elif learned:  # weights computed from parameters, as by weight norm
+            self.learned |= {id(output): learned for output in outputs}
+            self.alive += outputs
         return result
 
     def _write(self, call: Call, read_from: tuple[int, ...], outputs: list[Tensor]) -> None:
@@ -276,12 +295,14 @@ class _Tape(TorchFunctionMode):
                 kind, windows = interpret(call)
             except Unreadable as error:
                 reason = type(error)(f"layer {name!r} ({call.function}) cannot be read: {error}")
+        weights = max((tuple(s) for s in call.constants), key=lambda s: (len(s), prod(s)), default=())
         for output in outputs:
             if reason is not None:
                 self.unread[len(self.layers)] = reason
             self.known[id(output)] = len(self.layers)
             self.alive.append(output)
-            self.layers.append(Layer(name, kind, read_from, windows, output.shape[1] if output.ndim > 1 else 1))
+            channels = output.shape[1] if output.ndim > 1 else 1
+            self.layers.append(Layer(name, kind, read_from, windows, channels, call.function, weights))
 
     def _name(self, function: str) -> str:
         path, is_leaf = self.path[-1] if self.path else ("", False)
@@ -300,12 +321,13 @@ class _Tape(TorchFunctionMode):
         for i in sorted(wanted & self.unread.keys()):
             raise self.unread[i]
         number = {old: new for new, old in enumerate(sorted(wanted))}
-        return Graph(
-            tuple(
-                Layer(layer.name, layer.kind, tuple(number[j] for j in layer.inputs), layer.windows, layer.channels)
-                for layer in (self.layers[i] for i in sorted(wanted))
-            )
-        )
+        layers, counted = [], set[str]()
+        for i in sorted(wanted):
+            inputs = tuple(number[j] for j in self.layers[i].inputs)
+            parameters = sum(n for name, n in self.reads[i].items() if name not in counted)
+            counted |= self.reads[i].keys()
+            layers.append(replace(self.layers[i], inputs=inputs, parameters=parameters))
+        return Graph(tuple(layers))
 
 
 def _flat(values: tuple[Any, ...]) -> Iterator[Any]:

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 Padding = Literal["same", "valid"]
 Norm = Literal["batch", "instance", "group", "none"]
+Activation = Literal["relu", "leaky_relu", "prelu"]
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+LINEAR = {2: "bilinear", 3: "trilinear"}
 MAX_POOL: dict[int, Any] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _INSTANCE_NORM: dict[int, Any] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
@@ -29,6 +31,13 @@ def norm_layer(norm: Norm, ndim: int, channels: int) -> nn.Module:
         groups = max(1, channels // _GROUP_WIDTH)
         return nn.GroupNorm(groups if channels % groups == 0 else 1, channels)
     return nn.Identity()
+
+
+def activation_layer(activation: Activation, channels: int, *, inplace: bool) -> nn.Module:
+    """The non-linearity: "relu", "leaky_relu" (slope 0.01) or "prelu" (a slope per channel, learned)."""
+    if activation == "prelu":
+        return nn.PReLU(channels)
+    return nn.ReLU(inplace=inplace) if activation == "relu" else nn.LeakyReLU(inplace=inplace)
 
 
 def center_crop(features: Tensor, size: Sequence[int]) -> Tensor:

@@ -202,8 +202,8 @@ def _fields(geometry: Geometry) -> list[tuple[str, tuple[ReceptiveField, ...]]]:
     """Receptive fields after every level of the encoder, and of the output."""
     last: dict[str, str] = {}
     for name in geometry.names:
-        if name.startswith("encoder."):
-            last[name.split(".")[1]] = name
+        if name.startswith("encoder.blocks."):
+            last[name.split(".")[2]] = name
     levels = [(f"level {i + 1}", geometry.receptive_field(name)) for i, name in enumerate(last.values())]
     return [*levels, ("output", geometry.receptive_field())]
 

@@ -20,7 +20,7 @@ from ..learn.pairs import find_pairs
 from ..learn.plan import Plan
 from ..masks.labels import LabelKind, to_classes
 from ..masks.metrics import ClassScore, Evaluation, ImageScore
-from ..nets.unet import UNet
+from ..nets.net import Net
 
 __all__ = ["Run", "measure_objects", "read_run"]
 
@@ -43,7 +43,7 @@ class Run:
         `step`, `elapsed_s`, `best`, and `losses` of every step.
     evaluation : Evaluation or None
         Final scores of the validation images.
-    net : UNet or None
+    net : Net or None
     card : Card or None
     notes : list of str
         Files that are there but could not be read.
@@ -54,7 +54,7 @@ class Run:
     log: list[dict[str, Any]]
     state: dict[str, Any]
     evaluation: Evaluation | None
-    net: UNet | None
+    net: Net | None
     card: Card | None
     notes: list[str]
 

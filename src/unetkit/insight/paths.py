@@ -1,0 +1,162 @@
+"""What each layer of a graph is for: its level, its stage, and whether it serves a skip or an attention gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+from ..nets.graph import Graph
+
+__all__ = ["Key", "Paths", "Way"]
+
+_PRODUCTS = ("mul", "imul", "rmul")
+_WEIGHINGS = ("sigmoid", "hardsigmoid", "softmax")
+
+
+class Key(NamedTuple):
+    """Where a stage stands: pass through the levels, level, deepest level behind it."""
+
+    turn: int
+    level: int
+    deepest: int
+
+
+@dataclass(frozen=True)
+class Way:
+    """What leads from a fork to a layer of another stage, and is used for nothing else: crops, 1x1s, up-sampling."""
+
+    target: int
+    source: int
+    layers: tuple[int, ...]
+
+
+class Paths:
+    """Reads a graph once; indices are those of its layers.
+
+    Attributes
+    ----------
+    levels : list of int
+        Index of each layer's scale, 0 the finest.
+    gates : dict
+        Layer -> the multiplication that it weighs for, for all that serves attention coefficients only.
+    products : set
+        Those multiplications.
+    keys : list of Key
+        The stage of each layer.
+    ways : list of Way
+        What leads from stage to stage; `passing` are the layers on them.
+    leads_on : set
+        Layers that a convolution follows.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.layers = graph.layers
+        scales = list(zip(*([stride for stride, _ in axis.places] for axis in graph.geometry.axes), strict=True))
+        order = sorted(set(scales), key=lambda s: (prod(s), s))
+        self.levels = [order.index(scale) for scale in scales]
+        self.gates = dict(self._find_gates())
+        self.products = set(self.gates.values())
+        self.uses = [0] * len(self.layers)
+        for i, layer in enumerate(self.layers):
+            for j in set(layer.inputs) if i not in self.gates else ():
+                self.uses[j] += 1
+        self.leads_on = self._find_leading()
+        self.keys = self._find_keys()
+        self.ways = list(self._find_ways())
+        self.ways += self._find_descents({way.source for way in self.ways})
+        self.passing = {i for way in self.ways for i in way.layers}
+
+    def _find_gates(self) -> Iterator[tuple[int, int]]:
+        """(layer, multiplication that it weighs for) of all that serves attention coefficients and nothing else."""
+        readers: list[set[int]] = [set() for _ in self.layers]
+        for i, layer in enumerate(self.layers):
+            for j in layer.inputs:
+                readers[j].add(i)
+        for i, layer in enumerate(self.layers):
+            if layer.kind != "join" or layer.function not in _PRODUCTS:
+                continue
+            chain = next((found for j in layer.inputs if (found := self._weighing(j))), ())
+            serving = set(chain)
+            for j in range(min(chain, default=0) - 1, 0, -1):
+                if readers[j] and readers[j] <= serving:
+                    serving.add(j)
+            yield from ((j, i) for j in serving)
+
+    def _weighing(self, i: int) -> tuple[int, ...]:
+        """The layers from `i` back to a sigmoid, if it is one that was at most resized or cropped since."""
+        chain = [i]
+        while self.layers[i].function not in _WEIGHINGS:
+            if self.layers[i].kind not in ("pointwise", "interpolation", "pad"):
+                return ()
+            i = self.layers[i].inputs[0]
+            chain.append(i)
+        return tuple(chain)
+
+    def _find_leading(self) -> set[int]:
+        """Layers that a convolution follows; the rest is the net's output, and what is done to it."""
+        leading: set[int] = set()
+        for i in range(len(self.layers) - 1, -1, -1):
+            if i in leading or "convolution" in self.layers[i].kind:
+                leading.update(self.layers[i].inputs)
+        return leading
+
+    def _find_keys(self) -> list[Key]:
+        keys = [Key(0, self.levels[0], self.levels[0])]
+        for i, layer in enumerate(self.layers[1:], start=1):
+            behind = [keys[j] for j in layer.inputs if j not in self.gates] or [keys[j] for j in layer.inputs]
+            turn = max(key.turn for key in behind)
+            latest = [key for key in behind if key.turn == turn]
+            level, deepest = self.levels[i], max(key.deepest for key in latest)
+            if i not in self.gates and all(key.level < min(level, key.deepest) for key in latest):
+                keys.append(Key(turn + 1, level, level))  # down again, after having come up
+            else:
+                keys.append(Key(turn, level, max(deepest, level)))
+        return keys
+
+    def _find_ways(self) -> Iterator[Way]:
+        for i, layer in enumerate(self.layers):
+            if layer.kind == "join" and i not in self.gates and i not in self.products:
+                for j in layer.inputs:
+                    way = self._way(i, j)
+                    convolutions = sum("convolution" in self.layers[k].kind for k in way.layers)
+                    is_up = any(self.goes(k) < 0 for k in way.layers)
+                    if self.keys[way.source] != self.keys[i] and not (is_up and convolutions > 2):
+                        yield way
+
+    def _find_descents(self, skipped: set[int]) -> Iterator[Way]:
+        """Between a map that is skipped and the pooling: a transition layer, a blur."""
+        for i, layer in enumerate(self.layers):
+            if layer.kind == "join" or i in self.gates or self.goes(i) <= 0:
+                continue
+            way, j = [], layer.inputs[0]
+            while j > 0 and self.uses[j] == 1 and self.layers[j].kind != "join" and not self.goes(j):
+                way.append(j)
+                j = self.layers[j].inputs[0]
+            if way and j in skipped and sum(self.layers[k].kind == "convolution" for k in way) <= 1:
+                yield Way(i, j, tuple(way))
+
+    def _way(self, target: int, first: int) -> Way:
+        """Back from an input of a join to where others read too, at most across one change of scale."""
+        if target not in self.leads_on:
+            return Way(target, first, ())  # several outputs become one: their convolutions are heads
+        way: list[int] = []
+        i, change = first, 0
+        while i > 0 and not change and self.uses[i] == 1 and not self._ends(i):
+            change = self.goes(i)
+            if change > 0 and self.keys[i] == self.keys[target]:
+                break
+            way.append(i)
+            i = next((j for j in self.layers[i].inputs if j not in self.gates), self.layers[i].inputs[0])
+        if not change and self.uses[i] == 1 and any(self.layers[k].kind == "convolution" for k in way):
+            return Way(target, first, ())  # no fork: these are the convolutions of a stage that nothing else reads
+        return Way(target, i, tuple(way))
+
+    def _ends(self, i: int) -> bool:
+        """Whether other maps come in here, not only a gate's."""
+        return self.layers[i].kind == "join" and i not in self.products
+
+    def goes(self, i: int) -> int:
+        """Levels that a layer goes down; negative: up."""
+        return self.levels[i] - self.levels[self.layers[i].inputs[0]] if i else 0

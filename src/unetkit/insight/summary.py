@@ -1,0 +1,249 @@
+"""What a net is, in a table: stages, sizes, receptive fields, parameters, multiplications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..learn.checkpoint import load_model, write_whole
+from ..nets.architecture import Architecture
+from ..nets.build import build
+from ..nets.graph import Graph
+from ..nets.net import Net
+from ..nets.papers import PAPERS
+from .cost import Cost, cost
+from .drawing import draw
+from .stages import Stage, structure
+
+__all__ = ["Summary", "choose_net", "summarise", "write_drawing"]
+
+_DEFAULT_SIZE = {("valid", 2): 572, ("same", 2): 256, ("valid", 3): 132, ("same", 3): 64}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A net at one input size.
+
+    Attributes
+    ----------
+    graph : Graph
+    given : tuple of int
+        The size that was asked for.
+    size : tuple of int
+        The smallest size that holds it and fits the net: what everything is counted at.
+    cost : Cost
+    """
+
+    graph: Graph
+    given: tuple[int, ...]
+    size: tuple[int, ...]
+    cost: Cost
+
+    def stage_rows(self) -> list[dict[str, Any]]:
+        """A row per stage: level, layers, channels and size of its last map, receptive field, parameters, MACs."""
+        found = structure(self.graph)
+        order = sorted(found.stages, key=lambda s: (s.key.turn, 2 * s.key.deepest - s.key.level, s.key.level))
+        return [{"stage": found.name(stage.key), "level": stage.key.level} | self._row(stage) for stage in order]
+
+    def _row(self, stage: Stage) -> dict[str, Any]:
+        layers = [self.cost.layers[i] for i in stage.layers]
+        last = self.cost.layers[stage.bars[-1]]
+        return {
+            "layers": len(layers),
+            "channels": last.channels,
+            "map": last.size,
+            "receptive_field": self._field(stage.bars[-1]),
+            "parameters": sum(layer.parameters for layer in layers),
+            "macs": sum(layer.macs for layer in layers),
+        }
+
+    def layer_rows(self) -> list[dict[str, Any]]:
+        """A row per layer, in order of computation."""
+        return [
+            {
+                "layer": layer.name,
+                "kind": layer.kind,
+                "channels": layer.channels,
+                "map": layer.size,
+                "receptive_field": self._field(i),
+                "parameters": layer.parameters,
+                "macs": layer.macs,
+            }
+            for i, layer in enumerate(self.cost.layers)
+        ]
+
+    def _field(self, layer: int) -> tuple[tuple[int, int], ...]:
+        """Smallest and largest receptive field over the phases of the pooling grid, per axis."""
+        fields = (axis.receptive_field(layer) for axis in self.graph.geometry.axes)
+        return tuple((field.smallest, field.largest) for field in fields)
+
+    def table(self, *, layers: bool = False) -> list[dict[str, Any]]:
+        """The rows of the stages, or of every layer, as people read them."""
+        rows = self.layer_rows() if layers else self.stage_rows()
+        written: dict[str, Callable[[Any], str]] = {"map": size_text, "receptive_field": field_text, "macs": macs_text}
+        return [{key: written[key](v) if key in written else v for key, v in row.items()} for row in rows]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Totals, for machines: sizes in pixels, memory in bytes for float32."""
+        geometry = self.graph.geometry
+        above = geometry.above([n + 1 for n in self.size]) if self.given == self.size else self.size
+        return {
+            "given_size": self.given,
+            "size": self.size,
+            "fits": self.given == self.size,
+            "below": geometry.below([n - 1 for n in self.given]),
+            "above": above,
+            "output_size": geometry.output_size(self.size),
+            "parameters": self.cost.parameters,
+            "macs": self.cost.macs,
+            "inference_bytes": self.cost.peak_bytes,
+            "training_bytes": self.cost.memory_bytes,
+            "receptive_field": self._field(-1),
+            "stride": geometry.stride,
+            "halo": geometry.halo,
+            "margin": geometry.margin,
+            "is_local": self.graph.is_local,
+        }
+
+    def lines(self) -> list[str]:
+        """Totals, for people."""
+        d = self.to_dict()
+        inference, training = (f"{d[key] / 2**20:,.0f} MB" for key in ("inference_bytes", "training_bytes"))
+        margins = [f"{a} and {b}" if a != b else f"{a} per side" for a, b in d["margin"]]
+        margin = margins[0] if len(set(margins)) == 1 else " x ".join(margins)
+        local = "" if d["is_local"] else ", and statistics over the whole map: tiles are not exact"
+        below = "none" if None in d["below"] else size_text(d["below"])
+        near = f"nearest sizes: {below} below, {size_text(d['above'])} above"
+        what = "fits" if d["fits"] else f"does not fit, so all is counted at {size_text(self.size)}"
+        return [
+            f"{d['parameters']:,} parameters; {macs_text(d['macs'])} multiplications, {inference} of maps to predict, "
+            f"{training} to train, per image of {size_text(self.size)} (float32)",
+            f"An output sees {field_text(d['receptive_field'])} pixels{local}; total stride {axes_text(d['stride'])}, "
+            f"halo {axes_text(d['halo'])}, margin {margin}",
+            f"Input {size_text(self.given)} {what}; output {size_text(d['output_size'])}; {near}",
+        ]
+
+
+def size_text(size: Sequence[int]) -> str:
+    """132 x 132 x 116."""
+    return " x ".join(map(str, size))
+
+
+def axes_text(numbers: Sequence[int]) -> str:
+    """One number where all axes agree."""
+    return str(numbers[0]) if len(set(numbers)) == 1 else size_text(numbers)
+
+
+def macs_text(macs: int) -> str:
+    """150.4 G."""
+    for unit, factor in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if macs >= factor:
+            return f"{macs / factor:.1f} {unit}"
+    return str(macs)
+
+
+def field_text(field: Sequence[tuple[int, int]]) -> str:
+    """185 to 203, or one such per axis."""
+    texts = [str(low) if low == high else f"{low} to {high}" for low, high in field]
+    return texts[0] if len(set(texts)) == 1 else " x ".join(texts)
+
+
+def choose_net(
+    model: Path | None = None,
+    net: str | None = None,
+    *,
+    ndim: int | None = None,
+    channels: int | None = None,
+    classes: int | None = None,
+    divide_width: int | None = None,
+) -> Net:
+    """The net of a run folder or model file, or one by its name, without weights.
+
+    Parameters
+    ----------
+    model : Path, optional
+        A run folder, or a model.safetensors.
+    net : str, optional
+        "unet", or a net of `nets.papers`.
+    ndim : 2 or 3, optional
+        Axes of a "unet" (default: 2).
+    channels, classes : int, optional
+        Of the image and of the output (default: the paper's).
+    divide_width : int, optional
+        Divide the widths of a paper's net.
+
+    Raises
+    ------
+    ValueError
+        If both a model and a net are named, or none has that name, or a value does not go with it.
+    """
+    given = {"in_channels": channels, "out_channels": classes, "divide_width": divide_width}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if model is not None:
+        if net is not None or options:
+            raise ValueError(
+                f"{model} says itself what net it is: leave out --net, --divide-width, --channels, --classes"
+            )
+        return load_model(model)[0]
+    name = net or "unet"
+    if name not in ("unet", *PAPERS):
+        raise ValueError(f"no net is named {name!r}; expected unet, {', '.join(PAPERS)}")
+    if name == "unet" and divide_width is not None:
+        raise ValueError(f"divide_width is {divide_width}, but unet has no paper's widths to divide")
+    if divide_width is not None and divide_width < 1:
+        raise ValueError(f"divide_width is {divide_width}; expected 1 or more")
+    with torch.device("meta"):
+        return build(Architecture(ndim=ndim or 2, **options) if name == "unet" else PAPERS[name](**options))
+
+
+def summarise(graph: Graph, size: Sequence[int] | None = None) -> Summary:
+    """Look at a net: one of ours, or any Module that `nets.graph.read` reads.
+
+    Parameters
+    ----------
+    graph : Graph
+    size : sequence of int, optional
+        Of the input, in pixels; one number stands for all axes. Default: 572 (3D: 132) for unpadded nets, 256 (3D: 64)
+        for padded ones. What does not fit is rounded up to what does.
+
+    Raises
+    ------
+    ValueError
+        If the number of axes is not the net's.
+    """
+    geometry, ndim = graph.geometry, len(graph.geometry.axes)
+    if size is None:
+        is_valid = any(sum(margin) for margin in geometry.margin)
+        n = _DEFAULT_SIZE["valid" if is_valid else "same", ndim]
+        size = geometry.above((n,) * ndim)
+    given = tuple(size) * ndim if len(size) == 1 else tuple(size)
+    if len(given) != ndim or min(given) < 1:
+        raise ValueError(f"size is {size_text(given)}; expected {ndim} numbers of at least 1 for this {ndim}D net")
+    fitting = geometry.above(given)
+    return Summary(graph, given, fitting, cost(graph, fitting))
+
+
+def check_drawing_path(path: Path) -> None:
+    """Raise ValueError or FileNotFoundError where no drawing can be written."""
+    if path.suffix.lower() != ".svg":
+        raise ValueError(f"{path}: the drawing is an SVG; name a file that ends in .svg")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def write_drawing(path: Path, summary: Summary, *, title: str = "") -> None:
+    """Write the drawing of a net, replacing a file of that name.
+
+    Raises
+    ------
+    ValueError
+        If the name does not end in .svg.
+    FileNotFoundError
+        If the folder does not exist.
+    """
+    check_drawing_path(path)
+    write_whole(path, draw(summary.graph, summary.size, title=title))

@@ -1,0 +1,254 @@
+"""NIfTI: volumes in one orientation in memory, and back in the file's own.
+
+In a file the axes are x, y, z (channels last) and point wherever the scanner put them; the affine says where. In memory
+they are (C, z, y, x) and point as nearly as axes can to superior, anterior and right, so that all volumes lie alike:
+
+    file "LPS"   i -> left       j -> posterior   k -> superior
+    memory       x -> right      y -> anterior    z -> superior     x = i reversed, y = j reversed, z = k
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.nifti1 import Nifti1Header, Nifti1Image
+from nibabel.nifti2 import Nifti2Header, Nifti2Image
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt2axcodes, ornt_transform
+
+from ..image import Image, Place
+from .colour import Colour
+from .faults import Refused, decoding, logged, warned
+from .spacing import METRES
+from .stored import Stored
+
+GZIP = b"\x1f\x8b"
+HEADER_BYTES = {Nifti1Image: 348, Nifti2Image: 540}
+UNITS = {1: "m", 2: "mm", 3: "µm"}  # xyzt_units, bits 0 to 2; bits 3 to 5 are of the fourth axis
+UNIT_CODES = {unit: code for code, unit in UNITS.items()}
+QUATERNION = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+TIMES = {8: "s", 16: "ms", 24: "µs"}
+# ITK and FSL write seconds into every file, so that the unit alone does not tell a time series from channels.
+MOST_CHANNELS = 16
+FLAT = 1e-4  # volume of the box of unit axes below which an affine is singular; float32 headers have 1e-7
+LONGEST = 32767  # NIfTI-1 stores lengths in 16 bits
+GZIP_LEVEL = 6
+
+Nifti = Nifti1Image | Nifti2Image
+
+
+def read_nifti(path: Path) -> Stored:
+    """All channels of a NIfTI-1 or NIfTI-2 volume, channels first and in the orientation closest to RAS.
+
+    The scale and offset of the header are applied; what they apply to becomes float32, or float64 from 32-bit integers
+    on. A unit that the header leaves open is taken to be mm, as other readers do.
+    """
+    content = path.read_bytes()
+    if content.startswith(GZIP):
+        with decoding("gzip"):
+            content = gzip.decompress(content)
+    notes: list[str] = []
+    with decoding("NIfTI"), logged("nibabel.global", notes):
+        picture = _opened(content, notes)
+        _check_axes(picture, notes)
+        _check_pixels(picture, len(content))
+        place, spacing, unit = _place(picture, notes)
+        array = _scaled(picture)
+    turned = apply_orientation(array.reshape(*_size(picture), -1), axcodes2ornt(place.orientation))
+    return Stored(turned.T, "zyx", Colour(), spacing, unit, tuple(dict.fromkeys(notes)), place=place)
+
+
+def nifti_bytes(image: Image, *, is_compressed: bool) -> bytes:
+    """Content of a NIfTI file: in the orientation, affine and unit of `image.place`, or RAS from the spacing alone.
+
+    Parameters
+    ----------
+    image : Image of shape (C, *spatial)
+        Bool is stored as uint8, float16 as float32; a 2D image is a volume of one plane. Channels, where there are
+        several, are the fourth axis.
+    is_compressed : bool
+        Whether to gzip it.
+
+    Raises
+    ------
+    ValueError
+        If NIfTI cannot hold the dtype or unit, there are no pixels, or the place is that of a volume of another size.
+    """
+    array = _storable(image.array)
+    array = array.T if image.ndim == 3 else array.T[:, :, None]
+    array = array[..., 0] if image.channels == 1 else array
+    if image.place is not None:
+        _check_size(image, image.place)
+        array = apply_orientation(array, ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(image.place.orientation)))
+    kind = Nifti2Image if _is_beyond_nifti1(array.shape, image.place) else Nifti1Image
+    header = kind.header_class()
+    header.set_data_dtype(array.dtype)
+    header.set_data_shape(array.shape)
+    if image.place is None:
+        _put_spacing(header, image)
+    else:
+        _put_place(header, image.place)
+    content = kind(array, None, header, dtype=array.dtype).to_bytes()
+    return gzip.compress(content, GZIP_LEVEL, mtime=0) if is_compressed else content
+
+
+def _opened(content: bytes, notes: list[str]) -> Nifti:
+    """The file with its header understood, its pixels not yet."""
+    kind = Nifti2Image if content[4:8] in (b"n+2\0", b"ni2\0") else Nifti1Image
+    if len(content) < HEADER_BYTES[kind]:
+        raise Refused(f"truncated: {len(content)} bytes, less than a NIfTI header of {HEADER_BYTES[kind]}")
+    magic = content[4:8] if kind is Nifti2Image else content[344:348]
+    if magic in (b"ni1\0", b"ni2\0"):
+        raise Refused("the header of a pair .hdr and .img: convert both to one .nii.gz file")
+    if magic not in (b"n+1\0", b"n+2\0"):
+        raise Refused(f"not a NIfTI file: it starts with {content[:16]!r} and has {magic!r} where NIfTI-1 has b'n+1'")
+    with warned(notes):
+        return kind.from_bytes(content)
+
+
+def _size(picture: Nifti) -> tuple[int, ...]:
+    """Lengths of the first three axes; a picture is a volume of one plane."""
+    return (*picture.shape, 1)[:3]
+
+
+def _check_axes(picture: Nifti, notes: list[str]) -> None:
+    """Raise unless the axes are space and, at most, channels."""
+    shape, header = tuple(int(length) for length in picture.shape), picture.header
+    if len(shape) < 2 or min(shape) < 1:
+        raise Refused(f"shape {shape}: expected a volume (x, y, z) or (x, y, z, channels) of at least one pixel")
+    if max(shape[4:], default=1) > 1:
+        raise Refused(
+            f"{len(shape)} axes of lengths {shape}: expected a volume (x, y, z) or (x, y, z, channels); save every "
+            "time point or component as a file of its own"
+        )
+    frames, time = shape[3] if len(shape) > 3 else 1, TIMES.get(int(header["xyzt_units"]) & 0x38)
+    step = float(header["pixdim"][4])
+    if time and frames > 1 and (step not in (0, 1) or frames > MOST_CHANNELS):
+        raise Refused(
+            f"shape {shape} with a fourth axis of {frames} time points {step:g} {time} apart: a time series; save "
+            "every time point as a file of its own, or, where they are channels, set the unit of time to unknown"
+        )
+    if time and frames > 1:
+        notes.append(f"fourth axis of length {frames}, in {time} as its header says: read as channels")
+
+
+def _check_pixels(picture: Nifti, bytes_held: int) -> None:
+    """Raise before anything is allocated for pixels that are not there, or are no numbers."""
+    dtype = picture.get_data_dtype()
+    if dtype.kind not in "buif":
+        name = "RGB colour" if dtype.kind == "V" else str(dtype)
+        raise Refused(f"pixels of {name}: expected integers or floats; save the channels along a fourth axis")
+    end = int(_pixels(picture).offset) + int(np.prod(picture.shape, dtype=object)) * dtype.itemsize
+    if end > bytes_held:
+        raise Refused(f"truncated: its pixels reach to byte {end}, but the file has {bytes_held} bytes")
+
+
+def _pixels(picture: Nifti) -> ArrayProxy:
+    """The pixels, not yet read. The header does not know where they start: nibabel sets that to 0 on reading it."""
+    pixels = picture.dataobj
+    assert isinstance(pixels, ArrayProxy), f"pixels of {type(pixels)}, though they were read from a file"
+    return pixels
+
+
+def _scaled(picture: Nifti) -> np.ndarray:
+    """Pixels in the byte order of the machine, with scale and offset applied where the header has them."""
+    pixels = _pixels(picture)
+    stored, slope, offset = np.asarray(pixels.get_unscaled()), float(pixels.slope), float(pixels.inter)
+    if (slope, offset) == (1, 0):
+        return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    wide = np.result_type(stored.dtype.newbyteorder("="), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is said where the image is used
+        return stored.astype(wide) * wide.type(slope) + wide.type(offset)
+
+
+def _place(picture: Nifti, notes: list[str]) -> tuple[Place, tuple[float, ...], str]:
+    """Where the volume lies, and its spacing along z, y, x with the unit."""
+    header, affine = picture.header, np.asarray(picture.affine, np.float64)
+    steps = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    if not np.isfinite(affine).all() or not steps.all() or abs(np.linalg.det(affine[:3, :3] / steps)) < FLAT:
+        rows = " ".join(f"({', '.join(f'{value:g}' for value in row)})" for row in affine[:3])
+        raise Refused(f"its affine {rows} is singular: the three axes do not span space; repair the header's sform")
+    order = io_orientation(affine)
+    pixdim, sizes = np.asarray(header["pixdim"]), _size(picture)
+    along = _steps(pixdim[1:4], steps, notes)
+    by_axis = {int(axis): index for index, axis in enumerate(order[:, 0])}  # x, y, z in memory -> axis of the file
+    code = int(header["xyzt_units"])
+    if code & 7 not in UNITS:
+        notes.append("unit of length not stated: taken to be mm")
+    place = Place(
+        affine=tuple(tuple(float(value) for value in row) for row in affine),
+        orientation="".join(ornt2axcodes(order)),
+        size=tuple(int(sizes[by_axis[axis]]) for axis in (2, 1, 0)),
+        codes=(int(header["sform_code"]), int(header["qform_code"])),
+        quaternion=tuple(float(header[name]) for name in QUATERNION),
+        pixdim=tuple(float(value) for value in pixdim[:4]),
+        units=code,
+    )
+    return place, tuple(along[by_axis[axis]] for axis in (2, 1, 0)), UNITS.get(code & 7, "mm")
+
+
+def _steps(stated: np.ndarray, of_affine: np.ndarray, notes: list[str]) -> list[float]:
+    """Spacing along the axes of the file: as stated, 0.7 and not 0.699999988, where the affine agrees."""
+    if np.allclose(np.abs(stated), of_affine, rtol=1e-3, atol=0):
+        return [float(str(abs(step))) for step in stated]
+    said, found = (", ".join(f"{step:.4g}" for step in steps) for steps in (stated, of_affine))
+    notes.append(f"pixel size {said} in the header, {found} by its affine: the affine's taken")
+    return [float(step) for step in of_affine]
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """In a dtype that NIfTI has and other programs read."""
+    if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
+        raise ValueError(f"NIfTI holds integers, floats and bool, got {array.dtype}")
+    if array.size == 0:
+        raise ValueError(f"NIfTI holds at least one pixel, got shape {array.shape}")
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _check_size(image: Image, place: Place) -> None:
+    if image.size != place.size:
+        raise ValueError(
+            f"image of size {image.size} with the place of a volume of size {place.size}: a cropped or resampled image "
+            "lies elsewhere; set its place to None"
+        )
+
+
+def _is_beyond_nifti1(shape: tuple[int, ...], place: Place | None) -> bool:
+    """Whether a length or a number of the header needs NIfTI-2, with 64 bits where NIfTI-1 has 8 to 32."""
+    if max(shape) > LONGEST or place is None:
+        return max(shape) > LONGEST
+    rows = place.affine if place.codes[0] else ()
+    numbers = np.concatenate([*map(np.array, rows), place.quaternion, place.pixdim])
+    with np.errstate(over="ignore"):
+        is_single = np.array_equal(numbers.astype(np.float32), numbers, equal_nan=True)
+    return not is_single or max(map(abs, place.codes)) > LONGEST or place.units not in range(256)
+
+
+def _put_spacing(header: Nifti1Header | Nifti2Header, image: Image) -> None:
+    """Axes to the right, anterior and superior from the origin, in a unit that NIfTI has."""
+    unit, factor = image.unit, 1.0
+    if unit in METRES and unit not in UNIT_CODES:
+        unit, factor = "mm", METRES[unit] / METRES["mm"]
+    if unit != "px" and unit not in UNIT_CODES:
+        raise ValueError(f"unit {unit!r} is not known to NIfTI: use px, {', '.join(METRES)}, or write .tif")
+    steps = [step * factor for step in reversed(image.spacing)]
+    steps += steps[:1] * (3 - len(steps))  # a plane is as thick as its pixels are wide
+    header["pixdim"][1:4] = steps
+    header.set_sform(np.diag([*steps, 1.0]), code="aligned")
+    header["xyzt_units"] = UNIT_CODES.get(unit, 0)
+
+
+def _put_place(header: Nifti1Header | Nifti2Header, place: Place) -> None:
+    """The fields of the file that the image came from, number by number."""
+    header["pixdim"][:4] = place.pixdim
+    header["sform_code"], header["qform_code"] = place.codes
+    header["xyzt_units"] = place.units
+    for name, value in zip(QUATERNION, place.quaternion, strict=True):
+        header[name] = value
+    if place.codes[0]:
+        for name, row in zip("xyz", place.affine, strict=False):
+            header[f"srow_{name}"] = row

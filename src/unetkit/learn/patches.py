@@ -1,0 +1,58 @@
+"""How much of the data goes into a step: what the net sees of an image, the sides of a patch, patches per batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from ..infer.planes import check_planes
+from .data import Dataset
+from .volumes import shrink
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the net sees of the data: all axes of it, or adjacent planes of volumes as channels of a 2D image."""
+
+    ndim: int
+    channels: int
+    classes: int
+    typical: tuple[float, ...]
+    spacing: tuple[float, ...]
+
+
+def see(dataset: Dataset, planes: int | None) -> Seen:
+    """What a 3D net sees of volumes, or a 2D net of images or (with `planes`) of adjacent planes of volumes.
+
+    Raises
+    ------
+    ValueError
+        If `planes` is even or below 1, or the images are no volumes.
+    """
+    if planes is not None:
+        check_planes(planes, dataset.ndim)
+    ndim = dataset.ndim if planes is None else 2
+    sizes = [case.size[-ndim:] for case in dataset.cases]
+    typical = tuple(median(size[i] for size in sizes) for i in range(ndim))
+    channels = dataset.channels * (planes or 1)
+    return Seen(ndim, channels, len(dataset.kind.values), typical, tuple(dataset.spacing[-ndim:]))
+
+
+def patch_sides(seen: Seen, most: int, voxels: int, levels: int) -> tuple[tuple[int, ...], str]:
+    """Sides of a patch as the images and the budget have it, and why."""
+    reason = f"the typical image is {' x '.join(f'{t:g}' for t in seen.typical)}"
+    typical = [int(t) for t in seen.typical]
+    if seen.ndim == 2:
+        return tuple(min(most, t) for t in typical), f"{reason}; at most {most}, fitting the net"
+    sides = shrink(typical, seen.spacing, voxels=max(voxels, 1), levels=levels)
+    return sides, f"{reason}; at most {voxels} voxels, longest side first, fitting the net"
+
+
+def patches_per_batch(size: int, voxels: int, ndim: int, planes: int | None) -> tuple[int, str]:
+    """Patches of `size` pixels per batch, and why."""
+    if ndim == 3 and 4 * size > voxels:
+        return 2, f"4 such patches are more than {voxels} voxels"
+    n = 4
+    while planes is not None and n < 16 and 2 * n * size <= voxels:
+        n *= 2
+    return n, "steady gradients at many steps" if n == 4 else f"small planes: at most 16, and {voxels} pixels"

@@ -1,0 +1,13 @@
+"""The one place that knows which net an architecture is."""
+
+from __future__ import annotations
+
+from .architecture import Architecture
+from .net import Net
+from .unet import UNet
+from .unetpp import UNetPlusPlus
+
+
+def build(architecture: Architecture) -> Net:
+    """The net of an architecture, with fresh weights."""
+    return {"unet": UNet, "unet++": UNetPlusPlus}[architecture.topology](architecture)
