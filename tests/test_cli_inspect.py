@@ -80,8 +80,12 @@ def test_every_layer(inspect):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--net", "vnet"], 1, "error: no net is named 'vnet'; expected unet, ronneberger2015"),
-        (["--net", "ronneberger2015", "--size", "9x9x9"], 1, "error: size is 9 x 9 x 9; expected 2 numbers"),
+        (["--net", "vnet"], 1, "error: no net is named 'vnet'; expected unet, unet++, ronneberger2015"),
+        (
+            ["--net", "ronneberger2015", "--size", "9x9x9"],
+            1,
+            "error: ronneberger2015 is a 2D net, not one of 3 spatial axes",
+        ),
         (["--divide-width", "2"], 1, "error: divide_width is 2, but unet has no paper's widths"),
         (["RUN", "--net", "unet"], 1, "says itself what net it is"),
         (["nowhere.safetensors"], 1, "there is no such model file"),

@@ -29,6 +29,19 @@ Labels = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
+_NETS = (
+    "unet, unet++, or a paper's: ronneberger2015, cicek2016, milletari2016, jegou2017 (-67, -56), zhang2018, "
+    "oktay2018, zhou2018"
+)
+Block = Annotated[str | None, typer.Option(help="plain, residual, preactivation or dense (default: the net's).")]
+Skip = Annotated[
+    str | None, typer.Option(help="concat, reduce (1x1 to half), add, attention; or none, to see what skips are worth.")
+]
+Widths = Annotated[
+    str | None, typer.Option(help="Channels per level, finest first: 16,32,64 (default: by the budget).")
+]
+DivideWidth = Annotated[int | None, typer.Option(min=1, help="Divide the widths of a paper's net.")]
+
 
 @app.command()
 def check(images: Images, masks: Masks = None, labels: Labels = "auto", as_json: AsJson = False) -> None:
@@ -55,24 +68,11 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder to make (default: runs/ and the data's name).")] = None,
     time: Annotated[str | None, typer.Option(help="Budget: 90s, 10m, 2h. The schedule follows it.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps: the same again from one seed.")] = None,
-    net: Annotated[
-        str,
-        typer.Option(
-            help="unet, unet++, or a paper's: ronneberger2015, cicek2016, milletari2016, jegou2017 (-67, -56), "
-            "zhang2018, oktay2018, zhou2018."
-        ),
-    ] = "unet",
-    block: Annotated[
-        str | None, typer.Option(help="plain, residual, preactivation or dense (default: the net's).")
-    ] = None,
-    skip: Annotated[
-        str | None,
-        typer.Option(help="concat, reduce (1x1 to half), add, attention, or none to see what skips are worth."),
-    ] = None,
-    widths: Annotated[
-        str | None, typer.Option(help="Channels per level, finest first: 16,32,64,128 (default: by the budget).")
-    ] = None,
-    divide_width: Annotated[int | None, typer.Option(min=1, help="Divide the widths of a paper's net.")] = None,
+    net: Annotated[str, typer.Option(help=_NETS + ".")] = "unet",
+    block: Block = None,
+    skip: Skip = None,
+    widths: Widths = None,
+    divide_width: DivideWidth = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     labels: Labels = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights and the patches.")] = 0,
@@ -161,6 +161,9 @@ def predict(
     symmetries: Annotated[
         bool, typer.Option("--symmetries", help="Average over flips and turns: slower, often better.")
     ] = False,
+    prune: Annotated[
+        int | None, typer.Option(min=1, help="unet++: only the nodes of this level, faster; see evaluate --levels.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that exist.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -176,6 +179,7 @@ def predict(
             out=out,
             memory_bytes=memory_bytes,
             average_symmetries=symmetries,
+            prune=prune,
             overwrite=overwrite,
             observer=None if as_json else bar.update,
         )
@@ -190,8 +194,11 @@ def predict(
 
 @app.command()
 def evaluate(
-    predicted: Annotated[Path, typer.Argument(help="Folder of predicted masks, or one mask.")],
-    truth: Annotated[Path, typer.Argument(help="Folder of true masks, or one mask.")],
+    predicted: Annotated[Path, typer.Argument(help="Folder of predicted masks, or one mask; with --levels a run.")],
+    truth: Annotated[Path | None, typer.Argument(help="Folder of true masks, or one mask.")] = None,
+    levels: Annotated[
+        bool, typer.Option("--levels", help="Score and time every level of a unet++ run on its validation images.")
+    ] = False,
     tolerance: Annotated[float, typer.Option(help="Distance in pixels within which boundaries match.")] = 2.0,
     labels: Labels = "auto",
     ignore: Annotated[int | None, typer.Option(help="Value that means not labelled.")] = None,
@@ -199,6 +206,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score masks against the truth: Dice, IoU, precision, recall, boundaries, per class."""
+    if levels:
+        _evaluate_levels(predicted, as_json)
+        return
+    if truth is None:
+        raise typer.BadParameter("name the true masks too: unetkit evaluate PREDICTED TRUTH")
     from .masks.evaluate import evaluate as score
 
     result = score(predicted, truth, tolerance=tolerance, labels=labels, ignore=ignore)
@@ -216,13 +228,29 @@ def evaluate(
     typer.echo(f"pixel error {result.pixel_error:.4f}, {number}, tolerance {tolerance:g} px")
 
 
+def _evaluate_levels(run: Path, as_json: bool) -> None:
+    from .learn.levels import score_levels
+
+    rows = score_levels(run)
+    if as_json:
+        print(json.dumps(rows))
+        return
+    from .console import print_table
+
+    print_table(rows)
+    typer.echo(f"Choose one: unetkit predict {run} IMAGES --out MASKS --prune LEVEL")
+
+
 @app.command()
 def inspect(
     model: Annotated[
         Path | None, typer.Argument(metavar="RUN", help="Run folder, or a model.safetensors (default: --net).")
     ] = None,
-    net: Annotated[str | None, typer.Option(help="unet (default), or a paper's net: ronneberger2015, ...")] = None,
-    divide_width: Annotated[int | None, typer.Option(min=1, help="Divide the widths of a paper's net.")] = None,
+    net: Annotated[str | None, typer.Option(help=_NETS + " (default: unet).")] = None,
+    block: Block = None,
+    skip: Skip = None,
+    widths: Widths = None,
+    divide_width: DivideWidth = None,
     size: Annotated[
         str | None, typer.Option(help="Input in pixels: 572, or 132x132x116 (three make unet a 3D net).")
     ] = None,
@@ -242,8 +270,17 @@ def inspect(
         check_drawing_path(out)
     given = None if size is None else _option(lambda text: _sides(text, "size"), size)
     given = (given,) if isinstance(given, int) else given
-    ndim = len(given) if given and len(given) > 1 else None
-    chosen = choose_net(model, net, ndim=ndim, channels=channels, classes=classes, divide_width=divide_width)
+    chosen = choose_net(
+        model,
+        net,
+        ndim=len(given) if given and len(given) > 1 else None,
+        in_channels=channels,
+        out_channels=classes,
+        block=block,
+        skip=skip,
+        widths=None if widths is None else _option(_widths, widths),
+        divide_width=divide_width,
+    )
     summary = summarise(chosen.graph, given)
     if out:
         write_drawing(out, summary, title=f"{model or net or 'unet'}, input {summary.size}")

@@ -72,24 +72,33 @@ def test_bfloat16_computes_the_convolutions_and_nothing_is_stored_in_it():
     assert {t.dtype for t in run.tensors().values()} <= {torch.float32, torch.int64}
 
 
-@pytest.mark.parametrize("net", [{"widths": (4, 8)}, {"widths": (4, 8), "dropout": 0.5, "norm": "none"}])
-def test_steps_are_the_same_again_from_any_saved_state(net):
-    whole = training(net=net, augmentation=Augmentation())
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"net": {"widths": (4, 8), "dropout": 0.5, "norm": "none"}},
+        {"net": {"widths": (4, 6, 8)}, "supervision": True, "precision": "bfloat16"},
+        {"net": {"widths": (4, 6, 8), "topology": "unet++", "heads": "all"}, "supervision": True},
+    ],
+    ids=["plain", "dropout", "deep", "nested"],
+)
+def test_steps_are_the_same_again_from_any_saved_state(options):
+    whole = training(**options, augmentation=Augmentation())
     for _ in range(6):
         whole.take_step()
-    half = training(net=net, augmentation=Augmentation())
+    half = training(**options, augmentation=Augmentation())
     for _ in range(3):
         half.take_step()
     tensors = {name: tensor.clone() for name, tensor in half.tensors().items()}
     numbers = half.numbers()
     torch.manual_seed(123)
-    resumed = training(net=net, augmentation=Augmentation())
+    resumed = training(**options, augmentation=Augmentation())
     resumed.restore(tensors, numbers)
     for _ in range(3):
         resumed.take_step()
     assert equal(whole.tensors(), resumed.tensors())
     assert whole.losses == resumed.losses
-    other = training(net=net, augmentation=Augmentation(), seed=1)
+    other = training(**options, augmentation=Augmentation(), seed=1)
     other.take_step()
     assert other.losses[0] != whole.losses[0]
 

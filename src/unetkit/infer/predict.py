@@ -20,6 +20,7 @@ from ..learn.intensity import for_net
 from ..learn.pairs import Cases, channel_number, group_channels, raise_all
 from ..masks.labels import from_classes
 from ..nets.net import Net
+from ..nets.unetpp import pruned
 from .planes import by_planes
 from .tiled import Tiling, plan_tiles, prepare, run, symmetries
 
@@ -66,6 +67,7 @@ def predict(
     out: Path | str,
     memory_bytes: int = DEFAULT_MEMORY,
     average_symmetries: bool = False,
+    prune: int | None = None,
     overwrite: bool = False,
     observer: Callable[[Step], None] | None = None,
 ) -> list[Predicted]:
@@ -88,6 +90,9 @@ def predict(
     average_symmetries : bool
         Average the class probabilities over all flips and quarter turns: 8 times the
         work in 2D, often a little better.
+    prune : int, optional
+        Of a UNet++ with a head on every depth: compute only the nodes that the head of this
+        level needs, 1 (fastest) to its depth.
     overwrite : bool
         Replace masks that exist.
     observer : callable, optional
@@ -107,6 +112,7 @@ def predict(
     """
     say = observer or (lambda step: None)
     net, card = load_model(model)
+    net = net if prune is None else pruned(net, prune)
     jobs = _jobs(inputs, Path(out), overwrite, channels=net.in_channels // (card.planes or 1))
     ready = prepare(net, device="cuda" if torch.cuda.is_available() else "cpu")
     tilings = _plan_all([files for files, _ in jobs], ready, card, memory_bytes)

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from ..learn.checkpoint import load_model, write_whole
-from ..nets.architecture import Architecture
 from ..nets.build import build
 from ..nets.graph import Graph
+from ..nets.named import named
 from ..nets.net import Net
-from ..nets.papers import PAPERS
 from .cost import Cost, cost
 from .drawing import draw
 from .stages import Stage, structure
@@ -152,15 +151,7 @@ def field_text(field: Sequence[tuple[int, int]]) -> str:
     return texts[0] if len(set(texts)) == 1 else " x ".join(texts)
 
 
-def choose_net(
-    model: Path | None = None,
-    net: str | None = None,
-    *,
-    ndim: int | None = None,
-    channels: int | None = None,
-    classes: int | None = None,
-    divide_width: int | None = None,
-) -> Net:
+def choose_net(model: Path | None = None, net: str | None = None, **options: Any) -> Net:
     """The net of a run folder or model file, or one by its name, without weights.
 
     Parameters
@@ -168,36 +159,22 @@ def choose_net(
     model : Path, optional
         A run folder, or a model.safetensors.
     net : str, optional
-        "unet", or a net of `nets.papers`.
-    ndim : 2 or 3, optional
-        Axes of a "unet" (default: 2).
-    channels, classes : int, optional
-        Of the image and of the output (default: the paper's).
-    divide_width : int, optional
-        Divide the widths of a paper's net.
+        One of `nets.named.NAMES`; "unet" if there is no model either.
+    **options
+        As `nets.named.named` takes them; None stands for the net's own value.
 
     Raises
     ------
     ValueError
         If both a model and a net are named, or none has that name, or a value does not go with it.
     """
-    given = {"in_channels": channels, "out_channels": classes, "divide_width": divide_width}
-    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if model is not None:
-        if net is not None or options:
-            raise ValueError(
-                f"{model} says itself what net it is: leave out --net, --divide-width, --channels, --classes"
-            )
-        return load_model(model)[0]
-    name = net or "unet"
-    if name not in ("unet", *PAPERS):
-        raise ValueError(f"no net is named {name!r}; expected unet, {', '.join(PAPERS)}")
-    if name == "unet" and divide_width is not None:
-        raise ValueError(f"divide_width is {divide_width}, but unet has no paper's widths to divide")
-    if divide_width is not None and divide_width < 1:
-        raise ValueError(f"divide_width is {divide_width}; expected 1 or more")
-    with torch.device("meta"):
-        return build(Architecture(ndim=ndim or 2, **options) if name == "unet" else PAPERS[name](**options))
+    options = {key: value for key, value in options.items() if value is not None}
+    if model is None:
+        with torch.device("meta"):
+            return build(named(net or "unet", **options))
+    if net is not None or options:
+        raise ValueError(f"{model} says itself what net it is: leave out --net, --block, --channels and the like")
+    return load_model(model)[0]
 
 
 def summarise(graph: Graph, size: Sequence[int] | None = None) -> Summary:

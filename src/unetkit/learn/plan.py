@@ -7,7 +7,6 @@ them can be overridden by name, and the plan is printed and saved with the run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..geometry import Geometry
 from ..nets.architecture import Architecture
 from ..nets.build import build
-from ..nets.papers import PAPERS
+from ..nets.named import OURS, named
 from .augment import Augmentation
 from .data import Dataset
 from .patches import Seen, patch_sides, patches_per_batch, see
@@ -78,8 +77,6 @@ class Plan(BaseModel):
 
 
 _OF_ARCHITECTURE = ("widths", "block", "skip")  # what a user may set of it, beside the plan's own values
-# Nets that are no paper's: their widths follow from the budget.
-OURS: dict[str, dict[str, Any]] = {"unet": {}, "unet++": {"topology": "unet++", "heads": "all"}}
 _DERIVED = ("architecture", "spacing", "n_images", "reasons")
 
 
@@ -174,7 +171,6 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
     #    channels at 1400 steps beat 32 channels at 250 (isbi2012, ten minutes); a GPU trains 32 in the same time.
     #    In 3D as many levels as the patch can be pooled, coarse axes later.
     net = given.pop("net", "unet")
-    _check_net(net, given.get("widths"), divide_width)
     layers: dict[str, Any] = {name: given.pop(name) for name in ("block", "skip") if name in given}
     reasons |= dict.fromkeys(layers, "given")
     if seen.ndim == 3 and net in OURS:
@@ -182,16 +178,15 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
         layers |= shape
         size = " x ".join(f"{s:g}" for s in seen.spacing)
         reasons["strides"] = f"voxels of {size} {dataset.unit}: coarse axes later, and no map below 4 voxels"
-    widths = derive(
-        "widths",
-        default,
-        f"a GPU or hours: {default[0]} to {default[-1]} channels"
-        if wide
-        else "a CPU and up to 3 hours: more steps beat more channels",
-    )
-    architecture = _architecture(net, seen, widths, divide_width=divide_width, layers=layers)
-    if net not in OURS:
+    if net in OURS:
+        why = "a CPU and up to 3 hours: more steps beat more channels"
+        if wide:
+            why = f"a GPU or hours: {default[0]} to {default[-1]} channels"
+        layers["widths"] = derive("widths", default, why)
+    else:
+        layers |= {"widths": given.pop("widths")} if "widths" in given else {}
         reasons["widths"] = f"{net}" + (f", divided by {divide_width}" if divide_width else "")
+    architecture = _architecture(net, seen, divide_width=divide_width, options=layers)
     # 7. Patch: these sides, in sizes that fit the net.
     patch = derive("patch", _patch(architecture, sides), reason)
     # 8. Batch: 4 patches; gradients are steady enough, and steps are many. 2 of volumes where 4 are too many voxels,
@@ -298,17 +293,6 @@ def _check_names(given: dict[str, Any]) -> None:
         raise ValueError(f"no value of a plan is named {', '.join(unknown)}; expected {', '.join(sorted(known))}")
 
 
-def _check_net(net: str, widths: Sequence[int] | None, divide_width: int | None) -> None:
-    if net not in (*OURS, *PAPERS):
-        raise ValueError(f"no net is named {net!r}; expected {', '.join((*OURS, *PAPERS))}")
-    if net in OURS and divide_width is not None:
-        raise ValueError(f"divide_width is {divide_width}, but {net} has no paper's widths to divide; give widths")
-    if net not in OURS and widths is not None:
-        raise ValueError(f"widths are {tuple(widths)}, but {net} has its paper's widths; give divide_width instead")
-    if divide_width is not None and divide_width < 1:
-        raise ValueError(f"divide_width is {divide_width}; expected 1 or more")
-
-
 def _layers(
     sides: tuple[int, ...], spacing: tuple[float, ...], default: tuple[int, ...], widths: Sequence[int] | None
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
@@ -318,13 +302,10 @@ def _layers(
     return default[:levels], {"strides": shape.strides, "kernels": shape.kernels}
 
 
-def _architecture(
-    net: str, seen: Seen, widths: Sequence[int], *, divide_width: int | None, layers: dict[str, Any]
-) -> Architecture:
-    channels: dict[str, Any] = {"in_channels": seen.channels, "out_channels": seen.classes}
-    if net in OURS:
-        return Architecture(ndim=seen.ndim, widths=tuple(widths), **OURS[net], **channels, **layers)
-    architecture = replace(PAPERS[net](**channels, divide_width=divide_width or 1), **layers)
+def _architecture(net: str, seen: Seen, *, divide_width: int | None, options: dict[str, Any]) -> Architecture:
+    axes = {"ndim": seen.ndim} if net in OURS else {}
+    options = {"in_channels": seen.channels, "out_channels": seen.classes, **axes, **options}
+    architecture = named(net, divide_width=divide_width, **options)
     if architecture.ndim != seen.ndim:
         raise ValueError(
             f"{net} is a {architecture.ndim}D net, but the images have {seen.ndim} spatial axes: use unet"

@@ -141,5 +141,12 @@ class UNetPlusPlus(Net):
         return pruned.train(self.training)
 
 
+def pruned(net: Net, level: int) -> UNetPlusPlus:
+    """`net.prune(level)`; a ValueError says so where the net is no UNet++."""
+    if not isinstance(net, UNetPlusPlus):
+        raise ValueError(f'level {level} cannot be cut out of a net of topology "unet": only "unet++" has levels')
+    return net.prune(level)
+
+
 def _key(i: int, j: int) -> str:
     return f"{i}_{j}"
