@@ -5,7 +5,7 @@
 
 DATA is the folder that holds `hippocampus/` and `vnc_em/`, each with `images/` and `masks/`.
 Run time: 20 minutes of training per line of hippocampus, 15 per line of vnc_em, and a minute or two for reading,
-predicting and scoring; three hours for all lines of one seed. Expected score: see benchmarks/README.md.
+predicting and scoring; two and a half hours for all of the first command. Expected score: see benchmarks/README.md.
 
 hippocampus: 120 volumes (Medical Segmentation Decathlon, Task04), sorted by name and shuffled once: 96 to train on, 24
 held out. Dice of every class, as the mean over the held-out volumes and of all their voxels together.
@@ -37,6 +37,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -307,8 +308,7 @@ def _monai_batches(task: Task) -> Iterator[dict[str, Any]]:
     loader = DataLoader(
         dataset, batch_size=MONAI_BATCH, shuffle=True, drop_last=True, num_workers=1, persistent_workers=True
     )
-    while True:
-        yield from loader
+    return chain.from_iterable(repeat(loader))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

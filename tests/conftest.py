@@ -1,8 +1,10 @@
-"""For all tests: repeatable examples, and a second road to receptive fields (which pixels carry gradient)."""
+"""For all tests: repeatable examples, a second road to receptive fields (pixels with gradient), a stand-in for timm."""
 
 import copy
 import os
+import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 # Before torch is loaded, for this process and those that tests start: tiny nets are faster on one thread, and two
@@ -54,3 +56,118 @@ def _probe(
 def probe() -> Callable[..., list[tuple[int, int]]]:
     """`probe(net, size, axis=, outputs=, channels=1, layer="")`: per output the first and last pixel with gradient."""
     return _probe
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions, a shortcut, and optionally squeeze and excitation, as timm writes them."""
+
+    def __init__(self, inner: int, outer: int, stride: int, *, gated: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outer)
+        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outer)
+        self.gate = nn.Conv2d(outer, outer, 1) if gated else None
+        self.downsample = nn.Sequential(nn.Conv2d(inner, outer, 1, stride, bias=False), nn.BatchNorm2d(outer))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        if self.gate is not None:
+            y = y * self.gate(y.mean((2, 3), keepdim=True)).sigmoid()
+        y += self.downsample(x)
+        return torch.relu(y)
+
+
+class _FeatureInfo:
+    def __init__(self, rows: list[tuple[int, int]]) -> None:
+        self.rows = rows
+
+    def channels(self) -> list[int]:
+        return [channels for channels, _ in self.rows]
+
+    def reduction(self) -> list[int]:
+        return [reduction for _, reduction in self.rows]
+
+
+class _Features(nn.ModuleDict):
+    """A tiny ResNet as timm's `features_only=True` gives it: a list of maps, and `feature_info`."""
+
+    def __init__(self, name: str, in_chans: int, out_indices: tuple[int, ...]) -> None:
+        gated = name == "tiny_se"
+        rows = [(4, 2), (6, 4), (8, 8)]
+        stem: dict[str, nn.Module] = {"conv1": nn.Conv2d(in_chans, 4, 7, 2, 3, bias=False), "bn1": nn.BatchNorm2d(4)}
+        layers = stem | {"act1": nn.ReLU(inplace=True), "maxpool": nn.MaxPool2d(3, 2, 1)}
+        layers |= {"layer1": _Residual(4, 6, 1, gated=gated), "layer2": _Residual(6, 8, 2, gated=gated)}
+        ends = ["act1", "layer1", "layer2"]
+        if name == "tiny_patch4":  # some models begin by dividing by 4
+            rows, ends = rows[1:], ends[1:]
+            layers = {"conv1": nn.Conv2d(in_chans, 4, 4, 4), **{end: layers[end] for end in ends}}
+        if name == "tiny_flat":  # as vision transformers: every map of one stride
+            rows = [(4, 2), (6, 2), (8, 2)]
+        self.ends = [ends[i] for i in out_indices] if out_indices else ends
+        self.feature_info = _FeatureInfo([rows[ends.index(end)] for end in self.ends])
+        super().__init__({key: layers[key] for key in list(layers)[: list(layers).index(self.ends[-1]) + 1]})
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = []
+        for key, layer in self.items():
+            x = layer(x)
+            maps += [x] if key in self.ends else []
+        return maps
+
+
+class FakeTimm(ModuleType):
+    """In place of timm, which needs torchvision: its one function that is called, over tiny nets.
+
+    Attributes
+    ----------
+    calls : list of dict
+        What was asked for.
+    is_offline : bool
+        Whether fetching weights fails.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("timm")
+        self.calls: list[dict[str, Any]] = []
+        self.is_offline = False
+
+    def create_model(
+        self,
+        name: str,
+        *,
+        features_only: bool,
+        in_chans: int,
+        pretrained: bool,
+        out_indices: tuple[int, ...] = (),
+    ) -> nn.Module:
+        self.calls.append({"name": name, "in_chans": in_chans, "pretrained": pretrained, "out_indices": out_indices})
+        if not name.startswith("tiny") or not features_only:
+            raise RuntimeError(f"Unknown model ({name})\nand a second line")
+        if pretrained and self.is_offline:
+            raise ConnectionError("no route to the hub\nand a second line")
+        model = _Features(name, in_chans, out_indices)
+        if pretrained:
+            state = self.weights(name)
+            first = state["conv1.weight"]
+            copies = [first[:, i % 3] * 3 / in_chans for i in range(in_chans)]
+            state["conv1.weight"] = torch.stack([first.sum(1)] if in_chans == 1 else copies, dim=1)
+            model.load_state_dict({key: state[key] for key in model.state_dict()})
+        return model
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The pretrained weights of a model of three channels."""
+        generator = torch.Generator().manual_seed(7)
+        state = _Features(name, 3, ()).state_dict()
+        return {
+            key: torch.rand(t.shape, generator=generator) - 0.4 * ("var" not in key) if t.is_floating_point() else t
+            for key, t in state.items()
+        }
+
+
+@pytest.fixture
+def timm(monkeypatch: pytest.MonkeyPatch) -> FakeTimm:
+    """A stand-in for timm with the encoders tiny, tiny_se, tiny_patch4 and tiny_flat."""
+    module = FakeTimm()
+    monkeypatch.setitem(sys.modules, "timm", module)
+    return module

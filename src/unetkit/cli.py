@@ -73,6 +73,12 @@ def train(
     skip: Skip = None,
     widths: Widths = None,
     divide_width: DivideWidth = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="A timm model as encoder: resnet34 ... (pip install 'unetkit[pretrained]').")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of the encoder: imagenet (default; downloads), a .safetensors file, or none.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     labels: Labels = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights and the patches.")] = 0,
@@ -126,6 +132,8 @@ def train(
             block=block,
             skip=skip,
             widths=None if widths is None else _option(_widths, widths),
+            encoder=encoder,
+            weights=weights,
             labels=labels,
             seed=seed,
             patch=None if patch is None else _option(_sides, patch),

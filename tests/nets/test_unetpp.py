@@ -68,14 +68,15 @@ def test_one_class_is_averaged_by_sigmoid() -> None:
     ids=["plain", "valid", "residual attention", "dense reduce", "add strided"],
 )
 def test_a_pruned_net_equals_the_full_ones_head_to_the_last_bit(ndim: int, options: dict[str, Any]) -> None:
-    net = nested(ndim, **options).double()
+    shallow = {"widths": (2, 4, 6)} if ndim == 3 and options.get("padding") == "valid" else {}  # 92 voxels cubed else
+    net = nested(ndim, **options, **shallow).double()
     x = torch.randn(2, 1, *net.geometry.above((24,) * ndim), dtype=torch.double)
     net.body(x)  # running statistics that are not the initial ones
     net.eval()
     with torch.no_grad():
         levels = net.levels(x)
         counts = []
-        for level in (1, 2, 3):
+        for level in range(1, net.depth + 1):
             pruned = net.prune(level)
             assert not pruned.training
             assert torch.equal(pruned.body(x), levels[level - 1])

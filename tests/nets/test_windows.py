@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unetkit.insight.cost import cost
 from unetkit.nets.graph import read
 
 
@@ -24,11 +25,25 @@ class Net(nn.Module):
         return self._forward(self, x)
 
 
+class SqueezeExcite(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.gate = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.gate(self.pool(x)))
+
+
 LOCAL = {
     "batch": (lambda: nn.BatchNorm2d(4), True),
     "batch, statistics of the batch": (lambda: nn.BatchNorm2d(4, track_running_stats=False), False),
     "instance": (lambda: nn.InstanceNorm2d(4), False),
     "group": (lambda: nn.GroupNorm(2, 4), False),
+    "squeeze and excite": (SqueezeExcite, False),
+    "mean over space": (lambda: Net(lambda net, x: x * x.mean((2, 3), keepdim=True).sigmoid()), False),
+    "maximum over space": (lambda: Net(lambda net, x: x - x.amax(dim=[-2, -1], keepdim=True)), False),
+    "mean over channels and space": (lambda: Net(lambda net, x: x / x.std(dim=(1, 2, 3), keepdim=True)), False),
     "channels": (lambda: Net(lambda net, x: F.normalize(x, dim=1)), True),
     "softmax": (lambda: nn.Softmax(dim=1), True),
     "mean over channels": (lambda: Net(lambda net, x: x - x.mean(1, keepdim=True)), True),
@@ -59,16 +74,6 @@ class Attention(nn.Module):
         q = self.query(x).flatten(2)
         weights = torch.matmul(q.transpose(1, 2), q).softmax(-1)
         return torch.matmul(q, weights).reshape(x.shape[0], 4, *x.shape[2:])
-
-
-class SqueezeExcite(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.gate = nn.Conv2d(4, 4, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(self.gate(self.pool(x)))
 
 
 class Positional(nn.Module):
@@ -107,10 +112,13 @@ UNREADABLE = {
     ),
     "interpolation to an odd size": (nn.Upsample(size=(513, 513)), r"layer 'block\.1' .*resizes 256 to 513 pixels"),
     "interpolation to a size": (nn.Upsample(size=(512, 512)), r"layer 'block\.1' .*resizes 257 to 512 pixels"),
-    "squeeze and excite": (SqueezeExcite(), r"layer 'block\.1\.pool' \(adaptive_avg_pool2d\)"),
-    "pooled by mean": (
-        Net(lambda net, x: x * x.amax(dim=(2, 3), keepdim=True)),
-        r"layer 'block\.1' \(amax\).*along axis \(2, 3\), not along the channels",
+    "pooled over one axis": (
+        Net(lambda net, x: x * x.amax(dim=(2,), keepdim=True)),
+        r"layer 'block\.1' \(amax\).*along axis 2, not along the channels",
+    ),
+    "pooled and enlarged": (
+        Net(lambda net, x: x + F.interpolate(x.mean((2, 3), keepdim=True), x.shape[2:])),
+        r"layer 'block\.1_2' \(interpolate\).*it enlarges a map that was pooled over all of space",
     ),
     "softmax over space": (nn.Softmax(dim=-1), r"layer 'block\.1' \(softmax\).*along axis -1"),
     "joined over space": (
@@ -149,3 +157,25 @@ def test_what_cannot_be_read_is_named(layer: nn.Module, message: str) -> None:
     net.forward = lambda x: net.block(x)
     with pytest.raises(ValueError, match=message):
         read(net)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_map_pooled_over_all_of_space_changes_no_size_and_costs_one_pixel(ndim: int) -> None:
+    convolution: Any = {2: nn.Conv2d, 3: nn.Conv3d}[ndim]
+    pool: Any = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[ndim]
+    net = Net(
+        lambda net, x: (y := net.conv(x)) * net.gate(net.pool(y)).sigmoid(),
+        conv=convolution(1, 4, 3, padding=1),
+        pool=pool(1),
+        gate=convolution(4, 4, 1),
+    )
+    graph = read(net)
+    assert [layer.name for layer in graph.layers if layer.is_pixel] == ["pool", "gate", "sigmoid"]
+    assert not graph.is_local
+    assert graph.geometry.output_size((9,) * ndim) == (9,) * ndim
+    assert graph.geometry.receptive_field()[0].largest == 3  # beside the statistics
+    counted = cost(graph, (9,) * ndim)
+    assert counted.macs == 4 * 3**ndim * 9**ndim + 4 * 4
+    assert counted.parameters == sum(p.numel() for p in net.parameters())
+    # alive at the peak: the first map, and either the product or the image that it came from; pixels beside them
+    assert graph.activation_bytes((9,) * ndim) == 4 * (2 * 4 * 9**ndim + 4)

@@ -86,7 +86,8 @@ def prepare(net: Net, *, device: torch.device | str = "cpu") -> Net:
 def _fold(block: nn.Sequential) -> None:
     for i in range(len(block) - 1):
         layer, norm = block[i], block[i + 1]
-        if isinstance(layer, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+        is_norm = type(norm) in (nn.BatchNorm2d, nn.BatchNorm3d)  # exactly: some of timm's hold an activation too
+        if is_norm and isinstance(layer, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
             block[i] = fuse_conv_bn_eval(layer, norm)
             block[i + 1] = nn.Identity()
 

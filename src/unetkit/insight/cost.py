@@ -96,7 +96,8 @@ def cost(graph: Graph, size: Sequence[int], *, itemsize: int = 4) -> Cost:
     >>> found.parameters, found.macs == 3 * 8 * 9 * 32 * 32
     (224, True)
     """
-    sizes = map_sizes(graph, size)
+    pixel = (1,) * len(size)
+    sizes = [pixel if x.is_pixel else n for x, n in zip(graph.layers, map_sizes(graph, size), strict=True)]
     layers = tuple(
         LayerCost(
             layer.name,
@@ -121,7 +122,7 @@ def map_sizes(graph: Graph, size: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     return tuple(zip(*(axis.sizes(n) or () for axis, n in zip(axes, size, strict=True)), strict=True))
 
 
-def _macs(graph: Graph, i: int, sizes: tuple[tuple[int, ...], ...]) -> int:
+def _macs(graph: Graph, i: int, sizes: Sequence[tuple[int, ...]]) -> int:
     """A convolution takes each weight once per output position, a transposed one once per input position."""
     layer = graph.layers[i]
     if layer.kind == "convolution":

@@ -20,6 +20,7 @@ from ..masks.metrics import confusion
 from ..nets.architecture import Architecture
 from ..nets.build import build
 from ..nets.net import Net
+from ..nets.pretrained import load_encoder
 from .checkpoint import flatten_optimiser, restore_optimiser
 from .data import Case
 from .plan import Plan
@@ -98,6 +99,11 @@ class Training:
         plain = [p for p in self.supervised.parameters() if p.ndim <= 1]  # biases and norms are not decayed
         groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate)
+
+    def load_encoder(self, weights: str) -> None:
+        """Start the encoder from pretrained weights, as `nets.pretrained.load_encoder` takes them; before all steps."""
+        load_encoder(self.net, weights)
+        self.averaged.load_state_dict(self.net.state_dict())
 
     def fraction(self) -> float:
         """Share of the budget used, 0 to 1."""

@@ -18,6 +18,7 @@ from ..geometry import Geometry
 from ..nets.architecture import Architecture
 from ..nets.build import build
 from ..nets.named import OURS, named
+from ..nets.pretrained import encoder_shape
 from .augment import Augmentation
 from .data import Dataset
 from .patches import Seen, patch_sides, patches_per_batch, see
@@ -48,6 +49,7 @@ class Plan(BaseModel):
     seed: int = Field(0, ge=0)
     net: str = "unet"
     divide_width: int | None = None
+    weights: str | None = None
 
     # What was derived
     architecture: dict[str, Any] = Field(default_factory=dict)
@@ -76,7 +78,7 @@ class Plan(BaseModel):
         return [(name, _short(values[name]), reason) for name, reason in self.reasons.items()]
 
 
-_OF_ARCHITECTURE = ("widths", "block", "skip")  # what a user may set of it, beside the plan's own values
+_OF_ARCHITECTURE = ("widths", "block", "skip", "encoder")  # what a user may set of it, beside the plan's own values
 _DERIVED = ("architecture", "spacing", "n_images", "reasons")
 
 
@@ -118,8 +120,8 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
     ----------
     dataset : Dataset
     given : dict, optional
-        Values of `Plan` that the user set; `widths`, `block` and `skip` of an `Architecture` are accepted beside them,
-        and one number as `patch` for all axes.
+        Values of `Plan` that the user set; `widths`, `block`, `skip` and `encoder` of an `Architecture` are accepted
+        beside them, and one number as `patch` for all axes.
     divide_width : int, optional
         For a net of a paper: divide its widths.
 
@@ -127,6 +129,8 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
     ------
     ValueError
         If there is no budget or two, a name is unknown, or a value is not possible.
+    ImportError
+        If an `encoder` is given and timm is not installed.
     """
     given = {name: value for name, value in (given or {}).items() if value is not None}
     _check_names(given)
@@ -173,17 +177,26 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
     net = given.pop("net", "unet")
     layers: dict[str, Any] = {name: given.pop(name) for name in ("block", "skip") if name in given}
     reasons |= dict.fromkeys(layers, "given")
-    if seen.ndim == 3 and net in OURS:
+    encoder, weights = given.pop("encoder", None), None
+    if encoder is None and "weights" in given:
+        raise ValueError(
+            f"weights are {given['weights']!r}, but there is no encoder to load them into: give encoder too"
+        )
+    if encoder is not None:
+        layers |= _encoder_layers(net, encoder, seen, default[0], given.get("widths"))
+        weights = derive("weights", "imagenet", "what an encoder of another's is worth having for")
+        reasons |= {"encoder": "given", "widths": f"those of {encoder}, behind an own level at full resolution"}
+    elif seen.ndim == 3 and net in OURS:
         default, shape = _layers(_per_axis(given.get("patch", sides), 3), seen.spacing, default, given.get("widths"))
         layers |= shape
         size = " x ".join(f"{s:g}" for s in seen.spacing)
         reasons["strides"] = f"voxels of {size} {dataset.unit}: coarse axes later, and no map below 4 voxels"
-    if net in OURS:
+    if net in OURS and encoder is None:
         why = "a CPU and up to 3 hours: more steps beat more channels"
         if wide:
             why = f"a GPU or hours: {default[0]} to {default[-1]} channels"
         layers["widths"] = derive("widths", default, why)
-    else:
+    elif net not in OURS:
         layers |= {"widths": given.pop("widths")} if "widths" in given else {}
         reasons["widths"] = f"{net}" + (f", divided by {divide_width}" if divide_width else "")
     architecture = _architecture(net, seen, divide_width=divide_width, options=layers)
@@ -206,15 +219,18 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
     supervision = derive("supervision", deep, "a loss on every head" if deep else "one loss, on the output")
     # 11. Validation: a fifth.
     validation = derive("validation", 0.2, "a fifth held out, by group where given")
-    # 12. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm.
-    plain = architecture.norm == "none"
-    rate = derive("learning_rate", 3e-4 if plain else 2e-3, "AdamW, warm-up and cosine" + ", no norm" * plain)
+    # 12. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm, and for
+    #     pretrained weights, which large steps would undo.
+    plain, tuned = architecture.norm == "none", weights not in (None, "none")
+    why = "AdamW, warm-up and cosine" + ", no norm" * plain + ", pretrained" * tuned
+    rate = derive("learning_rate", 3e-4 if plain or tuned else 2e-3, why)
     try:
         return Plan(
             time_s=time_s,
             steps=steps,
             net=net,
             divide_width=divide_width,
+            weights=weights,
             device=device,
             precision=precision,
             architecture=architecture.to_dict(),
@@ -267,7 +283,7 @@ def check_same(saved: Plan, given: dict[str, Any], dataset: Dataset) -> None:
     A new split of other data would validate on what was learned.
     """
     check_device(saved.device)
-    before = saved.model_dump() | {name: saved.architecture[name] for name in _OF_ARCHITECTURE}
+    before = saved.model_dump() | {name: saved.architecture.get(name) for name in _OF_ARCHITECTURE}
     before |= {"channels": saved.architecture["in_channels"] // (saved.planes or 1)}
     before |= {"classes": saved.architecture["out_channels"]}
     now = {name: value for name, value in given.items() if value is not None and name not in ("images", "masks")}
@@ -300,6 +316,15 @@ def _layers(
     levels = min(len(pyramid(sides, spacing).kernels), len(default)) if widths is None else len(widths)
     shape = pyramid(sides, spacing, levels=levels)
     return default[:levels], {"strides": shape.strides, "kernels": shape.kernels}
+
+
+def _encoder_layers(net: str, encoder: str, seen: Seen, width: int, widths: Sequence[int] | None) -> dict[str, Any]:
+    """What a timm encoder behind an own finest level of `width` asks of an architecture."""
+    if net not in OURS:
+        raise ValueError(f"encoder is {encoder}, but {net} has its paper's own: use net {' or '.join(OURS)}")
+    if widths is not None:
+        raise ValueError(f"widths are {tuple(widths)}, but encoder {encoder} has its own: leave out one of the two")
+    return encoder_shape(encoder, in_channels=seen.channels, width=width)
 
 
 def _architecture(net: str, seen: Seen, *, divide_width: int | None, options: dict[str, Any]) -> Architecture:

@@ -15,6 +15,7 @@ from typing import Any
 from ..image import Image
 from ..io import write
 from ..masks.metrics import Evaluation, evaluate_arrays
+from ..nets.pretrained import check_encoder
 from .checkpoint import Card, load_model, load_state, save_model, save_state, write_whole
 from .data import Case, Dataset, load, split
 from .loop import Score, Training, choose_forward, predict_classes, validate
@@ -122,11 +123,15 @@ def train(
         planned otherwise.
     FileExistsError
         If `out` holds something and `resume` is not set.
+    ImportError
+        If an `encoder` is given and timm is not installed.
     """
     say = observer or (lambda progress: None)
     out = Path(out)
     saved = _saved_plan(out, resume)
     _check_out(out, resume)
+    encoder = saved.architecture.get("encoder") if saved else given.get("encoder")
+    check_encoder(encoder, None if saved else given.get("weights"))
     pairs = find_pairs(images, masks)
     labels, border_weight = given.get("labels") or "auto", bool(given.get("border_weight"))
     if saved:
@@ -197,6 +202,9 @@ class _Run:
 
     def go(self, resume: bool) -> Result:
         training = self._training()
+        if self.plan.weights and not self._state.is_file():  # a resumed training has its own
+            self.say(Progress(message=f"encoder weights: {self.plan.weights}"))
+            training.load_encoder(self.plan.weights)
         write_whole(self.out / "plan.json", self.plan.model_dump_json(indent=2))
         if resume:
             self._resume(training)

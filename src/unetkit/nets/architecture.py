@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -84,6 +85,9 @@ class Architecture:
     heads : "last" or "all"
         Of "unet++": one head on its last node, or one on every node of the finest row. The
         output is then the mean of their probabilities, and the net can be pruned.
+    encoder : str, optional
+        Name of a timm model that takes the place of the contracting path below the finest level; see
+        `nets.pretrained`, whose `encoder_shape` gives the widths and strides that go with it.
 
     Raises
     ------
@@ -114,6 +118,7 @@ class Architecture:
     stem: int = 0
     decoder_widths: tuple[int, ...] | None = None
     heads: Literal["last", "all"] = "last"
+    encoder: str | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -171,6 +176,7 @@ class Architecture:
             raise ValueError(f'icnr=True starts transposed convolutions, but up is "{self.up}": use up="transposed"')
         if self.down == "blur" and any(s > 2 for row in self.strides for s in row):  # type: ignore[union-attr]
             raise ValueError(f'down="blur" halves; strides are {self.strides}: use 1 and 2 per axis, or down="max"')
+        self._check_encoder()
         if self.block == "dense":
             for width, layers in zip(self.widths, self.convolutions, strict=True):  # type: ignore[arg-type]
                 if width % layers:
@@ -178,6 +184,24 @@ class Architecture:
                         f"a dense block of {layers} layers cannot add {width} channels: its layers grow alike, so "
                         f"widths must be multiples of {layers} here"
                     )
+
+    def _check_encoder(self) -> None:
+        if self.encoder is None:
+            return
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.encoder):  # "hf-hub:..." would be fetched from anywhere
+            raise ValueError(f"encoder is {self.encoder!r}; expected the plain name of a timm model, such as resnet34")
+        if self.ndim != 2:
+            raise ValueError(
+                f"encoder {self.encoder} is a 2D net, but ndim is {self.ndim}: use ndim=2 (planes of a volume: "
+                "--planes 3), or leave out encoder"
+            )
+        if self.padding == "valid":
+            raise ValueError(
+                f'encoder {self.encoder} pads its convolutions, which padding="valid" promises not to do: use '
+                'padding="same"'
+            )
+        if self.stem:
+            raise ValueError(f"stem is {self.stem}, but encoder {self.encoder} begins with its own: use stem=0")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `Architecture(**d)` gives the same architecture back."""

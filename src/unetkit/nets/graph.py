@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..geometry import Axis, Geometry, Window
-from .windows import Call, Misfit, Unreadable, interpret
+from .windows import Call, Misfit, Unreadable, interpret, pools_space
 
 # Sizes to try when reading a net: round ones first, then every residue of a total stride up to 64, small and large.
 _SIZES = (256, 64, *range(257, 321), *range(769, 833))
@@ -38,7 +38,7 @@ class Layer:
         Path of the module, followed by the function where a module calls several.
     kind : str
         "input", "convolution", "transposed convolution", "pooling", "interpolation",
-        "pad", "join", "pointwise" or "statistics" (reads all of space: instance and group norm).
+        "pad", "join", "pointwise" or "statistics" (reads all of space: instance and group norm, global pooling).
     inputs : tuple of int
         Indices of the layers that it reads.
     windows : tuple of Window
@@ -50,6 +50,9 @@ class Layer:
         Shape of its main weight, that of most axes; () without.
     parameters : int
         Learned numbers that it reads, without those that an earlier layer counts: the sum over layers is the net's.
+    is_pixel : bool
+        Its map is one pixel, pooled over all of space or computed from such (squeeze and excitation). In `Geometry` it
+        has the size of the map it was pooled from, over which it is laid.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Layer:
     function: str = ""
     weights: tuple[int, ...] = ()
     parameters: int = 0
+    is_pixel: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ class Graph:
         per_axis = [axis.sizes(n) or () for axis, n in zip(self.geometry.axes, size, strict=True)]
         weights = [layer.channels * itemsize for layer in self.layers]
         for sizes in per_axis:
+            sizes = tuple(1 if layer.is_pixel else n for layer, n in zip(self.layers, sizes, strict=True))
             weights = [w * n for w, n in zip(weights, sizes, strict=True)]
         last_use = list(range(len(self.layers)))
         for i, layer in enumerate(self.layers):
@@ -281,7 +286,9 @@ class _Tape(TorchFunctionMode):
             )
         if read_from and outputs:
             self.reads += [learned] * len(outputs)
-            self._write(Call(function, args, kwargs, shapes, constants, outputs[0].shape), read_from, outputs)
+            pooled = tuple(self.layers[self.known[id(t)]].is_pixel for t in tracked)
+            call = Call(function, args, kwargs, shapes, constants, outputs[0].shape, pooled)
+            self._write(call, read_from, outputs)
         elif learned:  # weights computed from parameters, as by weight norm
             self.learned |= {id(output): learned for output in outputs}
             self.alive += outputs
@@ -296,13 +303,15 @@ class _Tape(TorchFunctionMode):
             except Unreadable as error:
                 reason = type(error)(f"layer {name!r} ({call.function}) cannot be read: {error}")
         weights = max((tuple(s) for s in call.constants), key=lambda s: (len(s), prod(s)), default=())
+        is_pixel = reason is None and pools_space(call)
         for output in outputs:
             if reason is not None:
                 self.unread[len(self.layers)] = reason
             self.known[id(output)] = len(self.layers)
             self.alive.append(output)
             channels = output.shape[1] if output.ndim > 1 else 1
-            self.layers.append(Layer(name, kind, read_from, windows, channels, call.function, weights))
+            layer = Layer(name, kind, read_from, windows, channels, call.function, weights, is_pixel=is_pixel)
+            self.layers.append(layer)
 
     def _name(self, function: str) -> str:
         path, is_leaf = self.path[-1] if self.path else ("", False)

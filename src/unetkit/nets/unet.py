@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from .architecture import Architecture
 from .net import Net
-from .parts import Encoder, Parts
+from .parts import Parts
+from .pretrained import contracting_path
 
 
 class UNet(Net):
@@ -38,8 +39,7 @@ class UNet(Net):
     def __init__(self, architecture: Architecture, *, encoder: nn.Module | None = None) -> None:
         super().__init__(architecture)
         parts = Parts(architecture)
-        built = Encoder(parts)
-        self.encoder = built if encoder is None else encoder
+        self.encoder = contracting_path(parts) if encoder is None else encoder
         *channels, coarse = self.encoder.channels  # type: ignore[misc]
         ups, skips, blocks = [], [], []
         for level in reversed(range(parts.depth)):

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from .architecture import Architecture
 from .layers import center_crop
 from .net import Net
-from .parts import Encoder, Parts
+from .parts import Parts
+from .pretrained import contracting_path
 
 
 class UNetPlusPlus(Net):
@@ -46,7 +47,7 @@ class UNetPlusPlus(Net):
         super().__init__(architecture)
         parts = Parts(architecture)
         self.depth = parts.depth
-        self.encoder = Encoder(parts) if encoder is None else encoder
+        self.encoder = contracting_path(parts) if encoder is None else encoder
         channels: dict[tuple[int, int], int] = {(i, 0): c for i, c in enumerate(self.encoder.channels)}  # type: ignore[arg-type]
         self.ups, self.skips, self.nodes = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for i, j in self._order():

@@ -37,6 +37,8 @@ class Call:
         Shapes of the other tensors among the arguments: weights.
     result : Size
         Shape of the result.
+    pooled : tuple of bool
+        For each of `shapes` whether it is a map pooled over all of space, one pixel that stands for all.
     """
 
     function: str
@@ -45,6 +47,7 @@ class Call:
     shapes: tuple[torch.Size, ...]
     constants: tuple[torch.Size, ...]
     result: torch.Size
+    pooled: tuple[bool, ...] = ()
 
     @property
     def ndim(self) -> int:
@@ -60,6 +63,41 @@ def interpret(call: Call) -> Reading:
     """Kind and windows of one call of a torch function; raises `Unreadable` with the reason."""
     if len({len(shape) for shape in (*call.shapes, call.result)}) > 1:
         raise Unreadable(f"it changes the number of axes from {len(call.shapes[0])} to {len(call.result)}")
+    if call.pooled and all(call.pooled):
+        if not _is_pixel(call.result):
+            raise Unreadable("it enlarges a map that was pooled over all of space")
+        return _interpret(call)[0], (Window(),) * call.ndim
+    return _interpret(call)
+
+
+def pools_space(call: Call) -> bool:
+    """Whether the result of a readable call is one pixel that stands for all of space.
+
+    Its window is that of a layer which keeps the size: laid over the map it was pooled from, the pixel is as large.
+    """
+    return _is_pixel(call.result) and (_is_global(call) or (bool(call.pooled) and all(call.pooled)))
+
+
+def _is_pixel(shape: torch.Size) -> bool:
+    return all(n == 1 for n in shape[2:])
+
+
+def _is_global(call: Call) -> bool:
+    """Whether a call pools over all of space: adaptive pooling to one pixel, or a mean over every spatial axis."""
+    if len(call.result) < 3 or not _is_pixel(call.result):
+        return False
+    if call.function.startswith("adaptive_"):
+        return True
+    if call.function not in _REDUCTIONS:
+        return False
+    dim = call.kwargs.get("dim", call.kwargs.get("axis", call.args[1] if len(call.args) > 1 else None))
+    axes = {axis % len(call.result) for axis in dim} if isinstance(dim, tuple | list) else set()
+    return axes in ({*range(2, len(call.result))}, {*range(1, len(call.result))})  # the latter with all channels
+
+
+def _interpret(call: Call) -> Reading:
+    if _is_global(call):
+        return _statistics(call)
     for name, reader in _READERS.items():
         if call.function == name or call.function.removesuffix(f"{call.ndim}d") == name:
             return reader(call)
@@ -187,6 +225,7 @@ logsigmoid exp log sqrt rsqrt square abs neg clamp clip threshold dropout dropou
 feature_dropout feature_alpha_dropout contiguous clone detach to float half double bfloat16 type type_as identity get
 add iadd radd sub isub rsub mul imul rmul div idiv truediv itruediv rtruediv pow maximum minimum where lerp addcmul
 """.split()  # noqa: SIM905 - a list of words reads better as words
+_REDUCTIONS = ("mean", "sum", "amax", "amin", "std", "var", "logsumexp")
 _OVER_CHANNELS = """
 softmax log_softmax argmax amax amin max mean sum std var cat concat concatenate glu chunk split unbind normalize
 """.split()  # noqa: SIM905
@@ -201,7 +240,9 @@ def _pointwise(call: Call) -> Reading:
         dim = dim[0] if isinstance(dim, tuple | list) and len(dim) == 1 else dim
         if not isinstance(dim, int) or dim % len(call.result) != 1:
             raise Unreadable(f"it works along axis {dim}, not along the channels (axis 1)")
-    spatial = {tuple(shape[2:]) for shape in (*call.shapes, call.result)}
+    pooled = call.pooled or (False,) * len(call.shapes)
+    whole = [shape for shape, is_pixel in zip(call.shapes, pooled, strict=True) if not is_pixel]
+    spatial = {tuple(shape[2:]) for shape in (*whole, call.result)}
     if len(spatial) > 1:
         raise Unreadable(f"it joins maps of the sizes {sorted(spatial)}, so it mixes all of space")
     # prelu's weight lists channels; any other constant is laid over the last axes, which are space

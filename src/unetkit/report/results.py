@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from fractions import Fraction
 from math import isnan
 from pathlib import Path
 
@@ -200,10 +201,10 @@ def fields_section(run: Run) -> Html:
 
 def _fields(geometry: Geometry) -> list[tuple[str, tuple[ReceptiveField, ...]]]:
     """Receptive fields after every level of the encoder, and of the output."""
-    last: dict[str, str] = {}
-    for name in geometry.names:
-        if name.startswith("encoder.blocks."):
-            last[name.split(".")[2]] = name
+    last: dict[tuple[Fraction, ...], str] = {}
+    for i, name in enumerate(geometry.names):
+        if name.startswith("encoder."):  # whosever it is, a level is what has one stride
+            last[tuple(axis.places[i][0] for axis in geometry.axes)] = name
     levels = [(f"level {i + 1}", geometry.receptive_field(name)) for i, name in enumerate(last.values())]
     return [*levels, ("output", geometry.receptive_field())]
 
