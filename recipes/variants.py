@@ -33,11 +33,11 @@ from matplotlib.patches import Patch
 from scipy.ndimage import uniform_filter
 
 from unetkit import load_model, predict, read, read_labels, train
-from unetkit.console import seconds
 from unetkit.insight.cost import cost
 from unetkit.masks.metrics import evaluate_arrays
 from unetkit.nets.net import Net
 from unetkit.nets.unetpp import UNetPlusPlus
+from unetkit.options import seconds
 
 N_TRAINING, N_TESTS = 20, 4
 COST_SIZE = (256, 256)

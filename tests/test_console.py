@@ -2,9 +2,10 @@
 
 import pytest
 
-from unetkit.console import PredictionBar, TrainingBar, byte_count, clock, print_table, seconds
+from unetkit.console import PredictionBar, TrainingBar, clock, print_table
 from unetkit.infer.predict import Step
 from unetkit.learn.train import Progress
+from unetkit.options import byte_count, seconds
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,22 @@ from typing import Annotated, Any
 
 import typer
 
+from .options import (
+    NETS,
+    AsJson,
+    Block,
+    DivideWidth,
+    Images,
+    Labels,
+    Masks,
+    Skip,
+    Widths,
+    byte_count,
+    seconds,
+    sides,
+    widths_of,
+)
+
 app = typer.Typer(
     name="unetkit",
     help="U-Nets for every pixel: from a folder of images and masks to exact masks of images of any size.",
@@ -19,28 +35,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Images = Annotated[
-    Path, typer.Argument(help="Folder of images; a table (.csv: image, mask, group); or one folder that holds both.")
-]
-Masks = Annotated[Path | None, typer.Argument(help="Folder of masks; names match the images' by stem.")]
-Labels = Annotated[
-    str, typer.Option(help="What the masks hold: auto (looks), binary, classes or instances.", show_default=True)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
-
-_NETS = (
-    "unet, unet++, or a paper's: ronneberger2015, cicek2016, milletari2016, jegou2017 (-67, -56), zhang2018, "
-    "oktay2018, zhou2018"
-)
-Block = Annotated[str | None, typer.Option(help="plain, residual, preactivation or dense (default: the net's).")]
-Skip = Annotated[
-    str | None, typer.Option(help="concat, reduce (1x1 to half), add, attention; or none, to see what skips are worth.")
-]
-Widths = Annotated[
-    str | None, typer.Option(help="Channels per level, finest first: 16,32,64 (default: by the budget).")
-]
-DivideWidth = Annotated[int | None, typer.Option(min=1, help="Divide the widths of a paper's net.")]
 
 
 @app.command()
@@ -68,7 +62,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder to make (default: runs/ and the data's name).")] = None,
     time: Annotated[str | None, typer.Option(help="Budget: 90s, 10m, 2h. The schedule follows it.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps: the same again from one seed.")] = None,
-    net: Annotated[str, typer.Option(help=_NETS + ".")] = "unet",
+    net: Annotated[str, typer.Option(help=NETS + ".")] = "unet",
     block: Block = None,
     skip: Skip = None,
     widths: Widths = None,
@@ -102,7 +96,7 @@ def train(
     border_weight: Annotated[bool, typer.Option("--border-weight", help="The 2015 paper's weight map.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: the fastest).")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16, for training (default: bfloat16 where it is fast).")
+        str | None, typer.Option(help="float32 or bfloat16, for training (default: bfloat16 on a GPU, else float32).")
     ] = None,
     compile: Annotated[str, typer.Option(help="torch.compile: auto (measured), yes or no.")] = "auto",
     as_json: AsJson = False,
@@ -126,17 +120,17 @@ def train(
             resume=resume,
             observer=None if as_json else bar.update,
             divide_width=divide_width,
-            time_s=None if time is None else _option(_seconds, time),
+            time_s=None if time is None else _option(seconds, time),
             steps=steps,
             net=net,
             block=block,
             skip=skip,
-            widths=None if widths is None else _option(_widths, widths),
+            widths=None if widths is None else _option(widths_of, widths),
             encoder=encoder,
             weights=weights,
             labels=labels,
             seed=seed,
-            patch=None if patch is None else _option(_sides, patch),
+            patch=None if patch is None else _option(sides, patch),
             planes=planes,
             augmentation=augment,
             batch=batch,
@@ -179,7 +173,7 @@ def predict(
     from .console import PredictionBar
     from .infer.predict import predict as run_prediction
 
-    memory_bytes = _option(_byte_count, memory)
+    memory_bytes = _option(byte_count, memory)
     with PredictionBar() as bar:
         done = run_prediction(
             model,
@@ -254,7 +248,7 @@ def inspect(
     model: Annotated[
         Path | None, typer.Argument(metavar="RUN", help="Run folder, or a model.safetensors (default: --net).")
     ] = None,
-    net: Annotated[str | None, typer.Option(help=_NETS + " (default: unet).")] = None,
+    net: Annotated[str | None, typer.Option(help=NETS + " (default: unet).")] = None,
     block: Block = None,
     skip: Skip = None,
     widths: Widths = None,
@@ -276,7 +270,7 @@ def inspect(
 
     if out:
         check_drawing_path(out)
-    given = None if size is None else _option(lambda text: _sides(text, "size"), size)
+    given = None if size is None else _option(lambda text: sides(text, "size"), size)
     given = (given,) if isinstance(given, int) else given
     chosen = choose_net(
         model,
@@ -286,7 +280,7 @@ def inspect(
         out_channels=classes,
         block=block,
         skip=skip,
-        widths=None if widths is None else _option(_widths, widths),
+        widths=None if widths is None else _option(widths_of, widths),
         divide_width=divide_width,
     )
     summary = summarise(chosen.graph, given)
@@ -325,7 +319,7 @@ def demo(
     from .demo import run_demo
 
     with _training_bar() as bar:
-        lines = run_demo(out or _free("demo"), time_s=_option(_seconds, time), observer=bar.update)
+        lines = run_demo(out or _free("demo"), time_s=_option(seconds, time), observer=bar.update)
     for line in lines:
         typer.echo(line)
 
@@ -343,33 +337,6 @@ def _training_bar() -> Any:
     from .console import TrainingBar
 
     return TrainingBar()
-
-
-def _seconds(text: str) -> float:
-    from .console import seconds
-
-    return seconds(text)
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    from .console import whole_numbers
-
-    return whole_numbers(text, ",", like="row of widths: expected channels per level, such as 16,32,64,128")
-
-
-def _byte_count(text: str) -> int:
-    from .console import byte_count
-
-    return byte_count(text)
-
-
-def _sides(text: str, what: str = "patch") -> int | tuple[int, ...]:
-    """A size from words: "128" for all axes, "8x128x128" for each."""
-    from .console import whole_numbers
-
-    like = f"{what}: expected a side in pixels, such as 128, or one per axis: 8x128x128"
-    sides = whole_numbers(text.lower(), "x", like=like)
-    return sides[0] if len(sides) == 1 else sides
 
 
 def _clock(time_s: float) -> str:

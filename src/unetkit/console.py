@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,43 +17,6 @@ if TYPE_CHECKING:
 
 # File names may hold brackets and colons: neither markup nor emoji.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-def seconds(text: str) -> float:
-    """Read a duration: "90s", "10m", "1h30m", or plain seconds.
-
-    >>> seconds("1h30m"), seconds("45")
-    (5400.0, 45.0)
-    """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is no duration: expected one such as 90s, 10m or 1h30m")
-    total = sum(float(number) * _UNITS_S[unit or "s"] for number, unit in parts)
-    if not total > 0:
-        raise ValueError(f"{text!r} is no time at all: expected more than 0")
-    return float(total)
-
-
-def byte_count(text: str) -> int:
-    """Read a memory size: "2GB", "512M" or plain bytes; units are powers of 1024.
-
-    >>> byte_count("2GB") == 2 * 2**30
-    True
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), flags=re.IGNORECASE)
-    if not match:
-        raise ValueError(f"{text!r} is no memory size: expected one such as 2GB or 500MB")
-    return int(float(match[1]) * _UNITS_BYTES[match[2].upper()])
-
-
-def whole_numbers(text: str, separator: str, *, like: str) -> tuple[int, ...]:
-    """Numbers of at least 1, such as "16,32,64"; `like` tells, in the error, what was expected."""
-    parts = text.replace(" ", "").split(separator)
-    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
-        raise ValueError(f"{text!r} is no {like}")
-    return tuple(int(part) for part in parts)
 
 
 def clock(time_s: float) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from .learn.losses import dice_cross_entropy
-from .learn.plan import multiplies_bfloat16
+from .learn.plan import usual_precision
 from .nets.architecture import Architecture
 from .nets.net import Net
 from .nets.unet import UNet
@@ -191,7 +191,7 @@ def _speed(seconds: float) -> _Found:
     images = _rate(_inference(net.eval(), device), seconds / 2, device)
     pixels = images * _IMAGE**2 / 1e6
     many = steps * 600 / _USUAL_BATCH
-    precision = "bfloat16" if multiplies_bfloat16(device) else "float32"
+    precision = usual_precision(device)
     return [
         f"speed on {device}, usual net (16 to 256 channels): {steps:.2g} training steps per second on one patch of "
         f"{_PATCH} x {_PATCH} in {precision}, inference {pixels:.2g} million pixels per second",
@@ -207,7 +207,7 @@ def _training_step(net: Net, device: str) -> Callable[[], object]:
 
     def step() -> None:
         net.train()
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=multiplies_bfloat16(device)):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=usual_precision(device) == "bfloat16"):
             logits = net.body(image)
         loss = dice_cross_entropy(logits.float(), labels, check=False)
         optimiser.zero_grad(set_to_none=True)

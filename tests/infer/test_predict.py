@@ -21,7 +21,7 @@ from unetkit.nets.unet import UNet
 BINARY = LabelKind("binary", (0, 255))
 
 
-def model(folder, *, kind=BINARY, planes=None, **options):
+def model(folder, *, kind=BINARY, planes=None, augmentation="full", **options):
     """A net with random weights: its masks have structure everywhere."""
     torch.manual_seed(1)
     architecture = Architecture(widths=(4, 8), out_channels=len(kind.values), **options)
@@ -29,7 +29,8 @@ def model(folder, *, kind=BINARY, planes=None, **options):
     with torch.no_grad():
         net.heads[0].weight.mul_(100)  # few pixels are then near a tie
         net.heads[0].bias.copy_(torch.linspace(0.5, 0, net.out_channels))
-    card = Card(architecture=architecture.to_dict(), classes=["c"] * len(kind.values), labels=kind, planes=planes)
+    about = {"planes": planes, "augmentation": augmentation}
+    card = Card(architecture=architecture.to_dict(), classes=["c"] * len(kind.values), labels=kind, **about)
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder / "model.safetensors", net, card)
     return net.eval()
@@ -241,6 +242,16 @@ def test_symmetries_are_averaged(tmp_path, ndim):
     shares = [step.fraction for step in seen if step.file == 0]
     assert shares == sorted(shares)
     assert len(set(shares)) > 7
+
+
+@pytest.mark.parametrize("augmentation", ["full", "oriented"])
+def test_a_net_that_saw_no_flips_is_averaged_with_a_warning(tmp_path, augmentation):
+    model(tmp_path / "run", augmentation=augmentation)
+    source = picture(tmp_path / "a.tif", pixels((16, 16)))
+    seen = []
+    predict(tmp_path / "run", [source], out=tmp_path / "o", average_symmetries=True, observer=seen.append)
+    warned = any("trained without flips: averaging over flipped images may do worse" in step.message for step in seen)
+    assert warned == (augmentation == "oriented")
 
 
 def logits_of_tensor(net, image):

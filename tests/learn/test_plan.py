@@ -18,6 +18,7 @@ from unetkit.learn.plan import (
     make_plan,
     multiplies_bfloat16,
     read_plan,
+    usual_precision,
 )
 from unetkit.masks.labels import LabelKind
 from unetkit.nets.architecture import Architecture
@@ -295,17 +296,24 @@ def test_a_default_plan_is_possible():
     assert Plan(steps=1).model_dump()["compile"] == "auto"
 
 
-def test_precision_follows_the_processor(monkeypatch):
-    for capabilities, precision in (
-        ({}, "float32"),
-        ({"avx512_bf16": True}, "bfloat16"),
-        ({"amx_bf16": True}, "bfloat16"),
-    ):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found, raising=False)
-        assert plan((64, 64)).precision == precision
-        assert plan((64, 64), precision="float32").precision == "float32"
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
+def test_precision_is_float32_on_a_cpu_which_is_told_where_bfloat16_is_fast(monkeypatch, name):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: True}, raising=False)
+    made = plan((64, 64))
+    assert (made.precision, multiplies_bfloat16("cpu")) == ("float32", True)
+    assert made.reasons["precision"].startswith("--precision bfloat16 takes half the time per step here")
+    assert plan((64, 64), precision="bfloat16").precision == "bfloat16"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert plan((64, 64)).reasons["precision"] == "this processor does not multiply bfloat16"
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not multiplies_bfloat16("cpu")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_precision_on_a_gpu_follows_what_it_multiplies(monkeypatch, fast):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: fast)
+    assert usual_precision("cuda") == ("bfloat16" if fast else "float32")
+    assert usual_precision("cpu") == "float32"
 
 
 def test_blocks_skips_and_topologies_are_chosen_by_name():

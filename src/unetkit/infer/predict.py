@@ -116,6 +116,8 @@ def predict(
     jobs = _jobs(inputs, Path(out), overwrite, channels=net.in_channels // (card.planes or 1))
     ready = prepare(net, device="cuda" if torch.cuda.is_available() else "cpu")
     tilings = _plan_all([files for files, _ in jobs], ready, card, memory_bytes)
+    if average_symmetries and card.augmentation != "full":
+        say(Step(0, len(jobs), 0.0, "the net was trained without flips: averaging over flipped images may do worse"))
     results = []
     for i, ((files, mask), tiling) in enumerate(zip(jobs, tilings, strict=True)):
         source, image = files[0], read_channels(files)

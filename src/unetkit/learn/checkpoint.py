@@ -51,6 +51,8 @@ class Card(BaseModel):
     planes : int or None
         The net is a 2D one for volumes: it is given so many adjacent planes as channels, those of
         channel 0 first, and predicts the middle one. None where images have the net's own axes.
+    augmentation : str
+        "full", "oriented" (it has seen no flips) or "none".
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,6 +67,7 @@ class Card(BaseModel):
     unit: str = "px"
     score: float | None = None
     planes: int | None = None
+    augmentation: str = "full"
 
     @model_validator(mode="after")
     def _check_planes(self) -> Card:

@@ -321,6 +321,7 @@ class _Run:
             unit=self.dataset.unit,
             score=training.best if self.held_out else None,
             planes=self.plan.planes,
+            augmentation=self.plan.augmentation,
         )
         save_model(self.out / "model.safetensors", training.averaged, card)
 

@@ -1,0 +1,81 @@
+"""Options that several verbs share, and how their words are read; no verb's module is loaded for them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Images = Annotated[
+    Path, typer.Argument(help="Folder of images; a table (.csv: image, mask, group); or one folder that holds both.")
+]
+Masks = Annotated[Path | None, typer.Argument(help="Folder of masks; names match the images' by stem.")]
+Labels = Annotated[
+    str, typer.Option(help="What the masks hold: auto (looks), binary, classes or instances.", show_default=True)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+
+NETS = (
+    "unet, unet++, or a paper's: ronneberger2015, cicek2016, milletari2016, jegou2017 (-67, -56), zhang2018, "
+    "oktay2018, zhou2018"
+)
+Block = Annotated[str | None, typer.Option(help="plain, residual, preactivation or dense (default: the net's).")]
+Skip = Annotated[
+    str | None, typer.Option(help="concat, reduce (1x1 to half), add, attention; or none, to see what skips are worth.")
+]
+Widths = Annotated[
+    str | None, typer.Option(help="Channels per level, finest first: 16,32,64 (default: by the budget).")
+]
+DivideWidth = Annotated[int | None, typer.Option(min=1, help="Divide the widths of a paper's net.")]
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def seconds(text: str) -> float:
+    """Read a duration: "90s", "10m", "1h30m", or plain seconds.
+
+    >>> seconds("1h30m"), seconds("45")
+    (5400.0, 45.0)
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration: expected one such as 90s, 10m or 1h30m")
+    total = sum(float(number) * _UNITS_S[unit or "s"] for number, unit in parts)
+    if not total > 0:
+        raise ValueError(f"{text!r} is no time at all: expected more than 0")
+    return float(total)
+
+
+def byte_count(text: str) -> int:
+    """Read a memory size: "2GB", "512M" or plain bytes; units are powers of 1024.
+
+    >>> byte_count("2GB") == 2 * 2**30
+    True
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), flags=re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{text!r} is no memory size: expected one such as 2GB or 500MB")
+    return int(float(match[1]) * _UNITS_BYTES[match[2].upper()])
+
+
+def whole_numbers(text: str, separator: str, *, like: str) -> tuple[int, ...]:
+    """Numbers of at least 1, such as "16,32,64"; `like` tells, in the error, what was expected."""
+    parts = text.replace(" ", "").split(separator)
+    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"{text!r} is no {like}")
+    return tuple(int(part) for part in parts)
+
+
+def widths_of(text: str) -> tuple[int, ...]:
+    """Channels per level: "16,32,64"."""
+    return whole_numbers(text, ",", like="row of widths: expected channels per level, such as 16,32,64,128")
+
+
+def sides(text: str, what: str = "patch") -> int | tuple[int, ...]:
+    """A size: "128" for all axes, "8x128x128" for each."""
+    like = f"{what}: expected a side in pixels, such as 128, or one per axis: 8x128x128"
+    numbers = whole_numbers(text.lower(), "x", like=like)
+    return numbers[0] if len(numbers) == 1 else numbers
