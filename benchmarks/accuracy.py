@@ -7,7 +7,7 @@ recipe: BasicUNet of widths 32 to 512 (instance norm, LeakyReLU: its defaults), 
 flips, quarter turns, elastic deformation, gray-value changes, cached data, four patches of 256 x 256, and
 `sliding_window_inference` with half overlap and Gaussian weights. It also gets a cosine schedule over the same seconds,
 which helps it, and once more under autocast to bfloat16 ("monai_bfloat16"), which its users have to ask for. unetkit
-runs as `unetkit train TABLE --time 10m --validation 0`, and with `--precision float32`. Every result is a line in
+runs as `unetkit train TABLE --time 10m --validation 0`, and with `--precision bfloat16`. Every result is a line in
 `accuracy.jsonl`; what is there already is not run again, so that a stopped benchmark goes on.
 """
 
@@ -95,9 +95,9 @@ def run_valid(data: Path, seed: int, time_s: float) -> dict:
     return run_unetkit(data, seed, time_s, net="ronneberger2015", divide_width=4)
 
 
-def run_float32(data: Path, seed: int, time_s: float) -> dict:
-    """unetkit on a processor that does not multiply bfloat16."""
-    return run_unetkit(data, seed, time_s, precision="float32")
+def run_bfloat16(data: Path, seed: int, time_s: float) -> dict:
+    """unetkit in bfloat16, on a processor that multiplies it."""
+    return run_unetkit(data, seed, time_s, precision="bfloat16")
 
 
 def run_monai(data: Path, seed: int, time_s: float, *, bfloat16: bool = False) -> dict:
@@ -181,7 +181,7 @@ RUNNERS = {
     "monai": run_monai,
     "monai_bfloat16": partial(run_monai, bfloat16=True),
     "unetkit": run_unetkit,
-    "unetkit_float32": run_float32,
+    "unetkit_bfloat16": run_bfloat16,
     "unetkit_valid": run_valid,
 }
 

@@ -14,7 +14,7 @@ their own, so that no net sees a neighbour that it has learned from. "sparse" is
 labelled and all others 255 (not labelled). Dice of all voxels of the test sections together.
 
 unetkit runs as `unetkit train TABLE --time 20m --validation 0` (and `--planes 3` for 2.5d, `--planes 1` for 2d) and
-`unetkit predict`; "unetkit_float32" with `--precision float32`. MONAI gets its usual recipe: BasicUNet of its default
+`unetkit predict`; "unetkit_bfloat16" with `--precision bfloat16`. MONAI gets its usual recipe: BasicUNet of its own
 widths ("monai": 32, 32, 64, 128, 256, and 32 at full resolution on the way up; "monai_half": 16 in place of 32 there),
 AdamW 1e-3, Dice + cross-entropy, cached data, four patches of 32 x 48 x 32, small affine changes, gray-value changes,
 a cosine schedule over the same seconds, and `sliding_window_inference` with half overlap and Gaussian weights. It flips
@@ -59,7 +59,7 @@ CLASSES = {
 TEST_SECTIONS = 3
 LABELLED_SECTIONS = (1, 5, 9)
 NOT_LABELLED = 255
-UNETKIT: dict[str, dict[str, Any]] = {"unetkit": {}, "unetkit_float32": {"precision": "float32"}}
+UNETKIT: dict[str, dict[str, Any]] = {"unetkit": {}, "unetkit_bfloat16": {"precision": "bfloat16"}}
 # Channels per level, and last those at full resolution on the way up: BasicUNet's default, and half of it there.
 _DEFAULT, _HALF = (32, 32, 64, 128, 256, 32), (16, 32, 64, 128, 256, 16)
 MONAI: dict[str, dict[str, Any]] = {
