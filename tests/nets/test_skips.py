@@ -1,5 +1,6 @@
 """Skips: what each makes of an encoder's and a decoder's map, the attention gate against numpy."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 import torch
 from scipy.special import expit
 
+from unetkit.nets.build import build
+from unetkit.nets.papers import ronneberger2015
 from unetkit.nets.skips import Add, Attention, AttentionGate, Concatenate, NoSkip, Reduce
 
 
@@ -122,3 +125,9 @@ def test_a_gate_of_an_unpadded_net_reads_the_middle_and_nothing_beyond_it() -> N
     gate: Any = skip.gates[0]
     middle = gate(encoder[:, :, 2:-2, 2:-2], coarse)[:, :, 1:-1, 1:-1]
     assert torch.equal(joined[:, :3], middle)
+
+
+def test_parameters_of_the_whole_net_with_reduced_skips() -> None:
+    with torch.device("meta"):
+        net = build(replace(ronneberger2015(), skip="reduce"))
+    assert sum(p.numel() for p in net.parameters()) == 28_594_498

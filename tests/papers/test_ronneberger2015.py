@@ -145,6 +145,13 @@ def test_dropout_ends_the_contracting_path() -> None:
     assert readers == {"encoder.dropouts.3": ["encoder.downs.3", "skips.3"], "encoder.dropouts.4": ["ups.3"]}
 
 
+@pytest.mark.parametrize("planes", [1, 3, 5, 7])
+def test_planes_as_channels_change_the_first_convolution_alone(planes: int) -> None:
+    """2.5D (facts F): 31,030,658 + 576 (S - 1) parameters for S adjacent planes."""
+    with torch.device("meta"):
+        assert parameters(UNet(ronneberger2015(in_channels=planes))) == 31_030_658 + 576 * (planes - 1)
+
+
 def test_no_normalisation_and_he_weights() -> None:
     torch.manual_seed(0)
     net = UNet(ronneberger2015(divide_width=4))
