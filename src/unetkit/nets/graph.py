@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ..geometry import Axis, Geometry, Window
+from .follow import Body, Follower, Met
 from .windows import Call, Misfit, Unreadable, interpret, pools_space
 
 # Sizes to try when reading a net: round ones first, then every residue of a total stride up to 64, small and large.
@@ -50,6 +50,8 @@ class Layer:
         Shape of its main weight, that of most axes; () without.
     parameters : int
         Learned numbers that it reads, without those that an earlier layer counts: the sum over layers is the net's.
+    call : int
+        Its number among all maps of a run (`nets.follow`), by which `nets.replay` meets it again.
     is_pixel : bool
         Its map is one pixel, pooled over all of space or computed from such (squeeze and excitation). In `Geometry` it
         has the size of the map it was pooled from, over which it is laid.
@@ -64,6 +66,7 @@ class Layer:
     weights: tuple[int, ...] = ()
     parameters: int = 0
     is_pixel: bool = False
+    call: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def read(net: nn.Module, *, in_channels: int | None = None, ndim: int | None = N
     """
     if in_channels is None or ndim is None:
         in_channels, ndim = _signature(net)
-    inner = _Body(net) if _has_door(net) else net
+    inner = Body(net)
     failure: Exception | None = None
     for n in _SIZES:
         try:
@@ -154,11 +157,6 @@ def read(net: nn.Module, *, in_channels: int | None = None, ndim: int | None = N
     raise ValueError(f"the net ran on none of the sizes {min(_SIZES)} to {max(_SIZES)}; its first error was: {failure}")
 
 
-def _has_door(net: nn.Module) -> bool:
-    """Whether `forward` pads or refuses at the door, as our own nets do: what is read is the `body` behind it."""
-    return all(hasattr(type(net), name) for name in ("body", "geometry", "is_local"))
-
-
 def _check_other_sizes(net: nn.Module, graph: Graph, in_channels: int, n: int) -> None:
     """Read the net once more with other sizes, different per axis: a crop to a fixed size shows only there."""
     size = []
@@ -177,16 +175,6 @@ def _check_other_sizes(net: nn.Module, graph: Graph, in_channels: int, n: int) -
                 f"layer {here.name!r} ({here.kind}) cannot be read: for an image of {tuple(size)} pixels it works "
                 "differently than for one of another size; crops and resizes must follow from the sizes of maps"
             )
-
-
-class _Body(nn.Module):
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        body: Any = self.net.body
-        return body(x)
 
 
 def _signature(net: nn.Module) -> tuple[int, int]:
@@ -241,7 +229,7 @@ def _names(net: nn.Module, path: list[tuple[str, bool]]) -> Iterator[None]:
 
     hooks = []
     for name, module in net.named_modules():
-        entry = (name.removeprefix("net.") if isinstance(net, _Body) else name, not any(module.children()))
+        entry = (name.removeprefix("net").removeprefix("."), not any(module.children()))
         hooks.append(module.register_forward_pre_hook(enter(entry)))
         hooks.append(module.register_forward_hook(lambda *_: path.pop() and None, always_call=True))
     try:
@@ -251,48 +239,42 @@ def _names(net: nn.Module, path: list[tuple[str, bool]]) -> Iterator[None]:
             hook.remove()
 
 
-class _Tape(TorchFunctionMode):
+class _Tape(Follower):
     """Writes down every torch function that a tracked tensor passes through."""
 
     def __init__(self, x: Tensor, learned: dict[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__(x)
         self.ndim = x.ndim - 2
         self.path: list[tuple[str, bool]] = []
         self.layers = [Layer("input", "input", (), (Window(),) * self.ndim, x.shape[1])]
-        self.known = {id(x): 0}
         self.learned = {id(ghost): {name: ghost.numel()} for name, ghost in learned.items()}  # and what comes of them
         self.reads: list[dict[str, int]] = [{}]  # per layer, its parameters and their sizes
-        self.alive = [x]  # keeps ids from being used again
         self.names = {"input": 1}
         self.unread: dict[int, Unreadable] = {}  # layers, and why; no matter while the output does not need them
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        tensors = [a for a in _flat((args, tuple(kwargs.values()))) if isinstance(a, Tensor)]
-        tracked = [t for t in tensors if id(t) in self.known]
-        read_from = tuple(dict.fromkeys(self.known[id(t)] for t in tracked))
-        shapes = tuple(t.shape for t in tracked)
-        weights = [t for t in tensors if id(t) not in self.known]
-        constants = tuple(t.shape for t in weights)
-        learned = {name: n for t in weights for name, n in self.learned.get(id(t), {}).items()}
-        result = func(*args, **kwargs)
-        outputs = [r for r in _flat((result,)) if isinstance(r, Tensor)]
-        function = func.__name__.strip("_") or "function"
-        if read_from and function == "setitem":
+    def made(self, met: Met, outputs: list[Tensor]) -> list[Tensor]:
+        self.reads += [self._learned(met)] * len(outputs)
+        pooled = tuple(self.layers[self.known[id(t)]].is_pixel for t in met.read)
+        constants = tuple(t.shape for t in met.others)
+        call = Call(met.function, met.args, met.kwargs, met.shapes, constants, outputs[0].shape, pooled)
+        self._write(call, met.numbers, outputs)
+        return outputs
+
+    def call(self, func: Callable[..., Any], met: Met) -> Any:
+        if met.numbers and met.function == "setitem":
             raise Unreadable(
-                f"layer {self._name(function)!r} ({function}) cannot be read: it writes into a part of a map"
+                f"layer {self._name(met.function)!r} ({met.function}) cannot be read: it writes into a part of a map"
             )
-        if read_from and outputs:
-            self.reads += [learned] * len(outputs)
-            pooled = tuple(self.layers[self.known[id(t)]].is_pixel for t in tracked)
-            call = Call(function, args, kwargs, shapes, constants, outputs[0].shape, pooled)
-            self._write(call, read_from, outputs)
-        elif learned:  # weights computed from parameters, as by weight norm
+        return super().call(func, met)
+
+    def passed(self, met: Met, outputs: list[Tensor]) -> None:
+        learned = self._learned(met)
+        if learned:  # weights computed from parameters, as by weight norm
             self.learned |= {id(output): learned for output in outputs}
             self.alive += outputs
-        return result
+
+    def _learned(self, met: Met) -> dict[str, int]:
+        return {name: n for t in met.others for name, n in self.learned.get(id(t), {}).items()}
 
     def _write(self, call: Call, read_from: tuple[int, ...], outputs: list[Tensor]) -> None:
         name, kind, windows = self._name(call.function), "unread", (Window(),) * self.ndim
@@ -307,8 +289,6 @@ class _Tape(TorchFunctionMode):
         for output in outputs:
             if reason is not None:
                 self.unread[len(self.layers)] = reason
-            self.known[id(output)] = len(self.layers)
-            self.alive.append(output)
             channels = output.shape[1] if output.ndim > 1 else 1
             layer = Layer(name, kind, read_from, windows, channels, call.function, weights, is_pixel=is_pixel)
             self.layers.append(layer)
@@ -335,15 +315,5 @@ class _Tape(TorchFunctionMode):
             inputs = tuple(number[j] for j in self.layers[i].inputs)
             parameters = sum(n for name, n in self.reads[i].items() if name not in counted)
             counted |= self.reads[i].keys()
-            layers.append(replace(self.layers[i], inputs=inputs, parameters=parameters))
+            layers.append(replace(self.layers[i], inputs=inputs, parameters=parameters, call=i))
         return Graph(tuple(layers))
-
-
-def _flat(values: tuple[Any, ...]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, tuple | list):
-            yield from _flat(tuple(value))
-        elif isinstance(value, dict):
-            yield from _flat(tuple(value.values()))
-        else:
-            yield value
