@@ -1,0 +1,176 @@
+"""Exact inference in constant memory: slabs of rows (2D) or planes (3D) flow through the net; nothing is made twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ..geometry import Axis, Window
+from ..nets.graph import Graph, read
+from ..nets.net import Net
+from ..nets.program import program
+from .rows import Piece, maker, mirrors
+from .schedule import Work, longest_queues, schedule
+
+__all__ = ["Stream"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A layer that reads rows, and the pointwise ones that follow it and it alone.
+
+    Attributes
+    ----------
+    layers : tuple of int
+        Of the graph, in order.
+    inputs : tuple of int
+        Stages that it reads.
+    windows : tuple of Window
+        Of the first layer, per axis.
+    """
+
+    layers: tuple[int, ...]
+    inputs: tuple[int, ...]
+    windows: tuple[Window, ...]
+
+
+class Stream:
+    """A net through which an image flows along its first spatial axis.
+
+    Parameters
+    ----------
+    net : Net
+        From `infer.tiled.prepare`: in evaluation mode, batch norm folded.
+
+    Raises
+    ------
+    ValueError
+        If the net takes statistics over space, or holds a layer that cannot be made in parts; it is named.
+    """
+
+    def __init__(self, net: Net) -> None:
+        self.graph = read(net)  # of the folded net: its norms are gone
+        if not self.graph.is_local:
+            raise ValueError("the net takes statistics over space (instance or group norm): it cannot be streamed")
+        self.steps = program(net, self.graph)
+        self.stages = _stages(self.graph)
+        self.axes = tuple(
+            Axis(tuple(stage.windows[k] for stage in self.stages), tuple(stage.inputs for stage in self.stages))
+            for k in range(len(self.graph.geometry.axes))
+        )
+        heads = [stage.layers[0] for stage in self.stages]
+        self.makers = [maker(self.graph.layers[i], self.steps[i]) if i else None for i in heads]
+        self.mirrors = frozenset(k for k, i in enumerate(heads) if i and mirrors(self.graph.layers[i], self.steps[i]))
+
+    @torch.inference_mode()
+    def run(
+        self, size: tuple[int, ...], give: Callable[[int, int], Tensor], *, slab: int
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield (first row, logits of shape (1, K, rows, *others)) from top to bottom.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Of the image, one that fits the net.
+        give : callable
+            Called with (start, stop), returns these rows of the image, (1, C, stop - start, *others).
+        slab : int
+            Rows of the image that are asked for at a time.
+        """
+        sizes = list(zip(*(axis.sizes(n) or () for axis, n in zip(self.axes, size, strict=True)), strict=True))
+        queues = [_Queue() for _ in self.stages]
+        for work in schedule(self.axes[0], size[0], slab=slab, mirrors=self.mirrors):
+            rows = self._make(work, queues, sizes) if work.layer else give(work.start, work.stop)
+            if work.layer == len(self.stages) - 1:
+                yield work.start, rows
+            else:
+                queues[work.layer].add(rows)
+            del rows
+            for layer, row in work.forget:
+                queues[layer].forget(row)
+
+    def _make(self, work: Work, queues: list[_Queue], sizes: list[tuple[int, ...]]) -> Tensor:
+        stage, make = self.stages[work.layer], self.makers[work.layer]
+        first, *rest = stage.layers
+        read = {self.stages[j].layers[-1]: queues[j].rows(work.low, work.high) for j in stage.inputs}
+        if make is None:
+            kept = {i: rows.clone() for i, rows in read.items()} if self.steps[first].writes else read
+            rows = self.steps[first](kept)
+        else:
+            piece = Piece(work.start, work.stop, work.low, sizes[stage.inputs[0]][0], sizes[work.layer])
+            rows = make(next(iter(read.values())), piece)
+        shared = {_memory(part) for part in read.values()}
+        for i in rest:
+            if self.steps[i].writes and _memory(rows) in shared:
+                rows = rows.clone()
+            rows = self.steps[i]({self.graph.layers[i].inputs[0]: rows})
+        return rows
+
+    def memory_bytes(self, size: tuple[int, ...], *, slab: int, itemsize: int = 4) -> int:
+        """Estimated peak in bytes: all queues at their longest, and one slab of what reads and writes most."""
+        longest = longest_queues(self.axes[0], size[0], slab=slab, mirrors=self.mirrors)
+        sizes = list(zip(*(axis.sizes(n) or () for axis, n in zip(self.axes, size, strict=True)), strict=True))
+        layers = [self.graph.layers[stage.layers[-1]] for stage in self.stages]
+        queues = [rows * prod(n[1:]) * layer.channels for rows, n, layer in zip(longest, sizes, layers, strict=True)]
+        strides = [axis_stride for axis_stride, _ in self.axes[0].places]
+        slabs = [
+            prod(n[1:]) * layer.channels * (slab / stride + 2)
+            for n, layer, stride in zip(sizes, layers, strides, strict=True)
+        ]
+        most = max(slabs[i] + sum(slabs[j] for j in stage.inputs) for i, stage in enumerate(self.stages))
+        return int(itemsize * (sum(queues) + most))
+
+
+def _memory(rows: Tensor) -> int:
+    return rows.untyped_storage().data_ptr()
+
+
+def _stages(graph: Graph) -> tuple[Stage, ...]:
+    """Layers put together where only the next one reads them."""
+    uses = [0] * len(graph.layers)
+    for layer in graph.layers:
+        for j in set(layer.inputs):
+            uses[j] += 1
+    found: list[list[int]] = []
+    home: dict[int, int] = {}
+    for i, layer in enumerate(graph.layers):
+        joins = layer.kind == "pointwise" and len(layer.inputs) == 1 and layer.inputs[0] != 0
+        if joins and uses[layer.inputs[0]] == 1:
+            home[i] = home[layer.inputs[0]]
+            found[home[i]].append(i)
+        else:
+            home[i] = len(found)
+            found.append([i])
+    return tuple(
+        Stage(tuple(row), tuple(home[j] for j in graph.layers[row[0]].inputs), graph.layers[row[0]].windows)
+        for row in found
+    )
+
+
+class _Queue:
+    """Rows of one map, from the first that is still read to the last that was made."""
+
+    def __init__(self) -> None:
+        self.start = 0
+        self.chunks: list[Tensor] = []
+
+    def add(self, rows: Tensor) -> None:
+        self.chunks.append(rows)
+
+    def rows(self, low: int, high: int) -> Tensor:
+        """Rows `low ... high - 1`; a view where they lie in one piece."""
+        parts, at = [], self.start
+        for chunk in self.chunks:
+            first, last = max(low, at), min(high, at + chunk.shape[2])
+            if first < last:
+                parts.append(chunk.narrow(2, first - at, last - first))
+            at += chunk.shape[2]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+    def forget(self, row: int) -> None:
+        while self.chunks and self.start + self.chunks[0].shape[2] <= row:
+            self.start += self.chunks.pop(0).shape[2]

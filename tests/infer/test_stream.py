@@ -1,0 +1,144 @@
+"""Streamed equals whole: to the last bit in float64 with whole-number weights, over the family and user's own nets."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unetkit.infer.stream import Stream
+from unetkit.infer.tiled import prepare
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.build import build
+
+
+def whole_numbers(net: nn.Module, seed: int = 0) -> Any:
+    """Weights of -1, 0 and 1: sums in float64 are exact in any order."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randint(-1, 2, parameter.shape, generator=generator))
+    return net.double().eval()
+
+
+def picture(shape: tuple[int, ...], seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-3, 4, shape, generator=generator).double()
+
+
+def streamed(net: nn.Module, x: Tensor, slab: int) -> Tensor:
+    parts, at = [], 0
+    for start, rows in Stream(net).run(tuple(x.shape[2:]), lambda a, b: x[:, :, a:b], slab=slab):
+        assert start == at
+        at += rows.shape[2]
+        parts.append(rows)
+    return torch.cat(parts, 2)
+
+
+FAMILY: list[dict[str, Any]] = [
+    {"topology": topology, "block": block, "skip": skip, "padding": padding}
+    for topology in ("unet", "unet++")
+    for block in ("plain", "residual", "preactivation", "dense")
+    for skip in ("concat", "reduce", "add", "attention", "none")
+    for padding in ("same", "valid")
+    if (topology, skip) != ("unet++", "none")
+]
+PARTS: list[dict[str, Any]] = [
+    {"down": "strided"},
+    {"down": "first"},
+    {"down": "blur"},
+    {"down": "transition", "block": "dense"},
+    {"up": "overlapping"},
+    {"up": "nearest"},
+    {"up": "linear"},
+    {"heads": "all", "topology": "unet++"},
+    {"kernels": [[1, 3], [3, 5], [3, 3]], "strides": [[1, 2], [2, 2]]},
+]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("options", FAMILY + PARTS, ids=str)
+def test_every_member_of_the_family(options: dict[str, Any], ndim: int) -> None:
+    if ndim == 3 and "kernels" in options:
+        options = {"kernels": [[1, 3, 3]] * 3, "strides": [[1, 2, 2], [2, 1, 2]]}
+    net = whole_numbers(build(Architecture(ndim=ndim, widths=(2, 4, 4), norm="none", **options)))
+    size = net.geometry.above((44, 45, 46)[:ndim] if options.get("padding") == "valid" else (29, 18, 15)[:ndim])
+    x = picture((1, 1, *size))
+    with torch.no_grad():
+        expected = net.body(x)
+    for slab in (1, 7, 1000):
+        found = streamed(net, x, slab)
+        if options.get("skip") == "attention" or options.get("heads") == "all":  # a sigmoid is no whole number
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+        else:
+            assert torch.equal(found, expected)
+
+
+class Odd(nn.Module):
+    """What our nets do not hold: reflection, ceil, averages, chunks, shuffles, crops, gaps, in place."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        conv: Any = {2: nn.Conv2d, 3: nn.Conv3d}[d]
+        up: Any = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[d]
+        self.pool: Any = {2: nn.AvgPool2d, 3: nn.AvgPool3d}[d](3, 2, 1)
+        self.most: Any = {2: nn.MaxPool2d, 3: nn.MaxPool3d}[d](3, 2, 1)
+        self.a = conv(1, 4, 3, padding=1, padding_mode="reflect")
+        self.b = conv(4, 4, 3, padding=2, dilation=2, groups=2)
+        self.c = conv(4, 4, 5, padding=2, padding_mode="replicate")
+        self.up, self.gap = up(4, 4, 4, 2, 1), up(4, 4, 1, 2, output_padding=1)
+        self.last = conv(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = torch.relu(self.a(x))
+        one, two = self.pool(a), self.most(a)
+        b = self.b(one)
+        b += two
+        torch.relu_(b)
+        left, right = self.c(b).chunk(2, dim=1)
+        c = torch.cat([right, left], 1)
+        up = self.up(c) + self.gap(c) * 2
+        return self.last(torch.cat([a[:, :], up], 1))[..., 1:-1]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_user_s_own_net(ndim: int) -> None:
+    net = whole_numbers(Odd(ndim))
+    with torch.no_grad():
+        net.a.weight.mul_(9**ndim)  # so that averages over 3 pixels per axis are whole
+    x = picture((1, 1, *(22, 14, 12)[:ndim])) * 9
+    with torch.no_grad():
+        expected = net(x)
+    for slab in (1, 3, 8, 100):
+        torch.testing.assert_close(streamed(net, x, slab), expected, rtol=1e-12, atol=1e-9)
+
+
+def test_a_prepared_net_in_float32() -> None:
+    torch.manual_seed(0)
+    net = build(Architecture(widths=(8, 16, 16, 16, 16))).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = torch.randn(module.num_features)
+            module.running_var = torch.rand(module.num_features) + 0.5
+    x = torch.randn(1, 1, 144, 80)
+    with torch.no_grad():
+        expected = net(x)
+    found = streamed(prepare(net), x, 32)
+    assert float((found - expected).abs().max() / expected.std()) < 1e-5
+
+
+def test_memory_does_not_grow_with_the_length() -> None:
+    net = prepare(build(Architecture(widths=(4, 8, 8))))
+    stream = Stream(net)
+    short, long = (stream.memory_bytes((n, 64), slab=16) for n in (256, 4096))
+    assert short == long
+    assert stream.memory_bytes((256, 128), slab=16) == 2 * short
+
+
+def test_what_takes_statistics_over_space_is_refused() -> None:
+    net = build(Architecture(widths=(4, 8), norm="instance")).eval()
+    with pytest.raises(ValueError, match=r"takes statistics over space .* cannot be streamed"):
+        Stream(net)
+    uneven = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AvgPool2d(3, 2, 1, count_include_pad=False))
+    with pytest.raises(ValueError, match="layer '1' averages fewer pixels at the borders"):
+        Stream(uneven)  # type: ignore[arg-type]
