@@ -68,6 +68,7 @@ def test_planes_of_a_volume_are_channels_of_the_encoder(timm: Any) -> None:
     ("given", "message"),
     [
         ({"encoder": "tiny", "widths": (4, 8)}, r"widths are \(4, 8\), but encoder tiny has its own"),
+        ({"encoder": "tiny", "down": "blur"}, "down is 'blur', but encoder tiny goes down its own way"),
         ({"encoder": "tiny", "net": "zhou2018"}, "encoder is tiny, but zhou2018 has its paper's own: use net unet or"),
         ({"weights": "imagenet"}, "weights are 'imagenet', but there is no encoder"),
         ({"encoder": "huge"}, "timm has no encoder 'huge'"),

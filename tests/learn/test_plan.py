@@ -317,11 +317,12 @@ def test_precision_on_a_gpu_follows_what_it_multiplies(monkeypatch, fast):
 
 
 def test_blocks_skips_and_topologies_are_chosen_by_name():
-    made = plan(net="unet++", block="residual", skip="attention", widths=(4, 8))
+    made = plan(net="unet++", block="residual", skip="attention", down="blur", widths=(4, 8))
     assert made.architecture["topology"] == "unet++"
     assert (made.architecture["block"], made.architecture["skip"]) == ("residual", "attention")
     assert (made.architecture["heads"], made.supervision) == ("all", True)
-    assert made.reasons["block"] == made.reasons["skip"] == "given"
+    assert made.architecture["down"] == "blur"
+    assert made.reasons["block"] == made.reasons["skip"] == made.reasons["down"] == "given"
     assert plan(net="zhou2018", divide_width=16).supervision
     assert not plan().supervision
     assert plan(supervision=True).supervision

@@ -142,12 +142,12 @@ def test_a_real_training_gets_a_whole_report(tmp_path: Path, ndim: int) -> None:
     out = write_report(result.run)
     assert out == tmp_path / "run" / "report.html"
     text, page = _read(out)
-    assert re.findall(r"<h2>(.*?)</h2>", text) == TITLES
+    assert re.findall(r"<h2>(.*?)</h2>", text) == [TITLES[0], "Gradients and updates", *TITLES[1:]]
     assert f"<b>{result.dice:.3f}</b>" in text
     assert f"<b>{result.pixel_error:.2%}</b>" in text
     assert "<b>4</b><span>training steps" in text
     assert len(page.images) == 2 * 4  # best and worst of two images, four views each
-    assert page.tags.count("svg") == 5  # loss, Dice, rate, spread, receptive fields
+    assert page.tags.count("svg") == 9  # loss, Dice, rate, updates and gradients of two paths, spread, receptive fields
     names = [image["name"] for image in json.loads((result.run / "validation.json").read_text())["per_image"]]
     assert len(names) == 2
     assert all(f"image: {name}</h3>" in text for name in names)
@@ -183,8 +183,8 @@ def test_receptive_fields_are_those_of_the_textbook(tmp_path: Path, ndim: int) -
         size, jump = size + (kernel - 1) * jump, jump * stride
         levels.append(size)
     text, _ = _read(write_report(_make_run(tmp_path / "run", ndim=ndim)))
-    for level, seen in ((1, levels[1]), (2, levels[-1])):
-        assert f'<td>level {level}</td><td class="number">{" x ".join([str(seen)] * ndim)}</td>' in text
+    for level, seen in (("encoder 0", levels[1]), ("bottom", levels[-1])):
+        assert f'<td>{level}</td><td class="number">{" x ".join([str(seen)] * ndim)}</td>' in text
 
 
 @pytest.mark.parametrize(

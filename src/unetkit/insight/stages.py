@@ -42,6 +42,8 @@ class Arrow:
     join : "add", "cat" or ""
     has_crop, is_gated : bool
         Whether a crop, or a multiplication by attention coefficients, lies on the way.
+    ways : tuple of Way
+        The layers on it; several where it joins more than once.
     """
 
     kind: str
@@ -52,6 +54,17 @@ class Arrow:
     join: str = ""
     has_crop: bool = False
     is_gated: bool = False
+    ways: tuple[Way, ...] = ()
+
+    @property
+    def arrivals(self) -> tuple[tuple[int, int], ...]:
+        """Where it enters its target, as (layer that reads, layer that is read): for `nets.replay`."""
+        return tuple((way.target, way.layers[0] if way.layers else way.source) for way in self.ways)
+
+    @property
+    def departures(self) -> tuple[tuple[int, int], ...]:
+        """Where it leaves its source, as (layer that reads, layer that is read)."""
+        return tuple((way.layers[-1] if way.layers else way.target, way.source) for way in self.ways)
 
     @property
     def is_long(self) -> bool:
@@ -147,7 +160,10 @@ class _Reader(Paths):
         for arrow in self._arrows(stages):
             known = arrows.setdefault((arrow.kind, arrow.source, arrow.target), arrow)
             flags = known.has_crop or arrow.has_crop, known.is_gated or arrow.is_gated
-            arrows[arrow.kind, arrow.source, arrow.target] = replace(known, has_crop=flags[0], is_gated=flags[1])
+            ways = known.ways if arrow is known else known.ways + arrow.ways
+            arrows[arrow.kind, arrow.source, arrow.target] = replace(
+                known, has_crop=flags[0], is_gated=flags[1], ways=ways
+            )
         return Structure(tuple(stages.values()), tuple(arrows.values()))
 
     def _parts(self, i: int) -> tuple[tuple[int, str], ...]:
@@ -185,6 +201,7 @@ class _Reader(Paths):
                     _join(layer),
                     any(_crops(step) for step in steps),
                     any(k in self.products for k in (*way.layers, i)),
+                    (way,),
                 )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -259,12 +260,22 @@ def _split_advice(pairs: Sequence[Pair]) -> list[str]:
     return []
 
 
-def split(cases: Sequence[Case], *, fraction: float, seed: int) -> tuple[list[Case], list[Case]]:
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def group(self) -> str | None: ...
+
+
+_Item = TypeVar("_Item", bound=_Named)
+
+
+def split(cases: Sequence[_Item], *, fraction: float, seed: int) -> tuple[list[_Item], list[_Item]]:
     """Split cases into training and validation, groups kept whole.
 
     Parameters
     ----------
-    cases : sequence of Case
+    cases : sequence of Case, or of Pair
     fraction : float
         Share of the cases for validation, 0 to below 1; at least one case if above 0.
     seed : int
@@ -272,7 +283,7 @@ def split(cases: Sequence[Case], *, fraction: float, seed: int) -> tuple[list[Ca
 
     Returns
     -------
-    (training, validation) : lists of Case, in the order given
+    (training, validation) : lists, in the order given
 
     Raises
     ------

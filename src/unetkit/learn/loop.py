@@ -49,6 +49,30 @@ class Score:
         return sum(known) / len(known) if known else 0.0
 
 
+@dataclass(frozen=True)
+class Part:
+    """What the last step did to a part of a net.
+
+    Attributes
+    ----------
+    gradient : float
+        Norm of the loss's gradient by its weights, before clipping.
+    weight : float
+        Norm of its weights.
+    update : float
+        Norm of what the step took from the weights.
+    """
+
+    gradient: float
+    weight: float
+    update: float
+
+    @property
+    def ratio(self) -> float:
+        """The update as a share of the weights; nan where all weights are 0."""
+        return self.update / self.weight if self.weight else math.nan
+
+
 @dataclass
 class Training:
     """Everything that changes while a net is trained.
@@ -162,6 +186,26 @@ class Training:
         floats = [(a, b) for a, b in pairs if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], weight)
 
+    @torch.no_grad()
+    def parts(self) -> dict[str, Part]:
+        """What the last step did to each part of the net, worked out from what it left behind; nothing is changed.
+
+        A part is what a name says up to its first number: "encoder.blocks.0", "decoder.1", "nodes.0_1", "heads.0".
+        Without a step since the start or since a resume there are no gradients, and {} is returned.
+        """
+        unclipped = max(1.0, (self.gradient_norm + 1e-6) / self.plan.clip_norm)  # as clip_grad_norm_ divided
+        names = {parameter: _part(name) for name, parameter in self.net.named_parameters()}
+        squares: dict[str, list[float]] = {}
+        for group in self.optimiser.param_groups:
+            for p in group["params"]:
+                state = self.optimiser.state.get(p)  # not by [p], which would make an entry
+                if p in names and p.grad is not None and state:
+                    norms = p.grad.norm() * unclipped, p.norm(), adamw_update(p, group, state).norm()
+                    sums = squares.setdefault(names[p], [0.0] * 3)
+                    squares[names[p]] = [a + float(b) ** 2 for a, b in zip(sums, norms, strict=True)]
+        order = dict.fromkeys(name for name in names.values() if name in squares)
+        return {name: Part(*map(math.sqrt, squares[name])) for name in order}
+
     def reestimate(self) -> None:
         """Take batch-norm statistics anew for the averaged weights; averaged statistics belong to no net."""
         norms = [m for m in self.averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -197,6 +241,37 @@ class Training:
         restore_optimiser(self.optimiser, tensors)
         self.step, self.elapsed_s = numbers["step"], numbers["elapsed_s"]
         self.best, self.losses = numbers["best"], list(numbers["losses"])
+
+
+def _part(name: str) -> str:
+    """A parameter's name up to its first number; without one, that of its module."""
+    words = name.split(".")
+    numbers = (i for i, word in enumerate(words) if word.replace("_", "").isdigit())
+    return ".".join(words[: next(numbers, len(words) - 2) + 1])
+
+
+def adamw_update(weights: Tensor, group: dict[str, Any], state: dict[str, Any]) -> Tensor:
+    """What AdamW's last step took from some weights: theirs before it, minus theirs now.
+
+    Of Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101, algorithm 2, lines 9 to 12. Taking the weights now from
+    those before would leave few digits of a small difference; the moments that the step left behind give all of them.
+
+    Parameters
+    ----------
+    weights : Tensor
+        As they are after the step.
+    group, state : dict
+        Of `torch.optim.AdamW`: the weights' group, with the rate of that step, and their own state.
+
+    Returns
+    -------
+    Tensor of the weights' shape
+    """
+    (beta1, beta2), step = group["betas"], float(state["step"])
+    mean, square = state["exp_avg"] / (1 - beta1**step), state["exp_avg_sq"] / (1 - beta2**step)
+    moved: Tensor = group["lr"] * mean / (square.sqrt() + group["eps"])
+    decay = group["lr"] * group["weight_decay"]
+    return moved + decay * (weights + moved) / (1 - decay)  # decay is of the weights before the step
 
 
 def validate(net: Net, cases: Sequence[Case], *, device: str, planes: int | None = None) -> Score:

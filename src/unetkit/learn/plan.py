@@ -78,7 +78,8 @@ class Plan(BaseModel):
         return [(name, _short(values[name]), reason) for name, reason in self.reasons.items()]
 
 
-_OF_ARCHITECTURE = ("widths", "block", "skip", "encoder")  # what a user may set of it, beside the plan's own values
+# What a user may set of it, beside the plan's own values.
+_OF_ARCHITECTURE = ("widths", "block", "skip", "down", "encoder")
 _DERIVED = ("architecture", "spacing", "n_images", "reasons")
 
 
@@ -120,8 +121,8 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
     ----------
     dataset : Dataset
     given : dict, optional
-        Values of `Plan` that the user set; `widths`, `block`, `skip` and `encoder` of an `Architecture` are accepted
-        beside them, and one number as `patch` for all axes.
+        Values of `Plan` that the user set; `widths`, `block`, `skip`, `down` and `encoder` of an `Architecture` are
+        accepted beside them, and one number as `patch` for all axes.
     divide_width : int, optional
         For a net of a paper: divide its widths.
 
@@ -175,7 +176,7 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
     #    channels at 1400 steps beat 32 channels at 250 (isbi2012, ten minutes); a GPU trains 32 in the same time.
     #    In 3D as many levels as the patch can be pooled, coarse axes later.
     net = given.pop("net", "unet")
-    layers: dict[str, Any] = {name: given.pop(name) for name in ("block", "skip") if name in given}
+    layers: dict[str, Any] = {name: given.pop(name) for name in ("block", "skip", "down") if name in given}
     reasons |= dict.fromkeys(layers, "given")
     encoder, weights = given.pop("encoder", None), None
     if encoder is None and "weights" in given:
@@ -183,6 +184,8 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
             f"weights are {given['weights']!r}, but there is no encoder to load them into: give encoder too"
         )
     if encoder is not None:
+        if "down" in layers:
+            raise ValueError(f"down is {layers['down']!r}, but encoder {encoder} goes down its own way: leave out one")
         layers |= _encoder_layers(net, encoder, seen, default[0], given.get("widths"))
         weights = derive("weights", "imagenet", "what an encoder of another's is worth having for")
         reasons |= {"encoder": "given", "widths": f"those of {encoder}, behind an own level at full resolution"}

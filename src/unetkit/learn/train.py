@@ -292,6 +292,9 @@ class _Run:
         recent = training.losses[-50:]
         entry |= {"loss": sum(recent) / max(len(recent), 1), "learning_rate": training.learning_rate()}
         entry["gradient_norm"] = training.gradient_norm
+        parts = training.parts()
+        entry["gradients"] = {name: part.gradient for name, part in parts.items()}
+        entry["updates"] = {name: part.ratio for name, part in parts.items()}
         if self.held_out:
             self.score = self._score(training)
             entry |= {"dice": self.score.dice, "mean_dice": self.score.mean_dice}

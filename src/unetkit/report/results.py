@@ -1,25 +1,23 @@
-"""The parts of a report about the result: scores, overlays, and what the net sees of the objects."""
+"""The parts of a report about the result: scores and overlays."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Sequence
-from fractions import Fraction
 from math import isnan
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Picture
 
-from ..geometry import Geometry, ReceptiveField
 from ..masks.metrics import METRICS, ClassScore, Evaluation, ImageScore
-from .figures import Axis, distribution, sizes_and_fields
-from .page import Html, figure, grid, paragraph, section, table
-from .run import Run, measure_objects
+from .figures import Axis, distribution
+from .page import Html, figure, paragraph, section, table
+from .run import Run
 from .training import class_colour
 
-__all__ = ["fields_section", "overlays_section", "scores_section"]
+__all__ = ["overlays_section", "scores_section"]
 
 _VIEWS = ("image", "truth", "prediction", "differences")
 _GAP = 4  # pixels between the views of a preview, as learn.preview draws it
@@ -170,81 +168,3 @@ def _few_colours(picture: Picture.Image) -> Picture.Image:
     rgb = np.asarray(picture).astype(np.int16)
     is_gray = (np.ptp(rgb, axis=-1) < 8).mean() > 0.5
     return picture.quantize(256, dither=Picture.Dither.NONE) if is_gray else picture
-
-
-# --- receptive field ---
-
-
-def fields_section(run: Run) -> Html:
-    """What every level of the net sees, beside the sizes of the labelled objects."""
-    title = "Receptive field and object size"
-    if run.net is None or run.card is None:
-        return section(title, paragraph("There is no model whose receptive field could be read."))
-    geometry = run.net.geometry
-    fields = _fields(geometry)
-    sizes, measured = measure_objects(run.plan, run.card.labels)
-    header = ["layer", "pixels seen", "mean"]
-    rows = [[name, _seen(field), " x ".join(f"{axis.mean:.0f}" for axis in field)] for name, field in fields]
-    listed = table(header, rows, caption="Receptive field")
-    if not len(sizes):
-        return section(title, paragraph(measured if "cannot" in measured else "The masks hold no objects."), listed)
-    typical = float(np.median(sizes))
-    marks = [(name, *_narrowest(field)) for name, field in fields]
-    words = (
-        f"{measured[:-1]}: half of them are wider than {typical:.0f} px, one in ten wider than "
-        f"{np.percentile(sizes, 90):.0f} px (diameter of a {'ball' if run.net.ndim == 3 else 'disc'} of the same "
-        "size). Levels whose mark is right of the dashed line see a whole typical object."
-    )
-    chart = figure(sizes_and_fields(sizes.tolist(), marks, typical=typical), words)
-    return section(title, paragraph(_verdict(fields, typical), _patch(run, fields)), grid(chart, listed))
-
-
-def _fields(geometry: Geometry) -> list[tuple[str, tuple[ReceptiveField, ...]]]:
-    """Receptive fields after every level of the encoder, and of the output."""
-    last: dict[tuple[Fraction, ...], str] = {}
-    for i, name in enumerate(geometry.names):
-        if name.startswith("encoder."):  # whosever it is, a level is what has one stride
-            last[tuple(axis.places[i][0] for axis in geometry.axes)] = name
-    levels = [(f"level {i + 1}", geometry.receptive_field(name)) for i, name in enumerate(last.values())]
-    return [*levels, ("output", geometry.receptive_field())]
-
-
-def _seen(field: tuple[ReceptiveField, ...]) -> str:
-    if all(axis.smallest == axis.largest for axis in field):
-        return " x ".join(str(axis.largest) for axis in field)
-    sizes = [
-        f"{axis.smallest}" if axis.smallest == axis.largest else f"{axis.smallest}-{axis.largest}" for axis in field
-    ]
-    return " x ".join(sizes)
-
-
-def _narrowest(field: tuple[ReceptiveField, ...]) -> tuple[int, int]:
-    """Smallest and largest size along the axis that sees least: there an object is cut first."""
-    axis = min(field, key=lambda one: one.mean)
-    return axis.smallest, axis.largest
-
-
-def _verdict(fields: list[tuple[str, tuple[ReceptiveField, ...]]], typical: float) -> str:
-    """Whether the deepest level of the encoder sees a whole typical object and its surroundings."""
-    level, deepest = len(fields) - 1, _narrowest(fields[-2][1])[0]
-    times = f"{deepest / typical:.1f} times a typical object of {typical:.0f} px"
-    ratio = f"The deepest level ({level}) sees {deepest} px, {times}"
-    if deepest >= 2 * typical:
-        first = next(i for i, (_, field) in enumerate(fields) if _narrowest(field)[0] >= 2 * typical) + 1
-        spare = f" Level {first} already does." if first < level else ""
-        return f"{ratio}: it sees the whole object and its surroundings.{spare}"
-    if deepest >= typical:
-        return f"{ratio}: it sees the whole object but little around it; one more level would add context."
-    return f"{ratio}: it never sees a whole object; add levels, or train on smaller images."
-
-
-def _patch(run: Run, fields: list[tuple[str, tuple[ReceptiveField, ...]]]) -> str:
-    """A remark where training patches are smaller than what an output sees."""
-    largest = [axis.largest for axis in fields[-1][1]]
-    if not any(seen > n for seen, n in zip(largest, run.plan.patch, strict=True)):
-        return ""
-    patch, sees = (" x ".join(map(str, sizes)) for sizes in (run.plan.patch, largest))
-    return (
-        f"An output sees up to {sees} px, more than a training patch of {patch} px: in training, part of that was "
-        "beyond the edge. Larger patches, where the images allow them, let the net learn from all it sees."
-    )

@@ -15,7 +15,7 @@ from .figures import Axis, Series, curves
 from .page import Html, duration, figure, grid, paragraph, section, table
 from .run import Run
 
-__all__ = ["class_colour", "curves_section", "plan_section", "timings_section"]
+__all__ = ["class_colour", "clock", "curves_section", "plan_section", "timings_section"]
 
 _INK = "#22262b"
 _MOST_POINTS = 400  # more are not told apart on a screen
@@ -41,7 +41,7 @@ def curves_section(run: Run) -> Html:
     return section("Training curves", grid(*charts), *([paragraph(words)] if words else []))
 
 
-def _clock(most_s: float) -> tuple[float, str]:
+def clock(most_s: float) -> tuple[float, str]:
     """Seconds per unit of the time axis, and its name."""
     unit, name = next(
         (pair for pair in ((3600.0, "hours"), (60.0, "minutes")) if most_s >= 2 * pair[0]), (1.0, "seconds")
@@ -58,7 +58,7 @@ def _loss(run: Run) -> Html | None:
     sums = np.concatenate([[0.0], np.cumsum(losses)])
     first = np.maximum(np.arange(n) - window + 1, 0)
     smooth = (sums[1:] - sums[first]) / (np.arange(n) - first + 1)
-    unit, label = _clock(times[-1])
+    unit, label = clock(times[-1])
     top = max(float(np.quantile(losses, 0.995)), smooth.max()) * 1.05
     few = slice(None, None, max(1, n // _MOST_POINTS))
     lines = [
@@ -88,7 +88,7 @@ def _dice(run: Run) -> Html | None:
     entries = [entry for entry in run.log if entry.get("mean_dice") is not None]
     if len(entries) < 2:
         return None
-    unit, label = _clock(run.time_s)
+    unit, label = clock(run.time_s)
     classes = _class_names(run, len(entries[0].get("dice", [])))
     times = [entry["elapsed_s"] / unit for entry in entries]
     means = [entry["mean_dice"] for entry in entries]
@@ -124,7 +124,7 @@ def _learning_rate(run: Run) -> Html | None:
     points = [(entry["elapsed_s"], entry["learning_rate"]) for entry in run.log if "learning_rate" in entry]
     if len(points) < 2:
         return None
-    unit, label = _clock(run.time_s)
+    unit, label = clock(run.time_s)
     x = Axis(0, max(run.time_s, points[-1][0]) / unit, label)
     lines = [Series([(t / unit, rate * 1e3) for t, rate in points], has_dots=True)]
     peak = run.plan.learning_rate * 1e3

@@ -6,8 +6,10 @@ from datetime import date
 from pathlib import Path
 
 from ..learn.checkpoint import write_whole
+from .fields import fields_section
+from .flow import flow_section
 from .page import Html, duration, header, page, paragraph, section
-from .results import fields_section, overlays_section, scores_section
+from .results import overlays_section, scores_section
 from .run import Run, read_run
 from .training import curves_section, plan_section, timings_section
 
@@ -52,6 +54,7 @@ def _page(run: Run) -> str:
     parts = [
         _headline(run, name),
         curves_section(run),
+        *([flow] if (flow := flow_section(run)) else []),
         scores_section(run),
         overlays_section(run),
         fields_section(run),
