@@ -11,7 +11,6 @@ __version__ = "0.1.0"
 # Public name -> module and name within it.
 _HOMES = {
     "Architecture": ("nets.architecture", "Architecture"),
-    "Geometry": ("geometry", "Geometry"),
     "Graph": ("nets.graph", "Graph"),
     "Image": ("image", "Image"),
     "Plan": ("learn.plan", "Plan"),
@@ -21,6 +20,7 @@ _HOMES = {
     "draw": ("insight.drawing", "draw"),
     "evaluate": ("masks.evaluate", "evaluate"),
     "find_pairs": ("learn.pairs", "find_pairs"),
+    "inspect": ("report.inspection.write", "inspect"),
     "load": ("learn.data", "load"),
     "load_model": ("learn.checkpoint", "load_model"),
     "named": ("nets.named", "named"),

@@ -21,6 +21,8 @@ from .options import (
     Skip,
     Widths,
     byte_count,
+    default_run,
+    free,
     seconds,
     sides,
     widths_of,
@@ -111,7 +113,7 @@ def train(
         raise typer.BadParameter("give one budget: --time 10m, or --steps 2000")
     if resume and out is None:
         raise typer.BadParameter("--resume goes on with a run: name its folder with --out")
-    run = out or _default_run(images)
+    run = out or default_run(images)
     with _training_bar() as bar:
         result = run_training(
             images,
@@ -258,18 +260,27 @@ def inspect(
     ] = None,
     channels: Annotated[int | None, typer.Option(min=1, help="Channels of the image.")] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Classes, background included.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Look at this image (default: the first one that the run has held out).")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Its true mask (default: looked up in the run's data).")] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Print every layer, not only the stages.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Draw the net to this .svg file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page (.html; default: inspect.html in the run), or a drawing alone (.svg).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a net: stages, map sizes, receptive fields, parameters, multiplications; and draw it.
+    """Show what a net is, what it sees in an image, and why: a table, and for a run one HTML page.
 
-    A receptive field is what one output pixel sees of the image: hold it against the size of your objects.
+    The table: stages, map sizes, receptive fields, parameters, multiplications. The page: the net drawn, receptive
+    fields on the image, what each skip carries, frequencies, gradients, cost, shifts; it takes up to a minute.
+    A net by name (--net) gets a page with --image or --out PAGE.html, with random weights.
     """
     from .insight.summary import check_drawing_path, choose_net, summarise, write_drawing
 
-    if out:
-        check_drawing_path(out)
+    drawing = out if out and out.suffix.lower() != ".html" else None
+    if drawing:
+        check_drawing_path(drawing)
     given = None if size is None else _option(lambda text: sides(text, "size"), size)
     given = (given,) if isinstance(given, int) else given
     chosen = choose_net(
@@ -284,19 +295,32 @@ def inspect(
         divide_width=divide_width,
     )
     summary = summarise(chosen.graph, given)
-    if out:
-        write_drawing(out, summary, title=f"{model or net or 'unet'}, input {summary.size}")
+    if drawing:
+        write_drawing(drawing, summary, title=f"{model or net or 'unet'}, input {summary.size}")
     if as_json:
         rows = {"stages": summary.stage_rows()} | ({"layers": summary.layer_rows()} if layers else {})
-        print(json.dumps({**summary.to_dict(), **rows, "drawing": None if out is None else str(out)}))
+        print(json.dumps({**summary.to_dict(), **rows, "drawing": None if drawing is None else str(drawing)}))
         return
     from .console import print_table
 
     print_table(summary.table(layers=layers))
     for line in summary.lines():
         typer.echo(line)
-    if out:
-        typer.echo(f"Look at {out}")
+    page = None
+    if not drawing and (model or image or out):
+        from .console import StepBar
+        from .report.inspection.choose import choose, page_path
+        from .report.inspection.write import SECTIONS, write_inspection
+
+        page = page_path(model, net, image=image, out=out)
+    if page:
+        choice = choose(model or chosen, image=image, mask=mask, name=net)
+        for note in choice.notes:
+            typer.echo(note)
+        with StepBar(SECTIONS) as bar:
+            write_inspection(choice.subject, page, objects=choice.objects, observer=bar.update)
+    if drawing or page:
+        typer.echo(f"Look at {drawing or page}")
 
 
 @app.command()
@@ -319,7 +343,7 @@ def demo(
     from .demo import run_demo
 
     with _training_bar() as bar:
-        lines = run_demo(out or _free("demo"), time_s=_option(seconds, time), observer=bar.update)
+        lines = run_demo(out or free("demo"), time_s=_option(seconds, time), observer=bar.update)
     for line in lines:
         typer.echo(line)
 
@@ -357,22 +381,6 @@ def _area(size: tuple[int, ...]) -> int:
     for n in size:
         area *= n
     return area
-
-
-def _default_run(images: Path) -> Path:
-    """runs/NAME, runs/NAME-2, ... after the data's folder."""
-    resolved = images.resolve()
-    name = resolved.parent.name if resolved.name.lower() in ("images", "imgs", "image") else resolved.stem
-    return _free(f"runs/{name or 'run'}")
-
-
-def _free(wanted: str) -> Path:
-    """The first of NAME, NAME-2, NAME-3 ... that does not exist."""
-    path, number = Path(wanted), 1
-    while path.exists():
-        number += 1
-        path = Path(f"{wanted}-{number}")
-    return path
 
 
 def main() -> None:

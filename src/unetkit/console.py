@@ -86,6 +86,20 @@ class PredictionBar(_Bar):
         self.progress.update(self.task, completed=done, detail=f"{now.file} of {now.files} images")
 
 
+class StepBar(_Bar):
+    """Named steps, one after the other."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        detail = TextColumn("{task.fields[detail]}")
+        super().__init__([TextColumn("looking"), BarColumn(), detail, TimeElapsedColumn()], "")
+        self.names = list(names)
+
+    def update(self, name: str) -> None:
+        """A step begins."""
+        done = self.names.index(name)
+        self.progress.update(self.task, completed=done / len(self.names), detail=name)
+
+
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
     """A table with a column per key; floats with four digits. Never cut: a narrow terminal wraps its lines."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)

@@ -79,3 +79,19 @@ def sides(text: str, what: str = "patch") -> int | tuple[int, ...]:
     like = f"{what}: expected a side in pixels, such as 128, or one per axis: 8x128x128"
     numbers = whole_numbers(text.lower(), "x", like=like)
     return numbers[0] if len(numbers) == 1 else numbers
+
+
+def default_run(images: Path) -> Path:
+    """runs/NAME, runs/NAME-2, ... after the data's folder."""
+    resolved = images.resolve()
+    name = resolved.parent.name if resolved.name.lower() in ("images", "imgs", "image") else resolved.stem
+    return free(f"runs/{name or 'run'}")
+
+
+def free(wanted: str) -> Path:
+    """The first of NAME, NAME-2, NAME-3 ... that does not exist."""
+    path, number = Path(wanted), 1
+    while path.exists():
+        number += 1
+        path = Path(f"{wanted}-{number}")
+    return path

@@ -49,7 +49,8 @@ class Cost:
     layers : tuple of LayerCost
         In order of computation; the first is the input.
     peak_bytes : int
-        Most memory that maps take at one time in a forward pass without gradients.
+        Of the maps that layers still to come need, the most at one time. A run takes more, which `insight.memory`
+        predicts: Python holds on to arguments and lists, and convolutions make copies.
     """
 
     layers: tuple[LayerCost, ...]

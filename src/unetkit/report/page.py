@@ -34,8 +34,15 @@ section > :last-child { margin-bottom: 0; }
 figure { margin: 0 0 20px; min-width: 0; }
 .grid figure { margin-bottom: 0; }
 .grid + p { margin-top: 14px; }
+.grid + .scroll, .grid + .grid { margin-top: 20px; }
+.grid > .scroll { margin: 0; }
+.large .grid { grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); gap: 32px 28px; }
+.large figure svg { max-width: 520px; }
+.large figure .wide svg { max-width: 900px; }
 figure svg { display: block; width: 100%; max-width: 460px; height: auto; }
 figcaption { color: var(--quiet); font-size: 13px; margin-top: 6px; max-width: 75ch; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+figure .wide svg { min-width: 600px; max-width: 900px; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: 12.5px; color: var(--quiet); margin: 0 0 4px; }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 5px;
   vertical-align: -1px; }
@@ -91,12 +98,12 @@ def _markup(value: object) -> str:
     return value if isinstance(value, Html) else escape(str(value))
 
 
-def page(title: str, *parts: Html, footer: str) -> str:
-    """A whole page."""
+def page(title: str, *parts: Html, footer: str, is_large: bool = False) -> str:
+    """A whole page; `is_large` for pictures that are projected, two beside one another instead of three."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main{' class=large' * is_large}>\n"
         + "\n".join(parts)
         + f"\n<footer>{escape(footer)}</footer>\n</main>\n</body>\n</html>\n"
     )

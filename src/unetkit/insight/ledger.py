@@ -1,0 +1,170 @@
+"""Run a net on tensors without data, and count what is in memory at every moment.
+
+A map is in memory from the operation that makes it until nothing refers to it any more: no layer still to come, no list
+of features, no argument of a function that has not yet returned, in training no gradient still to be computed. That is
+for Python and autograd to know, so the net is run as it is, and every storage is counted from its birth to its death.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..nets.follow import Body, Follower, Met, flat
+from .workspace import is_channels_last, laid_out_on_cpu, workspace_bytes
+
+__all__ = ["BACKWARD", "Ledger", "Watcher", "keep_books", "laid_out_as"]
+
+BACKWARD = -1  # in place of the number of a call
+
+
+class Watcher(Follower):
+    """Follows a run without keeping its maps: they die when the net drops them, as they do unwatched."""
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__(x)
+        self.alive = _Passing(self.known)
+
+
+class _Passing(list[Tensor]):
+    """In place of a list of maps: keeps none, and forgets the number of each when it dies, as its id is used again."""
+
+    def __init__(self, known: dict[int, int]) -> None:
+        super().__init__()
+        self.known = known
+
+    def append(self, tensor: Tensor) -> None:
+        """Wait for its end."""
+        weakref.finalize(tensor, self.known.pop, id(tensor), None)
+
+
+class Ledger(TorchDispatchMode):
+    """Counts every storage from the operation that makes it until nothing refers to it.
+
+    Attributes
+    ----------
+    alive : int
+        Bytes of storages now.
+    call : int
+        Number of the net's call that is running (`nets.follow`), or `BACKWARD`.
+    highest : dict of call to (int, int)
+        Bytes of storages and of workspace during each call, where their sum is highest.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive, self.call = 0, 0
+        self.highest: dict[int, tuple[int, int]] = {}
+        self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = laid_out_on_cpu(func, args, func(*args, **(kwargs or {})))
+        for tensor in flat((result,)):
+            if isinstance(tensor, Tensor):
+                self.add(tensor)
+        self.note(workspace_bytes(func, args, result))
+        return result
+
+    def add(self, tensor: Tensor, *, counts: bool = True) -> None:
+        """Enter a tensor's storage, unless it is known: that of a view, or of a map that was written over."""
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes() if counts else 0
+        if key in self._known:
+            return
+        self.alive += size
+
+        def ended(_: Any) -> None:
+            self.alive -= size
+            self._known.pop(key, None)
+
+        self._known[key] = weakref.ref(storage, ended)
+
+    def note(self, workspace: int = 0) -> None:
+        """Remember what is taken now, if it is the most during this call."""
+        if self.alive + workspace >= sum(self.highest.get(self.call, (0, 0))):
+            self.highest[self.call] = (self.alive, workspace)
+
+
+def keep_books(net: nn.Module, x: Tensor, *, is_training: bool) -> Ledger:
+    """Run a net, and in training its gradients, without data.
+
+    Parameters
+    ----------
+    net : Module
+        Copies of its weights without data take their place; it is left as it was.
+    x : Tensor of shape (N, C, *spatial), on the meta device
+        Of a size that fits the net.
+    is_training : bool
+        In training mode, with a backward pass that begins at the output.
+    """
+    body = Body(net)
+    learned = {name for name, _ in body.named_parameters()}
+    ghosts = {name: _ghost(t) for name, t in chain(body.named_parameters(), body.named_buffers())}
+    for name in learned if is_training else ():
+        ghosts[name].requires_grad_()
+    ledger = Ledger()
+    for ghost in ghosts.values():
+        ledger.add(ghost, counts=False)
+    ledger.add(x)
+    ledger.note()
+    with _mode(net, is_training), torch.set_grad_enabled(is_training), ledger:
+        with _Marker(x, ledger):
+            y = torch.func.functional_call(body, ghosts, (x,))
+        if is_training:
+            ledger.call = BACKWARD
+            torch.autograd.backward(y, torch.empty_like(y))
+    return ledger
+
+
+class _Marker(Watcher):
+    """Tells the ledger which call of the net is running."""
+
+    def __init__(self, x: Tensor, ledger: Ledger) -> None:
+        super().__init__(x)
+        self.ledger = ledger
+
+    def call(self, func: Callable[..., Any], met: Met) -> Any:
+        """Make it, on the books."""
+        if met.numbers:
+            self.ledger.call = self.count
+        return super().call(_group_norm if met.function == "group_norm" else func, met)
+
+
+def _group_norm(
+    x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: bool
+) -> Tensor:
+    """As on a CPU; without data torch would first copy what has its channels last."""
+    n, channels = x.shape[:2]
+    return torch.native_group_norm(x, weight, bias, n, channels, x[0, 0].numel(), groups, eps)[0]
+
+
+def _ghost(tensor: Tensor) -> Tensor:
+    """A tensor of the same shape and layout without data; floats of any precision as float32."""
+    return torch.empty_like(tensor, device="meta", dtype=torch.float32 if tensor.is_floating_point() else None)
+
+
+@contextmanager
+def _mode(net: nn.Module, is_training: bool) -> Iterator[None]:
+    modes = {module: module.training for module in net.modules()}
+    net.train(is_training)
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def laid_out_as(net: nn.Module, image: Tensor) -> Tensor:
+    """The image with its channels last in memory, where the net's weights are."""
+    if any(is_channels_last(p) for p in net.parameters()):
+        return image.contiguous(memory_format=torch.channels_last if image.ndim == 4 else torch.channels_last_3d)
+    return image

@@ -1,0 +1,177 @@
+"""The page on a net: every section for every kind of net, self-contained, and with a sentence to every picture."""
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import unetkit
+from unetkit.image import Image
+from unetkit.insight.subject import Subject, noise_subject, subject
+from unetkit.io import write, write_labels
+from unetkit.learn.train import train
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.build import build
+from unetkit.report.inspection.choose import choose, page_path
+from unetkit.report.inspection.write import SECTIONS, write_inspection
+
+TITLES = ["The net", "What it sees", "What each path carries"]
+
+
+def look(size: tuple[int, ...], *, truth: bool = True, **options: Any) -> Subject:
+    torch.manual_seed(0)
+    net = build(Architecture(ndim=len(size), **{"widths": (3, 4, 6), **options}))
+    image = np.random.default_rng(0).normal(size=(1, *size)).astype(np.float32)
+    labels = (image[0] > 1).astype(np.uint8) if truth else None
+    return subject(net, image, name="a <net>", source="b.png", truth=labels)
+
+
+class Zigzag(nn.Module):
+    """A user's own net of an unusual kind: no encoder by name, two poolings of other sizes, a product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 5, padding=2), nn.Conv2d(4, 5, 3, padding=1)
+        self.third, self.last = nn.Conv2d(5, 4, 3, padding=1), nn.Conv2d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = torch.relu(self.first(x))
+        b = torch.relu(self.second(nn.functional.avg_pool2d(a, 3)))
+        c = self.third(nn.functional.max_pool2d(b, 2))
+        c = nn.functional.interpolate(c, scale_factor=6.0, mode="bilinear")
+        return self.last(torch.sigmoid(c) * a + a)
+
+
+SUBJECTS = {
+    "2D": lambda: look((64, 64)),
+    "3D": lambda: look((32, 32, 32)),
+    "valid": lambda: look((92, 92), padding="valid", norm="none"),
+    "nested, gated, not local": lambda: look(
+        (64, 64), topology="unet++", heads="all", skip="attention", norm="instance", truth=False
+    ),
+    "no skips": lambda: look((64, 64), skip="none"),
+    "noise": lambda: noise_subject(build(Architecture(widths=(3, 4))), name="n"),
+    "own": lambda: noise_subject(Zigzag(), name="own"),
+}
+
+
+@pytest.mark.parametrize("make", SUBJECTS.values(), ids=SUBJECTS)
+def test_every_kind_of_net_has_its_page(make: Any, tmp_path: Path) -> None:
+    shown, told = make(), []
+    weights = [p.detach().clone() for p in shown.net.parameters()]
+    page = write_inspection(shown, tmp_path / "page.html", observer=told.append)
+    text = page.read_text()
+    assert tuple(told) == SECTIONS
+    titles = re.findall(r"<h2>(.*?)</h2>", text)
+    assert titles[:3] == TITLES
+    assert len(titles) == 1 + len(SECTIONS)
+    figures = re.findall(r"<figure>.*?</figure>", text, re.S)
+    assert len(figures) >= 8
+    for one in figures:
+        caption = re.search(r"<figcaption>(.+?)</figcaption>", one, re.S)
+        assert caption
+        assert len(caption[1]) > 30
+        assert "nan" not in re.sub(r"[a-z]+nan|nan[a-z]+", "", caption[1])
+        drawing = one[one.index("<svg") : one.rindex("</svg>") + 6]
+        ET.fromstring(
+            drawing.replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
+            if "xlink:href" in drawing and "xmlns:xlink" not in drawing
+            else drawing
+        )
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert "<net>" not in text
+    assert all(torch.equal(a, b) for a, b in zip(weights, shown.net.parameters(), strict=True))
+    assert all(p.grad is None for p in shown.net.parameters())
+    assert not shown.net.training
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inspected")
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    generator = np.random.default_rng(0)
+    for i in range(5):
+        disc = np.add.outer((np.arange(64) - 20 - 5 * i) ** 2, (np.arange(64) - 30) ** 2) < 150
+        image = (100 + 80 * disc + generator.normal(0, 9, disc.shape)).astype(np.uint8)
+        write(folder / "images" / f"{i}.png", Image(image[None], "cyx", (1.0, 1.0), "px"))
+        write_labels(folder / "masks" / f"{i}.png", Image(disc.astype(np.uint8) * 255, "yx", (1.0, 1.0), "px"))
+    train(folder / "images", folder / "masks", out=folder / "run", steps=2, widths=(3, 4, 6), compile="no")
+    return folder
+
+
+def test_the_run_knows_its_images_and_masks(run: Path) -> None:
+    first = choose(run / "run")
+    assert "the first image that was held out for validation" in first.notes[0]
+    assert first.subject.truth is not None
+    assert first.objects is not None
+    assert len(first.objects[0]) == 5
+    held_out = first.notes[0].split(":")[0]
+    for i in range(5):
+        named = choose(run / "run", image=run / "images" / f"{i}.png")
+        is_first = held_out.endswith(f"{i}.png")
+        assert ("held out from training" if is_first else "the net was trained on this image") in named.notes[0]
+        assert named.subject.truth is not None
+        assert named.subject.source == f"{i}.png"
+    stranger = run / "other.png"
+    stranger.write_bytes((run / "images" / "0.png").read_bytes())
+    unknown = choose(run / "run", image=stranger)
+    assert (unknown.subject.truth, unknown.notes) == (None, ())
+    known = choose(run / "run", image=stranger, mask=run / "masks" / "0.png")
+    assert known.subject.truth is not None
+    assert known.subject.truth.sum() > 0
+
+
+def test_a_model_file_and_a_net_by_name_are_shown_with_noise(run: Path) -> None:
+    found = choose(run / "run" / "model.safetensors")
+    assert found.subject.is_noise
+    assert found.subject.is_trained
+    assert "a model file knows no images" in found.notes[0]
+    with torch.device("meta"):
+        named = build(Architecture(widths=(3, 4)))
+    fresh = choose(named, name="unet")
+    assert not fresh.subject.is_trained
+    assert "random weights" in fresh.notes[0]
+    seen = choose(named, image=run / "images" / "0.png")
+    assert seen.subject.source == "0.png"
+    assert not seen.subject.is_trained
+
+
+def test_wrong_use_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"0.png needs an image: add --image"):
+        choose(run / "run", mask=run / "masks" / "0.png")
+    with pytest.raises(ValueError, match=r"0.png needs a trained net"):
+        choose(build(Architecture(widths=(3, 4))), image=run / "images" / "0.png", mask=run / "masks" / "0.png")
+    with pytest.raises(FileNotFoundError, match=r"none.png: there is no such file"):
+        choose(run / "run", image=tmp_path / "none.png")
+    with pytest.raises(FileNotFoundError, match=r"page.html: there is no folder .*none; make it first"):
+        page_path(None, "unet", image=None, out=tmp_path / "none" / "page.html")
+
+
+def test_where_the_page_goes(run: Path) -> None:
+    model = run / "run" / "model.safetensors"
+    assert page_path(run / "run", None, image=None, out=None) == run / "run" / "inspect.html"
+    assert page_path(model, None, image=None, out=None) is None
+    assert page_path(None, None, image=model, out=None) == Path("unet.html")
+    assert page_path(None, "unet++", image=None, out=Path("p.html")) == Path("p.html")
+
+
+def test_from_python_any_net_and_array(run: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    image = np.random.default_rng(0).normal(size=(1, 66, 60)).astype(np.float32)
+    page = unetkit.inspect(Zigzag(), image, mask=(image[0] > 0).astype(int), out=tmp_path / "own.html")
+    assert "Zigzag" in page.read_text()
+    assert unetkit.inspect(run / "run", out=tmp_path / "run.html").read_text().count("<h2>") == 1 + len(SECTIONS)
+    with pytest.raises(ValueError, match="a Module does not say how files are normalised"):
+        unetkit.inspect(Zigzag(), run / "images" / "0.png", out=page)
+    with pytest.raises(ValueError, match="run normalises images by itself: give image and mask as files"):
+        unetkit.inspect(run / "run", image, out=page)
+    with pytest.raises(ValueError, match=r"a mask of \(66, 60\) pixels was given without an image: give both"):
+        unetkit.inspect(Zigzag(), mask=image[0] > 0, out=page)
