@@ -153,5 +153,5 @@ def _stages(subject: Subject) -> Html:
         "The net",
         figure(Html(f'<div class="wide">{drawing}</div>'), words),
         listed,
-        paragraph(*(f"{line}." for line in found.lines())),
+        paragraph(*(f"{line}." for line in found.lines()[1:])),
     )
