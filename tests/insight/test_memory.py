@@ -165,7 +165,7 @@ def test_what_no_output_needs_counts_while_it_is_computed() -> None:
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_maps_grow_with_the_image(ndim: int) -> None:
     net = prepare(build(Architecture(ndim=ndim, widths=(8, 16, 24))).eval())
-    small = {2: (96, 112), 3: (112, 128, 104)}[ndim]  # large enough for oneDNN on every level that matters
+    small = {2: (96, 112), 3: (160, 144, 96)}[ndim]  # large enough for oneDNN on every level that matters
     large = tuple(2 * n for n in small)
     assert peak_memory(net, large).maps_bytes == 2**ndim * peak_memory(net, small).maps_bytes
 
@@ -219,7 +219,7 @@ def test_training_takes_what_is_predicted(options: dict[str, Any], size: tuple[i
     net = build(Architecture(widths=(16, 32, 64), **options))
     net = net.to(memory_format=torch.channels_last if net.ndim == 2 else torch.channels_last_3d)  # type: ignore[call-overload]
     found = peak_memory(net, size, is_training=True)
-    assert found.peak_bytes == pytest.approx(trained_bytes(net, laid_out_as(net, torch.randn(1, 1, *size))), rel=0.03)
+    assert found.peak_bytes == pytest.approx(trained_bytes(net, laid_out_as(net, torch.randn(1, 1, *size))), rel=0.05)
     assert found.peak_bytes > peak_memory(net, size).peak_bytes
 
 
