@@ -285,5 +285,6 @@ def run_demo(out: Path | str, *, time_s: float = 60.0, observer: Observer | None
         f"  {page}  (open it in a browser)",
         f"  {out / 'run' / 'previews' / 'median.png'}  (image, truth, prediction, differences)",
         f"  {out / 'predicted'}  (the new masks, beside {test_images})",
+        f"What the net sees, and why: unetkit inspect {out / 'run'}",
         "Your own data: unetkit train IMAGES MASKS --out RUN --time 10m; unetkit predict RUN IMAGES --out MASKS",
     ]

@@ -115,7 +115,7 @@ def _paths(found: Structure) -> list[tuple[str, tuple[Edge, ...]]]:
     shown = skips if len(skips) <= _MOST_PATHS else [a for a in skips if a.target.deepest == found.depth]
     rows = [(f"{found.name(a.source)} to {found.name(a.target)}", a.arrivals) for a in shown]
     ups = [a for a in found.arrows if a.kind == "up" and a.source.level == found.depth]
-    rows += [("what comes up from the bottom", tuple(edge for a in ups for edge in a.arrivals))] if ups else []
+    rows += [("the bottom", tuple(edge for a in ups for edge in a.arrivals))] if ups else []
     if len(skips) > 1:
         rows.append(("all skips", tuple(edge for a in skips for edge in a.arrivals)))
     return rows

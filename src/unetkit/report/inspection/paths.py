@@ -81,7 +81,7 @@ def _most(found: Silencing) -> str:
 
 
 def _named(mask: Mask) -> str:
-    return mask.path if mask.path.startswith("what") else f"the skip from {mask.path}"
+    return f"what comes up from {mask.path}" if mask.path == "the bottom" else f"the skip from {mask.path}"
 
 
 def _effects(found: Silencing) -> str:

@@ -130,7 +130,7 @@ def _with_and_without(subject: Subject, whole: EffectiveField) -> list[Html]:
 
 def _effective_table(effective: Sequence[EffectiveField]) -> Html:
     rows = [
-        [one.name, *(str(one.side(share)) for share in (0.5, 0.95, 0.99)), "-" if isnan(one.std) else f"{one.std:.1f}"]
+        [one.name, *("-" if isnan(one.std) else str(one.side(share)) for share in (0.5, 0.95, 0.99))]
         for one in effective
     ]
-    return table(["layer", "50 %", "95 %", "99 %", "std"], rows, caption="Square that holds the energy (px)")
+    return table(["layer", "50 %", "95 %", "99 %"], rows, caption="Square that holds the energy (px)")
