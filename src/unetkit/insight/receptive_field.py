@@ -280,7 +280,8 @@ def draw_boxes(subject: Subject, fields: Sequence[StageField], effective: Sequen
             box = Rectangle(corner, w, h, fill=False, edgecolor=colour, linewidth=1.6, linestyle=style)
             axis.add_patch(box)
             if label:
-                box.set_label(f"{label}: {' x '.join(str(one.largest) for one in place.field)} px")
+                seen = [str(one.largest) for one in place.field]
+                box.set_label(f"{label}: {seen[0] if len(set(seen)) == 1 else ' x '.join(seen)} px")
     axis.set_xlim(-0.5, width - 0.5)
     axis.set_ylim(height - 0.5, -0.5)
     figure.legend(loc="outside lower center", ncols=2)
