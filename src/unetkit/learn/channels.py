@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..image import Image
-from ..io import read
+from ..io import LazyImage, open_lazy, read
+from ..io.lazy import Region
 
 SAME_SPACING = 1e-3  # relative: headers are float32, and some are rounded by hand
 APART = 1.0  # voxels
@@ -38,17 +39,66 @@ def read_channels(files: Sequence[Path]) -> Image:
     first = images[0]
     if len(images) == 1:
         return first
+    notes = _check_alike(files, images)
+    array = np.concatenate([image.array for image in images])
+    return replace(first, array=array, notes=notes)
+
+
+def open_channels(files: Sequence[Path]) -> LazyImage:
+    """Open the files of one image, so that regions of all its channels can be read; as `read_channels` otherwise."""
+    images: list[LazyImage] = []
+    try:
+        for file in files:
+            images.append(open_lazy(file))
+        if len(images) == 1:
+            return images[0]
+        return LazyImage(files[0], _Stacked(images, _check_alike(files, images)), images[0].place)
+    except BaseException:
+        for image in images:
+            image.close()
+        raise
+
+
+class _Stacked:
+    """The channels of several files, one after the other."""
+
+    def __init__(self, images: Sequence[LazyImage], notes: tuple[str, ...]) -> None:
+        first, self._images, self.notes = images[0], images, notes
+        self.axes, self.spacing, self.unit = first.axes, first.spacing, first.unit
+        self.shape = (sum(image.shape[0] for image in images), *first.size)
+        self.dtype = np.result_type(*(image.dtype for image in images))
+
+    def read(self, region: Region) -> np.ndarray:
+        """Channels of a region."""
+        wanted, *space = region
+        parts, at = [], 0
+        for image in self._images:
+            n = image.shape[0]
+            low, high = max(wanted.start - at, 0), min(wanted.stop - at, n)
+            if low < high:
+                parts.append(image[(slice(low, high), *space)])
+            at += n
+        return np.concatenate(parts).astype(self.dtype, copy=False)
+
+    def close(self) -> None:
+        """Close all files."""
+        for image in self._images:
+            image.close()
+
+
+def _check_alike(files: Sequence[Path], images: Sequence[Image | LazyImage]) -> tuple[str, ...]:
+    """What to say of channels that lie in files of their own; raise where they have not the grid of the first."""
+    first = images[0]
     for file, image in zip(files, images, strict=True):
         _check_same_grid(image, first, f"{file}: one channel of {files[0]}, but it has")
     notes = [note for image in images for note in image.notes]
     if max(apart(image, first) for image in images) >= APART:
         notes.append("by their headers the files of the channels lie a voxel or more apart: stacked as they are")
     notes.append(f"{len(images)} channels, each a file of its own")
-    array = np.concatenate([image.array for image in images])
-    return replace(first, array=array, notes=tuple(dict.fromkeys(notes)))
+    return tuple(dict.fromkeys(notes))
 
 
-def _check_same_grid(image: Image, first: Image, start: str) -> None:
+def _check_same_grid(image: Image | LazyImage, first: Image | LazyImage, start: str) -> None:
     if image.size != first.size:
         raise ValueError(f"{start} size {image.size}, not {first.size}; resample it to the same grid")
     if image.unit != first.unit or not np.allclose(image.spacing, first.spacing, rtol=SAME_SPACING, atol=0):
@@ -56,12 +106,12 @@ def _check_same_grid(image: Image, first: Image, start: str) -> None:
         raise ValueError(f"{start} spacing {spacings[0]}, not {spacings[1]}; resample it to the same grid")
 
 
-def apart(image: Image, other: Image) -> float:
+def apart(image: Image | LazyImage, other: Image | LazyImage) -> float:
     """How far apart the same voxel of two volumes lies in the world, at most, in voxels of the first.
 
     Parameters
     ----------
-    image, other : Image
+    image, other : Image or LazyImage
         Of the same size.
 
     Returns

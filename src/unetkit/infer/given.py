@@ -1,0 +1,114 @@
+"""One image as the net is given it, read by region: channels fitted, intensities scaled, planes of volumes folded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..image import Image, to_channels
+from ..io import LazyImage
+from ..learn.channels import open_channels
+from ..learn.checkpoint import Card
+from ..learn.intensity import Scaling, measure
+from ..nets.net import Net
+from ..tiles import Slices
+from .planes import fold, mirror
+from .tiled import Give
+
+__all__ = ["Given"]
+
+
+class Given:
+    """An image on disk, checked and ready for a net; nothing of it is kept in memory unless its format asks for it.
+
+    Every pixel is read once on opening, for the mean and deviation of each channel, so that damage is known before
+    anything is computed. Use it as a context manager.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        One file, or one per channel.
+    net : Net
+    card : Card
+        Of the same model.
+    scaling : Scaling, optional
+        Of the same files, if it was measured before.
+
+    Attributes
+    ----------
+    image : LazyImage
+    scaling : Scaling
+
+    Raises
+    ------
+    ValueError
+        If the files cannot be read, or their axes or channels cannot be made the net's, or a value is not finite.
+    """
+
+    def __init__(self, files: Sequence[Path], net: Net, card: Card, *, scaling: Scaling | None = None) -> None:
+        self.image = image = open_channels(files)
+        self._planes = card.planes
+        try:
+            _check_axes(image, net.ndim, card.planes)
+            self.scaling = scaling or measure(image)
+            has = 1 if self.scaling.is_gray else image.shape[0]
+            self.channels = net.in_channels // (card.planes or 1)
+            _check_channels(has, self.channels)
+        except BaseException:
+            image.close()
+            raise
+        self.notes = image.notes
+        if self.scaling.is_gray and self.channels == 1:
+            self.notes += ("three equal channels: read as one",)
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Of the image, in pixels."""
+        return self.image.size
+
+    def __call__(self, pixels: Slices) -> Tensor:
+        """Read some pixels: (C, *pixels), float32."""
+        return torch.from_numpy(self._read(pixels))
+
+    def plane(self, z: int) -> Give:
+        """What is read for plane `z` of a volume, given to a 2D net with its neighbours as channels."""
+        planes, depth = self._planes or 1, self.size[0]
+        at = mirror(z - planes // 2, planes, depth)
+        low, high = int(at.min()), int(at.max()) + 1
+
+        def give(pixels: Slices) -> Tensor:
+            window = self._read((slice(low, high), *pixels))[:, at - low]
+            return torch.from_numpy(np.ascontiguousarray(fold(window)))
+
+        return give
+
+    def _read(self, pixels: Slices) -> np.ndarray:
+        values = self.scaling(self.image[(slice(None), *pixels)])
+        if len(values) == self.channels:
+            return values
+        return np.repeat(values[:1], self.channels, axis=0)  # gray, in one channel or in three equal ones
+
+    def __enter__(self) -> Given:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.image.close()
+
+
+def _check_axes(image: LazyImage, ndim: int, planes: int | None) -> None:
+    has = f"has {image.ndim} spatial axes, {' x '.join(map(str, image.size))}"
+    if planes is not None and image.ndim != ndim + 1:
+        raise ValueError(
+            f"{has}; this net was trained on volumes, {planes} plane{'s'[: planes > 1]} at a time: give it volumes"
+        )
+    if planes is None and image.ndim != ndim:
+        raise ValueError(f"{has}; this is a {ndim}D net")
+
+
+def _check_channels(has: int, wanted: int) -> None:
+    """Raise as `to_channels` does, without the pixels."""
+    to_channels(Image(np.zeros((has, 1, 1), np.uint8), "cyx", (1.0, 1.0)), wanted)
