@@ -17,7 +17,9 @@ from statistics import median
 import torch
 from monai.inferers import sliding_window_inference
 
-from unetkit.infer.tiled import plan_tiles, prepare, run
+from unetkit.infer.prepare import prepare
+from unetkit.infer.tiled import run
+from unetkit.infer.tiling import plan_tiles
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 

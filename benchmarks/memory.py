@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unetkit.infer.tiled import prepare
+from unetkit.infer.prepare import prepare
 from unetkit.insight.ledger import laid_out_as
 from unetkit.insight.memory import measured_bytes, peak_memory
 from unetkit.nets.architecture import Architecture

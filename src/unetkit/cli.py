@@ -161,7 +161,9 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a model.safetensors.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
-    memory: Annotated[str, typer.Option(help="Memory for the net's maps; larger images run in exact tiles.")] = "2GB",
+    memory: Annotated[
+        str, typer.Option(help="Memory for the net's maps; larger images are streamed, exactly.")
+    ] = "2GB",
     symmetries: Annotated[
         bool, typer.Option("--symmetries", help="Average over flips and turns: slower, often better.")
     ] = False,
@@ -169,9 +171,13 @@ def predict(
         int | None, typer.Option(min=1, help="unet++: only the nodes of this level, faster; see evaluate --levels.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that exist.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave masks that exist, and make the others.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Segment images of any size: masks of the same size, spacing and name."""
+    """Segment images of any size: masks of the same size, spacing and name.
+
+    A large image that was stopped half-way goes on where it was: the same command again.
+    """
     from .console import PredictionBar
     from .infer.predict import predict as run_prediction
 
@@ -185,6 +191,7 @@ def predict(
             average_symmetries=symmetries,
             prune=prune,
             overwrite=overwrite,
+            resume=resume,
             observer=None if as_json else bar.update,
         )
     if as_json:

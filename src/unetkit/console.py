@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -71,19 +72,24 @@ class TrainingBar(_Bar):
 
 
 class PredictionBar(_Bar):
-    """Files done and time gone of a prediction."""
+    """Files done, and time gone and left, of a prediction."""
 
     def __init__(self) -> None:
-        super().__init__(
-            [TextColumn("predicting"), BarColumn(), TextColumn("{task.fields[detail]}"), TimeElapsedColumn()], ""
-        )
+        detail, left = TextColumn("{task.fields[detail]}"), TextColumn("{task.fields[left]} left")
+        super().__init__([TextColumn("predicting"), BarColumn(), detail, TimeElapsedColumn(), left], "")
+        self.began: tuple[float, float] | None = None  # when, and how much was done then
 
     def update(self, now: Step) -> None:
         """Take a file's progress."""
         if now.message:
             console.print(now.message)
         done = (now.file + now.fraction) / max(now.files, 1)
-        self.progress.update(self.task, completed=done, detail=f"{now.file} of {now.files} images")
+        time_s = time.monotonic()
+        if self.began is None and done > 0:
+            self.began = time_s, done
+        gone, gained = (time_s - self.began[0], done - self.began[1]) if self.began else (0.0, 0.0)
+        left = clock(gone / gained * (1 - done) if gained > 0 else math.inf)
+        self.progress.update(self.task, completed=done, detail=f"{now.file} of {now.files} images", left=left)
 
 
 class StepBar(_Bar):

@@ -24,6 +24,7 @@ from math import ceil, prod
 from .geometry import Axis, Geometry
 
 Slices = tuple[slice, ...]
+_NEAR = 3  # tiles at a border whose windows may be cut by it, beyond those that the halo reaches over
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,21 @@ def spans(axis: Axis, n: int, core: int) -> list[Span]:
     if core < 1:
         raise ValueError(f"a tile of {core} pixels writes nothing; expected at least 1")
     size = axis.output_size(n)
-    result = []
-    for start in range(0, size, core):
-        stop = min(start + core, size)
-        first, last = axis.reads(start, stop - 1)
-        low = max(first, 0) // axis.stride * axis.stride
-        high = min(low + axis.above(min(last + 1, n) - low), n)
-        result.append(Span(slice(start, stop), slice(low, high), slice(start - low, stop - low)))
-    return result
+    return [span(axis, n, slice(start, min(start + core, size))) for start in range(0, size, core)]
+
+
+def span(axis: Axis, n: int, core: slice) -> Span:
+    """The tile along one axis that writes the outputs of `core`, wherever it starts, for an input of `n` pixels."""
+    first, last = axis.reads(core.start, core.stop - 1)
+    low = max(first, 0) // axis.stride * axis.stride
+    high = min(low + axis.above(min(last + 1, n) - low), n)
+    return Span(core, slice(low, high), slice(core.start - low, core.stop - low))
+
+
+def tile(geometry: Geometry, size: Sequence[int], core: Slices) -> Tile:
+    """The tile that writes `core`, a region of the output of a net for an input of `size`."""
+    (found,) = _product([[span(a, n, part)] for a, n, part in zip(geometry.axes, size, core, strict=True)])
+    return found
 
 
 def tiles(geometry: Geometry, size: Sequence[int], core: Sequence[int]) -> list[Tile]:
@@ -105,6 +113,7 @@ def fit_core(
     *,
     memory_bytes: int,
     cost: Callable[[tuple[int, ...]], int],
+    whole: Sequence[int] = (),
 ) -> tuple[int, ...]:
     """Largest core, in equal parts of the image, whose window costs at most `memory_bytes`.
 
@@ -117,6 +126,8 @@ def fit_core(
         Budget for one window.
     cost : callable
         Bytes needed for a window of a given size.
+    whole : sequence of int
+        Axes that are not divided.
 
     Raises
     ------
@@ -130,15 +141,24 @@ def fit_core(
         need = cost(_largest_window(geometry, size, core))
         if need <= memory_bytes:
             return core
-        divisible = [i for i, (c, s) in enumerate(zip(core, geometry.stride, strict=True)) if c > s]
+        steps = zip(core, geometry.stride, strict=True)
+        divisible = [i for i, (c, step) in enumerate(steps) if c > step and i not in whole]
         if not divisible:
             raise ValueError(
                 f"a memory budget of {memory_bytes / 2**20:.0f} MB is too small for this net: its smallest tile, "
                 f"{core} pixels and their surroundings, needs {need / 2**20:.0f} MB"
             )
-        parts[max(divisible, key=lambda i: core[i])] += 1
+        widest = max(divisible, key=lambda i: core[i])
+        parts[widest] += parts[widest] if need > 4 * memory_bytes else 1  # half a tile needs more than a quarter
 
 
 def _largest_window(geometry: Geometry, size: Sequence[int], core: Sequence[int]) -> tuple[int, ...]:
-    per_axis = [spans(a, n, c) for a, n, c in zip(geometry.axes, size, core, strict=True)]
-    return tuple(max(s.window.stop - s.window.start for s in row) for row in per_axis)
+    """Of tiles whose cores start on the grid of the total stride: those away from the borders are all alike."""
+    largest = []
+    for axis, n, c in zip(geometry.axes, size, core, strict=True):
+        out = axis.output_size(n)
+        starts = range(0, out, c)
+        some = [*starts[: _NEAR + axis.halo // c], *starts[-_NEAR - axis.halo // c :]]
+        row = [span(axis, n, slice(start, min(start + c, out))).window for start in some]
+        largest.append(max(part.stop - part.start for part in row))
+    return tuple(largest)

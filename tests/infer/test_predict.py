@@ -10,8 +10,9 @@ from PIL import Image as Picture
 
 from unetkit import io
 from unetkit.image import Image
-from unetkit.infer.predict import predict, segment
-from unetkit.infer.tiled import plan_tiles, prepare, symmetries
+from unetkit.infer.predict import predict
+from unetkit.infer.prepare import prepare
+from unetkit.infer.symmetries import average, symmetries
 from unetkit.learn.checkpoint import Card, save_model
 from unetkit.learn.intensity import standardise
 from unetkit.masks.labels import LabelKind
@@ -266,7 +267,7 @@ def test_symmetries_turn_with_the_image():
     image = torch.from_numpy(standardise(pixels((32, 32))))
     masks = []
     for turned in (image, torch.rot90(image, 1, (-2, -1)).contiguous()):
-        masks.append(segment(net, turned, plan_tiles(net, (32, 32)), average_symmetries=True))
+        masks.append(average(net, turned, memory_bytes=2**30))
     assert (np.rot90(masks[0]) != masks[1]).mean() < 0.01
 
 
@@ -302,7 +303,7 @@ def test_a_header_that_asks_for_more_memory_than_there_is(run, tmp_path, monkeyp
         raise MemoryError(f"{path}: too large for the memory at hand, or damaged (90 TB)")
 
     source = picture(tmp_path / "a.png", pixels())
-    monkeypatch.setattr("unetkit.learn.channels.read", exhausted)
+    monkeypatch.setattr("unetkit.learn.channels.open_lazy", exhausted)
     refused(ValueError, r"1 unusable image:\n  .*a\.png: too large", run, [source], out=tmp_path / "out")
 
 
@@ -321,7 +322,7 @@ def test_masks_that_exist(run, tmp_path):
     out = tmp_path / "out"
     picture(out / "a.png", pixels((3, 3)))
     refused(
-        FileExistsError, r"1 mask exists; add --overwrite, or name another folder:\n  .*a\.png$", run, sources, out=out
+        FileExistsError, r"1 mask exists; add --overwrite, or --resume .*folder:\n  .*a\.png$", run, sources, out=out
     )
     picture(out / "c.png", pixels((3, 3)))
     refused(FileExistsError, r"2 masks exist; add --overwrite.*:\n  .*a\.png\n  .*c\.png$", run, sources, out=out)

@@ -1,15 +1,19 @@
 """Streamed equals whole: to the last bit in float64 with whole-number weights, over the family and user's own nets."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from unetkit.infer.prepare import prepare
 from unetkit.infer.stream import Stream
-from unetkit.infer.tiled import prepare
+from unetkit.infer.tiled import parts, run
+from unetkit.infer.tiling import plan_stream, plan_tiles
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
+from unetkit.tiles import tile, tiles
 
 
 def whole_numbers(net: nn.Module, seed: int = 0) -> Any:
@@ -125,6 +129,44 @@ def test_a_prepared_net_in_float32() -> None:
         expected = net(x)
     found = streamed(prepare(net), x, 32)
     assert float((found - expected).abs().max() / expected.std()) < 1e-5
+
+
+STRIPS: list[tuple[dict[str, Any], tuple[int, ...]]] = [
+    ({}, (61, 75)),
+    ({"padding": "valid"}, (51, 43)),
+    ({"topology": "unet++", "block": "residual"}, (37, 66)),
+    ({"up": "linear", "down": "blur"}, (44, 90)),
+    ({"ndim": 3}, (21, 18, 35)),
+    ({"ndim": 3, "padding": "valid"}, (9, 19, 8)),
+]
+
+
+@pytest.mark.parametrize(("options", "size"), STRIPS, ids=str)
+def test_strips_of_an_image_of_any_size(options: dict[str, Any], size: tuple[int, ...]) -> None:
+    """Strips across, an end in the padding, and a start at any row of the grid."""
+    net = whole_numbers(build(Architecture(**({"widths": (2, 4, 4), "norm": "none"} | options))))
+    image = picture((1, *size))[0:1]
+    expected = run(net, image, plan_tiles(net, size))
+    stream = Stream(net)
+    slab = net.geometry.stride[0]
+    tiling = plan_stream(net, stream, size, slab=slab)
+    across = tuple(2 * s for s in net.geometry.stride[1:])
+    covering = tiles(net.geometry, tiling.padded, (10**6, *across))
+    assert len(covering) > 2
+    found = run(net, image, replace(tiling, tiles=tuple(covering)), stream=stream)
+    assert torch.equal(found, expected)
+    late = tile(net.geometry, tiling.padded, (slice(slab + 3, covering[0].core[0].stop), *covering[1].core[1:]))
+    rows = list(parts(net, lambda at: image[(slice(None), *at)], tiling, stream=stream, tiles=[late]))
+    assert rows[0][0][0].start == slab + 3
+    for pixels, logits in rows:
+        assert torch.equal(logits, expected[(slice(None), *pixels)])
+
+
+def test_a_stream_is_needed_where_one_was_planned() -> None:
+    net = build(Architecture(widths=(2, 4), norm="none"))
+    tiling = plan_stream(net, Stream(net), (20, 20))
+    with pytest.raises(ValueError, match=r"planned to be streamed: give the net's Stream too"):
+        run(net, torch.zeros(1, 20, 20), tiling)
 
 
 def test_memory_does_not_grow_with_the_length() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.infer.tiled import prepare
+from unetkit.infer.prepare import prepare
 from unetkit.insight.ledger import laid_out_as
 from unetkit.insight.memory import draw_memory, measured_bytes, peak_memory
 from unetkit.insight.stages import structure
@@ -66,7 +66,7 @@ def test_nets_as_they_were_built_take_what_is_predicted(name: str) -> None:
 _RESIDENT = """
 import json, re, sys, torch
 from pathlib import Path
-from unetkit.infer.tiled import prepare
+from unetkit.infer.prepare import prepare
 from unetkit.insight.ledger import laid_out_as
 from unetkit.insight.memory import peak_memory
 from unetkit.nets.architecture import Architecture

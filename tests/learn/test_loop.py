@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from unetkit.infer.tiled import prepare
+from unetkit.infer.prepare import prepare
 from unetkit.learn.augment import Augmentation
 from unetkit.learn.data import Case
 from unetkit.learn.loop import Part, Score, Training, adamw_update, choose_forward, predict_classes, validate

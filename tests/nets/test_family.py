@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from unetkit.infer.tiled import plan_tiles, prepare, run
+from unetkit.infer.prepare import prepare
+from unetkit.infer.tiled import run
+from unetkit.infer.tiling import plan_tiles
 from unetkit.learn.checkpoint import Card, load_model, save_model
 from unetkit.learn.losses import dice_cross_entropy
 from unetkit.masks.labels import LabelKind

@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unetkit.infer.tiled import plan_tiles, prepare, run
+from unetkit.infer.prepare import prepare
+from unetkit.infer.tiled import run
+from unetkit.infer.tiling import plan_tiles
 from unetkit.learn.checkpoint import Card, load_model, save_model
 from unetkit.masks.labels import LabelKind
 from unetkit.nets.architecture import Architecture

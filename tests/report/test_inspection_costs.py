@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.infer.tiled import prepare
+from unetkit.infer.prepare import prepare
 from unetkit.insight.cost import cost
 from unetkit.insight.joins import concatenation_share, reducing_net
 from unetkit.insight.memory import peak_memory

@@ -5,27 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import file_digest
+from math import prod
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from ..image import Image
-from ..io import list_images, open_lazy, write_labels
-from ..io.names import suffix_of
-from ..learn.channels import read_channels
-from ..learn.checkpoint import Card, load_model
-from ..learn.intensity import for_net
-from ..learn.pairs import Cases, channel_number, group_channels, raise_all
-from ..masks.labels import from_classes
+from ..io.blocks import BlockStore
+from ..io.writing import write_labels_from
+from ..learn.checkpoint import load_model
+from ..learn.intensity import Scaling
+from ..learn.pairs import raise_all
 from ..nets.net import Net
 from ..nets.unetpp import pruned
-from .planes import by_planes
-from .tiled import Tiling, plan_tiles, prepare, run, symmetries
+from .given import Given
+from .jobs import Job, find_jobs
+from .prepare import prepare
+from .segment import Segmenter
+from .stream import Stream
+from .tiling import Tiling
 
 DEFAULT_MEMORY = 2 * 2**30
-_LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}  # the others hold ids as they are
+_LEDGER_FROM = 2**22  # pixels of a mask whose finished blocks are kept on disk while it is made: some ten seconds' work
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Predicted:
         In pixels.
     tiling : Tiling
     time_s : float
-        Of the net alone, without reading and writing.
+        Of the net with reading, without the check of the image before and the writing of the mask after it.
     """
 
     source: Path
@@ -60,6 +61,19 @@ class Step:
     message: str = ""
 
 
+Observer = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """An image that was read once, and how its mask will be made."""
+
+    job: Job
+    size: tuple[int, ...]
+    scaling: Scaling
+    tiling: Tiling
+
+
 def predict(
     model: Path | str,
     inputs: Sequence[Path | str],
@@ -69,9 +83,13 @@ def predict(
     average_symmetries: bool = False,
     prune: int | None = None,
     overwrite: bool = False,
-    observer: Callable[[Step], None] | None = None,
+    resume: bool = False,
+    observer: Observer | None = None,
 ) -> list[Predicted]:
     """Segment images of any size.
+
+    Images are read and masks made region by region; the finished blocks of a large mask are kept beside
+    it, so that the same call goes on after a crash and gives the identical mask.
 
     Parameters
     ----------
@@ -85,16 +103,18 @@ def predict(
         image lies (NIfTI), and has the values that the training masks had; JPEG images get
         PNG masks.
     memory_bytes : int
-        Budget for the net's maps; larger images are run in tiles that give exactly the
-        same mask.
+        Budget for the net's maps; larger images are streamed, or run in tiles, that give
+        exactly the same mask.
     average_symmetries : bool
         Average the class probabilities over all flips and quarter turns: 8 times the
-        work in 2D, often a little better.
+        work in 2D, often a little better. The image is then held in memory.
     prune : int, optional
         Of a UNet++ with a head on every depth: compute only the nodes that the head of this
         level needs, 1 (fastest) to its depth.
     overwrite : bool
         Replace masks that exist.
+    resume : bool
+        Leave masks that exist as they are, and make the others.
     observer : callable, optional
         Called with a `Step`.
 
@@ -106,179 +126,91 @@ def predict(
     ------
     ValueError
         Naming every image that cannot be used, or not within the memory, before anything is
-        computed.
+        computed; or if an image is changed while it is read.
     FileExistsError
-        Naming every mask that exists, unless `overwrite`; or if `out` is a file.
+        Naming every mask that exists, unless `overwrite` or `resume`; or if `out` is a file.
+    OSError
+        If a mask cannot be written; blocks that are finished are kept.
     """
     say = observer or (lambda step: None)
     net, card = load_model(model)
     net = net if prune is None else pruned(net, prune)
-    jobs = _jobs(inputs, Path(out), overwrite, channels=net.in_channels // (card.planes or 1))
+    channels = net.in_channels // (card.planes or 1)
+    jobs = find_jobs(inputs, Path(out), channels=channels, overwrite=overwrite, resume=resume)
     ready = prepare(net, device="cuda" if torch.cuda.is_available() else "cpu")
-    tilings = _plan_all([files for files, _ in jobs], ready, card, memory_bytes)
+    segmenter = Segmenter(ready, card, _stream(ready), memory_bytes, average_symmetries)
+    tasks = _check_all(jobs, segmenter)
     if average_symmetries and card.augmentation != "full":
         say(Step(0, len(jobs), 0.0, "the net was trained without flips: averaging over flipped images may do worse"))
+    digest = _digest(Path(model)) if tasks else ""
     results = []
-    for i, ((files, mask), tiling) in enumerate(zip(jobs, tilings, strict=True)):
-        source, image = files[0], read_channels(files)
-        array = torch.from_numpy(_for_net(image, net, card))
-        for note in image.notes:
-            say(Step(i, len(jobs), 0.0, f"{source.name}: {note}"))
-        how = tiling.describe() if card.planes is None else f"plane by plane, each {tiling.describe()}"
-        say(Step(i, len(jobs), 0.0, f"{source.name}: {' x '.join(map(str, image.size))} pixels, {how}"))
+    for i, task in enumerate(tasks):
 
-        def on_share(fraction: float, i: int = i) -> None:
-            say(Step(i, len(jobs), fraction))
+        def tell(fraction: float, message: str = "", i: int = i) -> None:
+            say(Step(i, len(tasks), fraction, message))
 
-        start = time.perf_counter()
-        classes = segment(
-            ready, array, tiling, average_symmetries=average_symmetries, planes=card.planes, on_share=on_share
-        )
-        seconds = time.perf_counter() - start
-        _write(mask, classes, image, card)
-        results.append(Predicted(source, mask, image.size, tiling, seconds))
-        say(Step(i + 1, len(jobs), 0.0))
+        settings = {"model": digest, "prune": prune, "averages": average_symmetries}
+        results.append(_make(task, segmenter, task.job.key(**settings), tell))
+        say(Step(i + 1, len(tasks), 0.0))
     return results
 
 
-def segment(
-    net: Net,
-    image: Tensor,
-    tiling: Tiling,
-    *,
-    average_symmetries: bool = False,
-    planes: int | None = None,
-    on_share: Callable[[float], None] | None = None,
-) -> np.ndarray:
-    """Class indices (*spatial), uint8, of one standardised image (C, *spatial).
-
-    Parameters
-    ----------
-    net : Net
-        From `prepare`.
-    image : Tensor of shape (C, *spatial), float32
-    tiling : Tiling
-        For the image, or each of its planes, as it is; turned copies are tiled within the same memory.
-    average_symmetries : bool
-        Average class probabilities over flips and quarter turns.
-    planes : int, optional
-        The image is a volume (C, z, y, x) and the net a 2D one, which is given so many adjacent
-        planes at a time and predicts the middle one.
-    on_share : callable, optional
-        Called with the share done, 0 to 1.
-    """
-    tell = on_share or (lambda share: None)
-    if planes is not None:
-        depth = image.shape[1]
-
-        def on_plane(part: np.ndarray, z: int) -> np.ndarray:
-            def on_part(share: float) -> None:
-                tell((z + share) / depth)
-
-            return segment(net, torch.from_numpy(part), tiling, average_symmetries=average_symmetries, on_share=on_part)
-
-        return by_planes(image.numpy(), planes, on_plane)
-    if not average_symmetries:
-        done = run(net, image, tiling, finish=_argmax, progress=lambda i, n: tell(i / n))
-        return done.cpu().numpy()
-    views = list(symmetries(net.ndim))
-    total = torch.zeros(())
-    for k, (turn, back) in enumerate(views):
-        turned = turn(image)
-        plan = plan_tiles(net, turned.shape[1:], memory_bytes=tiling.memory_bytes)
-
-        def on_tile(done: int, tiles: int, k: int = k) -> None:
-            tell((k + done / tiles) / len(views))
-
-        total = total + back(run(net, turned, plan, finish=_softmax, progress=on_tile))
-    return _argmax(total).cpu().numpy()
-
-
-def _argmax(logits: Tensor) -> Tensor:
-    return logits.argmax(0).to(torch.uint8)
-
-
-def _softmax(logits: Tensor) -> Tensor:
-    return logits.float().softmax(0)
-
-
-def _jobs(
-    inputs: Sequence[Path | str], out: Path, overwrite: bool, *, channels: int
-) -> list[tuple[tuple[Path, ...], Path]]:
-    """Pairs (files of an image, mask to write); every conflict is named at once."""
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out}: is a file; name a folder for the masks")
-    sources: list[Path] = []
-    for item in map(Path, inputs):
-        sources += list_images(item) if item.is_dir() else [item]
-    raise_all((f"{s}: there is no such file" for s in sources if not s.exists()), "missing file")
-    cases = _cases(list(dict.fromkeys(sources)), channels)
-    jobs = [(files, out / _mask_name(name, files[0])) for name, files in cases]
-    by_mask: dict[Path, list[Path]] = {}
-    for (source, *_), mask in jobs:
-        by_mask.setdefault(mask, []).append(source)
-    clashes = [f"{mask}: would hold {' and '.join(map(str, of))}" for mask, of in by_mask.items() if len(of) > 1]
-    raise_all(clashes, "shared mask name")
-    same = [str(mask) for files, mask in jobs if mask.resolve() in [file.resolve() for file in files]]
-    raise_all((f"{mask}: the mask would replace its own image; name another folder" for mask in same), "conflict")
-    existing = [mask for mask in by_mask if mask.exists()]
-    if existing and not overwrite:
-        listed = "\n".join(f"  {mask}" for mask in existing)
-        number = "1 mask exists" if len(existing) == 1 else f"{len(existing)} masks exist"
-        raise FileExistsError(f"{number}; add --overwrite, or name another folder:\n{listed}")
-    return jobs
-
-
-def _cases(sources: list[Path], channels: int) -> Cases:
-    """Name and files of every image: one file each, unless all are named as files of one channel each."""
-    numbers = [channel_number(source) for source in sources]
-    is_by_channel = bool(sources) and all(number is not None and number < channels for number in numbers)
-    if is_by_channel and not (channels > 1 and _has_channels(sources[0])):
-        return group_channels(sources, channels=channels)
-    return [(source.name[: len(source.name) - len(suffix_of(source))], (source,)) for source in sources]
-
-
-def _has_channels(source: Path) -> bool:
-    """Whether a file has several channels itself, so that the number in its name is not that of a channel."""
+def _stream(net: Net) -> Stream | None:
+    """The net's stream on a CPU, where it has one; a GPU is served best by few large windows."""
+    if next(net.parameters()).device.type != "cpu":
+        return None
     try:
-        with open_lazy(source) as image:
-            return image.shape[0] > 1
-    except (ValueError, OSError, MemoryError):
-        return False  # said with everything else that is wrong, when all images are read
+        return Stream(net)
+    except ValueError:  # it takes statistics over space, or has a layer that cannot be made in parts
+        return None
 
 
-def _mask_name(name: str, source: Path) -> str:
-    suffix = suffix_of(source)
-    return name + _LOSSLESS.get(suffix, suffix)
-
-
-def _for_net(image: Image, net: Net, card: Card) -> np.ndarray:
-    """What the net is given for an image, checked and standardised: a whole volume where it takes planes of one."""
-    if card.planes is None:
-        return for_net(image, channels=net.in_channels, ndim=net.ndim)
-    if image.ndim != net.ndim + 1:
-        raise ValueError(
-            f"has {image.ndim} spatial axes, {' x '.join(map(str, image.size))}; this net was trained on volumes, "
-            f"{card.planes} plane{'s'[: card.planes > 1]} at a time: give it volumes"
-        )
-    return for_net(image, channels=net.in_channels // card.planes, ndim=image.ndim)
-
-
-def _plan_all(sources: Sequence[tuple[Path, ...]], net: Net, card: Card, memory_bytes: int) -> list[Tiling]:
+def _check_all(jobs: Sequence[Job], segmenter: Segmenter) -> list[_Task]:
     """Read every image once before the work starts, so that a bad one is known now and not in an hour."""
-    tilings, problems = [], []
-    for files in sources:
+    tasks, problems = [], []
+    for job in jobs:
         try:
-            image = read_channels(files)
-            _for_net(image, net, card)
-            tilings.append(plan_tiles(net, image.size[-net.ndim :], memory_bytes=memory_bytes))
+            with Given(job.files, segmenter.net, segmenter.card) as given:
+                tasks.append(_Task(job, given.size, given.scaling, segmenter.plan(given.size)))
         except (ValueError, OSError, MemoryError) as error:
             text = str(error)
-            problems.append(text if any(str(file) in text for file in files) else f"{files[0]}: {text}")
+            problems.append(text if any(str(file) in text for file in job.files) else f"{job.files[0]}: {text}")
     raise_all(problems, "unusable image")
-    return tilings
+    return tasks
 
 
-def _write(mask: Path, classes: np.ndarray, image: Image, card: Card) -> None:
-    mask.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(mask, from_classes(classes, card.labels), like=image)
+def _make(task: _Task, segmenter: Segmenter, key: str, tell: Callable[..., None]) -> Predicted:
+    """Make one mask, or what is left of it, and write it."""
+    job, name = task.job, task.job.files[0].name
+    with Given(job.files, segmenter.net, segmenter.card, scaling=task.scaling) as given:
+        if given.size != task.size:
+            raise ValueError(f"{job.files[0]}: was {task.size} pixels when it was checked and is {given.size} now")
+        for note in given.notes:
+            tell(0.0, f"{name}: {note}")
+        tell(0.0, f"{name}: {' x '.join(map(str, task.size))} pixels, {segmenter.describe(task.tiling)}")
+        store = _open_store(job, task, segmenter, key)
+        if store.has_dropped:
+            tell(0.0, f"{name}: an unfinished mask of another model, image or setting was found and is made anew")
+        if store.pixels:
+            tell(0.0, f"{name}: going on where it was stopped, {store.pixels / prod(task.size):.0%} are there")
+        try:
+            start = time.perf_counter()
+            segmenter.fill(store, given, task.tiling, tell)
+            seconds = time.perf_counter() - start
+            write_labels_from(job.mask, store, like=given.image)
+            store.remove()
+        finally:
+            store.close()
+    return Predicted(job.files[0], job.mask, task.size, task.tiling, seconds)
+
+
+def _open_store(job: Job, task: _Task, segmenter: Segmenter, key: str) -> BlockStore:
+    job.mask.parent.mkdir(parents=True, exist_ok=True)
+    path = job.partial if prod(task.size) >= _LEDGER_FROM else None
+    block = segmenter.block(task.tiling, task.size)
+    return BlockStore(path, task.size, block=block, dtype=segmenter.dtype, key=key)
+
+
+def _digest(model: Path) -> str:
+    with (model / "model.safetensors" if model.is_dir() else model).open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

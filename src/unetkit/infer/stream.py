@@ -13,6 +13,7 @@ from ..geometry import Axis, Window
 from ..nets.graph import Graph, read
 from ..nets.net import Net
 from ..nets.program import program
+from ..tiles import Slices, Tile
 from .rows import Piece, maker, mirrors
 from .schedule import Work, longest_queues, schedule
 
@@ -64,6 +65,7 @@ class Stream:
         )
         heads = [stage.layers[0] for stage in self.stages]
         self.makers = [maker(self.graph.layers[i], self.steps[i]) if i else None for i in heads]
+        self._known: dict[tuple[int, int], list[int]] = {}
         self.mirrors = frozenset(k for k, i in enumerate(heads) if i and mirrors(self.graph.layers[i], self.steps[i]))
 
     @torch.inference_mode()
@@ -110,9 +112,40 @@ class Stream:
             rows = self.steps[i]({self.graph.layers[i].inputs[0]: rows})
         return rows
 
+    def flow(self, tile: Tile, read: Callable[[Slices], Tensor], *, slab: int) -> Iterator[tuple[Slices, Tensor]]:
+        """Let one tile flow through the net.
+
+        Parameters
+        ----------
+        tile : Tile
+        read : callable
+            Called with pixels of the padded image, a slice per axis; returns them as (1, C, *pixels).
+        slab : int
+            Rows that are read at a time.
+
+        Yields
+        ------
+        (pixels, logits) : tuple of slice, Tensor of shape (K, *pixels)
+            Rows of the tile's core from top to bottom, some at a time.
+        """
+        top, keep = tile.window[0].start, tile.keep[0]
+        shift = tile.core[0].start - keep.start
+
+        def give(start: int, stop: int) -> Tensor:
+            return read((slice(top + start, top + stop), *tile.window[1:]))
+
+        for start, rows in self.run(tile.window_size, give, slab=slab):
+            stop = start + rows.shape[2]
+            low, high = max(start, keep.start), min(stop, keep.stop)
+            if low < high:
+                part = (slice(None), slice(low - start, high - start), *tile.keep[1:])
+                yield (slice(low + shift, high + shift), *tile.core[1:]), rows[0][part]
+            if stop >= keep.stop:  # what is left is halo
+                return
+
     def memory_bytes(self, size: tuple[int, ...], *, slab: int, itemsize: int = 4) -> int:
         """Estimated peak in bytes: all queues at their longest, and one slab of what reads and writes most."""
-        longest = longest_queues(self.axes[0], size[0], slab=slab, mirrors=self.mirrors)
+        longest = self._longest(size[0], slab)
         sizes = list(zip(*(axis.sizes(n) or () for axis, n in zip(self.axes, size, strict=True)), strict=True))
         layers = [self.graph.layers[stage.layers[-1]] for stage in self.stages]
         queues = [rows * prod(n[1:]) * layer.channels for rows, n, layer in zip(longest, sizes, layers, strict=True)]
@@ -123,6 +156,14 @@ class Stream:
         ]
         most = max(slabs[i] + sum(slabs[j] for j in stage.inputs) for i, stage in enumerate(self.stages))
         return int(itemsize * (sum(queues) + most))
+
+    def _longest(self, n: int, slab: int) -> list[int]:
+        """Rows that each queue holds at most; no longer for a long image than for one of a few slabs."""
+        axis = self.axes[0]
+        n = min(n, axis.above(2 * axis.halo + sum(axis.margin) + 8 * slab))
+        if (n, slab) not in self._known:
+            self._known[n, slab] = longest_queues(axis, n, slab=slab, mirrors=self.mirrors)
+        return self._known[n, slab]
 
 
 def _memory(rows: Tensor) -> int:

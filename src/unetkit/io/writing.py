@@ -15,6 +15,7 @@ import tifffile
 from ..image import Image
 from .colour import gray_of_equal
 from .faults import naming
+from .lazy import LazyImage, Source
 from .names import JPEG_SUFFIXES, NIFTI_SUFFIXES, PNG_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, suffix_of
 from .pictures import jpeg_bytes, png_bytes
 from .spacing import CENTIMETRE, METRES
@@ -104,6 +105,26 @@ def write_labels(path: str | Path, labels: np.ndarray | Image, like: Image | Non
         _check_picture(replace(image, array=small), "PNG", ("uint8", "uint16"))
         with _replacing(path) as temporary:
             temporary.write_bytes(png_bytes(small))
+
+
+def write_labels_from(path: str | Path, labels: Source, *, like: LazyImage | None = None) -> None:
+    """Write a label image of any size from where it lies, region by region where the format allows.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `write_labels`.
+    labels : Source
+        Of shape (1, *spatial), integers.
+    like : LazyImage, optional
+        The image that the labels belong to; its spacing, unit and place are written.
+    """
+    array = labels.read(tuple(slice(0, n) for n in labels.shape))[0]
+    if like is None:
+        write_labels(path, array)
+        return
+    axes = labels.axes.removeprefix("c")
+    write_labels(path, Image(array, axes, like.spacing, like.unit, place=like.place))
 
 
 def _labelled(labels: np.ndarray | Image, like: Image | None) -> Image:

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ..infer.planes import by_planes
-from ..infer.tiled import plan_tiles, prepare, run
+from ..infer.prepare import prepare
+from ..infer.tiled import run
+from ..infer.tiling import plan_tiles
 from ..masks.metrics import confusion
 from ..nets.architecture import Architecture
 from ..nets.build import build

@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ...infer.tiled import prepare
+from ...infer.prepare import prepare
 from ...insight.cost import cost
 from ...insight.figures import svg
 from ...insight.joins import Concatenation, concatenation_share, draw_joins, reducing_net

@@ -1,0 +1,196 @@
+"""How an image of any size will be run, chosen before it starts: at once, streamed, or in tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import ceil, prod
+
+from ..geometry import Geometry
+from ..nets.net import Net
+from ..tiles import Tile, fit_core, redundancy, tiles
+from .stream import Stream
+
+__all__ = ["Tiling", "choose", "plan_stream", "plan_tiles"]
+
+# What the process holds beyond the maps that are alive: copies in the kernels' own layout, and the allocator's slack.
+_OVERHEAD = 1.5
+_BLEND_OVERLAP = 0.5
+_SMALL = 2**18  # pixels that are run at once: a stream of a few slabs gains nothing
+_SLAB = 32  # rows of a 2D image that flow at a time; fewer cost calls, more cost memory and the processor's cache
+_BLOCK = 2**21  # pixels of a streamed tile that are handed on together
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How an image will be run.
+
+    Attributes
+    ----------
+    size : tuple of int
+        The image, in pixels.
+    padded : tuple of int
+        The image with its border (zeros at the far end, or mirrored all around).
+    tiles : tuple of Tile
+        Over `padded`; a single tile is the whole image.
+    is_exact : bool
+        False only for tiles of a net that is not local.
+    memory_bytes : int
+        Estimated peak for the net's maps.
+    redundancy : float
+        Pixels computed per pixel of the image.
+    slab : int or None
+        Rows (2D) or planes (3D) of a tile that flow through the net at a time; None where its window runs at once.
+    """
+
+    size: tuple[int, ...]
+    padded: tuple[int, ...]
+    tiles: tuple[Tile, ...]
+    is_exact: bool
+    memory_bytes: int
+    redundancy: float
+    slab: int | None = None
+
+    @property
+    def block(self) -> tuple[int, ...]:
+        """Pixels that are handed on together, per axis: the image is a grid of such blocks, the last ones cut."""
+        core = tuple(min(part.stop, n) for part, n in zip(self.tiles[0].core, self.size, strict=True))
+        if self.slab is None:
+            return core if self.is_exact else self.size
+        rows = max(_BLOCK // (self.slab * prod(core[1:])), 1) * self.slab
+        return (min(rows, self.size[0]), *core[1:])
+
+    def describe(self) -> str:
+        """One line for the user."""
+        n, about = len(self.tiles), f"about {self.memory_bytes / 2**30:.2f} GB"
+        twice = f"{self.redundancy - 1:.0%} computed twice" if n > 1 else "nothing computed twice"
+        core = [str(part.stop - part.start) for part in self.tiles[0].core]
+        if self.slab is not None:
+            slabs = f"streamed in slabs of {self.slab} {'rows' if len(self.size) == 2 else 'planes'}"
+            strips = f", {n} strips of {' x '.join(core[1:])} pixels across" if n > 1 else ""
+            return f"{slabs}{strips}, exact, {twice}, {about}"
+        if n == 1:
+            return f"whole image at once, {about}"
+        kind = "exact" if self.is_exact else "approximate, blended (the net takes statistics over space)"
+        return f"{n} tiles of {' x '.join(core)}, {kind}, {twice}, {about}"
+
+
+def choose(net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream | None = None) -> Tiling:
+    """Choose the fastest way that keeps to the memory: small images at once, larger ones streamed, else in tiles.
+
+    Parameters
+    ----------
+    net : Net
+        From `infer.prepare`.
+    size : sequence of int
+        Spatial size of the image in pixels; any.
+    memory_bytes : int
+        Budget for the net's maps.
+    stream : Stream, optional
+        Of the same net, where it can be streamed.
+
+    Raises
+    ------
+    ValueError
+        If no way fits the budget; the least that works is named.
+    """
+    if stream is not None and prod(size) > _SMALL:
+        try:
+            return plan_stream(net, stream, size, memory_bytes=memory_bytes)
+        except ValueError:  # too small for strips; tiles may still fit, and else say what they need
+            pass
+    return plan_tiles(net, size, memory_bytes=memory_bytes)
+
+
+def plan_stream(
+    net: Net, stream: Stream, size: Sequence[int], *, memory_bytes: int | None = None, slab: int | None = None
+) -> Tiling:
+    """Let an image flow along its first axis, full width where the memory allows, else in as few strips as will do.
+
+    Parameters
+    ----------
+    net, stream
+        Of the same prepared net.
+    size : sequence of int
+    memory_bytes : int, optional
+        Budget for the net's maps.
+    slab : int, optional
+        Rows that flow at a time (default: about 32 in 2D, the total stride in 3D).
+
+    Raises
+    ------
+    ValueError
+        If not even the narrowest strips fit the budget; the least that works is named.
+    """
+    size, geometry = tuple(size), net.geometry
+    padded = _padded(geometry, size)
+    stride = geometry.stride[0]
+    rows = slab or stride * max(_SLAB // stride if len(size) == 2 else 1, 1)
+
+    def cost(window: tuple[int, ...]) -> int:
+        return stream.memory_bytes(window, slab=rows)
+
+    budget = cost(padded) if memory_bytes is None else memory_bytes
+    core = fit_core(geometry, padded, memory_bytes=budget, cost=cost, whole=(0,))
+    covering = tiles(geometry, padded, core)
+    peak = max(cost(window) for window in {tile.window_size for tile in covering})
+    return Tiling(size, padded, tuple(covering), True, peak, redundancy(covering, padded), rows)
+
+
+def plan_tiles(
+    net: Net,
+    size: Sequence[int],
+    *,
+    memory_bytes: int | None = None,
+    core: Sequence[int] | None = None,
+) -> Tiling:
+    """Cover an image with windows that are run at once each, as few as the memory allows.
+
+    Parameters
+    ----------
+    net : Net
+    size : sequence of int
+        Spatial size of the image in pixels; any.
+    memory_bytes : int, optional
+        Budget for the net's maps; the whole image at once if there is none.
+    core : sequence of int, optional
+        Pixels that a tile writes, per axis; takes the place of the budget.
+
+    Raises
+    ------
+    ValueError
+        If not even the smallest tile fits the budget; the least that works is named.
+    """
+    size, geometry = tuple(size), net.geometry
+    padded = _padded(geometry, size)
+
+    def cost(window: tuple[int, ...]) -> int:
+        return int(_OVERHEAD * net.graph.activation_bytes(window))
+
+    if core is None:
+        budget = memory_bytes if memory_bytes is not None else cost(padded)
+        core = fit_core(geometry, padded, memory_bytes=budget, cost=cost)
+    out = geometry.output_size(padded)
+    whole = all(c >= n for c, n in zip(core, out, strict=True))
+    covering = tiles(geometry, padded, core) if net.is_local or whole else _overlapping(geometry, padded, core)
+    peak = max(cost(window) for window in {tile.window_size for tile in covering})
+    return Tiling(size, padded, tuple(covering), net.is_local or whole, peak, redundancy(covering, padded))
+
+
+def _padded(geometry: Geometry, size: Sequence[int]) -> tuple[int, ...]:
+    return geometry.above([n + sum(m) for n, m in zip(size, geometry.margin, strict=True)])
+
+
+def _overlapping(geometry: Geometry, size: Sequence[int], core: Sequence[int]) -> list[Tile]:
+    """Tiles of one size that overlap by half, each on the grid of the total stride, the last at the border."""
+    windows, cores = [], []
+    for axis, n, c in zip(geometry.axes, size, core, strict=True):
+        length = min(n, axis.above(ceil(c / axis.stride) * axis.stride + sum(axis.margin)))
+        writes = axis.output_size(length)
+        step = max(axis.stride, int(writes * _BLEND_OVERLAP) // axis.stride * axis.stride)
+        starts = [*range(0, n - length, step), n - length]
+        windows.append([slice(start, start + length) for start in starts])
+        cores.append([slice(start, start + writes) for start in starts])
+    rows = zip(product(*cores), product(*windows), strict=True)
+    return [Tile(c, w, tuple(slice(0, s.stop - s.start) for s in c)) for c, w in rows]
