@@ -101,12 +101,20 @@ def train(
         str | None, typer.Option(help="float32 or bfloat16, for training (default: bfloat16 on a GPU, else float32).")
     ] = None,
     compile: Annotated[str, typer.Option(help="torch.compile: auto (measured), yes or no.")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes that share every batch: one per GPU; the net is that of one process.")
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Train a net on images and masks.
 
     Ctrl-C stops it with a usable model; the same command with --resume goes on.
     """
+    is_first = os.environ.get("RANK", "0") == "0"
+    if devices > 1 and "RANK" not in os.environ:
+        from .learn.parallel import launch
+
+        raise SystemExit(launch([sys.executable, *sys.argv], devices))
     from .learn.train import train as run_training
 
     if (time is None) == (steps is None):
@@ -120,7 +128,7 @@ def train(
             masks,
             out=run,
             resume=resume,
-            observer=None if as_json else bar.update,
+            observer=None if as_json or not is_first else bar.update,
             divide_width=divide_width,
             time_s=None if time is None else _option(seconds, time),
             steps=steps,
@@ -144,6 +152,8 @@ def train(
             precision=precision,
             compile=compile,
         )
+    if not is_first:
+        return
     from .report import write_report
 
     report = write_report(run)
@@ -172,6 +182,9 @@ def predict(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that exist.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Leave masks that exist, and make the others.")] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="Spread the work: local, local:4, or a Dask scheduler's tcp://HOST:8786.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Segment images of any size: masks of the same size, spacing and name.
@@ -192,6 +205,7 @@ def predict(
             prune=prune,
             overwrite=overwrite,
             resume=resume,
+            cluster=cluster,
             observer=None if as_json else bar.update,
         )
     if as_json:

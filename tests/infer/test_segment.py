@@ -123,7 +123,7 @@ def test_a_killed_prediction_goes_on_and_gives_the_identical_mask(tmp_path, monk
     run, source = model(tmp_path / "run"), picture(tmp_path / "in/a.tif", (1300, 300))
     code = f"""
 import unetkit.infer.predict as p, unetkit.infer.tiling as t
-p._LEDGER_FROM, t._BLOCK = 0, 32 * 300
+u._LEDGER_FROM, t._BLOCK = 0, 32 * 300
 p.predict({str(run)!r}, [{str(source)!r}], out={str(tmp_path / "killed")!r})
 """
     partial = tmp_path / "killed" / ".a.tif.partial"
@@ -134,7 +134,7 @@ p.predict({str(run)!r}, [{str(source)!r}], out={str(tmp_path / "killed")!r})
             time.sleep(0.002)
     assert process.returncode == -signal.SIGKILL
     assert os.listdir(partial.parent) == [partial.name] or f"{partial.name}-journal" in os.listdir(partial.parent)
-    monkeypatch.setattr(predicting, "_LEDGER_FROM", 0)
+    monkeypatch.setattr("unetkit.infer.unfinished._LEDGER_FROM", 0)
     monkeypatch.setattr("unetkit.infer.tiling._BLOCK", 32 * 300)
     seen = []
     (done,) = predict(run, [source], out=partial.parent, observer=seen.append)
@@ -146,7 +146,7 @@ p.predict({str(run)!r}, [{str(source)!r}], out={str(tmp_path / "killed")!r})
 
 def test_blocks_of_another_model_are_made_anew(tmp_path, monkeypatch):
     run, source = model(tmp_path / "run"), picture(tmp_path / "a.tif", (600, 500))
-    monkeypatch.setattr(predicting, "_LEDGER_FROM", 0)
+    monkeypatch.setattr("unetkit.infer.unfinished._LEDGER_FROM", 0)
     job, out = tmp_path / "out/.a.tif.partial", tmp_path / "out"
     out.mkdir()
     BlockStore(job, (600, 500), block=(600, 500), dtype=np.dtype("uint16"), key="another").close()

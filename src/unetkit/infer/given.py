@@ -92,11 +92,15 @@ class Given:
             return values
         return np.repeat(values[:1], self.channels, axis=0)  # gray, in one channel or in three equal ones
 
+    def close(self) -> None:
+        """Close the files."""
+        self.image.close()
+
     def __enter__(self) -> Given:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.image.close()
+        self.close()
 
 
 def _check_axes(image: LazyImage, ndim: int, planes: int | None) -> None:

@@ -8,25 +8,17 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from math import prod
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from ..io.blocks import BlockStore
-from ..io.writing import write_labels_from
 from ..learn.checkpoint import load_model
-from ..learn.intensity import Scaling
-from ..learn.pairs import raise_all
-from ..nets.net import Net
 from ..nets.unetpp import pruned
-from .given import Given
-from .jobs import Job, find_jobs
-from .prepare import prepare
+from .cluster import Recipe, spread
+from .jobs import find_jobs
 from .segment import Segmenter
-from .stream import Stream
 from .tiling import Tiling
+from .unfinished import Task, Unfinished, check_all
 
 DEFAULT_MEMORY = 2 * 2**30
-_LEDGER_FROM = 2**22  # pixels of a mask whose finished blocks are kept on disk while it is made: some ten seconds' work
 
 
 @dataclass(frozen=True)
@@ -64,16 +56,6 @@ class Step:
 Observer = Callable[[Step], None]
 
 
-@dataclass(frozen=True)
-class _Task:
-    """An image that was read once, and how its mask will be made."""
-
-    job: Job
-    size: tuple[int, ...]
-    scaling: Scaling
-    tiling: Tiling
-
-
 def predict(
     model: Path | str,
     inputs: Sequence[Path | str],
@@ -84,6 +66,7 @@ def predict(
     prune: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    cluster: str | None = None,
     observer: Observer | None = None,
 ) -> list[Predicted]:
     """Segment images of any size.
@@ -115,6 +98,9 @@ def predict(
         Replace masks that exist.
     resume : bool
         Leave masks that exist as they are, and make the others.
+    cluster : str, optional
+        Spread the work over the workers of a Dask scheduler: its address, or "local" (or
+        "local:4" for four workers) for processes of this machine.
     observer : callable, optional
         Called with a `Step`.
 
@@ -137,80 +123,58 @@ def predict(
     net = net if prune is None else pruned(net, prune)
     channels = net.in_channels // (card.planes or 1)
     jobs = find_jobs(inputs, Path(out), channels=channels, overwrite=overwrite, resume=resume)
-    ready = prepare(net, device="cuda" if torch.cuda.is_available() else "cpu")
-    segmenter = Segmenter(ready, card, _stream(ready), memory_bytes, average_symmetries)
-    tasks = _check_all(jobs, segmenter)
+    segmenter = Segmenter.of(net, card, memory_bytes=memory_bytes, averages=average_symmetries)
+    tasks = check_all(jobs, segmenter)
     if average_symmetries and card.augmentation != "full":
         say(Step(0, len(jobs), 0.0, "the net was trained without flips: averaging over flipped images may do worse"))
-    digest = _digest(Path(model)) if tasks else ""
+    digest = _digest(Path(model))
+    settings = {"model": digest, "prune": prune, "averages": average_symmetries}
+    if cluster is not None:
+        recipe = Recipe(Path(model).resolve(), digest, prune, memory_bytes, average_symmetries)
+        return _on_cluster(cluster, recipe, segmenter, tasks, settings, say)
     results = []
     for i, task in enumerate(tasks):
 
         def tell(fraction: float, message: str = "", i: int = i) -> None:
             say(Step(i, len(tasks), fraction, message))
 
-        settings = {"model": digest, "prune": prune, "averages": average_symmetries}
-        results.append(_make(task, segmenter, task.job.key(**settings), tell))
+        results.append(_make(task, segmenter, settings, tell))
         say(Step(i + 1, len(tasks), 0.0))
     return results
 
 
-def _stream(net: Net) -> Stream | None:
-    """The net's stream on a CPU, where it has one; a GPU is served best by few large windows."""
-    if next(net.parameters()).device.type != "cpu":
-        return None
-    try:
-        return Stream(net)
-    except ValueError:  # it takes statistics over space, or has a layer that cannot be made in parts
-        return None
-
-
-def _check_all(jobs: Sequence[Job], segmenter: Segmenter) -> list[_Task]:
-    """Read every image once before the work starts, so that a bad one is known now and not in an hour."""
-    tasks, problems = [], []
-    for job in jobs:
-        try:
-            with Given(job.files, segmenter.net, segmenter.card) as given:
-                tasks.append(_Task(job, given.size, given.scaling, segmenter.plan(given.size)))
-        except (ValueError, OSError, MemoryError) as error:
-            text = str(error)
-            problems.append(text if any(str(file) in text for file in job.files) else f"{job.files[0]}: {text}")
-    raise_all(problems, "unusable image")
-    return tasks
-
-
-def _make(task: _Task, segmenter: Segmenter, key: str, tell: Callable[..., None]) -> Predicted:
+def _make(task: Task, segmenter: Segmenter, settings: dict[str, Any], tell: Callable[..., None]) -> Predicted:
     """Make one mask, or what is left of it, and write it."""
-    job, name = task.job, task.job.files[0].name
-    with Given(job.files, segmenter.net, segmenter.card, scaling=task.scaling) as given:
-        if given.size != task.size:
-            raise ValueError(f"{job.files[0]}: was {task.size} pixels when it was checked and is {given.size} now")
-        for note in given.notes:
-            tell(0.0, f"{name}: {note}")
-        tell(0.0, f"{name}: {' x '.join(map(str, task.size))} pixels, {segmenter.describe(task.tiling)}")
-        store = _open_store(job, task, segmenter, key)
-        if store.has_dropped:
-            tell(0.0, f"{name}: an unfinished mask of another model, image or setting was found and is made anew")
-        if store.pixels:
-            tell(0.0, f"{name}: going on where it was stopped, {store.pixels / prod(task.size):.0%} are there")
-        try:
-            start = time.perf_counter()
-            segmenter.fill(store, given, task.tiling, tell)
-            seconds = time.perf_counter() - start
-            write_labels_from(job.mask, store, like=given.image)
-            store.remove()
-        finally:
-            store.close()
-    return Predicted(job.files[0], job.mask, task.size, task.tiling, seconds)
+    with task.open(segmenter) as given, Unfinished(task, segmenter, settings) as mask:
+        for message in mask.messages(given):
+            tell(0.0, message)
+        start = time.perf_counter()
+        segmenter.fill(mask.store, given, task.tiling, tell)
+        seconds = time.perf_counter() - start
+        mask.finish(given.image)
+    return Predicted(task.job.files[0], task.job.mask, task.size, task.tiling, seconds)
 
 
-def _open_store(job: Job, task: _Task, segmenter: Segmenter, key: str) -> BlockStore:
-    job.mask.parent.mkdir(parents=True, exist_ok=True)
-    path = job.partial if prod(task.size) >= _LEDGER_FROM else None
-    block = segmenter.block(task.tiling, task.size)
-    return BlockStore(path, task.size, block=block, dtype=segmenter.dtype, key=key)
+def _on_cluster(
+    where: str, recipe: Recipe, segmenter: Segmenter, tasks: Sequence[Task], settings: dict[str, Any], say: Observer
+) -> list[Predicted]:
+    """Make all masks on the workers of a cluster; the time of each is that from the first task to its last block."""
+    total, done = max(sum(prod(task.size) for task in tasks), 1), 0.0
+    results: dict[int, Predicted] = {}
+
+    def tell(pixels: float, message: str = "") -> None:
+        nonlocal done
+        done += pixels
+        at = min(done / total, 1.0) * len(tasks)
+        say(Step(int(at), len(tasks), at - int(at), message))
+
+    for task, seconds in spread(where, recipe, segmenter, tasks, settings, tell):
+        results[id(task)] = Predicted(task.job.files[0], task.job.mask, task.size, task.tiling, seconds)
+    say(Step(len(tasks), len(tasks), 0.0))
+    return [results[id(task)] for task in tasks]
 
 
 def _digest(model: Path) -> str:
+    """What tells one model file from another."""
     with (model / "model.safetensors" if model.is_dir() else model).open("rb") as file:
         return file_digest(file, "sha256").hexdigest()

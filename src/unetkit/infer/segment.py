@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from math import prod
 
 import numpy as np
@@ -18,12 +19,21 @@ from ..nets.net import Net
 from ..tiles import Slices, Tile, tile
 from .ahead import Behind, ReadAhead
 from .given import Given
+from .prepare import prepare
 from .stream import Stream
 from .symmetries import average
 from .tiled import Give, parts
 from .tiling import Tiling, choose
 
-__all__ = ["Segmenter"]
+__all__ = ["Portion", "Segmenter"]
+
+
+@dataclass(frozen=True)
+class Portion:
+    """A tile of an image, or of the plane at `place` of a volume that is given plane by plane."""
+
+    place: tuple[int, ...]
+    tile: Tile
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,14 @@ class Segmenter:
     memory_bytes: int = 2 * 2**30
     averages: bool = False
 
+    @classmethod
+    def of(cls, net: Net, card: Card, *, memory_bytes: int, averages: bool = False) -> Segmenter:
+        """Make a model ready on the fastest device of this machine."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        ready = prepare(net, device=device)
+        # A GPU is served best by few large windows.
+        return cls(ready, card, _stream(ready) if device == "cpu" else None, memory_bytes, averages)
+
     def plan(self, size: tuple[int, ...]) -> Tiling:
         """How an image of `size`, or each plane of a volume that is given plane by plane, will be run."""
         return choose(self.net, size[-self.net.ndim :], memory_bytes=self.memory_bytes, stream=self.stream)
@@ -68,7 +86,7 @@ class Segmenter:
         return from_classes(np.zeros(1, np.uint8), self.card.labels).dtype
 
     def fill(self, store: BlockStore, given: Given, tiling: Tiling, tell: Callable[[float], None]) -> None:
-        """Make the blocks of a mask that are not there yet, in the values of the training masks.
+        """Make the blocks of a mask that are not there yet.
 
         Parameters
         ----------
@@ -89,30 +107,50 @@ class Segmenter:
             tell(min(done / total, 1.0))
 
         with Behind() as write:
-            for place, give in self._images(given):
-                for pixels, labels in self._blocks(store, place, give, tiling, count):
-                    start = (*place, *(part.start for part in pixels))
-                    write(store.write, start, labels[(None,) * len(place)])
+            for start, labels in self.make(given, tiling, self.left(store, tiling), count):
+                write(store.write, start, labels)
 
-    def _images(self, given: Given) -> Iterator[tuple[tuple[int, ...], Give]]:
-        """What the net is given, one after the other: the image, or every plane of a volume with its place in it."""
-        if self.card.planes is None:
-            yield (), given
-            return
-        for z in range(given.size[0]):
-            yield (z,), given.plane(z)
-
-    def _blocks(
-        self, store: BlockStore, place: tuple[int, ...], give: Give, tiling: Tiling, count: Callable[[float], None]
-    ) -> Iterator[tuple[Slices, np.ndarray]]:
+    def left(self, store: BlockStore, tiling: Tiling) -> list[Portion]:
+        """What has to be run for the blocks that are not there."""
+        planes = [()] if self.card.planes is None else [(z,) for z in range(store.size[0])]
         if self.averages:
             whole = tuple(slice(0, n) for n in tiling.size)
-            if (*place, *(0 for _ in whole)) not in store:
-                yield whole, self._averaged(give(whole), count)
+            origin = (0,) * len(whole)
+            return [Portion(at, Tile(whole, whole, whole)) for at in planes if (*at, *origin) not in store]
+        return [portion for at in planes for portion in _left(self.net, store, at, tiling)]
+
+    def make(
+        self, given: Given, tiling: Tiling, portions: Sequence[Portion], count: Callable[[float], None] = lambda n: None
+    ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+        """Make the blocks of some portions, in the values of the training masks.
+
+        Parameters
+        ----------
+        given : Given
+        tiling : Tiling
+        portions : sequence of Portion
+        count : callable, optional
+            Called with the number of pixels that were made.
+
+        Yields
+        ------
+        (start, labels) : tuple of int, ndarray
+            First pixel and labels of a block.
+        """
+        for place, group in groupby(portions, key=lambda portion: portion.place):
+            give: Give = given.plane(*place) if place else given
+            found = self._found(give, tiling, [portion.tile for portion in group], count)
+            for pixels, labels in found:
+                yield (*place, *(part.start for part in pixels)), labels[(None,) * len(place)]
+
+    def _found(
+        self, give: Give, tiling: Tiling, tiles: Sequence[Tile], count: Callable[[float], None]
+    ) -> Iterator[tuple[Slices, np.ndarray]]:
+        if self.averages:
+            yield tiles[0].core, self._averaged(give(tiles[0].core), count)
             return
-        left = list(_left(self.net, store, place, tiling))
         with _read_ahead(give, tiling) as read:
-            found = parts(self.net, read, tiling, stream=self.stream, tiles=left)
+            found = parts(self.net, read, tiling, stream=self.stream, tiles=tiles)
             yield from _joined(self._classified(found, count), tiling.block[0], tiling.size[0])
 
     def _classified(
@@ -138,25 +176,35 @@ class Segmenter:
         return from_classes(classes, self.card.labels)
 
 
+def _stream(net: Net) -> Stream | None:
+    try:
+        return Stream(net)
+    except ValueError:  # it takes statistics over space, or has a layer that cannot be made in parts
+        return None
+
+
 def _read_ahead(give: Give, tiling: Tiling) -> AbstractContextManager[Give]:
     """In a stream it is known which rows come next."""
     return nullcontext(give) if tiling.slab is None else ReadAhead(give, tiling.size[0])
 
 
-def _left(net: Net, store: BlockStore, place: tuple[int, ...], tiling: Tiling) -> Iterator[Tile]:
-    """Tiles with blocks that are not there; a streamed one begins at the first row that is missing."""
-    n, height = tiling.size[0], tiling.block[0]
+def _left(net: Net, store: BlockStore, place: tuple[int, ...], tiling: Tiling) -> Iterator[Portion]:
+    """Tiles with blocks that are not there; of a streamed one, the rows that are missing."""
     for whole in tiling.tiles:
-        if any(part.start >= m for part, m in zip(whole.core, tiling.size, strict=True)):
+        if any(part.start >= n for part, n in zip(whole.core, tiling.size, strict=True)):
+            continue  # it lies in the padding
+        rows, *across = whole.core
+        height = tiling.block[0] if tiling.slab else rows.stop - rows.start
+        starts = range(rows.start, min(rows.stop, tiling.size[0]), height)
+        there = [(*place, row, *(part.start for part in across)) in store for row in starts]
+        if not any(there):
+            yield Portion(place, whole)
             continue
-        first, *others = whole.core
-        starts = [first.start] if tiling.slab is None else range(first.start, min(first.stop, n), height)
-        across = tuple(part.start for part in others)
-        missing = [row for row in starts if (*place, row, *across) not in store]
-        if missing and missing[0] > first.start:
-            yield tile(net.geometry, tiling.padded, (slice(missing[0], first.stop), *others))
-        elif missing:
-            yield whole
+        for is_there, group in groupby(zip(there, starts, strict=True), key=lambda pair: pair[0]):
+            missing = [row for _, row in group]
+            if not is_there:
+                core = (slice(missing[0], min(missing[-1] + height, rows.stop)), *across)
+                yield Portion(place, tile(net.geometry, tiling.padded, core))
 
 
 def _joined(made: Iterator[tuple[Slices, np.ndarray]], height: int, n: int) -> Iterator[tuple[Slices, np.ndarray]]:

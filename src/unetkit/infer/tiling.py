@@ -40,6 +40,8 @@ class Tiling:
         Estimated peak for the net's maps.
     redundancy : float
         Pixels computed per pixel of the image.
+    block : tuple of int
+        Pixels that are handed on together, per axis: the image is a grid of such blocks, the last ones cut.
     slab : int or None
         Rows (2D) or planes (3D) of a tile that flow through the net at a time; None where its window runs at once.
     """
@@ -50,16 +52,8 @@ class Tiling:
     is_exact: bool
     memory_bytes: int
     redundancy: float
+    block: tuple[int, ...]
     slab: int | None = None
-
-    @property
-    def block(self) -> tuple[int, ...]:
-        """Pixels that are handed on together, per axis: the image is a grid of such blocks, the last ones cut."""
-        core = tuple(min(part.stop, n) for part, n in zip(self.tiles[0].core, self.size, strict=True))
-        if self.slab is None:
-            return core if self.is_exact else self.size
-        rows = max(_BLOCK // (self.slab * prod(core[1:])), 1) * self.slab
-        return (min(rows, self.size[0]), *core[1:])
 
     def describe(self) -> str:
         """One line for the user."""
@@ -135,7 +129,10 @@ def plan_stream(
     core = fit_core(geometry, padded, memory_bytes=budget, cost=cost, whole=(0,))
     covering = tiles(geometry, padded, core)
     peak = max(cost(window) for window in {tile.window_size for tile in covering})
-    return Tiling(size, padded, tuple(covering), True, peak, redundancy(covering, padded), rows)
+    across = tuple(min(c, n) for c, n in zip(core[1:], size[1:], strict=True))
+    height = max(_BLOCK // (rows * max(prod(across), 1)), 1) * rows
+    block = (max(min(height, size[0]), 1), *across)
+    return Tiling(size, padded, tuple(covering), True, peak, redundancy(covering, padded), block, rows)
 
 
 def plan_tiles(
@@ -175,7 +172,9 @@ def plan_tiles(
     whole = all(c >= n for c, n in zip(core, out, strict=True))
     covering = tiles(geometry, padded, core) if net.is_local or whole else _overlapping(geometry, padded, core)
     peak = max(cost(window) for window in {tile.window_size for tile in covering})
-    return Tiling(size, padded, tuple(covering), net.is_local or whole, peak, redundancy(covering, padded))
+    is_exact = net.is_local or whole
+    block = tuple(max(min(c, n) if is_exact else n, 1) for c, n in zip(core, size, strict=True))
+    return Tiling(size, padded, tuple(covering), is_exact, peak, redundancy(covering, padded), block)
 
 
 def _padded(geometry: Geometry, size: Sequence[int]) -> tuple[int, ...]:

@@ -49,7 +49,11 @@ def read_nifti(path: Path) -> Stored:
     if content.startswith(GZIP):
         with decoding("gzip"):
             content = gzip.decompress(content)
-    notes: list[str] = []
+    return read_nifti_bytes(content, [])
+
+
+def read_nifti_bytes(content: bytes, notes: list[str]) -> Stored:
+    """The same of the content of a file that is not compressed; what is to be said is added to `notes`."""
     with decoding("NIfTI"), logged("nibabel.global", notes):
         picture = _opened(content, notes)
         _check_axes(picture, notes)

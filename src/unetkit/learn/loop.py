@@ -25,6 +25,7 @@ from ..nets.net import Net
 from ..nets.pretrained import load_encoder
 from .checkpoint import flatten_optimiser, restore_optimiser
 from .data import Case
+from .parallel import joint, rank, share, size
 from .plan import Plan
 from .sample import Batch, Sampler
 from .supervision import Supervised
@@ -120,7 +121,7 @@ class Training:
         self.net = net.to(plan.device).to(memory_format=_CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).requires_grad_(False)
         self.supervised = Supervised(self.net, deep=plan.supervision).to(plan.device)
-        self.forward = self.supervised.forward
+        self.forward = joint(self.supervised)
         decayed = [p for p in self.supervised.parameters() if p.ndim > 1]
         plain = [p for p in self.supervised.parameters() if p.ndim <= 1]  # biases and norms are not decayed
         groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -146,8 +147,8 @@ class Training:
 
     def take_step(self) -> float:
         """Draw a batch, take a step, and return the loss."""
-        plan, batch = self.plan, self.sampler.draw(self.step)
-        torch.manual_seed(plan.seed * 1_000_003 + self.step)  # drop-out: the same again after a resume
+        plan, batch = self.plan, share(self.sampler.draw(self.step))
+        torch.manual_seed(plan.seed * 1_000_003 + self.step + 7919 * rank())  # drop-out: the same again after a resume
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         self.supervised.train()
@@ -315,6 +316,8 @@ def choose_forward(training: Training) -> str:
     chosen by the clock: it is compiled only where the plan says so.
     """
     plan = training.plan
+    if size() > 1:
+        return f"not compiled: {size()} processes train as one"
     worthwhile = plan.time_s is not None and plan.time_s - training.elapsed_s >= _COMPILE_FROM_S
     if plan.compile == "no" or (plan.compile == "auto" and not worthwhile):
         return "not compiled"

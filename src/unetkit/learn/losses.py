@@ -1,7 +1,7 @@
 """The two losses of a segmentation net, and their sum: weighted cross-entropy and soft Dice.
 
 Both skip pixels that are not labelled, compute in float32 under any autocast, and are differentiable zeros where a
-batch holds nothing to learn from.
+batch holds nothing to learn from. Where several processes train as one, they are the losses of the joint batch.
 
 References
 ----------
@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .parallel import summed
 
 IGNORE = 255
 
@@ -69,8 +71,8 @@ def cross_entropy(
         if per_class.shape != (logits.shape[1],):
             raise ValueError(f"{per_class.numel()} class weights for {logits.shape[1]} classes: give one per class")
         pixel_weights = pixel_weights * per_class[targets.where(targets != ignore, 0)]
-    total = pixel_weights.sum()
-    return (losses * pixel_weights).sum() / total.clamp(min=torch.finfo(torch.float32).tiny)
+    total = summed(pixel_weights.sum())
+    return summed((losses * pixel_weights).sum()) / total.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def soft_dice(
@@ -117,10 +119,10 @@ def soft_dice(
     labelled = (labels != ignore)[:, None]
     classes = torch.arange(first, logits.shape[1], device=labels.device).reshape(-1, *[1] * (labels.ndim - 1))
     truth = labelled & (labels[:, None] == classes)
-    summed = [0, *range(2, logits.ndim)]
-    overlap = torch.where(truth, shares, 0).sum(summed)  # (K - first,)
-    predicted = torch.where(labelled, shares, 0).sum(summed)
-    true = truth.sum(summed)
+    space = [0, *range(2, logits.ndim)]
+    overlap = summed(torch.where(truth, shares, 0).sum(space))  # (K - first,)
+    predicted = summed(torch.where(labelled, shares, 0).sum(space))
+    true = summed(truth.sum(space).float())
     dice = (2 * overlap + smooth) / (predicted + true + smooth).clamp(min=torch.finfo(torch.float32).tiny)
     present = (true > 0).float()
     return ((1 - dice) * present).sum() / present.sum().clamp(min=1)

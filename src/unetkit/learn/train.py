@@ -20,6 +20,7 @@ from .checkpoint import Card, load_model, load_state, save_model, save_state, wr
 from .data import Case, Dataset, load, split
 from .loop import Score, Training, choose_forward, predict_classes, validate
 from .pairs import find_pairs
+from .parallel import agreed, joined, rank, size
 from .plan import Plan, augmentation_of, check_same, make_plan, read_plan
 from .preview import panel
 from .sample import Sampler
@@ -126,10 +127,24 @@ def train(
     ImportError
         If an `encoder` is given and timm is not installed.
     """
-    say = observer or (lambda progress: None)
-    out = Path(out)
+    with joined():
+        return _train(images, masks, Path(out), resume, observer, divide_width, given)
+
+
+def _train(
+    images: Path | str,
+    masks: Path | str | None,
+    out: Path,
+    resume: bool,
+    observer: Observer | None,
+    divide_width: int | None,
+    given: dict[str, Any],
+) -> Result:
+    say = observer if observer and rank() == 0 else (lambda progress: None)
     saved = _saved_plan(out, resume)
-    _check_out(out, resume)
+    if rank() == 0:
+        _check_out(out, resume)
+    agreed(None)  # before anything is written
     encoder = saved.architecture.get("encoder") if saved else given.get("encoder")
     check_encoder(encoder, None if saved else given.get("weights"))
     pairs = find_pairs(images, masks)
@@ -143,6 +158,8 @@ def train(
     dataset = load(pairs, labels=labels, border_weight=border_weight, on_file=reading)
     given |= {"images": str(images), "masks": None if masks is None else str(masks)}
     plan = saved or make_plan(dataset, given=given, divide_width=divide_width)
+    if size() > 1:
+        plan = read_plan(agreed(plan.model_dump_json()))
     if saved:
         check_same(saved, given | {"divide_width": divide_width}, dataset)
     run = _Run(out, plan, dataset, say)
@@ -205,13 +222,15 @@ class _Run:
         if self.plan.weights and not self._state.is_file():  # a resumed training has its own
             self.say(Progress(message=f"encoder weights: {self.plan.weights}"))
             training.load_encoder(self.plan.weights)
-        write_whole(self.out / "plan.json", self.plan.model_dump_json(indent=2))
         if resume:
             self._resume(training)
+        if rank() == 0:
+            write_whole(self.out / "plan.json", self.plan.model_dump_json(indent=2))
         with _interruptible() as stop:
             self._loop(training, stop)
             interrupted = stop.is_set()
-        self._finish(training)
+        if rank() == 0:
+            self._finish(training)
         return Result(
             self.out,
             training.step,
@@ -222,12 +241,14 @@ class _Run:
         )
 
     def _resume(self, training: Training) -> None:
-        for leftover in self.out.rglob(".*.tmp"):  # of a process that was killed while it wrote
+        for leftover in self.out.rglob(".*.tmp") if rank() == 0 else ():  # of a process that was killed while it wrote
             leftover.unlink()
         if self._state.is_file():
             training.restore(*load_state(self._state))
             self.say(Progress(message=f"resumed at step {training.step}"))
-        self._cut_log(training.step)
+        if rank() == 0:
+            self._cut_log(training.step)
+        agreed(None)  # all have read the state before it is written again
 
     @property
     def _state(self) -> Path:
@@ -253,21 +274,27 @@ class _Run:
         self.saved_s = training.elapsed_s
         if training.step > taken:  # trying out to compile takes steps too
             self._after_step(training, start)
-        while not self._is_over(training) and (not stop.is_set() or training.step == 0):
+        while self._goes_on(training, stop):
             training.take_step()
             self._after_step(training, start)
         training.elapsed_s = time.perf_counter() - start
 
+    def _goes_on(self, training: Training, stop: threading.Event) -> bool:
+        is_asked = not stop.is_set() or training.step == 0
+        return bool(agreed(is_asked and not self._is_over(training)))
+
     def _after_step(self, training: Training, start: float) -> None:
-        """Tell, validate and save, each where it is due."""
-        training.elapsed_s = time.perf_counter() - start
-        self._tell(training)
-        if self._validation_is_due(training):
-            self._validate(training)
+        """Tell, validate and save, each where it is due; processes beside the first take its time for theirs."""
+        if rank() == 0:
             training.elapsed_s = time.perf_counter() - start
-            self.next_validation_s = training.elapsed_s + self._interval_s()
-        if training.elapsed_s - self.saved_s > max(_SAVE_EVERY_S, 50 * self.save_cost_s):
-            self._save(training)
+            self._tell(training)
+            if self._validation_is_due(training):
+                self._validate(training)
+                training.elapsed_s = time.perf_counter() - start
+                self.next_validation_s = training.elapsed_s + self._interval_s()
+            if training.elapsed_s - self.saved_s > max(_SAVE_EVERY_S, 50 * self.save_cost_s):
+                self._save(training)
+        training.elapsed_s = agreed(training.elapsed_s)
 
     def _is_over(self, training: Training) -> bool:
         if self.plan.steps:

@@ -1,0 +1,119 @@
+"""A mask on its way: checked and planned, its finished blocks kept beside its place until all are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+from ..io import LazyImage
+from ..io.blocks import BlockStore
+from ..io.writing import write_labels_from
+from ..learn.intensity import Scaling
+from ..learn.pairs import raise_all
+from .given import Given
+from .jobs import Job
+from .segment import Portion, Segmenter
+from .tiling import Tiling
+
+__all__ = ["Task", "Unfinished", "check_all"]
+
+_LEDGER_FROM = 2**22  # pixels of a mask whose finished blocks are kept on disk while it is made: some ten seconds' work
+
+
+@dataclass(frozen=True)
+class Task:
+    """An image that was read once, and how its mask will be made."""
+
+    job: Job
+    size: tuple[int, ...]
+    scaling: Scaling
+    tiling: Tiling
+
+    def absolute(self) -> Task:
+        """The same with paths that hold wherever a process runs."""
+        job = Job(tuple(file.resolve() for file in self.job.files), self.job.mask.resolve())
+        return replace(self, job=job)
+
+    def open(self, segmenter: Segmenter) -> Given:
+        """Open the image again.
+
+        Raises
+        ------
+        ValueError
+            If it has another size by now.
+        """
+        given = Given(self.job.files, segmenter.net, segmenter.card, scaling=self.scaling)
+        if given.size != self.size:
+            given.close()
+            raise ValueError(f"{self.job.files[0]}: was {self.size} pixels when it was checked and is {given.size} now")
+        return given
+
+
+def check_all(jobs: Sequence[Job], segmenter: Segmenter) -> list[Task]:
+    """Read every image once before the work starts, so that a bad one is known now and not in an hour.
+
+    Raises
+    ------
+    ValueError
+        Naming every image that cannot be used, or not within the memory.
+    """
+    tasks, problems = [], []
+    for job in jobs:
+        try:
+            with Given(job.files, segmenter.net, segmenter.card) as given:
+                tasks.append(Task(job, given.size, given.scaling, segmenter.plan(given.size)))
+        except (ValueError, OSError, MemoryError) as error:
+            text = str(error)
+            problems.append(text if any(str(file) in text for file in job.files) else f"{job.files[0]}: {text}")
+    raise_all(problems, "unusable image")
+    return tasks
+
+
+class Unfinished:
+    """The blocks of one mask.
+
+    Small masks are kept in memory; those that take long in a file beside the mask, which is found again after a crash.
+
+    Parameters
+    ----------
+    task : Task
+    segmenter : Segmenter
+    settings : dict
+        What the mask depends on beside image and model plan; plain values.
+    """
+
+    def __init__(self, task: Task, segmenter: Segmenter, settings: dict[str, Any]) -> None:
+        self.task, self._segmenter = task, segmenter
+        job, block = task.job, segmenter.block(task.tiling, task.size)
+        job.mask.parent.mkdir(parents=True, exist_ok=True)
+        path = job.partial if prod(task.size) >= _LEDGER_FROM else None
+        self.store = BlockStore(path, task.size, block=block, dtype=segmenter.dtype, key=job.key(**settings))
+
+    def messages(self, given: Given) -> Iterator[str]:
+        """What the user should know before the work starts."""
+        name, size = self.task.job.files[0].name, self.task.size
+        for note in given.notes:
+            yield f"{name}: {note}"
+        yield f"{name}: {' x '.join(map(str, size))} pixels, {self._segmenter.describe(self.task.tiling)}"
+        if self.store.has_dropped:
+            yield f"{name}: an unfinished mask of another model, image or setting was found and is made anew"
+        if self.store.pixels:
+            yield f"{name}: going on where it was stopped, {self.store.pixels / prod(size):.0%} are there"
+
+    @property
+    def left(self) -> list[Portion]:
+        """What has still to be run."""
+        return self._segmenter.left(self.store, self.task.tiling)
+
+    def finish(self, like: LazyImage) -> None:
+        """Write the mask from its blocks, and delete them."""
+        write_labels_from(self.task.job.mask, self.store, like=like)
+        self.store.remove()
+
+    def __enter__(self) -> Unfinished:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()

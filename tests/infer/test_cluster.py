@@ -1,0 +1,154 @@
+"""A prediction over two workers is that of one machine, to the last pixel, whatever happens to a worker."""
+
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from unetkit import io
+from unetkit.image import Image
+from unetkit.infer import cluster as clusters
+from unetkit.infer.predict import predict
+from unetkit.io.blocks import BlockStore
+from unetkit.learn.checkpoint import Card, save_model
+from unetkit.masks.labels import LabelKind
+from unetkit.nets.architecture import Architecture
+from unetkit.nets.unet import UNet
+
+distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'unetkit[cluster]'")
+
+
+@pytest.fixture(scope="module")
+def address():
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": None}
+    with distributed.LocalCluster(**options, silence_logs=50) as local:
+        yield local.scheduler_address
+
+
+@pytest.fixture
+def run(tmp_path):
+    return model(tmp_path / "run")
+
+
+def model(folder, **options):
+    torch.manual_seed(1)
+    architecture = Architecture(widths=(4, 8, 8), out_channels=3, **options)
+    net = UNet(architecture)
+    with torch.no_grad():
+        net.heads[0].weight.mul_(100)
+    planes = 3 if options.get("in_channels") == 3 else None
+    labels = LabelKind("classes", (0, 7, 300))
+    folder.mkdir(parents=True)
+    card = Card(architecture=architecture.to_dict(), classes=list("abc"), labels=labels, planes=planes)
+    save_model(folder / "model.safetensors", net, card)
+    return folder
+
+
+def picture(path, size, seed=0):
+    smooth = np.random.default_rng(seed).normal(size=(1, *size)).cumsum(-1).cumsum(-2)
+    array = ((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    io.write(path, Image(array, {2: "cyx", 3: "czyx"}[len(size)], (1.0,) * len(size)))
+    return path
+
+
+def same(first, second):
+    arrays = [io.read_labels(done.mask).array for done in (first, second)]
+    assert len(np.unique(arrays[0])) > 1
+    return np.array_equal(*arrays)
+
+
+@pytest.fixture
+def small_portions(monkeypatch):
+    monkeypatch.setattr(clusters, "_PORTION", 64 * 600)
+    monkeypatch.setattr("unetkit.infer.tiling._BLOCK", 32 * 600)
+    monkeypatch.setattr("unetkit.infer.tiling._SMALL", 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"average_symmetries": True}, {"memory_bytes": 2**20}], ids=str)
+def test_several_images_in_one_call(options, run, address, small_portions, tmp_path):
+    sources = [picture(tmp_path / f"in/{i}.tif", size, i) for i, size in enumerate([(500, 600), (40, 30), (333, 200)])]
+    seen = []
+    alone = predict(run, sources, out=tmp_path / "alone", **options)
+    together = predict(run, sources, out=tmp_path / "out", cluster=address, observer=seen.append, **options)
+    assert [done.mask.name for done in together] == ["0.tif", "1.tif", "2.tif"]
+    assert all(same(one, other) for one, other in zip(alone, together, strict=True))
+    assert sorted(os.listdir(tmp_path / "out")) == ["0.tif", "1.tif", "2.tif"]
+    assert seen[0].message.startswith("2 workers at tcp://")
+    shares = [(step.file + step.fraction) / step.files for step in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert len(set(shares)) > 3
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [({"ndim": 3}, (30, 40, 45)), ({"in_channels": 3}, (5, 120, 90)), ({"padding": "valid"}, (200, 90))],
+)
+def test_volumes_planes_and_valid_nets(options, size, address, small_portions, tmp_path):
+    run, source = model(tmp_path / "run", **options), picture(tmp_path / "a.ome.tif", size)
+    (alone,) = predict(run, [source], out=tmp_path / "alone")
+    (together,) = predict(run, [source], out=tmp_path / "out", cluster=address)
+    assert same(alone, together)
+
+
+def test_a_worker_that_is_killed(run, small_portions, tmp_path, monkeypatch):
+    source = picture(tmp_path / "a.tif", (2000, 600))
+    real, killed = BlockStore.write, []
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None, silence_logs=50
+    ) as local:
+
+        def write(store, start, labels):
+            real(store, start, labels)
+            if not killed:
+                with distributed.Client(local.scheduler_address) as client:
+                    killed.append(next(iter(client.run(os.getpid).values())))
+                os.kill(killed[0], signal.SIGKILL)
+
+        monkeypatch.setattr(BlockStore, "write", write)
+        (together,) = predict(run, [source], out=tmp_path / "out", cluster=local.scheduler_address)
+    monkeypatch.undo()
+    (alone,) = predict(run, [source], out=tmp_path / "alone")
+    assert killed
+    assert same(alone, together)
+
+
+def test_what_is_there_already_is_not_made_again(run, address, small_portions, tmp_path, monkeypatch):
+    source = picture(tmp_path / "a.tif", (500, 600))
+    monkeypatch.setattr("unetkit.infer.unfinished._LEDGER_FROM", 0)
+    real, written = BlockStore.write, []
+
+    def write(store, start, labels):
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        real(store, start, labels)
+        written.append(start)
+
+    monkeypatch.setattr(BlockStore, "write", write)
+    with pytest.raises(OSError, match="No space left"):
+        predict(run, [source], out=tmp_path / "out", cluster=address)
+    assert os.listdir(tmp_path / "out") == [".a.tif.partial"]
+    monkeypatch.setattr(BlockStore, "write", lambda *a: (written.append(a[1]), real(*a)))
+    (done,) = predict(run, [source], out=tmp_path / "out", cluster=address)
+    assert os.listdir(tmp_path / "out") == ["a.tif"]
+    assert len(written) == len(set(written))  # a portion that was cut off within is made from its first missing row
+    (alone,) = predict(run, [source], out=tmp_path / "alone")
+    assert same(alone, done)
+
+
+def test_no_cluster(run, tmp_path, monkeypatch):
+    source = picture(tmp_path / "a.tif", (40, 30))
+    with pytest.raises(ValueError, match=r"cluster 'local:x': expected local, local:N with N workers, or a scheduler"):
+        predict(run, [source], out=tmp_path / "out", cluster="local:x")
+    monkeypatch.setattr(clusters, "_CONNECT_S", 0.5)
+    with pytest.raises(
+        OSError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9: .*start one with dask sched"
+    ):
+        predict(run, [source], out=tmp_path / "out", cluster="tcp://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"a cluster needs Dask: pip install 'unetkit\[cluster\]'"):
+        predict(run, [source], out=tmp_path / "out", cluster="local")

@@ -1,0 +1,141 @@
+"""DICOM series: in the patient's place, whatever the order and direction of the slices."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unetkit import io
+
+pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed: pip install 'unetkit[dicom]'")
+
+AXIAL = ((1, 0, 0), (0, 1, 0))
+SAGITTAL = ((0, 1, 0), (0, 0, -1))
+
+
+def series(folder: Path, array, *, directions=AXIAL, spacing=(2.0, 0.5, 0.75), origin=(10.0, -20.0, 30.0), **given):
+    """Write (k, j, i) as a file per slice; `spacing` between slices, rows, columns in mm."""
+    folder.mkdir(parents=True, exist_ok=True)
+    i, j = (np.array(d, float) for d in directions)
+    normal = np.cross(i, j)
+    uid = given.pop("SeriesInstanceUID", "1.2.3")
+    for k, plane in enumerate(array):
+        meta = pydicom.dataset.FileMetaDataset()
+        meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", f"{uid}.{k}"
+        one = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+        one.SeriesInstanceUID, one.SOPInstanceUID, one.InstanceNumber = uid, f"{uid}.{k}", len(array) - k
+        one.SOPClassUID = meta.MediaStorageSOPClassUID
+        one.Rows, one.Columns = plane.shape
+        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+        one.BitsAllocated = one.BitsStored = 16
+        one.HighBit, one.PixelRepresentation = 15, 1
+        one.ImageOrientationPatient = [float(v) for v in (*i, *j)]
+        one.ImagePositionPatient = [float(v) for v in np.array(origin) + k * spacing[0] * normal]
+        one.PixelSpacing = [spacing[1], spacing[2]]
+        one.RescaleSlope, one.RescaleIntercept = 1, 0
+        for name, value in given.items():
+            setattr(one, name, value)
+        one.PixelData = plane.astype(np.int16).tobytes()
+        one.save_as(folder / f"{(k * 7) % 100:03}.dcm", enforce_file_format=True)  # names say nothing of the order
+    return folder
+
+
+def volume(shape=(5, 6, 7), seed=0):
+    return np.random.default_rng(seed).integers(-900, 2000, shape)
+
+
+def test_an_axial_series_lies_as_the_patient_does(tmp_path):
+    array = volume()
+    image = io.read(series(tmp_path / "ct", array))
+    assert (image.axes, image.size, image.spacing, image.unit) == ("czyx", (5, 6, 7), (2.0, 0.5, 0.75), "mm")
+    # In DICOM columns go to the patient's left and rows to the back; in memory x goes right and y to the front.
+    assert np.array_equal(image.array[0], array[:, ::-1, ::-1])
+    affine = image.place.affine_in_memory
+    corner = affine @ [6, 5, 0, 1]  # the first pixel of the first slice: x and y are turned
+    np.testing.assert_allclose(corner[:3], [-10, 20, 30], atol=1e-5)
+    assert "5 slices of one DICOM series" in image.notes
+
+
+def test_a_sagittal_series_is_turned(tmp_path):
+    array = volume()
+    image = io.read(series(tmp_path / "mr", array, directions=SAGITTAL))
+    assert image.size == (6, 7, 5)  # rows go down, columns to the back, slices from one side to the other
+    assert image.spacing == (0.5, 0.75, 2.0)
+    at = image.place.affine_in_memory
+    for k, j, i in ((0, 0, 0), (4, 5, 6), (2, 3, 1)):
+        normal = np.cross(*map(np.array, SAGITTAL))
+        place = (
+            np.array([10, -20, 30])
+            + 2.0 * k * normal
+            + 0.5 * j * np.array(SAGITTAL[1])
+            + 0.75 * i * np.array(SAGITTAL[0])
+        )
+        x, y, z = np.rint(np.linalg.solve(at, [*(place * [-1, -1, 1]), 1])[:3]).astype(int)
+        assert image.array[0, z, y, x] == array[k, j, i]
+
+
+def test_the_mask_of_a_series_is_a_nifti_volume_in_the_same_place(tmp_path):
+    image = io.read(series(tmp_path / "ct", volume()))
+    io.write_labels(tmp_path / "mask.nii.gz", (image.array[0] > 0).astype(np.uint8), like=image)
+    mask = io.read_labels(tmp_path / "mask.nii.gz")
+    np.testing.assert_allclose(mask.place.affine_in_memory, image.place.affine_in_memory, atol=1e-4)
+    assert np.array_equal(mask.array, image.array[0] > 0)
+
+
+@pytest.mark.parametrize(
+    ("slope", "offset", "dtype"), [(1, -1024, np.int16), (0.5, 3, np.float32), (1, 40000, np.int32)]
+)
+def test_slope_and_intercept_are_applied(slope, offset, dtype, tmp_path):
+    array = volume()
+    image = io.read(series(tmp_path / "ct", array, RescaleSlope=slope, RescaleIntercept=offset))
+    assert image.array.dtype == dtype
+    np.testing.assert_allclose(image.array[0], array[:, ::-1, ::-1] * slope + offset)
+
+
+def test_regions_equal_the_whole(tmp_path):
+    folder = series(tmp_path / "ct", volume())
+    with io.open_lazy(folder) as image:
+        assert np.array_equal(image[:, 1:3, 2:5], io.read(folder).array[:, 1:3, 2:5])
+
+
+def test_series_are_listed_as_images(tmp_path):
+    for name in ("b", "a"):
+        series(tmp_path / name, volume())
+    assert io.list_images(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert io.list_images(tmp_path / "a") == [tmp_path / "a"]
+
+
+def refused(folder, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        io.read(folder)
+    assert str(caught.value).startswith(str(folder))
+
+
+def test_what_is_no_volume_is_refused(tmp_path):
+    folder = series(tmp_path / "gap", volume())
+    (folder / "014.dcm").unlink()
+    refused(folder, r"slices are 2 mm apart, but those at .* are 4: some are missing, or the spacing varies")
+    folder = series(tmp_path / "twice", volume())
+    (folder / "again.dcm").write_bytes((folder / "014.dcm").read_bytes())
+    refused(folder, r"two slices lie at 34\.00 and 34\.00 mm, the same place: one is there twice")
+    folder = series(tmp_path / "two", volume((2, 4, 4)))
+    series(tmp_path / "other", volume((3, 4, 4)), SeriesInstanceUID="9.9")
+    for file in (tmp_path / "other").iterdir():
+        file.rename(folder / f"x{file.name}")
+    refused(folder, r"holds 2 series \(3 files of 9\.9, 2 files of 1\.2\.3\): put each into a folder of its own")
+    folder = series(tmp_path / "sizes", volume((2, 4, 4)))
+    series(tmp_path / "more", volume((1, 4, 5)), origin=(10, -20, 34))
+    next((tmp_path / "more").iterdir()).rename(folder / "more.dcm")
+    refused(folder, r"slices of different sizes: 2 of \(4, 4\), 1 of \(4, 5\)")
+    folder = series(tmp_path / "scout", volume((2, 4, 4)))
+    series(tmp_path / "side", volume((1, 4, 4)), directions=SAGITTAL)
+    next((tmp_path / "side").iterdir()).rename(folder / "scout.dcm")
+    refused(folder, r"slices that are not parallel, such as a localiser among them: leave those files out")
+    refused(
+        series(tmp_path / "frames", volume((2, 4, 4)), NumberOfFrames=4), r"hold several frames each: convert .*NIfTI"
+    )
+    folder = tmp_path / "none"
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(b"\0" * 300)
+    refused(folder, r"DICOM file a\.dcm")

@@ -1,0 +1,121 @@
+"""Two processes that share every batch take the steps of one process with the whole batch."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from unetkit.demo import write_demo_data
+from unetkit.learn import parallel
+from unetkit.learn.checkpoint import load_model, load_state
+from unetkit.learn.parallel import JointBatchNorm, launch
+from unetkit.learn.sample import Batch
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_demo_data(tmp_path_factory.mktemp("data"), n=5, size=(64, 64))
+
+
+def command(data, out, *more):
+    images, masks = map(str, data)
+    options = ["--steps", str(STEPS), "--widths", "4,8,8", "--batch", "5", "--patch", "64", "--device", "cpu"]
+    code = "from unetkit.cli import main; main()"
+    return [sys.executable, "-c", code, "train", images, masks, "--out", str(out), *options, *more]
+
+
+def losses(out):
+    return load_state(out / "last" / "state.safetensors")[1]["losses"]
+
+
+@pytest.mark.parametrize("more", [(), ("--net", "unet++", "--supervise")], ids=str)
+def test_the_same_losses_and_weights_as_one_process(more, data, tmp_path):
+    alone = subprocess.run(command(data, tmp_path / "one", *more), capture_output=True, text=True, check=True)
+    assert launch(command(data, tmp_path / "two", *more), 2) == 0
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two) == STEPS
+    np.testing.assert_allclose(two, one, rtol=0, atol=1e-4)
+    nets = [load_model(tmp_path / name)[0].state_dict() for name in ("one", "two")]
+    for name, weights in nets[0].items():
+        torch.testing.assert_close(nets[1][name], weights, rtol=1e-3, atol=1e-4, msg=name)
+    assert "Done: 6 steps" in alone.stdout
+    assert (tmp_path / "two" / "report.html").is_file()
+    assert len((tmp_path / "two" / "log.jsonl").read_text().splitlines()) == STEPS
+
+
+def test_a_training_goes_on_with_another_number_of_processes(data, tmp_path):
+    assert launch(command(data, tmp_path / "two"), 2) == 0
+    whole = losses(tmp_path / "two")
+    plan = tmp_path / "two" / "plan.json"
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"steps": STEPS + 2}))
+    more = ["--steps", str(STEPS + 2), "--resume"]
+    subprocess.run([*command(data, tmp_path / "two"), *more], check=True, capture_output=True)
+    assert losses(tmp_path / "two")[:STEPS] == whole
+    assert len(losses(tmp_path / "two")) == STEPS + 2
+
+
+def test_the_command_line_starts_the_processes(data, tmp_path):
+    script = tmp_path / "unetkit"
+    script.write_text("from unetkit.cli import main\nmain()\n")
+    options = command(data, tmp_path / "run", "--devices", "2", "--json")[3:]
+    done = subprocess.run([sys.executable, str(script), *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == STEPS  # said once
+
+
+def test_an_error_is_said_once(data, tmp_path, capfd):
+    empty = tmp_path / "none"
+    assert launch(command((empty, empty), tmp_path / "out"), 2) == 1
+    assert capfd.readouterr().err.count("error: ") == 1
+    assert launch([sys.executable, "-c", "import os, sys; sys.exit(3 * (os.environ['RANK'] == '1'))"], 2) == 3
+
+
+def test_a_batch_that_is_too_small(data, tmp_path, capfd):
+    assert launch(command(data, tmp_path / "out", "--batch", "1"), 2) == 1
+    assert "a batch of 1 cannot be shared by 2 processes: give --batch 2 or more" in capfd.readouterr().err
+
+
+# --- in a process that is alone ---
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_joint_batch_norm_is_torch_s(ndim, momentum):
+    torch.manual_seed(0)
+    plain = {2: torch.nn.BatchNorm2d, 3: torch.nn.BatchNorm3d}[ndim](5, momentum=momentum)
+    with torch.no_grad():
+        plain.weight.uniform_(0.5, 2)
+        plain.bias.uniform_(-1, 1)
+    joint = JointBatchNorm.of({2: torch.nn.BatchNorm2d, 3: torch.nn.BatchNorm3d}[ndim](5, momentum=momentum))
+    joint.load_state_dict(plain.state_dict())
+    for _ in range(3):
+        x = (torch.randn(4, 5, *(6,) * ndim) * 3 + 2).requires_grad_()
+        other = x.detach().clone().requires_grad_()
+        one, two = plain(x), joint(other)
+        torch.testing.assert_close(two, one)
+        weights = torch.randn_like(one)
+        (one * weights).sum().backward()
+        (two * weights).sum().backward()
+        torch.testing.assert_close(other.grad, x.grad, rtol=1e-4, atol=1e-5)
+    for (name, first), (_, second) in zip(plain.state_dict().items(), joint.state_dict().items(), strict=True):
+        torch.testing.assert_close(second, first, msg=name)
+    x = torch.randn(2, 5, *(6,) * ndim)
+    torch.testing.assert_close(joint.eval()(x), plain.eval()(x))
+
+
+def test_alone_nothing_is_changed():
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    assert parallel.joint(net) is net
+    assert type(net[1]) is torch.nn.BatchNorm2d
+    batch = Batch(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4), None)
+    assert parallel.share(batch) is batch
+    x = torch.ones(3)
+    assert parallel.summed(x) is x
+    assert (parallel.rank(), parallel.size(), parallel.agreed("a")) == (0, 1, "a")
+    with parallel.joined():
+        assert parallel.rank() == 0
