@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .georeference import GeoReference, valid_mask
+
 AXES = ("yx", "zyx", "cyx", "czyx")
 DIRECTIONS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}  # axis of the world that a letter lies along
 
@@ -87,6 +89,8 @@ class Image:
         What reading the file changed or assumed, in plain words for the user.
     place : Place, optional
         Where a volume lies in the world; None where the file does not say.
+    georeference : GeoReference, optional
+        Where a map lies on the earth, and the value of its pixels without data (GeoTIFF); likewise.
 
     Raises
     ------
@@ -107,6 +111,7 @@ class Image:
     unit: str = "px"
     notes: tuple[str, ...] = ()
     place: Place | None = None
+    georeference: GeoReference | None = None
 
     def __post_init__(self) -> None:
         if self.axes not in AXES:
@@ -138,6 +143,20 @@ class Image:
     def channels(self) -> int:
         """Number of channels; 1 for a label image."""
         return self.array.shape[0] if self.axes.startswith("c") else 1
+
+    def valid_mask(self) -> np.ndarray | None:
+        """Where the pixels of a map hold data: see `valid_mask`.
+
+        Returns
+        -------
+        ndarray of shape (*spatial), bool, or None
+            None where all do, or the image has no georeference: then NaN is a mistake, and not a sign.
+        """
+        if self.georeference is None:
+            return None
+        array = self.array if self.axes.startswith("c") else self.array[None]
+        valid = valid_mask(array, self.georeference.nodata)
+        return None if valid.all() else valid
 
     def float32(self) -> Image:
         """The same image as float32, the dtype of images in memory.

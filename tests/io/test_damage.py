@@ -14,10 +14,14 @@ import tifffile
 from PIL import Image as Pillow
 
 from unetkit import io
+from unetkit.io.geo import geo_tags
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (24, 31, 3), dtype=np.uint8)
 STACK = RNG.integers(0, 256, (3, 24, 31), dtype=np.uint8)
+PLACE = io.GeoReference(
+    (2.0, 2.0, 0.0), (0.0, 0.0, 0.0, 7.0, 8.0, 0.0), keys=(1, 1, 0, 1, 1024, 0, 1, 1), text=b"a|\x00"
+)
 
 
 def tiff(array: np.ndarray, **options: object) -> Callable[[Path], None]:
@@ -31,6 +35,8 @@ WRITERS = {
     "pages.tif": tiff(STACK, metadata=None),
     "strips.tif": tiff(STACK, metadata=None, compression="zlib", rowsperstrip=7),
     "tiles.tif": tiff(COLOUR, photometric="rgb", tile=(16, 16), compression="lzw"),
+    "big.tif": tiff(COLOUR, photometric="rgb", tile=(16, 16), compression="zlib", bigtiff=True),
+    "map.tif": tiff(STACK[0], tile=(16, 16), compression="zlib", metadata=None, extratags=geo_tags(PLACE)),
     "planar.tif": tiff(STACK, photometric="rgb", planarconfig="separate", tile=(16, 16), compression="zlib"),
     "imagej.tif": tiff(STACK, imagej=True, metadata={"axes": "ZYX"}),
     "ome.tif": tiff(STACK, ome=True, metadata={"axes": "ZYX"}),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from unetkit.georeference import GeoReference
 from unetkit.image import Image
 from unetkit.learn.intensity import for_net, standardise
 
@@ -57,3 +58,45 @@ def test_for_net_repeats_gray_and_refuses_what_does_not_fit(ndim):
         for_net(gray, channels=1, ndim=other)
     with pytest.raises(ValueError, match=r"got an image of 1 channels, expected 2"):
         for_net(gray, channels=2, ndim=ndim)
+
+
+# --- maps ---
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("dtype, nodata", [("float32", np.nan), ("float64", -3.4e38), ("int16", -32768)])
+def test_pixels_without_data_do_not_count(ndim, dtype, nodata):
+    rng = np.random.default_rng(4)
+    array = rng.normal(50, 20, (2, *SIZES[ndim])).astype(dtype)
+    valid = rng.random(SIZES[ndim]) < 0.7
+    array[:, ~valid] = nodata
+    result = standardise(array, valid)
+    assert result.dtype == np.float32
+    assert not result[:, ~valid].any()
+    for channel, original in zip(result, array.astype(np.float64), strict=True):
+        seen = original[valid]
+        np.testing.assert_allclose(channel[valid], (seen - seen.mean()) / seen.std(), atol=1e-5)
+    image = Image(array, AXES[ndim], (1.0,) * ndim, georeference=GeoReference(nodata_text=str(nodata)))
+    assert np.array_equal(for_net(image, channels=2, ndim=ndim), result)
+
+
+def test_all_valid_is_as_without_a_mask():
+    array = np.random.default_rng(5).random((2, 30, 41))
+    np.testing.assert_allclose(standardise(array, np.ones((30, 41), bool)), standardise(array), atol=1e-6)
+    image = Image(array, "cyx", (1.0, 1.0), georeference=GeoReference())
+    assert np.array_equal(for_net(image, channels=2, ndim=2), standardise(array))
+
+
+def test_a_map_without_data_is_zero():
+    image = Image(np.full((1, 4, 5), np.nan, np.float32), "cyx", (1.0, 1.0), georeference=GeoReference())
+    assert not for_net(image, channels=1, ndim=2).any()
+
+
+def test_only_the_values_of_valid_pixels_must_be_finite():
+    array = np.zeros((1, 4, 5))
+    array[0, 0, 0], array[0, 1, :2] = np.nan, np.inf
+    located = Image(array, "cyx", (1.0, 1.0), georeference=GeoReference())
+    with pytest.raises(ValueError, match=r"0 of 20 pixel values are NaN and 2 infinite: replace them"):
+        for_net(located, channels=1, ndim=2)
+    with pytest.raises(ValueError, match=r"1 of 20 pixel values are NaN and 2 infinite"):
+        for_net(Image(array, "cyx", (1.0, 1.0)), channels=1, ndim=2)

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image as Picture
 
+from unetkit import io
 from unetkit.masks.evaluate import evaluate
 from unetkit.masks.metrics import boundary_f1, evaluate_arrays
 
@@ -242,3 +243,42 @@ def test_floods_with_land_predicted_everywhere(tmp_path):
     assert found.pixel_error == pytest.approx(np.sum(truth == 1) / np.sum(truth >= 0))
     assert found.mean.dice == found.mean.boundary_f1 == 0.0
     assert any("without a labelled pixel: Ghana_83483" in note for note in found.notes)
+
+
+def save_map(path, labels, nodata):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    io.write_labels(path, np.asarray(labels), nodata=nodata)
+
+
+@pytest.mark.parametrize("nodata, values", [(255, (0, 1)), (254, (0, 255)), (9, (0, 3, 7))])
+def test_pixels_without_data_by_the_tag_of_a_prediction_are_not_counted(tmp_path, nodata, values):
+    predicted, truth = masks(values), masks(values, seed=1)
+    expected = []
+    for name in predicted:
+        gone = np.zeros((12, 10), bool)
+        gone[:4] = True
+        save_map(tmp_path / f"p/{name}.tif", np.where(gone, nodata, predicted[name]).astype(np.uint8), nodata)
+        save_map(tmp_path / f"t/{name}.tif", truth[name].astype(np.uint8), None)
+        index = [np.searchsorted(values, one[name]) for one in (predicted, truth)]
+        expected.append((name, np.where(gone, 255, index[0]), index[1]))
+    found = evaluate(tmp_path / "p", tmp_path / "t")
+    names = [score.name for score in found.pooled]
+    assert [image.confusion for image in found.per_image] == [
+        image.confusion for image in evaluate_arrays(expected, names).per_image
+    ]
+    assert sum(map(sum, found.per_image[0].confusion)) == 80
+
+
+def test_a_prediction_without_any_data_is_not_counted(tmp_path):
+    for name, labels in masks([0, 1], n=2).items():
+        save_map(tmp_path / f"p/{name}.tif", np.full_like(labels, 255) if name == "im1" else labels, 255)
+        save_map(tmp_path / f"t/{name}.tif", labels, None)
+    found = evaluate(tmp_path / "p", tmp_path / "t")
+    assert found.mean.dice == 1
+    assert "not counted, without a labelled pixel: im1" in found.notes
+
+
+def test_background_counts_even_where_a_tag_calls_it_no_data(tmp_path):
+    save_map(tmp_path / "p/a.tif", np.array([[0, 1, 0, 1]], np.uint8), 0)
+    save_map(tmp_path / "t/a.tif", np.array([[1, 1, 0, 0]], np.uint8), None)
+    assert evaluate(tmp_path / "p", tmp_path / "t").per_image[0].confusion == ((1, 1), (1, 1))

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image as Picture
 
-from unetkit.masks.labels import LabelKind, from_classes, look, recognise, to_classes
+from unetkit.masks.labels import LabelKind, from_classes, look, nodata_value, recognise, to_classes
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -250,3 +250,27 @@ def test_real_sets(name, n, expected):
     classes = to_classes(masks[-1], kind)
     back = from_classes(classes, kind)
     assert np.array_equal(back, np.where(masks[-1] > 0, 255, 0) if kind.kind == "instances" else masks[-1])
+
+
+@pytest.mark.parametrize(
+    "kind, expected",
+    [
+        (LabelKind("binary", (0, 1), ignore=-1), 255),  # masks are uint8, which holds no -1
+        (LabelKind("binary", (0, 1), ignore=7), 7),
+        (LabelKind("binary", (0, 1)), 255),
+        (LabelKind("binary", (0, 255)), 254),
+        (LabelKind("classes", (0, 254, 255)), 253),
+        (LabelKind("classes", (0, 5, 700)), 255),
+        (LabelKind("classes", (0, 5, 700), ignore=65535), 65535),
+        (LabelKind("classes", tuple(range(6, 256))), 5),
+        (LabelKind("classes", (0, 255, 65535)), 65534),
+        (LabelKind("instances", (0, 1)), 254),
+        (LabelKind("instances", (0, 1), ignore=255), 255),
+    ],
+)
+def test_no_data_is_a_value_that_means_no_class(kind, expected):
+    value = nodata_value(kind)
+    assert value == expected
+    written = from_classes(np.arange(kind.n_classes), kind)
+    assert np.array(value).astype(written.dtype) == value
+    assert value not in written

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..image import Image, to_channels
-from ..io import LazyImage
+from ..io import LazyImage, valid_mask
 from ..learn.channels import open_channels
 from ..learn.checkpoint import Card
 from ..learn.intensity import Scaling, measure
@@ -42,6 +42,8 @@ class Given:
     ----------
     image : LazyImage
     scaling : Scaling
+    missing : int
+        Pixels of a map that hold no data: NaN, or the nodata value of its file.
 
     Raises
     ------
@@ -54,7 +56,7 @@ class Given:
         self._planes = card.planes
         try:
             _check_axes(image, net.ndim, card.planes)
-            self.scaling = scaling or measure(image)
+            self.scaling = scaling or measure(image, self._is_valid if image.georeference else None)
             has = 1 if self.scaling.is_gray else image.shape[0]
             self.channels = net.in_channels // (card.planes or 1)
             _check_channels(has, self.channels)
@@ -62,6 +64,7 @@ class Given:
             image.close()
             raise
         self.notes = image.notes
+        self.missing = self.scaling.missing
         if self.scaling.is_gray and self.channels == 1:
             self.notes += ("three equal channels: read as one",)
 
@@ -73,6 +76,14 @@ class Given:
     def __call__(self, pixels: Slices) -> Tensor:
         """Read some pixels: (C, *pixels), float32."""
         return torch.from_numpy(self._read(pixels))
+
+    def valid(self, pixels: Slices) -> np.ndarray:
+        """Where some pixels of a map hold data, (*pixels); see `missing`."""
+        return self._is_valid(self.image[(slice(None), *pixels)])
+
+    def _is_valid(self, stored: np.ndarray, _: slice = slice(None)) -> np.ndarray:
+        known = self.image.georeference
+        return valid_mask(stored, known.nodata if known else None)
 
     def plane(self, z: int) -> Give:
         """What is read for plane `z` of a volume, given to a 2D net with its neighbours as channels."""
@@ -87,7 +98,8 @@ class Given:
         return give
 
     def _read(self, pixels: Slices) -> np.ndarray:
-        values = self.scaling(self.image[(slice(None), *pixels)])
+        stored = self.image[(slice(None), *pixels)]
+        values = self.scaling(stored, self._is_valid(stored) if self.missing else None)
         if len(values) == self.channels:
             return values
         return np.repeat(values[:1], self.channels, axis=0)  # gray, in one channel or in three equal ones

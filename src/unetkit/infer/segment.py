@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..io.blocks import BlockStore
 from ..learn.checkpoint import Card
-from ..masks.labels import from_classes
+from ..masks.labels import from_classes, nodata_value
 from ..nets.net import Net
 from ..tiles import Slices, Tile, tile
 from .ahead import Behind, ReadAhead
@@ -122,7 +122,7 @@ class Segmenter:
     def make(
         self, given: Given, tiling: Tiling, portions: Sequence[Portion], count: Callable[[float], None] = lambda n: None
     ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-        """Make the blocks of some portions, in the values of the training masks.
+        """Make the blocks of some portions, in the values of the training masks, and of no data where a map has none.
 
         Parameters
         ----------
@@ -141,6 +141,8 @@ class Segmenter:
             give: Give = given.plane(*place) if place else given
             found = self._found(give, tiling, [portion.tile for portion in group], count)
             for pixels, labels in found:
+                if given.missing and not place:
+                    labels[~given.valid(pixels)] = nodata_value(self.card.labels)
                 yield (*place, *(part.start for part in pixels)), labels[(None,) * len(place)]
 
     def _found(

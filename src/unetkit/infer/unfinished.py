@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from ..io import LazyImage
+from ..io import LazyImage, write_labels_from
 from ..io.blocks import BlockStore
-from ..io.writing import write_labels_from
 from ..learn.intensity import Scaling
 from ..learn.pairs import raise_all
+from ..masks.labels import nodata_value
 from .given import Given
 from .jobs import Job
 from .segment import Portion, Segmenter
@@ -96,6 +96,9 @@ class Unfinished:
         name, size = self.task.job.files[0].name, self.task.size
         for note in given.notes:
             yield f"{name}: {note}"
+        if given.missing:
+            value = nodata_value(self._segmenter.card.labels)
+            yield f"{name}: {given.missing} of {prod(size)} pixels hold no data: {value} in the mask"
         yield f"{name}: {' x '.join(map(str, size))} pixels, {self._segmenter.describe(self.task.tiling)}"
         if self.store.has_dropped:
             yield f"{name}: an unfinished mask of another model, image or setting was found and is made anew"
@@ -109,7 +112,8 @@ class Unfinished:
 
     def finish(self, like: LazyImage) -> None:
         """Write the mask from its blocks, and delete them."""
-        write_labels_from(self.task.job.mask, self.store, like=like)
+        nodata = nodata_value(self._segmenter.card.labels) if like.georeference else None
+        write_labels_from(self.task.job.mask, self.store, like=like, nodata=nodata)
         self.store.remove()
 
     def __enter__(self) -> Unfinished:

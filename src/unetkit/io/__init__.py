@@ -1,7 +1,20 @@
 """Read, write and lazily open images and label images, by suffix and content; numpy in, numpy out."""
 
+from ..georeference import GeoReference, valid_mask
 from .lazy import LazyImage
+from .pyramid import write_labels_from
 from .raster import list_images, open_lazy, read, read_labels
 from .writing import write, write_labels
 
-__all__ = ["LazyImage", "list_images", "open_lazy", "read", "read_labels", "write", "write_labels"]
+__all__ = [
+    "GeoReference",
+    "LazyImage",
+    "list_images",
+    "open_lazy",
+    "read",
+    "read_labels",
+    "valid_mask",
+    "write",
+    "write_labels",
+    "write_labels_from",
+]

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..image import Image
 from .colour import gray_of_equal
-from .stored import Stored, alpha_notes, colour_name
+from .stored import Stored, alpha_notes, colour_name, located
 
 MOST_COLOURS = 64
 # Measured on binary masks of cells: quality 75 moves pixels beside an edge by up to 45, quality 90 by 18.
@@ -30,8 +30,7 @@ def as_labels(stored: Stored) -> Image:
         array = array.astype(np.uint8)
     elif array.dtype.kind not in "ui":
         raise ValueError(f"label image of dtype {array.dtype}: expected integers")
-    array = np.ascontiguousarray(array)
-    return Image(array, stored.spatial, stored.spacing, stored.unit, tuple(notes), stored.place)
+    return located(np.ascontiguousarray(array), stored.spatial, stored, notes)
 
 
 def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..georeference import GeoReference
 from ..image import Image, Place
 from .faults import naming
 
@@ -46,6 +47,8 @@ class LazyImage:
     source : Source
     place : Place, optional
         Where a volume lies in the world.
+    georeference : GeoReference, optional
+        Where a map lies on the earth.
 
     Attributes
     ----------
@@ -59,10 +62,13 @@ class LazyImage:
     unit : str
     notes : tuple of str
     place : Place or None
+    georeference : GeoReference or None
     """
 
-    def __init__(self, path: Path, source: Source, place: Place | None = None) -> None:
-        self.path, self.place = path, place
+    def __init__(
+        self, path: Path, source: Source, place: Place | None = None, georeference: GeoReference | None = None
+    ) -> None:
+        self.path, self.place, self.georeference = path, place, georeference
         self._source: Source | None = source
         self.axes, self.shape, self.dtype = source.axes, source.shape, source.dtype
         self.spacing, self.unit, self.notes = source.spacing, source.unit, source.notes

@@ -33,10 +33,11 @@ SIGNATURES = {
 def read(path: str | Path) -> Image:
     """Read an image with all its channels, in the dtype of the file.
 
-    PNG, JPEG, TIFF (also BigTIFF and OME-TIFF; the first image at full resolution) and NIfTI (a volume, turned to the
-    orientation closest to RAS: `place` says how to undo it), told apart by their content. A palette is
-    expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as one, and an Exif orientation
-    applied; pages of a TIFF without a stated axis are a stack along z. What was done is said in `notes`.
+    PNG, JPEG, TIFF (also BigTIFF, OME-TIFF and GeoTIFF, whose `georeference` is kept; the first image at full
+    resolution) and NIfTI (a volume, turned to the orientation closest to RAS: `place` says how to undo it), told apart
+    by their content. A palette is expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read
+    as one, and an Exif orientation applied; pages of a TIFF without a stated axis are a stack along z. What was done is
+    said in `notes`.
 
     Parameters
     ----------
@@ -45,7 +46,8 @@ def read(path: str | Path) -> Image:
     Returns
     -------
     Image of shape (C, *spatial)
-        bool for 1-bit files, else the integer or float dtype stored. Spacing is known for TIFF and NIfTI only.
+        bool for 1-bit files, else the integer or float dtype stored. Spacing is known for TIFF and NIfTI only; that
+        of a map is in metres where its coordinates are, in pixels where they are degrees.
 
     Raises
     ------
@@ -125,14 +127,13 @@ def open_lazy(path: str | Path) -> LazyImage:
     """
     path = Path(path)
     with naming(path):
-        if _kind(path) != "TIFF":
-            image = as_image(_read_stored(path))
-            return LazyImage(path, WholeImage(image), image.place)
-        tiff = TiffImage(path)
-        if can_slice(tiff):
-            return LazyImage(path, TiffRegions(tiff))
-        tiff.close()
-        return LazyImage(path, WholeImage(as_image(_read_stored(path))))
+        if _kind(path) == "TIFF":
+            tiff = TiffImage(path)
+            if can_slice(tiff):
+                return LazyImage(path, TiffRegions(tiff), georeference=tiff.georeference)
+            tiff.close()
+        image = as_image(_read_stored(path))
+        return LazyImage(path, WholeImage(image), image.place, image.georeference)
 
 
 def list_images(folder: str | Path) -> list[Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..georeference import GeoReference
 from ..image import Image, Place
 from .colour import Colour, gray_of_equal
 
@@ -27,6 +28,8 @@ class Stored:
         Whether the compression changes values (JPEG).
     place : Place, optional
         Where a volume lies in the world.
+    georeference : GeoReference, optional
+        Where a map lies on the earth.
     """
 
     array: np.ndarray
@@ -37,6 +40,7 @@ class Stored:
     notes: tuple[str, ...] = ()
     is_lossy: bool = False
     place: Place | None = None
+    georeference: GeoReference | None = None
 
 
 def as_image(stored: Stored) -> Image:
@@ -51,8 +55,14 @@ def as_image(stored: Stored) -> Image:
             notes.append(f"gray stored as {colour_name(colour)}: read as one channel")
         elif colour.kind != "rgb":
             notes.append(f"{colour_name(colour)} read as RGB")
-    axes = "c" + stored.spatial
-    return Image(np.ascontiguousarray(array), axes, stored.spacing, stored.unit, tuple(notes), stored.place)
+    return located(np.ascontiguousarray(array), "c" + stored.spatial, stored, notes)
+
+
+def located(array: np.ndarray, axes: str, stored: Stored, notes: list[str]) -> Image:
+    """An image where the stored samples lie."""
+    return Image(
+        array, axes, stored.spacing, stored.unit, tuple(notes), place=stored.place, georeference=stored.georeference
+    )
 
 
 def alpha_notes(stored: Stored) -> list[str]:

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from ..georeference import GeoReference
 from .colour import Colour
 from .faults import Refused, decoding, logged
+from .geo import read_georeference
 from .spacing import pixel_size
 from .stored import Stored
 
@@ -81,7 +83,8 @@ class TiffImage:
                 _check_complete(self.tif, self.series)
                 self.layout = _layout(self.series, notes)
                 self.colour = _colour(self.page, self.layout, notes)
-                self.spacing, self.unit, assumed = pixel_size(self.tif, self.layout.spatial)
+                self.georeference = read_georeference(self.page, notes)
+                self.spacing, self.unit, assumed = _pixel_size(self.tif, self.layout, self.georeference)
                 self.is_lossy = int(self.page.compression) in JPEG
                 orientation = self.page.tags.valueof(ORIENTATION, default=1)
         except BaseException:
@@ -109,7 +112,25 @@ def read_tiff(path: Path) -> Stored:
     finally:
         tiff.close()
     notes = [*tiff.notes, *notes]
-    return Stored(array, tiff.layout.spatial, tiff.colour, tiff.spacing, tiff.unit, tuple(notes), tiff.is_lossy)
+    return Stored(
+        array,
+        tiff.layout.spatial,
+        tiff.colour,
+        tiff.spacing,
+        tiff.unit,
+        tuple(notes),
+        tiff.is_lossy,
+        georeference=tiff.georeference,
+    )
+
+
+def _pixel_size(
+    tif: tifffile.TiffFile, layout: Layout, georeference: GeoReference | None
+) -> tuple[tuple[float, ...], str, list[str]]:
+    """Spacing, unit and what was assumed: of a map in metres as it says itself, else as other TIFFs say it."""
+    if georeference is not None and georeference.spacing_m is not None and layout.spatial == "yx":
+        return georeference.spacing_m, "m", []
+    return pixel_size(tif, layout.spatial)
 
 
 def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:

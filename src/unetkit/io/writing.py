@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from ..georeference import GeoReference
 from ..image import Image
 from .colour import gray_of_equal
 from .faults import naming
-from .lazy import LazyImage, Source
+from .geo import geo_tags
+from .lazy import LazyImage
 from .names import JPEG_SUFFIXES, NIFTI_SUFFIXES, PNG_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, suffix_of
 from .pictures import jpeg_bytes, png_bytes
 from .spacing import CENTIMETRE, METRES
@@ -33,7 +35,8 @@ def write(path: str | Path, image: Image) -> None:
     OME-TIFF keeps all but 64-bit integers, float16 and a volume of one plane (it reads back as 2D). PNG keeps
     uint8, uint16 and bool of 2D images with 1 or 3 channels, JPEG uint8 with some loss; neither keeps spacing. NIfTI
     puts a volume back to its `place`: the affine, orientation and unit of the file it came from; without one it is
-    written along the axes of the world with its spacing. The other formats keep no place.
+    written along the axes of the world with its spacing. TIFF keeps the `georeference` of a map, tag by tag, and its
+    channels are then bands of one page. The other formats, OME-TIFF too, keep neither.
 
     Parameters
     ----------
@@ -62,11 +65,17 @@ def write(path: str | Path, image: Image) -> None:
         name, allowed = ("PNG", ("bool", "uint8", "uint16")) if suffix in PNG_SUFFIXES else ("JPEG", ("uint8",))
         _check_picture(image, name, allowed)
         content = png_bytes(image.array) if name == "PNG" else jpeg_bytes(image.array)
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_bytes(content)
 
 
-def write_labels(path: str | Path, labels: np.ndarray | Image, like: Image | None = None) -> None:
+def write_labels(
+    path: str | Path,
+    labels: np.ndarray | Image,
+    like: Image | LazyImage | None = None,
+    *,
+    nodata: int | None = None,
+) -> None:
     """Write a label image without loss, as .png, .tif, .ome.tif, .nii or .nii.gz, all or nothing as `write` does.
 
     Parameters
@@ -75,25 +84,29 @@ def write_labels(path: str | Path, labels: np.ndarray | Image, like: Image | Non
     labels : ndarray or Image of shape (*spatial), integer or bool
         PNG stores ids up to 255 as uint8 and up to 65535 as uint16. TIFF stores the dtype given, zlib-compressed;
         OME-TIFF stores 64-bit ids in 32 bits where they fit, NIfTI all ids in the smallest integers that hold them.
-    like : Image, optional
-        The image that the labels belong to; its spacing, unit and place are written. By default those of `labels`.
+    like : Image or LazyImage, optional
+        The image that the labels belong to; its spacing, unit, place and georeference are written. By default those of
+        `labels`.
+    nodata : int, optional
+        The value of pixels without data, which a TIFF says in a tag (GDAL_NODATA), but for OME-TIFF. What stands there
+        in the image is a value of its own, and not copied.
 
     Raises
     ------
     ValueError
-        If the suffix is not supported or lossy (JPEG), the labels are not integers, do not have the size of `like`, or
-        do not fit the format.
+        If the suffix is not supported or lossy (JPEG), the labels are not integers, do not have the size of `like`, do
+        not fit the format, or do not hold `nodata`.
     OSError
         If the file cannot be written; nothing is left behind.
     """
     path = Path(path)
     with naming(path):
-        image = _labelled(labels, like)
+        image = _labelled(labels, like, nodata)
         suffix = _suffix(path)
         if suffix in JPEG_SUFFIXES:
             raise ValueError("JPEG is lossy and would change ids: use .png or .tif")
         if suffix in TIFF_SUFFIXES:
-            _write_tiff(path, _narrowed(image) if _is_ome(path) else image, compression="zlib")
+            _write_tiff(path, _narrowed(image) if is_ome(path) else image, compression="zlib")
             return
         if suffix in NIFTI_SUFFIXES:
             _write_nifti(path, replace(image, array=_smallest(image.array)))
@@ -103,33 +116,15 @@ def write_labels(path: str | Path, labels: np.ndarray | Image, like: Image | Non
             raise ValueError(f"PNG holds ids from 0 to 65535, got {low} to {high}: use .tif")
         small = image.array.astype(np.uint8 if high <= 255 else np.uint16)
         _check_picture(replace(image, array=small), "PNG", ("uint8", "uint16"))
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_bytes(png_bytes(small))
 
 
-def write_labels_from(path: str | Path, labels: Source, *, like: LazyImage | None = None) -> None:
-    """Write a label image of any size from where it lies, region by region where the format allows.
-
-    Parameters
-    ----------
-    path : str or Path
-        As for `write_labels`.
-    labels : Source
-        Of shape (1, *spatial), integers.
-    like : LazyImage, optional
-        The image that the labels belong to; its spacing, unit and place are written.
-    """
-    array = labels.read(tuple(slice(0, n) for n in labels.shape))[0]
-    if like is None:
-        write_labels(path, array)
-        return
-    axes = labels.axes.removeprefix("c")
-    write_labels(path, Image(array, axes, like.spacing, like.unit, place=like.place))
-
-
-def _labelled(labels: np.ndarray | Image, like: Image | None) -> Image:
+def _labelled(labels: np.ndarray | Image, like: Image | LazyImage | None, nodata: int | None) -> Image:
     """The labels as an Image of one channel, where `like` says."""
-    array, like = (labels.array, like or labels) if isinstance(labels, Image) else (labels, like)
+    own = labels if isinstance(labels, Image) else None
+    array = labels.array if isinstance(labels, Image) else labels
+    like = like or own
     if array.dtype.kind not in "bui":
         raise ValueError(f"labels of dtype {array.dtype}: expected integers or bool")
     if array.ndim not in (2, 3):
@@ -138,8 +133,26 @@ def _labelled(labels: np.ndarray | Image, like: Image | None) -> Image:
         raise ValueError(f"labels of shape {array.shape} for an image of size {like.size}: they must be equal")
     axes = "cyx" if array.ndim == 2 else "czyx"
     if like is None:
-        return Image(array[None], axes, (1.0,) * array.ndim)
-    return Image(array[None], axes, like.spacing, like.unit, place=like.place)
+        return Image(array[None], axes, (1.0,) * array.ndim, georeference=where_labels_lie(None, nodata, array.dtype))
+    is_kept = like is own and nodata is None
+    georeference = like.georeference if is_kept else where_labels_lie(like.georeference, nodata, array.dtype)
+    return Image(array[None], axes, like.spacing, like.unit, place=like.place, georeference=georeference)
+
+
+def where_labels_lie(image: GeoReference | None, nodata: int | None, dtype: np.dtype) -> GeoReference | None:
+    """The georeference of a label image: that of its image, with its own value for pixels without data or none.
+
+    Raises
+    ------
+    ValueError
+        If the dtype of the labels does not hold `nodata`.
+    """
+    low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    if nodata is not None and not low <= nodata <= high:
+        raise ValueError(f"nodata is {nodata}, but labels of {dtype} hold {low} to {high}: choose a value that fits")
+    if image is None and nodata is None:
+        return None
+    return (image or GeoReference()).with_nodata(nodata)
 
 
 def _narrowed(image: Image) -> Image:
@@ -167,7 +180,8 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
-def _is_ome(path: Path) -> bool:
+def is_ome(path: Path) -> bool:
+    """Whether a file is OME-TIFF by its name."""
     return path.name.lower().endswith(tuple(f".ome{suffix}" for suffix in TIFF_SUFFIXES))
 
 
@@ -184,57 +198,64 @@ def _write_nifti(path: Path, image: Image) -> None:
     from .nifti import nifti_bytes  # nibabel takes a while to import, and pictures do without it
 
     content = nifti_bytes(image, is_compressed=suffix_of(path) == ".nii.gz")
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def _write_tiff(path: Path, image: Image, compression: str | None = None) -> None:
-    """One series: RGB for 3 channels of 8 or 16 bits, else a page for every channel and plane."""
-    if image.array.dtype.kind not in "buif" or (_is_ome(path) and image.array.dtype.name not in OME_DTYPES):
+    """One series: RGB for 3 channels of 8 or 16 bits, bands of a map, else a page for every channel and plane."""
+    if image.array.dtype.kind not in "buif" or (is_ome(path) and image.array.dtype.name not in OME_DTYPES):
         kept = "integers, floats and bool" if image.array.dtype.kind not in "buif" else ", ".join(OME_DTYPES)
-        raise ValueError(f"{'OME-TIFF' if _is_ome(path) else 'TIFF'} holds {kept}, got {image.array.dtype}")
+        raise ValueError(f"{'OME-TIFF' if is_ome(path) else 'TIFF'} holds {kept}, got {image.array.dtype}")
     array, axes = image.array, image.axes.upper()
     is_rgb = image.channels == 3 and array.dtype.name in ("uint8", "uint16") and gray_of_equal(array) is None
     if is_rgb:
         array, axes = np.moveaxis(array, 0, -1), axes[1:] + "S"
     elif image.channels == 1:
         array, axes = array[0], axes[1:]
-    options = _ome_options(image) if _is_ome(path) else _plain_options(image)
+    # The channels of a map are bands of one page: GDAL takes further pages for other maps.
+    is_banded = image.georeference is not None and axes == "CYX" and array.dtype.kind != "b" and not is_ome(path)
+    if is_ome(path):
+        options = ome_options(image.spacing, image.unit)
+    else:
+        options = plain_options(image.spacing, image.unit, image.georeference)
     options["metadata"] |= {"axes": axes}
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
             array,
-            ome=_is_ome(path),
+            ome=is_ome(path),
             bigtiff=array.nbytes > BIGTIFF_BYTES,
             photometric="rgb" if is_rgb else "minisblack",
+            planarconfig="separate" if is_banded else None,
             compression=compression,
             **options,
         )
 
 
-def _plain_options(image: Image) -> dict:
-    """Exact spacing in tifffile's JSON description, and resolution tags for other programs."""
-    options: dict = {"metadata": {"spacing": list(image.spacing), "unit": image.unit}}
-    if image.unit in METRES:
-        per_cm = [METRES["cm"] / (step * METRES[image.unit]) for step in image.spacing[:-3:-1]]  # x, y
+def plain_options(spacing: tuple[float, ...], unit: str, georeference: GeoReference | None) -> dict:
+    """For tifffile: exact spacing in its JSON description, resolution tags for other programs, tags of a GeoTIFF."""
+    options: dict = {"metadata": {"spacing": list(spacing), "unit": unit}, "extratags": geo_tags(georeference)}
+    if unit in METRES:
+        per_cm = [METRES["cm"] / (step * METRES[unit]) for step in spacing[:-3:-1]]  # x, y
         if all(1e-6 < number < 1e9 for number in per_cm):  # what a fraction of 32-bit integers can say
             options |= {"resolution": tuple(per_cm), "resolutionunit": CENTIMETRE}
     return options
 
 
-def _ome_options(image: Image) -> dict:
-    unit = "pixel" if image.unit == "px" else image.unit
+def ome_options(spacing: tuple[float, ...], unit: str) -> dict:
+    """For tifffile: the spacing in OME metadata."""
+    unit = "pixel" if unit == "px" else unit
     if unit != "pixel" and unit not in METRES:
         raise ValueError(f"unit {unit!r} is not known to OME-TIFF: use px, {', '.join(METRES)}, or write .tif")
     sizes: dict[str, float | str] = {}
-    for axis, step in zip("XYZ", reversed(image.spacing), strict=False):
+    for axis, step in zip("XYZ", reversed(spacing), strict=False):
         sizes |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": unit}
     return {"metadata": sizes}
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path in the same folder, and rename it to `path` if all goes well; else remove it.
 
     Raises

@@ -52,7 +52,8 @@ def open_channels(files: Sequence[Path]) -> LazyImage:
             images.append(open_lazy(file))
         if len(images) == 1:
             return images[0]
-        return LazyImage(files[0], _Stacked(images, _check_alike(files, images)), images[0].place)
+        first, stacked = images[0], _Stacked(images, _check_alike(files, images))
+        return LazyImage(files[0], stacked, first.place, first.georeference)
     except BaseException:
         for image in images:
             image.close()

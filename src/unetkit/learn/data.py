@@ -142,9 +142,15 @@ def load(
     ------
     ValueError
         Naming every file that cannot be used, with its reason, all at once.
+
+    Notes
+    -----
+    Pixels of a map without data (NaN, or the nodata value of a GeoTIFF) are not labelled, whatever its mask says; a map
+    without a pixel of data is left out, and named in the notes.
     """
     images, masks, problems = _read_all(pairs, on_file)
     raise_all(problems, "unusable file")
+    pairs, images, masks, left_out = _with_data(pairs, images, masks)
     kind = _recognise(pairs, masks, labels)
     channels = max(image.channels for image in images)
     ndim = Counter(image.ndim for image in images).most_common(1)[0][0]
@@ -152,8 +158,10 @@ def load(
     for pair, image, mask in zip(pairs, images, masks, strict=True):
         try:
             array = for_net(image, channels=channels, ndim=ndim)
-            classes = to_classes(mask.array, kind)
-            _check_labelled(classes, pair.mask)
+            classes, valid = to_classes(mask.array, kind), image.valid_mask()
+            if valid is not None:
+                classes[~valid] = IGNORED
+            _check_labelled(classes, pair.mask, valid)
             weights = _border_weights(mask.array, classes, kind) if border_weight else None
             cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image))
         except ValueError as error:
@@ -163,15 +171,41 @@ def load(
     spacing, unit = _typical_spacing(images)
     # In two dimensions a place is where a map lies on the earth, which says nothing of how its objects are turned.
     is_oriented = ndim == 3 and all(image.place is not None for image in images)
-    notes = _notes(images, masks, channels) + _split_advice(pairs)
+    notes = left_out + _notes(images, masks, channels) + _split_advice(pairs)
     if is_oriented:
         notes.append("the files know how the body lies in them: patches are not flipped, and turned 30 degrees at most")
     return Dataset(cases, kind, channels, ndim, spacing, unit, np.asarray(counts), notes, is_oriented)
 
 
-def _check_labelled(classes: np.ndarray, mask: Path) -> None:
+def _with_data(
+    pairs: Sequence[Pair], images: list[Image], masks: list[Image]
+) -> tuple[Sequence[Pair], list[Image], list[Image], list[str]]:
+    """Without the maps that hold no data at all, and who they are.
+
+    Raises
+    ------
+    ValueError
+        If none is left.
+    """
+    is_empty = [(valid := image.valid_mask()) is not None and not valid.any() for image in images]
+    names = [str(pair.image) for pair, empty in zip(pairs, is_empty, strict=True) if empty]
+    if not names:
+        return pairs, images, masks, []
+    if all(is_empty):
+        raise ValueError(f"no pixel of any of the {len(names)} images holds data: {_some(names)}")
+    kept = [i for i, empty in enumerate(is_empty) if not empty]
+    note = f"left out, since no pixel holds data: {_some(names)}"
+    return [pairs[i] for i in kept], [images[i] for i in kept], [masks[i] for i in kept], [note]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _check_labelled(classes: np.ndarray, mask: Path, valid: np.ndarray | None) -> None:
     if (classes == IGNORED).all():
-        raise ValueError(f"its mask {mask} labels none of its {classes.size} pixels; leave both out")
+        pixels = f"{classes.size} pixels" if valid is None else f"{int(valid.sum())} pixels that hold data"
+        raise ValueError(f"its mask {mask} labels none of its {pixels}; leave both out")
 
 
 def _recognise(pairs: Sequence[Pair], masks: Sequence[Image], labels: str) -> LabelKind:
@@ -223,6 +257,9 @@ def _read_all(pairs: Sequence[Pair], on_file: Report | None) -> tuple[list[Image
 
 def _problems(path: Path, image: Image) -> list[str]:
     finite = np.isfinite(image.array) if image.array.dtype.kind == "f" else None
+    valid = image.valid_mask()
+    if finite is not None and valid is not None:  # of a map, what holds no data may be anything
+        finite |= ~valid
     if finite is not None and not finite.all():
         bad = int((~finite).sum())
         return [f"{path}: {bad} of {finite.size} pixel values are NaN or infinite; replace them, or leave the file out"]

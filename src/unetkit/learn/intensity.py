@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
@@ -13,6 +13,9 @@ from ..image import Image, to_channels
 
 _CHUNK = 2**20  # values whose moments are taken at a time: few enough for the processor's cache
 _BAND_BYTES = 2**26  # read at a time from a file
+
+
+IsValid = Callable[[np.ndarray, slice], np.ndarray]
 
 
 class Readable(Protocol):
@@ -37,27 +40,36 @@ class Scaling:
         Of each channel; a channel of one value has the deviation 1.
     is_gray : bool
         Whether there are three channels, equal everywhere.
+    missing : int
+        Pixels without data.
     """
 
     mean: np.ndarray
     std: np.ndarray
     is_gray: bool = False
+    missing: int = 0
 
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Scale a region of the image, (C, *region), to float32; the values given are not changed."""
+    def __call__(self, values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """Scale a region of the image, (C, *region), to float32, the mean where it is not valid; a copy."""
         axes = (slice(None), *(None,) * (values.ndim - 1))
-        scaled = _float32(values) - self.mean[axes]
+        with np.errstate(invalid="ignore"):  # of what is not valid
+            scaled = _float32(values) - self.mean[axes]
         scaled /= self.std[axes]
+        if valid is not None:
+            scaled[:, ~valid] = 0
         return scaled
 
 
-def measure(image: Readable) -> Scaling:
+def measure(image: Readable, is_valid: IsValid | None = None) -> Scaling:
     """Mean and standard deviation of every channel, read band by band so that any size will do.
 
     Parameters
     ----------
     image : array of shape (C, *spatial), any real dtype
         An ndarray, or an `io.LazyImage`.
+    is_valid : callable, optional
+        Called with some rows, (C, rows, *others) as stored, and their slice; returns where they hold data, (rows,
+        *others). The other pixels count for nothing, and may have any value.
 
     Returns
     -------
@@ -67,22 +79,26 @@ def measure(image: Readable) -> Scaling:
     Raises
     ------
     ValueError
-        If a pixel is NaN or infinite; their number is given.
+        If a valid pixel is NaN or infinite; their number is given.
     """
     channels = image.shape[0]
-    count = nan = infinite = 0
+    count = missing = nan = infinite = 0
     mean, squares = np.zeros(channels), np.zeros(channels)
     is_gray = channels == 3
-    for values in _chunks(image):
-        finite = np.isfinite(values)
-        if not finite.all():
-            nan += int(np.isnan(values).sum())
-            infinite += int(np.isinf(values).sum())
-        if nan or infinite:  # only to be counted from here on
+    for stored, rows in _chunks(image):
+        flat = _float32(stored).reshape(channels, -1)
+        if is_valid is not None:
+            valid = is_valid(stored, rows).ravel()
+            missing += int(valid.size - valid.sum())
+            flat = flat[:, valid]
+        if not np.isfinite(flat).all():
+            nan += int(np.isnan(flat).sum())
+            infinite += int(np.isinf(flat).sum())
+        n = flat.shape[1]
+        if nan or infinite or not n:  # once one is found the others are counted only
             continue
-        is_gray = is_gray and bool((values == values[:1]).all())
-        n = values[0].size
-        flat = values.reshape(channels, -1).astype(np.float64)
+        is_gray = is_gray and bool((flat == flat[:1]).all())
+        flat = flat.astype(np.float64)
         own = flat.mean(1)
         apart = own - mean
         # Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing sample variances, 1979
@@ -95,11 +111,11 @@ def measure(image: Readable) -> Scaling:
             "file out"
         )
     std = np.sqrt(squares / max(count, 1)).astype(np.float32)
-    return Scaling(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)), is_gray)
+    return Scaling(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)), is_gray, missing)
 
 
-def _chunks(image: Readable) -> Iterator[np.ndarray]:
-    """All values as float32, some rows (planes) at a time; the same rows whatever the dtype, in memory and on disk."""
+def _chunks(image: Readable) -> Iterator[tuple[np.ndarray, slice]]:
+    """All pixels as stored, some rows (planes) at a time; the same rows whatever the dtype, in memory and on disk."""
     n = image.shape[1]
     row = max(image.shape[0] * prod(image.shape[2:]), 1)
     rows = max(_CHUNK // row, 1)
@@ -107,7 +123,8 @@ def _chunks(image: Readable) -> Iterator[np.ndarray]:
     for start in range(0, n, band):
         values = image[(slice(None), slice(start, min(start + band, n)))]
         for first in range(0, values.shape[1], rows):
-            yield _float32(values[:, first : first + rows])
+            part = values[:, first : first + rows]
+            yield part, slice(start + first, start + first + part.shape[1])
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
@@ -115,29 +132,35 @@ def _float32(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32, copy=False)
 
 
-def standardise(array: np.ndarray) -> np.ndarray:
+def standardise(array: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """Zero mean and unit standard deviation for each channel of one image.
 
     Parameters
     ----------
     array : ndarray of shape (C, *spatial), any real dtype
-        Finite.
+        Finite where valid.
+    valid : ndarray of shape (*spatial), bool, optional
+        Where the image holds data. Mean and deviation are those of these pixels; the others become 0, the mean.
 
     Returns
     -------
     ndarray of shape (C, *spatial), float32
-        A channel of one value becomes 0.
+        A channel of one value becomes 0, and so does an image without a valid pixel.
 
     Raises
     ------
     ValueError
-        If a pixel is NaN or infinite; their number is given.
+        If a valid pixel is NaN or infinite; their number is given.
     """
-    return measure(array)(array)
+    if valid is None:
+        return measure(array)(array)
+    return measure(array, lambda _, rows: valid[rows])(array, valid)
 
 
 def for_net(image: Image, *, channels: int, ndim: int) -> np.ndarray:
     """What a net of `channels` channels is given for one image: checked, converted, standardised.
+
+    Pixels of a map that hold no data (NaN, or the file's nodata value) are left out of the statistics and become 0.
 
     Raises
     ------
@@ -146,4 +169,4 @@ def for_net(image: Image, *, channels: int, ndim: int) -> np.ndarray:
     """
     if image.ndim != ndim:
         raise ValueError(f"has {image.ndim} spatial axes, {' x '.join(map(str, image.size))}; this is a {ndim}D net")
-    return standardise(to_channels(image, channels).array)
+    return standardise(to_channels(image, channels).array, image.valid_mask())

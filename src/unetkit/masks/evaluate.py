@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..image import Image
 from ..io import list_images, read_labels
-from .labels import LabelKind, LabelStatistics, look, recognise, to_classes
+from .labels import IGNORED, LabelKind, LabelStatistics, look, recognise, to_classes
 from .metrics import Evaluation, ImageScore, pool, score_image
 
 TRUTH_SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt")
+
+_Reader = Callable[[Path], tuple[Image, np.ndarray | None]]  # a mask, and where it holds no data
 
 
 def evaluate(
@@ -38,6 +40,7 @@ def evaluate(
     predicted, truth : Path
         Two folders of label images, or two files. In folders `a.png` belongs to `a.tif`, `a_mask.png`, `a_label.png`,
         `a_labels.png`, `a_seg.png` or `a_gt.png`. There may be more truths than predictions, not the other way round.
+        Pixels that hold no data by the tag of a predicted GeoTIFF are not counted.
     tolerance : float
         Distance within which boundaries match, in pixels; where the files know their spacing and it differs between
         the axes, in pixels along the finest axis.
@@ -148,6 +151,27 @@ def _raise_all(problems: Sequence[str]) -> None:
         raise ValueError(f"{n} between predictions and truth:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
+# --- reading ---
+
+
+def _readers(pair: _Pair) -> tuple[tuple[Path, _Reader], tuple[Path, _Reader]]:
+    return (pair.predicted, _read_predicted), (pair.truth, lambda path: (read_labels(path), None))
+
+
+def _read_predicted(path: Path) -> tuple[Image, np.ndarray | None]:
+    """A predicted mask, and where it holds no data by its own tag: there, one of its other values stands in.
+
+    0 is background whatever the tag says, as geographic programs like to put it there.
+    """
+    mask = read_labels(path)
+    nodata = mask.georeference.nodata if mask.georeference else None
+    if not nodata:
+        return mask, None
+    gone = mask.array == nodata
+    filler = 0 if gone.all() else mask.array[~gone].min()
+    return replace(mask, array=np.where(gone, filler, mask.array)), gone
+
+
 # --- looking ---
 
 
@@ -156,7 +180,7 @@ def _look_at_all(pairs: Sequence[_Pair]) -> list[tuple[_Looked, _Looked]]:
     looked: list[tuple[_Looked, _Looked]] = []
     problems: list[str] = []
     for pair in pairs:
-        both = [_look_at(path, problems) for path in (pair.predicted, pair.truth)]
+        both = [_look_at(path, problems, read) for path, read in _readers(pair)]
         if both[0] is None or both[1] is None:
             continue
         if both[0].size != both[1].size:
@@ -168,9 +192,9 @@ def _look_at_all(pairs: Sequence[_Pair]) -> list[tuple[_Looked, _Looked]]:
     return looked
 
 
-def _look_at(path: Path, problems: list[str]) -> _Looked | None:
+def _look_at(path: Path, problems: list[str], read: _Reader) -> _Looked | None:
     try:
-        image = read_labels(path)
+        image, _ = read(path)
         return _Looked(look(image.array), image.array.shape, image.notes)
     except (ValueError, OSError) as error:
         problems.append(str(error) if path.name in str(error) else f"{path.name}: {error}")
@@ -256,9 +280,12 @@ def _class_names(kind: LabelKind, names: Sequence[str] | None) -> tuple[str, ...
 
 
 def _score(pair: _Pair, kinds: tuple[LabelKind, LabelKind], names: Sequence[str], tolerance: float) -> ImageScore:
-    images = read_labels(pair.predicted), read_labels(pair.truth)
-    predicted, truth = (to_classes(image.array, kind) for image, kind in zip(images, kinds, strict=True))
-    return score_image(pair.name, predicted, truth, names, tolerance=tolerance, spacing=_relative_spacing(*images))
+    (predicted, gone), (truth, _) = (read(path) for path, read in _readers(pair))
+    classes = [to_classes(image.array, kind) for image, kind in zip((predicted, truth), kinds, strict=True)]
+    if gone is not None:
+        classes[0][gone] = IGNORED
+    spacing = _relative_spacing(predicted, truth)
+    return score_image(pair.name, classes[0], classes[1], names, tolerance=tolerance, spacing=spacing)
 
 
 def _relative_spacing(predicted: Image, truth: Image) -> tuple[float, ...]:

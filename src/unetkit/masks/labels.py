@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,16 @@ from .statistics import LabelStatistics, as_integers, count_values, look
 IGNORED = 255  # the class index that means "not labelled" in every class array of the package
 MAX_CLASSES = 250  # class indices are uint8 and 255 is taken; a set with more values holds ids or intensities
 
-__all__ = ["IGNORED", "LabelKind", "LabelStatistics", "from_classes", "look", "recognise", "to_classes"]
+__all__ = [
+    "IGNORED",
+    "LabelKind",
+    "LabelStatistics",
+    "from_classes",
+    "look",
+    "nodata_value",
+    "recognise",
+    "to_classes",
+]
 
 OVERRIDES = ("auto", "binary", "classes", "instances")
 
@@ -189,9 +199,7 @@ def from_classes(classes: np.ndarray, kind: LabelKind) -> np.ndarray:
     array([  0, 255, 255], dtype=uint8)
     """
     classes = as_integers(classes)
-    values = list(kind.values)
-    if kind.kind == "instances":
-        values = [0, 1 if kind.ignore == IGNORED else 255]
+    values = _written(kind)
     ignored = classes == IGNORED
     wrong = (classes < 0) | (classes >= len(values)) & ~ignored
     if kind.ignore is None:
@@ -205,6 +213,30 @@ def from_classes(classes: np.ndarray, kind: LabelKind) -> np.ndarray:
     if len(written) > len(values):
         table[IGNORED] = kind.ignore
     return table[classes]
+
+
+def nodata_value(kind: LabelKind) -> int:
+    """The value that stands in a mask where its image holds no data: one that means no class.
+
+    The value for "not labelled", where the dtype that `from_classes` writes holds it, else 255, else the highest that
+    is free.
+
+    Examples
+    --------
+    >>> nodata_value(LabelKind("binary", (0, 1), ignore=-1)), nodata_value(LabelKind("binary", (0, 255)))
+    (255, 254)
+    """
+    values = _written(kind)
+    bounds = np.iinfo(np.result_type(*map(np.min_scalar_type, values)))
+    wanted = [value for value in (kind.ignore, IGNORED) if value is not None and bounds.min <= value <= bounds.max]
+    return next(value for value in chain(wanted, range(int(bounds.max), -1, -1)) if value not in values)
+
+
+def _written(kind: LabelKind) -> list[int]:
+    """The values that masks are written with, one per class."""
+    if kind.kind == "instances":
+        return [0, 1 if kind.ignore == IGNORED else 255]
+    return list(kind.values)
 
 
 # --- deciding ---

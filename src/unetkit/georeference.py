@@ -1,0 +1,139 @@
+"""Where a map lies on the earth, and which of its pixels hold data: what a GeoTIFF says beside its pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+# GeoTIFF 1.1 (OGC 19-008), keys and their values
+MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC, PROJECTED, LINEAR_UNIT = 1024, 1025, 2048, 3072, 3076
+IS_PROJECTED, PIXEL_IS_POINT, METRE = 1, 2, 9001
+EPSG_CODES = range(1024, 32767)  # 0 is undefined, 32767 a definition of one's own
+METRIC = (*range(32601, 32661), *range(32701, 32761), 3857)  # UTM on WGS 84, web Mercator: for files without a unit
+
+
+@dataclass(frozen=True)
+class GeoReference:
+    """The tags of a GeoTIFF that say where it lies, number by number as stored, so that a mask gets the very same.
+
+    Parameters
+    ----------
+    pixel_scale : tuple of float
+        ModelPixelScale: size of a pixel along x, y and z in units of the map. Empty where a tag is missing, here and
+        below.
+    tiepoints : tuple of float
+        ModelTiepoint: six numbers per point, raster (column, row, 0) and map (x, y, z).
+    matrix : tuple of float
+        ModelTransformation: 4 x 4, row by row.
+    keys : tuple of int
+        GeoKeyDirectory.
+    doubles : tuple of float
+        GeoDoubleParams, which keys refer to.
+    text : bytes
+        GeoAsciiParams, likewise.
+    nodata_text : str or None
+        GDAL_NODATA: the value of pixels without data, as text.
+    """
+
+    pixel_scale: tuple[float, ...] = ()
+    tiepoints: tuple[float, ...] = ()
+    matrix: tuple[float, ...] = ()
+    keys: tuple[int, ...] = ()
+    doubles: tuple[float, ...] = ()
+    text: bytes = b""
+    nodata_text: str | None = None
+
+    @property
+    def transform(self) -> tuple[float, ...] | None:
+        """Six numbers a, b, c, d, e, f: the point (column, row) lies at (a column + b row + c, d column + e row + f).
+
+        (0, 0) is the outer corner of the first pixel, as GDAL has it, also where the tags speak of pixels' centres
+        (PixelIsPoint). None where the file has no affine placement, but for example control points only.
+        """
+        placed = self._placed()
+        if placed is None:
+            return None
+        a, b, c, d, e, f = placed
+        half = 0.5 if self._key(RASTER_TYPE) == PIXEL_IS_POINT else 0.0
+        return a, b, c - (a * half + b * half), d, e, f - (d * half + e * half)
+
+    @property
+    def epsg(self) -> int | None:
+        """EPSG code of the map's coordinates; None where they are not said, or not by a code."""
+        code = self._key(PROJECTED)
+        if code is None and self._key(MODEL_TYPE) != IS_PROJECTED:
+            code = self._key(GEOGRAPHIC)
+        return code if code in EPSG_CODES else None
+
+    @property
+    def nodata(self) -> float | None:
+        """Value of pixels without data, which may be NaN; None where the file does not say."""
+        try:
+            return None if self.nodata_text is None else float(self.nodata_text)
+        except ValueError:
+            return None
+
+    @property
+    def spacing_m(self) -> tuple[float, float] | None:
+        """Distance between pixels along y and x in metres; None unless the map is projected in metres."""
+        transform, unit, code = self.transform, self._key(LINEAR_UNIT), self._key(PROJECTED)
+        is_projected = self._key(MODEL_TYPE) == IS_PROJECTED or code is not None
+        if transform is None or not is_projected or not (unit == METRE or (unit is None and code in METRIC)):
+            return None
+        a, b, _, d, e, _ = transform
+        along = math.hypot(b, e), math.hypot(a, d)
+        return along if all(math.isfinite(step) and step > 0 for step in along) else None
+
+    def with_nodata(self, nodata: int | None) -> GeoReference:
+        """The same place with another value for pixels without data, or none."""
+        return replace(self, nodata_text=None if nodata is None else str(int(nodata)))
+
+    def _placed(self) -> tuple[float, ...] | None:
+        """The transform before pixels' centres are told from corners, read in GDAL's order of precedence."""
+        if len(self.pixel_scale) >= 2 and all(self.pixel_scale[:2]) and len(self.tiepoints) >= 6:
+            # Tied to the first point. North is up whatever the sign of the scale: some writers put -y.
+            (x_step, y_step), (column, row, _, x, y, _) = self.pixel_scale[:2], self.tiepoints[:6]
+            y_step = -abs(y_step)
+            return x_step, 0.0, x - column * x_step, 0.0, y_step, y - row * y_step
+        if len(self.matrix) == 16:
+            return (*self.matrix[:2], self.matrix[3], *self.matrix[4:6], self.matrix[7])
+        return None
+
+    def _key(self, wanted: int) -> int | None:
+        """Value of a key that is stored in the directory itself: four numbers per key after a header of four."""
+        for at in range(4, len(self.keys) - 3, 4):
+            key, location, _, value = self.keys[at : at + 4]
+            if key == wanted and location == 0:
+                return value
+        return None
+
+
+def valid_mask(array: np.ndarray, nodata: float | None) -> np.ndarray:
+    """Where the channels of an image hold data.
+
+    Parameters
+    ----------
+    array : ndarray of shape (C, *spatial)
+    nodata : float or None
+        Value that means "no data", beside NaN, which always does.
+
+    Returns
+    -------
+    ndarray of shape (*spatial), bool
+        False where any channel is NaN or equals `nodata`.
+
+    Examples
+    --------
+    >>> valid_mask(np.array([[[1.0, np.nan, -9999.0]], [[2.0, 2.0, 2.0]]]), -9999).tolist()
+    [[True, False, False]]
+    """
+    invalid = np.zeros(array.shape[1:], bool)
+    for channel in array:
+        if array.dtype.kind in "fc":
+            invalid |= np.isnan(channel)
+        if nodata is not None and not math.isnan(nodata):
+            with np.errstate(over="ignore"):  # float32 pixels cannot equal a value beyond 3.4e38 but as infinity
+                invalid |= channel == nodata
+    return ~invalid

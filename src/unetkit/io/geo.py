@@ -1,0 +1,98 @@
+"""The tags that make a TIFF a GeoTIFF: read, and written again as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tifffile
+
+from ..georeference import GeoReference
+
+PIXEL_SCALE, TIEPOINT, TRANSFORMATION = 33550, 33922, 34264
+KEY_DIRECTORY, DOUBLE_PARAMS, ASCII_PARAMS = 34735, 34736, 34737
+GDAL_NODATA = 42113
+GEO_TAGS = (PIXEL_SCALE, TIEPOINT, TRANSFORMATION, KEY_DIRECTORY, DOUBLE_PARAMS, ASCII_PARAMS, GDAL_NODATA)
+ASCII, SHORT, DOUBLE = 2, 3, 12  # TIFF 6.0, field types
+
+# Code, field type, number of values, values, and whether it is written to the first page only: as tifffile takes them.
+ExtraTag = tuple[int, int, int | None, Any, bool]
+Number = TypeVar("Number", int, float)
+
+
+def read_georeference(page: tifffile.TiffPage, notes: list[str]) -> GeoReference | None:
+    """What the GeoTIFF tags of a page say; None where it has none.
+
+    Parameters
+    ----------
+    page : TiffPage
+        Of an open file.
+    notes : list of str
+        Told where the tags are damaged and left out.
+    """
+    tags = {code: page.tags.get(code) for code in GEO_TAGS}
+    if all(tag is None for tag in tags.values()):
+        return None
+    text = tags[ASCII_PARAMS]
+    try:
+        return GeoReference(
+            pixel_scale=_numbers(tags[PIXEL_SCALE], float),
+            tiepoints=_numbers(tags[TIEPOINT], float),
+            matrix=_numbers(tags[TRANSFORMATION], float),
+            keys=_keys(tags[KEY_DIRECTORY]),
+            doubles=_numbers(tags[DOUBLE_PARAMS], float),
+            # The bytes, since keys point into them by number; the text could be decoded in more than one way.
+            text=b"" if text is None else bytes(text.astuple()[3]),
+            nodata_text=_ascii(tags[GDAL_NODATA]),
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        notes.append(f"GeoTIFF tags are damaged ({error}): where the image lies is not known")
+        return None
+
+
+def _numbers(tag: tifffile.TiffTag | None, kind: Callable[[Any], Number]) -> tuple[Number, ...]:
+    if tag is None:
+        return ()
+    value = tag.value
+    if isinstance(value, str | bytes):
+        raise ValueError(f"tag {tag.code} holds text, expected numbers")
+    return tuple(kind(item) for item in (value if hasattr(value, "__iter__") else (value,)))
+
+
+def _keys(tag: tifffile.TiffTag | None) -> tuple[int, ...]:
+    keys = _numbers(tag, int)
+    if any(key not in range(2**16) for key in keys):
+        raise ValueError(f"keys from {min(keys)} to {max(keys)}, expected 16-bit numbers")
+    return keys
+
+
+def _ascii(tag: tifffile.TiffTag | None) -> str | None:
+    if tag is None:
+        return None
+    text = str(tag.value)
+    text.encode("ascii")
+    return text
+
+
+def geo_tags(georeference: GeoReference | None) -> list[ExtraTag]:
+    """The tags of a georeference, for `extratags` of tifffile."""
+    if georeference is None:
+        return []
+    numbers = (
+        (PIXEL_SCALE, DOUBLE, georeference.pixel_scale),
+        (TIEPOINT, DOUBLE, georeference.tiepoints),
+        (TRANSFORMATION, DOUBLE, georeference.matrix),
+        (KEY_DIRECTORY, SHORT, georeference.keys),
+        (DOUBLE_PARAMS, DOUBLE, georeference.doubles),
+    )
+    tags: list[ExtraTag] = [(code, kind, len(value), value, True) for code, kind, value in numbers if value]
+    if georeference.text:
+        tags.append((ASCII_PARAMS, ASCII, None, georeference.text, True))
+    return tags + nodata_tags(georeference)
+
+
+def nodata_tags(georeference: GeoReference | None) -> list[ExtraTag]:
+    """The tag for pixels without data alone, which reduced copies of an image have as well."""
+    if georeference is None or georeference.nodata_text is None:
+        return []
+    return [(GDAL_NODATA, ASCII, None, georeference.nodata_text, True)]
