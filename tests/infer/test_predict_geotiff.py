@@ -72,15 +72,8 @@ def assert_lies_like(mask, image, nodata):
 def test_from_training_to_scores(tmp_path):
     data = floods(tmp_path)
     seen = []
-    train(
-        data,
-        out=tmp_path / "run",
-        steps=20,
-        observer=lambda p: seen.append(p.message),
-        patch=(32, 32),
-        widths=(4, 8),
-        device="cpu",
-    )
+    small = {"patch": (32, 32), "widths": (4, 8), "device": "cpu"}
+    train(data, out=tmp_path / "run", steps=20, observer=lambda p: seen.append(p.message), **small)
     assert f"left out, since no pixel holds data: {data / 'images/chip3.tif'}" in seen
     assert load_model(tmp_path / "run")[1].labels.ignore == -1
     steps = []

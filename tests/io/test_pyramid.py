@@ -17,7 +17,7 @@ from unetkit.io.lazy import Region, WholeImage
 from unetkit.io.pyramid import TILE, write_labels_from
 
 RNG = np.random.default_rng(0)
-LEVELS = {(1100, 700): 3, (700, 513): 2, (3, 2050): 3, (1, 1500): 1, (600, 1): 1}
+LEVELS = {(1100, 700): 3, (700, 513): 2, (3, 2050): 3, (1, 1500): 1, (600, 2): 2}
 PLACE = io.GeoReference(
     pixel_scale=(10.0, 20.0, 0.0),
     tiepoints=(0.0, 0.0, 0.0, 499980.0, 4100040.0, 0.0),
@@ -91,7 +91,7 @@ def test_ids_and_levels(tmp_path: Path, name: str, size: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize("name, levels", [("a.tif", 1), ("a.ome.tif", 2)])
-@pytest.mark.parametrize("size", [(3, 530, 600), (1, 20, 520)])
+@pytest.mark.parametrize("size", [(3, 530, 600), (1, 20, 520), (2, 20, 513)])
 def test_volumes(tmp_path: Path, name: str, levels: int, size: tuple[int, ...]) -> None:
     labels, path = blobs(*size, dtype=np.uint16), tmp_path / name
     source = Counted(labels)
@@ -178,6 +178,14 @@ def test_large_pictures_of_other_formats(tmp_path: Path) -> None:
     labels = blobs(600, 20)
     write_labels_from(tmp_path / "a.png", Counted(labels, (2.0, 2.0), "µm"))
     assert np.array_equal(io.read_labels(tmp_path / "a.png").array, labels)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
+@pytest.mark.parametrize("size", [(600, 1), (2, 600, 1)])
+def test_one_column(tmp_path: Path, name: str, size: tuple[int, ...]) -> None:
+    labels = blobs(*size)
+    write_labels_from(tmp_path / name, Counted(labels))
+    assert np.array_equal(io.read_labels(tmp_path / name).array.reshape(size), labels)
 
 
 def test_many_small_planes_are_not_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

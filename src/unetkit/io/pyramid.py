@@ -93,6 +93,8 @@ def _check(labels: Source, like: LazyImage | None) -> None:
 
 
 def _is_small(labels: Source) -> bool:
+    if labels.shape[-1] == 1:  # tifffile takes a last axis of one pixel for the samples of a pixel
+        return True
     return max(labels.shape[-2:]) <= TILE and prod(labels.shape) * labels.dtype.itemsize <= SMALL_BYTES
 
 
