@@ -132,7 +132,7 @@ def test_text_that_is_no_ascii_stays_what_it_is(tmp_path: Path) -> None:
     [
         ((33550, 2, 0, "ten", True), "tag 33550 holds text, expected numbers"),
         ((34735, 4, 4, (1, 1, 0, 70000), True), "keys from 0 to 70000, expected 16-bit numbers"),
-        ((42113, 1, 3, b"\xff\xfe\xfd", True), "codec can't encode"),
+        ((42113, 1, 3, b"\xff\xfe\xfd", True), "codec can't decode"),
     ],
 )
 def test_damaged_tags_are_left_out_with_a_note(tmp_path: Path, tag: tuple, reason: str) -> None:

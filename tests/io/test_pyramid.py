@@ -22,7 +22,7 @@ PLACE = io.GeoReference(
     pixel_scale=(10.0, 20.0, 0.0),
     tiepoints=(0.0, 0.0, 0.0, 499980.0, 4100040.0, 0.0),
     keys=(1, 1, 0, 4, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32630, 3076, 0, 1, 9001),
-    nodata_text="-9999",
+    nodata_text="7",
 )
 
 
@@ -116,7 +116,7 @@ def test_gdal_lists_overviews_place_and_nodata(tmp_path: Path) -> None:
     with rasterio.open(path) as ours, rasterio.open(tmp_path / "image.tif") as theirs:
         assert (ours.crs, ours.transform) == (theirs.crs, theirs.transform)
         assert ours.crs.to_epsg() == 32630
-        assert (ours.nodata, theirs.nodata) == (255, -9999)
+        assert (ours.nodata, theirs.nodata) == (255, 7)
         assert ours.overviews(1) == [2, 4]
         assert ours.block_shapes == [(512, 512)]
         assert np.array_equal(ours.read(1), labels)
@@ -245,7 +245,7 @@ class Failing(Counted):
         (ValueError("b.tif: truncated"), ValueError, r"its labels cannot be read: b\.tif: truncated"),
         (OSError(5, "Input/output error"), OSError, "its labels cannot be read: Input/output error"),
         (None, ValueError, r"its labels end early: region \(0:1, .*:900, 0:30\) has shape \(1, .*, 30\), expected"),
-        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
     ],
 )
 def test_a_source_that_fails_leaves_the_file_before(

@@ -20,7 +20,7 @@ def chip(folder, name, hole, *, mask=None, georeference=PLACE, nodata=np.nan):
     array[1, hole] = nodata  # in one of the bands
     labels = np.zeros(SIZE, np.int16) if mask is None else mask
     if mask is None:
-        labels[:10], labels[:, 20:] = -1, 1
+        labels[:, 20:], labels[:10] = 1, -1
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     io.write(folder / f"images/{name}.tif", Image(array, "cyx", (1.0, 1.0), georeference=georeference))

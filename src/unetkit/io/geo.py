@@ -69,7 +69,7 @@ def _keys(tag: tifffile.TiffTag | None) -> tuple[int, ...]:
 def _ascii(tag: tifffile.TiffTag | None) -> str | None:
     if tag is None:
         return None
-    text = str(tag.value)
+    text = tag.value.decode("ascii") if isinstance(tag.value, bytes) else str(tag.value)
     text.encode("ascii")
     return text
 
