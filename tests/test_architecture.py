@@ -16,7 +16,7 @@ TIERS = [
     {"io", "nets"},
     {"learn", "infer", "masks", "insight"},
     {"export", "report"},
-    {"cli", "console", "options", "app", "demo", "doctor"},
+    {"cli", "console", "options", "verbs", "app", "demo", "doctor"},
 ]
 TIER = {room: level for level, rooms in enumerate(TIERS) for room in rooms}
 NAMELESS = {"utils", "common", "base", "registry", "factory", "callbacks", "helpers"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from .options import (
     sides,
     widths_of,
 )
+from .verbs import quantise
 
 app = typer.Typer(
     name="unetkit",
@@ -212,7 +214,7 @@ def predict(
         rows = [{"image": str(p.source), "mask": str(p.mask), "size": p.size, "time_s": p.time_s} for p in done]
         print(json.dumps(rows))
         return
-    pixels, spent = sum(_area(p.size) for p in done), sum(p.time_s for p in done)
+    pixels, spent = sum(prod(p.size) for p in done), sum(p.time_s for p in done)
     number = "1 mask" if len(done) == 1 else f"{len(done)} masks"
     typer.echo(f"{number} in {out}, {pixels / 1e6 / max(spent, 1e-9):.2f} million pixels per second")
 
@@ -344,6 +346,9 @@ def inspect(
         typer.echo(f"Look at {drawing or page}")
 
 
+app.command()(quantise)
+
+
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
@@ -395,13 +400,6 @@ def _option(convert: Any, text: str) -> Any:
         return convert(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def _area(size: tuple[int, ...]) -> int:
-    area = 1
-    for n in size:
-        area *= n
-    return area
 
 
 def main() -> None:

@@ -284,11 +284,16 @@ def validate(net: Net, cases: Sequence[Case], *, device: str, planes: int | None
     total = np.zeros((net.out_channels, net.out_channels), dtype=np.int64)
     for case in cases:
         total += confusion(predict_classes(ready, case.image, planes=planes), case.labels, net.out_channels)
+    return score_of(total, time.perf_counter() - start)
+
+
+def score_of(total: np.ndarray, time_s: float) -> Score:
+    """The score of a confusion matrix (K, K), pixels; rows are the truth. Classes that do not occur are nan."""
     hits, truth, predicted = np.diag(total), total.sum(1), total.sum(0)
     with np.errstate(invalid="ignore"):
         dice = 2 * hits / (truth + predicted)
     error = 1 - hits.sum() / max(total.sum(), 1)
-    return Score(tuple(float(d) for d in dice[1:]), float(error), time.perf_counter() - start)
+    return Score(tuple(float(d) for d in dice[1:]), float(error), time_s)
 
 
 def predict_classes(net: Net, image: np.ndarray, *, planes: int | None = None) -> np.ndarray:

@@ -1,0 +1,178 @@
+"""What computes a net: torch, or a runtime that is built for inference, behind one small contract.
+
+An engine takes the place of a net's `body` for windows of a size that fits; what cuts an image into windows need not
+know which engine it is. Runtimes compile for one window size, since dynamic shapes are slow, and keep the last few.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..nets.follow import Body
+from ..nets.net import Net
+
+__all__ = [
+    "Engine",
+    "RuntimeEngine",
+    "check_device",
+    "compiled_engine",
+    "portable",
+    "run_by",
+    "smallest_window",
+    "torch_engine",
+]
+
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+_KEPT = 4  # compiled sizes; each holds the memory of its maps
+Infer = Callable[[np.ndarray], np.ndarray]
+
+
+class Engine(Protocol):
+    """Computes logits for windows.
+
+    Attributes
+    ----------
+    name : str
+        "torch", "torch compiled", "openvino float32", "openvino int8", ...
+    """
+
+    name: str
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits of windows.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, C, *window), float32
+            Of a size that fits the net.
+
+        Returns
+        -------
+        Tensor of shape (N, K, *window'), float32
+            Of its own memory; `window'` is smaller by the margin for an unpadded net.
+        """
+        ...
+
+
+class RuntimeEngine(ABC):
+    """A runtime beside torch, on the processor: it compiles for an input's shape, and the last few are kept.
+
+    Parameters
+    ----------
+    net : Net
+        From `infer.tiled.prepare`.
+    name : str
+    threads : int, optional
+        As many as torch uses, unless given.
+
+    Raises
+    ------
+    ValueError
+        If the net is on another device.
+    """
+
+    def __init__(self, net: Net, name: str, threads: int | None) -> None:
+        check_device(net, name)
+        self.name, self.channels, self.classes, self.geometry = name, net.in_channels, net.out_channels, net.geometry
+        self.threads = torch.get_num_threads() if threads is None else threads
+        self.compiled: OrderedDict[tuple[int, ...], Infer] = OrderedDict()
+
+    @abstractmethod
+    def compile(self, shape: tuple[int, ...]) -> Infer:
+        """What computes inputs (N, C, *window) of this shape; what it returns is its caller's to keep."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits of windows, as `Engine` has it."""
+        array = x.detach().to("cpu", torch.float32).contiguous().numpy()
+        if array.shape not in self.compiled:
+            while len(self.compiled) >= _KEPT:
+                self.compiled.popitem(last=False)
+            self.compiled[array.shape] = self.compile(array.shape)
+        self.compiled.move_to_end(array.shape)
+        logits = self.compiled[array.shape](array)
+        expected = (len(array), self.classes, *self.geometry.output_size(array.shape[2:]))
+        if logits.shape != expected:
+            raise ValueError(
+                f"engine {self.name} gives {logits.shape} for an input of {array.shape}, the net {expected}: "
+                "use engine torch"
+            )
+        return torch.from_numpy(logits)
+
+
+class _TorchEngine:
+    """A net as it is, or compiled."""
+
+    def __init__(self, name: str, net: Net, forward: Callable[[Tensor], Tensor]) -> None:
+        self.name, self.ndim, self.forward = name, net.ndim, forward
+        self.device = next(net.parameters()).device
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.forward(x.to(self.device).contiguous(memory_format=_CHANNELS_LAST[self.ndim]))
+
+
+def torch_engine(net: Net) -> Engine:
+    """The net itself, on the device where it is.
+
+    Parameters
+    ----------
+    net : Net
+        From `infer.tiled.prepare`.
+    """
+    return _TorchEngine("torch", net, net.body)
+
+
+def compiled_engine(net: Net) -> Engine:
+    """The net compiled by `torch.compile`: about a minute for each window size, then often a little faster.
+
+    Parameters
+    ----------
+    net : Net
+        From `infer.tiled.prepare`.
+    """
+    return _TorchEngine("torch compiled", net, torch.compile(Body(net), dynamic=False))
+
+
+def run_by(net: Net, engine: Engine) -> Net:
+    """A net that knows everything `net` does, and whose `body` an engine computes.
+
+    So that whatever runs nets over images (`infer.tiled.run`, `infer.predict.segment`, `learn.loop.predict_classes`)
+    runs engines as it is. The weights are shared, not copied.
+
+    Parameters
+    ----------
+    net : Net
+        The one that the engine was made from.
+    engine : Engine
+    """
+    net.geometry  # noqa: B018 - read the graph once, before the copy
+    other = copy.copy(net)
+    other.__dict__["body"] = engine
+    return other
+
+
+def portable(net: Net) -> nn.Module:
+    """A net's body as a Module with its weights laid out plainly, for what reads nets into formats of its own."""
+    return Body(copy.deepcopy(net).to("cpu").to(memory_format=torch.contiguous_format)).eval()  # type: ignore[call-overload]
+
+
+def smallest_window(net: Net) -> Tensor:
+    """An input for tracing, zeros (1, C, *window): a stride above the least that fits, so that no map is one pixel."""
+    least = net.geometry.above((1,) * net.ndim)
+    window = net.geometry.above([n + stride for n, stride in zip(least, net.geometry.stride, strict=True)])
+    return torch.zeros(1, net.in_channels, *window)
+
+
+def check_device(net: Net, engine: str) -> None:
+    """Raise ValueError if a net lies elsewhere than where a runtime computes."""
+    device = next(net.parameters()).device
+    if device.type != "cpu":
+        raise ValueError(f"engine {engine} computes on the processor, but the net is on {device}: use engine torch")

@@ -1,0 +1,227 @@
+"""int8: calibrated on the run's patches, priced on its validation images, refused where it costs too much."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+
+from unetkit.demo import write_demo_data
+from unetkit.infer import quantise as quantise_module
+from unetkit.infer.choose import choose_engine
+from unetkit.infer.engine_openvino import int8_engine, openvino_model
+from unetkit.infer.price import Price, is_current, read_price, weights_hash
+from unetkit.infer.quantise import quantise
+from unetkit.infer.tiled import prepare
+from unetkit.learn.checkpoint import load_model, save_model
+from unetkit.learn.train import train
+from unetkit.nets.net import Net
+
+pytest.importorskip("openvino")
+SMALL: dict[str, Any] = {"widths": (4, 8), "patch": (32, 32), "device": "cpu", "batch": 2}
+PRICE = Price("00", 4, "validation", 3, 12_288, 0.93, 0.9251, 0.05, 0.06, 0.0123, 2.0, 0.5, 0.005, "openvino 1, nncf 2")
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cells")
+    write_demo_data(folder, n=6, size=(64, 64))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    train(cells, out=out, steps=60, learning_rate=1e-2, **SMALL)
+    return out
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A run of the test's own, without int8."""
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for name in ("plan.json", "model.safetensors"):
+        (copy / name).write_bytes((trained / name).read_bytes())
+    return copy
+
+
+@pytest.fixture
+def uncalibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The float32 model in place of the int8 one: what is around it is quicker to test."""
+    monkeypatch.setattr(quantise_module, "calibrated_model", lambda net, patches, n: openvino_model(net))
+
+
+def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
+    pytest.importorskip("nncf")
+    lines: list[str] = []
+    price = quantise(trained, patches=24, allowed_loss=0.05, observer=lines.append)
+    folder = trained / "int8"
+    assert {path.name for path in folder.iterdir()} == {"model.xml", "model.bin", "price.json"}
+    assert (folder / "model.bin").stat().st_size < 0.6 * (trained / "model.safetensors").stat().st_size
+    assert [path.name for path in trained.iterdir() if path.name.startswith(".")] == []
+    assert read_price(folder) == price
+    assert is_current(trained, price)
+    assert json.loads((folder / "price.json").read_text())["weights"] == weights_hash(trained)
+    assert (price.measured_on, price.images, price.pixels, price.patches) == ("validation", 1, 64 * 64, 24)
+    written = json.loads((trained / "validation.json").read_text())
+    assert price.pixel_error_float32 == pytest.approx(written["pixel_error"], abs=1e-9)  # as the training scored it
+    assert price.dice_float32 > 0.6
+    assert abs(price.loss) < 0.05
+    assert 0 < price.changed_share < 0.05
+    assert price.made_with.startswith("openvino 20")
+    assert lines[0].startswith("calibrated on 24 patches of the training images in ")
+    net = prepare(load_model(trained)[0])
+    x = torch.randn(1, 1, 46, 58, generator=torch.Generator().manual_seed(0))  # another size than the patches'
+    with torch.inference_mode():
+        expected = net.body(x)
+    found = choose_engine(net, trained, "int8", window=(46, 58))(x)
+    assert 0 < float((found - expected).std() / expected.std()) < 0.1
+
+
+@pytest.mark.usefixtures("uncalibrated")
+def test_other_weights_are_calibrated_anew(run: Path) -> None:
+    quantise(run)
+    before, net = read_price(run / "int8"), prepare(load_model(run)[0])
+    assert before is not None
+    lines: list[str] = []
+    choose_engine(net, run, "int8", window=(32, 32), observer=lines.append)
+    assert lines == [before.describe()]
+    changed, card = load_model(run)
+    changed.heads[0].bias.data += 0.1
+    save_model(run / "model.safetensors", changed, card)
+    assert not is_current(run, before)
+    choose_engine(net, run, "int8", window=(32, 32), observer=lines.append)
+    assert lines[1] == "int8 has to be calibrated first, once; unetkit quantise does the same"
+    assert f"{run / 'int8'}: was calibrated for other weights than the run has now; calibrating anew" in lines
+    now = read_price(run / "int8")
+    assert now is not None
+    assert is_current(run, now)
+    assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_costs_too_much_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoilt(net: Net, patches: Any, n: int) -> Any:
+        """As if the rounding had moved every pixel of little doubt to the background."""
+        other = prepare(net)
+        other.heads[0].bias.data[0] += 1.0
+        return openvino_model(other)
+
+    monkeypatch.setattr(quantise_module, "calibrated_model", spoilt)
+    message = (
+        r"int8 lowers the Dice from 0\.\d{4} to 0\.\d{4}, by 0\.\d{4} on 1 validation images, and changes \d+\.\d\d%"
+    )
+    with pytest.raises(
+        ValueError, match=message + r".*; 1e-06 is allowed, so nothing was kept: .* --allow-loss 0\.\d{3}$"
+    ):
+        quantise(run, allowed_loss=1e-6)
+    assert sorted(path.name for path in run.iterdir()) == ["model.safetensors", "plan.json"]
+    price = quantise(run, allowed_loss=1.0)
+    assert price.loss > 1e-6
+    assert price.is_allowed
+    with pytest.raises(ValueError, match="1e-06 is allowed"):
+        quantise(run, allowed_loss=1e-6)
+    assert read_price(run / "int8") == price  # the one that was allowed is still there
+
+
+@pytest.mark.usefixtures("uncalibrated")
+def test_without_validation_images_the_price_is_that_of_the_training(cells: Path, tmp_path: Path) -> None:
+    train(cells, out=tmp_path / "run", steps=1, validation=0.0, **SMALL)
+    lines: list[str] = []
+    price = quantise(tmp_path / "run", out=tmp_path / "other", observer=lines.append)
+    assert (price.measured_on, price.images) == ("training", 6)
+    assert lines[-1].startswith("the run has no validation images: the price is measured on its training images")
+    assert price.describe().endswith("measured on 6 training images, which the net knows")
+    assert read_price(tmp_path / "other") == price
+    assert not (tmp_path / "run" / "int8").exists()
+
+
+def test_calibration_sees_plain_training_patches(run: Path, cells: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[Any] = []
+
+    def calibrated(net: Net, patches: Any, n: int) -> Any:
+        taken.extend(patches)
+        return openvino_model(net)
+
+    monkeypatch.setattr(quantise_module, "calibrated_model", calibrated)
+    quantise(run, patches=7)
+    assert [patch.shape for patch in taken] == [(1, 1, 32, 32)] * 7
+    training, held_out = quantise_module._cases(run, quantise_module._plan(run), load_model(run)[0])
+    assert (len(training), len(held_out)) == (5, 1)
+    for patch in taken:  # cut out of a training image, pixel for pixel
+        places = (sliding_window_view(case.image[0], (32, 32)) == patch[0, 0] for case in training)
+        assert any(place.all((2, 3)).any() for place in places)
+
+
+# --- a price, written ---
+
+
+def test_a_price_in_words_and_numbers() -> None:
+    assert PRICE.loss == pytest.approx(0.0049)
+    assert PRICE.is_allowed
+    assert not replace(PRICE, dice_int8=0.92).is_allowed
+    assert PRICE.describe() == (
+        "int8 is 4.0 times as fast as float32 by torch, changes 1.230% of the pixels and the Dice by -0.0049, measured "
+        "on 3 validation images"
+    )
+    first, second = PRICE.table()
+    assert (first["engine"], first["dice"], first["changed pixels"]) == ("float32", 0.93, "-")
+    assert (second["engine"], second["changed pixels"], second["s"]) == ("int8", "1.230%", 0.5)
+    assert second["Mpx/s"] == pytest.approx(0.024576)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"weights": "00"}'])
+def test_a_damaged_price(tmp_path: Path, text: str) -> None:
+    assert read_price(tmp_path) is None
+    (tmp_path / "price.json").write_text(text)
+    with pytest.raises(ValueError, match=r"price\.json: is damaged \(\w+: .*\); make it anew: delete the folder"):
+        read_price(tmp_path)
+
+
+# --- refused before any work ---
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"), [({"allowed_loss": -1}, "-1 and patches 192"), ({"patches": 0}, "0.005 and patches 0")]
+)
+def test_values_that_are_not_possible(run: Path, options: dict[str, Any], numbers: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"allowed_loss is {numbers}; expected a Dice of 0 to 1, such as 0.01, and at least 1"
+    ):
+        quantise(run, **options)
+
+
+def test_folders_of_others_are_left_alone(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds something else than an int8 model; name another folder"):
+        quantise(run, out=tmp_path)
+    with pytest.raises(FileExistsError, match=r"notes\.txt: is a file; name a folder for the int8 model"):
+        quantise(run, out=tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_runs_that_cannot_be_calibrated(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
+        quantise(tmp_path)
+    plan = json.loads((run / "plan.json").read_text())
+    (run / "plan.json").write_text(json.dumps(plan | {"n_images": 9}))
+    message = r"now holds 6 images for 1 channels and 2 classes; .*run was trained on 9, 1 and 2, so which ones"
+    with pytest.raises(ValueError, match=message):
+        quantise(run)
+    (run / "plan.json").write_text('{"batch": "many"}')
+    with pytest.raises(ValueError, match=r"plan\.json: is no plan: batch is 'many'"):
+        quantise(run)
+    (run / "plan.json").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"plan\.json: there is no such file; int8 is calibrated on a run's images"
+    ):
+        quantise(run)
+    assert [path.name for path in run.iterdir()] == ["model.safetensors"]
+
+
+def test_a_model_that_is_not_there(run: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"model\.xml: there is no such model"):
+        int8_engine(prepare(load_model(run)[0]), run / "int8")
