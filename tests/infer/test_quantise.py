@@ -16,7 +16,9 @@ from unetkit.infer.engine_openvino import int8_engine, openvino_model
 from unetkit.infer.price import Price, is_current, read_price, weights_hash
 from unetkit.infer.quantise import quantise
 from unetkit.infer.tiled import prepare
+from unetkit.io import read
 from unetkit.learn.checkpoint import load_model, save_model
+from unetkit.learn.intensity import for_net
 from unetkit.learn.train import train
 from unetkit.nets.net import Net
 
@@ -75,11 +77,13 @@ def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
     assert price.made_with.startswith("openvino 20")
     assert lines[0].startswith("calibrated on 24 patches of the training images in ")
     net = prepare(load_model(trained)[0])
-    x = torch.randn(1, 1, 46, 58, generator=torch.Generator().manual_seed(0))  # another size than the patches'
+    image = for_net(read(cells / "images" / "cells_003.png"), channels=1, ndim=2)
+    x = torch.from_numpy(image[None, :, :46, :58])  # another size than the patches'
     with torch.inference_mode():
         expected = net.body(x)
     found = choose_engine(net, trained, "int8", window=(46, 58))(x)
     assert 0 < float((found - expected).std() / expected.std()) < 0.1
+    assert float((found.argmax(1) == expected.argmax(1)).float().mean()) > 0.95
 
 
 @pytest.mark.usefixtures("uncalibrated")
@@ -105,9 +109,9 @@ def test_other_weights_are_calibrated_anew(run: Path) -> None:
 
 def test_what_costs_too_much_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def spoilt(net: Net, patches: Any, n: int) -> Any:
-        """As if the rounding had moved every pixel of little doubt to the background."""
+        """As if the rounding had moved every pixel to the background."""
         other = prepare(net)
-        other.heads[0].bias.data[0] += 1.0
+        other.heads[0].bias.data[0] += 100
         return openvino_model(other)
 
     monkeypatch.setattr(quantise_module, "calibrated_model", spoilt)
