@@ -1,6 +1,7 @@
 """int8: calibrated on the run's patches, priced on its validation images, refused where it costs too much."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,18 @@ def test_runs_that_cannot_be_calibrated(run: Path, tmp_path: Path) -> None:
     ):
         quantise(run)
     assert [path.name for path in run.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("module", ["openvino", "nncf"])
+def test_what_is_not_installed_is_said_before_any_image_is_read(
+    run: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(quantise_module, "load", None)
+    with pytest.raises(
+        ImportError, match=rf"^int8 needs {module}, which is not installed: pip install 'unetkit\[fast\]'$"
+    ):
+        quantise(run)
 
 
 def test_a_model_that_is_not_there(run: Path) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,7 +18,14 @@ import torch
 from ..nets.net import Net
 from .engines import Engine, Infer, RuntimeEngine, check_device, portable, smallest_window
 
-__all__ = ["calibrated_model", "int8_engine", "openvino_engine", "openvino_model", "save_openvino"]
+__all__ = [
+    "calibrated_model",
+    "check_installed",
+    "int8_engine",
+    "openvino_engine",
+    "openvino_model",
+    "save_openvino",
+]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -154,8 +162,8 @@ def calibrated_model(net: Net, patches: Iterable[np.ndarray], *, n: int) -> Any:
     ImportError
         If openvino or nncf is not installed.
     """
-    nncf = _nncf()
-    model = openvino_model(net)
+    check_installed()
+    nncf, model = _nncf(), openvino_model(net)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         warnings.simplefilter("ignore")
         return nncf.quantize(
@@ -170,6 +178,13 @@ def calibrated_model(net: Net, patches: Iterable[np.ndarray], *, n: int) -> Any:
 def save_openvino(model: Any, path: Path) -> None:
     """Write a model as PATH.xml and PATH.bin, its float32 weights as they are."""
     _openvino("writing a model of OpenVINO").save_model(model, path, compress_to_fp16=False)
+
+
+def check_installed() -> None:
+    """Raise ImportError, before any work, if openvino or nncf is not there to make an int8 model."""
+    for name in ("openvino", "nncf"):
+        if find_spec(name) is None:
+            raise ImportError(f"int8 needs {name}, which is not installed: pip install 'unetkit[fast]'")
 
 
 def _openvino(what: str) -> Any:
@@ -188,8 +203,6 @@ def _nncf() -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import nncf
-    except ImportError:
-        raise ImportError("int8 needs nncf, which is not installed: pip install 'unetkit[fast]'") from None
     finally:
         if not was_set:
             del os.environ["NNCF_CI"]

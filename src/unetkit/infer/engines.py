@@ -36,7 +36,7 @@ Infer = Callable[[np.ndarray], np.ndarray]
 
 
 class Engine(Protocol):
-    """Computes logits for windows.
+    """Computes logits for windows, one call at a time.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class RuntimeEngine(ABC):
 
     def __init__(self, net: Net, name: str, threads: int | None) -> None:
         check_device(net, name)
-        self.name, self.channels, self.classes, self.geometry = name, net.in_channels, net.out_channels, net.geometry
+        self.name, self.classes, self.geometry = name, net.out_channels, net.geometry
         self.threads = torch.get_num_threads() if threads is None else threads
         self.compiled: OrderedDict[tuple[int, ...], Infer] = OrderedDict()
 

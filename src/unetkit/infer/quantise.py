@@ -28,7 +28,7 @@ from ..learn.plan import Plan, read_plan
 from ..learn.sample import Sampler
 from ..masks.metrics import confusion
 from ..nets.net import Net
-from .engine_openvino import calibrated_model, int8_engine, save_openvino
+from .engine_openvino import calibrated_model, check_installed, int8_engine, save_openvino
 from .engines import Engine, run_by
 from .price import FILE, Price, is_current, read_price, weights_hash
 from .tiled import prepare
@@ -86,6 +86,7 @@ def quantise(
             "least 1 patch"
         )
     folder = run / "int8" if out is None else Path(out)
+    check_installed()
     _check_folder(folder)
     net, card = load_model(run)
     plan = _plan(run)
