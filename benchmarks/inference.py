@@ -37,8 +37,8 @@ from torch import Tensor
 from unetkit.geometry import Axis
 from unetkit.infer.engine_openvino import calibrated_model, int8_engine, openvino_engine, save_openvino
 from unetkit.infer.engines import Engine, run_by
-from unetkit.infer.stream import Stream
 from unetkit.infer.prepare import prepare
+from unetkit.infer.stream import Stream
 from unetkit.infer.tiled import run
 from unetkit.infer.tiling import Tiling, plan_tiles
 from unetkit.learn.checkpoint import load_model

@@ -8,8 +8,8 @@ import pytest
 from unetkit import cli
 from unetkit.demo import write_demo_data
 from unetkit.infer import quantise as quantise_module
+from unetkit.infer.prepare import prepare
 from unetkit.infer.price import read_price
-from unetkit.infer.tiled import prepare
 from unetkit.learn.train import train
 
 

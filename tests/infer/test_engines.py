@@ -12,7 +12,9 @@ from unetkit.infer import engine_openvino
 from unetkit.infer.engine_onnxruntime import onnxruntime_engine
 from unetkit.infer.engine_openvino import int8_engine, openvino_engine
 from unetkit.infer.engines import Infer, RuntimeEngine, compiled_engine, run_by, torch_engine
-from unetkit.infer.tiled import plan_tiles, prepare, run
+from unetkit.infer.prepare import prepare
+from unetkit.infer.tiled import run
+from unetkit.infer.tiling import plan_tiles
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net

@@ -14,9 +14,9 @@ from unetkit.demo import write_demo_data
 from unetkit.infer import quantise as quantise_module
 from unetkit.infer.choose import choose_engine
 from unetkit.infer.engine_openvino import int8_engine, openvino_model
+from unetkit.infer.prepare import prepare
 from unetkit.infer.price import Price, is_current, read_price, weights_hash
 from unetkit.infer.quantise import quantise
-from unetkit.infer.tiled import prepare
 from unetkit.io import read
 from unetkit.learn.checkpoint import load_model, save_model
 from unetkit.learn.intensity import for_net

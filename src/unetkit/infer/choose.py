@@ -47,7 +47,7 @@ def choose_engine(
     Parameters
     ----------
     net : Net
-        From `infer.tiled.prepare`.
+        From `infer.prepare.prepare`.
     run : path, optional
         The run folder that it is from, where int8 is looked for.
     name : str

@@ -68,7 +68,7 @@ class RuntimeEngine(ABC):
     Parameters
     ----------
     net : Net
-        From `infer.tiled.prepare`.
+        From `infer.prepare.prepare`.
     name : str
     threads : int, optional
         As many as torch uses, unless given.
@@ -125,7 +125,7 @@ def torch_engine(net: Net) -> Engine:
     Parameters
     ----------
     net : Net
-        From `infer.tiled.prepare`.
+        From `infer.prepare.prepare`.
     """
     return _TorchEngine("torch", net, net.body)
 
@@ -136,7 +136,7 @@ def compiled_engine(net: Net) -> Engine:
     Parameters
     ----------
     net : Net
-        From `infer.tiled.prepare`.
+        From `infer.prepare.prepare`.
     """
     return _TorchEngine("torch compiled", net, torch.compile(Body(net), dynamic=False))
 

@@ -30,8 +30,8 @@ from ..masks.metrics import confusion
 from ..nets.net import Net
 from .engine_openvino import calibrated_model, check_installed, int8_engine, save_openvino
 from .engines import Engine, run_by
+from .prepare import prepare
 from .price import FILE, Price, is_current, read_price, weights_hash
-from .tiled import prepare
 
 __all__ = ["ALLOWED_LOSS", "quantise"]
 

@@ -45,7 +45,7 @@ class Stream:
     Parameters
     ----------
     net : Net
-        From `infer.tiled.prepare`: in evaluation mode, batch norm folded.
+        From `infer.prepare.prepare`: in evaluation mode, batch norm folded.
 
     Raises
     ------

@@ -79,7 +79,7 @@ def peak_memory(
     Parameters
     ----------
     net : Module
-        As it will run: `infer.tiled.prepare` saves maps. Its weights are not touched, and may be on the meta device.
+        As it will run: `infer.prepare.prepare` saves maps. Its weights are not touched, and may be on the meta device.
     size : sequence of int
         Of the image in pixels per axis, one that fits.
     graph : Graph, optional

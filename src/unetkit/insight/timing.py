@@ -116,7 +116,7 @@ def layer_times(net: nn.Module, graph: Graph, image: Tensor, *, repeats: int = 3
     net : Module
         In evaluation mode.
     graph : Graph
-        Of `nets.graph.read` for this net as it is now (`infer.tiled.prepare` folds layers away).
+        Of `nets.graph.read` for this net as it is now (`infer.prepare.prepare` folds layers away).
     image : Tensor of shape (N, C, *spatial)
         Of a size that fits.
     repeats : int
