@@ -147,3 +147,23 @@ def test_a_budget_too_small_names_what_the_smallest_tile_needs(ndim: int) -> Non
 def test_the_longest_side_is_cut_first() -> None:
     net = geometry(1, "same")
     assert fit_core(net, (1000, 20), memory_bytes=20 * 400, cost=prod) == (334, 20)
+
+
+@given(
+    st.integers(1, 3), st.sampled_from(["same", "valid"]), st.integers(40, 400), st.integers(1, 200), st.integers(1, 9)
+)
+def test_even_windows_have_one_size_and_hold_the_others(
+    depth: int, padding: str, height: int, width: int, steps: int
+) -> None:
+    net = geometry(depth, padding)
+    size = net.above((height, width))
+    core = [steps * s for s in net.stride]
+    plain, even = tiles(net, size, core), tiles(net, size, core, even=True)
+    assert len({tile.window_size for tile in even}) == 1
+    for one, other in zip(plain, even, strict=True):
+        assert one.core == other.core
+        for n, a, b, axis, keep in zip(size, one.window, other.window, net.axes, other.keep, strict=True):
+            assert b.start % axis.stride == 0
+            assert 0 <= b.start <= a.start < a.stop <= b.stop <= n
+            assert axis.fits(b.stop - b.start)
+            assert 0 <= keep.start < keep.stop <= axis.output_size(b.stop - b.start)

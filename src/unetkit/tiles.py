@@ -92,9 +92,34 @@ def tile(geometry: Geometry, size: Sequence[int], core: Slices) -> Tile:
     return found
 
 
-def tiles(geometry: Geometry, size: Sequence[int], core: Sequence[int]) -> list[Tile]:
-    """Cover the output of a net for an input of `size` with tiles of `core` pixels per axis."""
-    return list(_product([spans(a, n, c) for a, n, c in zip(geometry.axes, size, core, strict=True)]))
+def tiles(geometry: Geometry, size: Sequence[int], core: Sequence[int], *, even: bool = False) -> list[Tile]:
+    """Cover the output of a net for an input of `size` with tiles of `core` pixels per axis.
+
+    With `even`, all windows have one size, for what is compiled for a size: those at the borders read more than they
+    need, and still end where the image ends.
+    """
+    rows = [spans(a, n, c) for a, n, c in zip(geometry.axes, size, core, strict=True)]
+    if even:
+        rows = [_even(row, n) for row, n in zip(rows, size, strict=True)]
+    return list(_product(rows))
+
+
+def _even(row: Sequence[Span], n: int) -> list[Span]:
+    """The same cores in windows as long as the longest, each shifted inwards where it would leave the image.
+
+    ::
+
+        input    |-------------------- n --------------------|
+        windows  [   |core|     ]               [     |core|  ]     cut at a border, and so shorter than others
+        even     [   |core|        ]         [        |core|  ]
+    """
+    length = max(span.window.stop - span.window.start for span in row)
+    even = []
+    for one in row:
+        low = min(one.window.start, n - length)  # sizes that fit differ by multiples of the total stride
+        keep = slice(one.core.start - low, one.core.stop - low)
+        even.append(Span(one.core, slice(low, low + length), keep))
+    return even
 
 
 def _product(per_axis: Sequence[Sequence[Span]]) -> Iterator[Tile]:

@@ -271,6 +271,29 @@ def test_symmetries_turn_with_the_image():
     assert (np.rot90(masks[0]) != masks[1]).mean() < 0.01
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "auto"])
+def test_engines_give_the_same_mask(run, engine, tmp_path, monkeypatch):
+    pytest.importorskip("openvino" if engine == "auto" else engine, reason="pip install 'unetkit[fast]'")
+    monkeypatch.setattr("unetkit.infer.segment._WINDOW", {2: 40})
+    source = picture(tmp_path / "a.tif", pixels((100, 131)))
+    seen = []
+    (plain,) = predict(run, [source], out=tmp_path / "plain")
+    (done,) = predict(run, [source], out=tmp_path / "out", engine=engine, observer=seen.append)
+    assert len({tile.window_size for tile in done.tiling.tiles}) == 1
+    said = " ".join(step.message for step in seen)
+    assert "million pixels per second here" in said if engine == "auto" else f", by {engine}" in said
+    first, second = (io.read_labels(mask.mask).array for mask in (plain, done))
+    assert (first != second).mean() < 1e-3  # but for ties in float32
+
+
+def test_an_engine_that_there_is_not(run, tmp_path):
+    source = picture(tmp_path / "a.tif", pixels((10, 13)))
+    with pytest.raises(ValueError, match=r"engine is 'fast'; expected one of auto, torch, openvino, onnxruntime, int8"):
+        predict(run, [source], out=tmp_path / "out", engine="fast")
+    with pytest.raises(ValueError, match=r"int8 is calibrated on the images of a run, but .* is no run folder"):
+        predict(run / "model.safetensors", [source], out=tmp_path / "out", engine="int8")
+
+
 # --- refused ---
 
 

@@ -370,6 +370,16 @@ def test_a_budget_too_small_is_refused_with_what_is_needed() -> None:
         plan_tiles(net, (512, 512), memory_bytes=2**20)
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_windows_of_one_size_give_the_whole(padding: str) -> None:
+    net = build(2, padding=padding)
+    image = picture(1, 61, 75)
+    tiling = plan_tiles(net, (61, 75), most=17)  # rounded down to the total stride
+    assert len({tile.window_size for tile in tiling.tiles}) == 1
+    assert tiling.block == (16, 16)
+    assert torch.equal(run(net, image, tiling), whole(net, image))
+
+
 def test_an_image_of_another_size_is_refused() -> None:
     net = build(1)
     with pytest.raises(ValueError, match=r"planned for an image of \(8, 8\), got \(8, 9\) pixels"):

@@ -20,7 +20,7 @@ from .engines import Engine, RuntimeEngine, check_device, torch_engine
 from .price import is_current, read_price
 from .quantise import quantise
 
-__all__ = ["ENGINES", "choose_engine"]
+__all__ = ["ENGINES", "asked_as", "choose_engine"]
 
 ENGINES = ("auto", "torch", "openvino", "onnxruntime", "int8")
 _FLOAT32: dict[str, Callable[[Net], Engine]] = {
@@ -31,6 +31,15 @@ _FLOAT32: dict[str, Callable[[Net], Engine]] = {
 _TIMED_PIXELS = 2**16  # of the window on which engines are compared
 _RUNS = 5
 Say = Callable[[str], None]
+
+
+def asked_as(name: str) -> str:
+    """The name by which an engine is asked for, so that every machine takes the same one.
+
+    >>> asked_as("openvino int8"), asked_as("openvino float32"), asked_as("torch")
+    ('int8', 'openvino', 'torch')
+    """
+    return "int8" if name.endswith("int8") else name.split()[0]
 
 
 def choose_engine(

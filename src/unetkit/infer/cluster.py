@@ -44,6 +44,7 @@ class Recipe:
     memory_bytes : int
         For the net's maps, of each worker.
     averages : bool
+    engine : str
     """
 
     model: Path
@@ -51,6 +52,7 @@ class Recipe:
     prune: int | None
     memory_bytes: int
     averages: bool
+    engine: str = "torch"
 
 
 def spread(
@@ -216,7 +218,8 @@ def _ready(recipe: Recipe) -> Segmenter:
         torch.set_num_threads(max((os.cpu_count() or 1) // threads, 1))
     net, card = load_model(recipe.model)
     net = net if recipe.prune is None else pruned(net, recipe.prune)
-    return Segmenter.of(net, card, memory_bytes=recipe.memory_bytes, averages=recipe.averages)
+    options: dict[str, Any] = {"memory_bytes": recipe.memory_bytes, "averages": recipe.averages}
+    return Segmenter.of(net, card, engine=recipe.engine, run=recipe.model, **options)
 
 
 @contextmanager

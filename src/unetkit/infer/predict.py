@@ -12,6 +12,7 @@ from typing import Any
 
 from ..learn.checkpoint import load_model
 from ..nets.unetpp import pruned
+from .choose import asked_as
 from .cluster import Recipe, spread
 from .jobs import find_jobs
 from .segment import Segmenter
@@ -67,6 +68,7 @@ def predict(
     overwrite: bool = False,
     resume: bool = False,
     cluster: str | None = None,
+    engine: str = "torch",
     observer: Observer | None = None,
 ) -> list[Predicted]:
     """Segment images of any size.
@@ -101,6 +103,9 @@ def predict(
     cluster : str, optional
         Spread the work over the workers of a Dask scheduler: its address, or "local" (or
         "local:4" for four workers) for processes of this machine.
+    engine : str
+        What computes the net on a processor: "torch", "openvino", "onnxruntime"; "int8", which is
+        calibrated on the run's images and said with its price; "auto" measures them for some seconds.
     observer : callable, optional
         Called with a `Step`.
 
@@ -123,14 +128,21 @@ def predict(
     net = net if prune is None else pruned(net, prune)
     channels = net.in_channels // (card.planes or 1)
     jobs = find_jobs(inputs, Path(out), channels=channels, overwrite=overwrite, resume=resume)
-    segmenter = Segmenter.of(net, card, memory_bytes=memory_bytes, averages=average_symmetries)
+    run = Path(model)
+
+    def announce(line: str) -> None:
+        say(Step(0, len(jobs), 0.0, line))
+
+    segmenter = Segmenter.of(
+        net, card, memory_bytes=memory_bytes, averages=average_symmetries, engine=engine, run=run, observer=announce
+    )
     tasks = check_all(jobs, segmenter)
     if average_symmetries and card.augmentation != "full":
-        say(Step(0, len(jobs), 0.0, "the net was trained without flips: averaging over flipped images may do worse"))
-    digest = _digest(Path(model))
-    settings = {"model": digest, "prune": prune, "averages": average_symmetries}
+        announce("the net was trained without flips: averaging over flipped images may do worse")
+    digest = _digest(run)
+    settings = {"model": digest, "prune": prune, "averages": average_symmetries, "engine": segmenter.engine}
     if cluster is not None:
-        recipe = Recipe(Path(model).resolve(), digest, prune, memory_bytes, average_symmetries)
+        recipe = Recipe(run.resolve(), digest, prune, memory_bytes, average_symmetries, asked_as(segmenter.engine))
         return _on_cluster(cluster, recipe, segmenter, tasks, settings, say)
     results = []
     for i, task in enumerate(tasks):

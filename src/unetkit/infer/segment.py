@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,14 +19,18 @@ from ..masks.labels import from_classes, nodata_value
 from ..nets.net import Net
 from ..tiles import Slices, Tile, tile
 from .ahead import Behind, ReadAhead
+from .choose import choose_engine
+from .engines import run_by
 from .given import Given
 from .prepare import prepare
 from .stream import Stream
 from .symmetries import average
 from .tiled import Give, parts
-from .tiling import Tiling, choose
+from .tiling import Tiling, choose, plan_tiles
 
 __all__ = ["Portion", "Segmenter"]
+
+_WINDOW = {2: 1024, 3: 128}  # pixels that a window of an engine writes along each axis, at most
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Segmenter:
         Budget for the net's maps.
     averages : bool
         Whether the class probabilities are averaged over flips and quarter turns.
+    engine : str
+        What computes the net: the name of an engine.
     """
 
     net: Net
@@ -58,22 +65,42 @@ class Segmenter:
     stream: Stream | None = None
     memory_bytes: int = 2 * 2**30
     averages: bool = False
+    engine: str = "torch"
 
     @classmethod
-    def of(cls, net: Net, card: Card, *, memory_bytes: int, averages: bool = False) -> Segmenter:
-        """Make a model ready on the fastest device of this machine."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    def of(
+        cls,
+        net: Net,
+        card: Card,
+        *,
+        memory_bytes: int,
+        averages: bool = False,
+        engine: str = "torch",
+        run: Path | None = None,
+        observer: Callable[[str], None] | None = None,
+    ) -> Segmenter:
+        """Make a model ready: on the fastest device of this machine, or by an engine as `choose_engine` takes it."""
+        device = "cuda" if torch.cuda.is_available() and engine in ("auto", "torch") else "cpu"
         ready = prepare(net, device=device)
+        if engine != "torch":
+            window = (_WINDOW[net.ndim],) * net.ndim
+            chosen = choose_engine(ready, run, engine, window=window, observer=observer)
+            if chosen.name != "torch":
+                return cls(run_by(ready, chosen), card, None, memory_bytes, averages, chosen.name)
         # A GPU is served best by few large windows.
         return cls(ready, card, _stream(ready) if device == "cpu" else None, memory_bytes, averages)
 
     def plan(self, size: tuple[int, ...]) -> Tiling:
         """How an image of `size`, or each plane of a volume that is given plane by plane, will be run."""
-        return choose(self.net, size[-self.net.ndim :], memory_bytes=self.memory_bytes, stream=self.stream)
+        size = size[-self.net.ndim :]
+        if self.engine != "torch":
+            return plan_tiles(self.net, size, memory_bytes=self.memory_bytes, most=_WINDOW[self.net.ndim])
+        return choose(self.net, size, memory_bytes=self.memory_bytes, stream=self.stream)
 
     def describe(self, tiling: Tiling) -> str:
         """One line for the user."""
-        return tiling.describe() if self.card.planes is None else f"plane by plane, each {tiling.describe()}"
+        how = tiling.describe() if self.card.planes is None else f"plane by plane, each {tiling.describe()}"
+        return how if self.engine == "torch" else f"{how}, by {self.engine}"
 
     def block(self, tiling: Tiling, size: tuple[int, ...]) -> tuple[int, ...]:
         """Pixels of a block of the mask of an image of `size`, per axis."""

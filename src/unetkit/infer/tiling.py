@@ -141,6 +141,7 @@ def plan_tiles(
     *,
     memory_bytes: int | None = None,
     core: Sequence[int] | None = None,
+    most: int | None = None,
 ) -> Tiling:
     """Cover an image with windows that are run at once each, as few as the memory allows.
 
@@ -153,6 +154,8 @@ def plan_tiles(
         Budget for the net's maps; the whole image at once if there is none.
     core : sequence of int, optional
         Pixels that a tile writes, per axis; takes the place of the budget.
+    most : int, optional
+        Pixels that a tile writes at most, along each axis; all windows then have one size.
 
     Raises
     ------
@@ -168,9 +171,14 @@ def plan_tiles(
     if core is None:
         budget = memory_bytes if memory_bytes is not None else cost(padded)
         core = fit_core(geometry, padded, memory_bytes=budget, cost=cost)
+    if most is not None:
+        core = tuple(min(c, max(most // s, 1) * s) for c, s in zip(core, geometry.stride, strict=True))
     out = geometry.output_size(padded)
     whole = all(c >= n for c, n in zip(core, out, strict=True))
-    covering = tiles(geometry, padded, core) if net.is_local or whole else _overlapping(geometry, padded, core)
+    if net.is_local or whole:
+        covering = tiles(geometry, padded, core, even=most is not None)
+    else:
+        covering = _overlapping(geometry, padded, core)
     peak = max(cost(window) for window in {tile.window_size for tile in covering})
     is_exact = net.is_local or whole
     block = tuple(max(min(c, n) if is_exact else n, 1) for c, n in zip(core, size, strict=True))
