@@ -188,7 +188,8 @@ def predict(
         str | None, typer.Option(help="Spread the work: local, local:4, or a Dask scheduler's tcp://HOST:8786.")
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="torch, openvino, onnxruntime; int8: several times as fast, at a measured price; auto.")
+        str,
+        typer.Option(help="torch, openvino, onnxruntime, bfloat16; int8: several times as fast, at a price; or auto."),
     ] = "torch",
     as_json: AsJson = False,
 ) -> None:

@@ -22,7 +22,7 @@ from .quantise import quantise
 
 __all__ = ["ENGINES", "asked_as", "choose_engine"]
 
-ENGINES = ("auto", "torch", "openvino", "onnxruntime", "int8")
+ENGINES = ("auto", "torch", "openvino", "onnxruntime", "bfloat16", "int8")
 _FLOAT32: dict[str, Callable[[Net], Engine]] = {
     "torch": torch_engine,
     "openvino": openvino_engine,
@@ -39,7 +39,8 @@ def asked_as(name: str) -> str:
     >>> asked_as("openvino int8"), asked_as("openvino float32"), asked_as("torch")
     ('int8', 'openvino', 'torch')
     """
-    return "int8" if name.endswith("int8") else name.split()[0]
+    runtime, *precision = name.split()
+    return runtime if precision in ([], ["float32"]) else precision[0]
 
 
 def choose_engine(
@@ -60,7 +61,8 @@ def choose_engine(
     run : path, optional
         The run folder that it is from, where int8 is looked for.
     name : str
-        One of `ENGINES`. "int8" is calibrated now where the run has none, or one for other weights. "auto" measures
+        One of `ENGINES`; "bfloat16" and "int8" are OpenVINO's. The latter is calibrated now
+        where the run has none, or one for other weights. "auto" measures
         torch and what else is installed, in float32, and int8 where the run has it at an allowed price.
     window : sequence of int
         Size of the windows that it will be given, in pixels.
@@ -82,6 +84,8 @@ def choose_engine(
         raise ValueError(f"engine is {name!r}; expected one of {', '.join(ENGINES)}")
     if name in _FLOAT32:
         return _FLOAT32[name](net)
+    if name == "bfloat16":
+        return openvino_engine(net, precision="bfloat16")
     if name == "int8":
         return _int8(net, run, say)
     if next(net.parameters()).device.type != "cpu":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import file_digest
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ..nets.unetpp import pruned
 from .choose import asked_as
 from .cluster import Recipe, spread
 from .jobs import find_jobs
+from .price import weights_hash
 from .segment import Segmenter
 from .tiling import Tiling
 from .unfinished import Task, Unfinished, check_all
@@ -104,8 +104,9 @@ def predict(
         Spread the work over the workers of a Dask scheduler: its address, or "local" (or
         "local:4" for four workers) for processes of this machine.
     engine : str
-        What computes the net on a processor: "torch", "openvino", "onnxruntime"; "int8", which is
-        calibrated on the run's images and said with its price; "auto" measures them for some seconds.
+        What computes the net on a processor: "torch", "openvino" or "onnxruntime" in float32;
+        "bfloat16" where the processor multiplies it; "int8", which is calibrated on the run's images and
+        said with its price; "auto" measures them for some seconds.
     observer : callable, optional
         Called with a `Step`.
 
@@ -139,7 +140,7 @@ def predict(
     tasks = check_all(jobs, segmenter)
     if average_symmetries and card.augmentation != "full":
         announce("the net was trained without flips: averaging over flipped images may do worse")
-    digest = _digest(run)
+    digest = weights_hash(run)
     settings = {"model": digest, "prune": prune, "averages": average_symmetries, "engine": segmenter.engine}
     if cluster is not None:
         recipe = Recipe(run.resolve(), digest, prune, memory_bytes, average_symmetries, asked_as(segmenter.engine))
@@ -184,9 +185,3 @@ def _on_cluster(
         results[id(task)] = Predicted(task.job.files[0], task.job.mask, task.size, task.tiling, seconds)
     say(Step(len(tasks), len(tasks), 0.0))
     return [results[id(task)] for task in tasks]
-
-
-def _digest(model: Path) -> str:
-    """What tells one model file from another."""
-    with (model / "model.safetensors" if model.is_dir() else model).open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

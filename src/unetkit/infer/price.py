@@ -117,7 +117,8 @@ def is_current(run: Path | str, price: Price) -> bool:
     return price.weights == weights_hash(run)
 
 
-def weights_hash(run: Path | str) -> str:
-    """SHA-256 of a run's model.safetensors."""
-    with (Path(run) / "model.safetensors").open("rb") as file:
+def weights_hash(model: Path | str) -> str:
+    """SHA-256 of a model file, or of a run's model.safetensors."""
+    path = Path(model)
+    with (path / "model.safetensors" if path.is_dir() else path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
