@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..io import list_images, open_lazy
-from ..io.names import suffix_of
+from ..io.names import ZARR_SUFFIXES, is_image_folder, suffix_of
 from ..learn.pairs import Cases, channel_number, group_channels, raise_all
 
 __all__ = ["Job", "find_jobs"]
@@ -50,7 +50,7 @@ def find_jobs(
     Parameters
     ----------
     inputs : sequence of path
-        Image files, or folders of them.
+        Image files, Zarr folders, or folders of them.
     out : Path
         Folder of the masks.
     channels : int
@@ -71,7 +71,7 @@ def find_jobs(
         raise FileExistsError(f"{out}: is a file; name a folder for the masks")
     sources: list[Path] = []
     for item in map(Path, inputs):
-        sources += list_images(item) if item.is_dir() else [item]
+        sources += list_images(item) if item.is_dir() and not is_image_folder(item) else [item]
     raise_all((f"{s}: there is no such file" for s in sources if not s.exists()), "missing file")
     cases = _cases(list(dict.fromkeys(sources)), channels)
     jobs = [Job(files, out / _mask_name(name, files[0])) for name, files in cases]
@@ -112,4 +112,6 @@ def _has_channels(source: Path) -> bool:
 
 def _mask_name(name: str, source: Path) -> str:
     suffix = suffix_of(source)
+    if is_image_folder(source) and suffix not in ZARR_SUFFIXES:  # an image inside a Zarr hierarchy: plate.zarr/A/1/0
+        return f"{source.name}.ome.zarr"
     return name + _LOSSLESS.get(suffix, suffix)

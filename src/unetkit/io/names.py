@@ -1,4 +1,4 @@
-"""File names of images: the suffix, of which ".nii.gz" is one, and the name without it."""
+"""File names of images: the suffix, of which ".nii.gz" is one, and the name without it; and folders that are images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 
 PNG_SUFFIXES, JPEG_SUFFIXES, TIFF_SUFFIXES = (".png",), (".jpg", ".jpeg"), (".tif", ".tiff")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-SUFFIXES = (*PNG_SUFFIXES, *JPEG_SUFFIXES, *TIFF_SUFFIXES, *NIFTI_SUFFIXES)
+ZARR_SUFFIXES = (".zarr",)  # folders
+SUFFIXES = (*PNG_SUFFIXES, *JPEG_SUFFIXES, *TIFF_SUFFIXES, *NIFTI_SUFFIXES, *ZARR_SUFFIXES)
+ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 
 
 def suffix_of(path: Path) -> str:
@@ -14,8 +16,8 @@ def suffix_of(path: Path) -> str:
 
     Examples
     --------
-    >>> suffix_of(Path("a.TIF")), suffix_of(Path("a.nii.gz")), suffix_of(Path("a.ome.tif")), suffix_of(Path("a.gz"))
-    ('.tif', '.nii.gz', '.tif', '.gz')
+    >>> suffix_of(Path("a.TIF")), suffix_of(Path("a.nii.gz")), suffix_of(Path("a.ome.zarr")), suffix_of(Path("a.gz"))
+    ('.tif', '.nii.gz', '.zarr', '.gz')
     """
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
 
@@ -25,7 +27,17 @@ def stem_of(path: Path) -> str:
 
     Examples
     --------
-    >>> stem_of(Path("a.nii.gz")), stem_of(Path("a.ome.tif")), stem_of(Path("slide.1.png"))
-    ('a', 'a', 'slide.1')
+    >>> stem_of(Path("a.nii.gz")), stem_of(Path("a.ome.tif")), stem_of(Path("a.ome.zarr")), stem_of(Path("slide.1.png"))
+    ('a', 'a', 'a', 'slide.1')
     """
     return path.name[: len(path.name) - len(suffix_of(path))].removesuffix(".ome")
+
+
+def holds_zarr(path: Path) -> bool:
+    """Whether a folder is a group or an array of a Zarr hierarchy, by its content."""
+    return any((path / name).is_file() for name in ZARR_FILES)
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether a path is a folder that is read as one image: a Zarr hierarchy, by its name or its content."""
+    return path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_zarr(path))

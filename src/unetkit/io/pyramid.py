@@ -26,7 +26,8 @@ from ..image import Image
 from .faults import naming
 from .geo import nodata_tags
 from .lazy import LazyImage, Region, Source
-from .names import TIFF_SUFFIXES, suffix_of
+from .names import TIFF_SUFFIXES, ZARR_SUFFIXES, suffix_of
+from .omezarr_writing import write_pyramid
 from .writing import (
     BIGTIFF_BYTES,
     OME_DTYPES,
@@ -51,7 +52,8 @@ def write_labels_from(
     TIFF and OME-TIFF are written in compressed tiles with levels of half the resolution each (every second pixel: ids
     cannot be averaged) down to one tile, as BigTIFF where 4 GB might not suffice; a few rows of tiles are held in
     memory, and temporary files beside `path` take a third of the uncompressed size. A volume's levels keep all planes,
-    and only OME-TIFF has them. Other formats, and images of one tile, are read whole and written by `write_labels`.
+    and only OME-TIFF has them. OME-Zarr is written shard by shard, with levels too. Other formats, and images of one tile,
+    are read whole and written by `write_labels`.
 
     Parameters
     ----------
@@ -74,6 +76,9 @@ def write_labels_from(
     path = Path(path)
     with naming(path):
         _check(labels, like)
+        if suffix_of(path) in ZARR_SUFFIXES:
+            write_pyramid(path, labels, like=like, is_labels=True)
+            return
         is_tiled = suffix_of(path) in TIFF_SUFFIXES and not _is_small(labels)
         if is_tiled:
             _write(path, labels, like, nodata)

@@ -1,4 +1,4 @@
-"""Read PNG, JPEG, TIFF, OME-TIFF and NIfTI, whole or by region."""
+"""Read PNG, JPEG, TIFF, OME-TIFF, NIfTI and OME-Zarr, whole or by region."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ..image import Image
 from .faults import naming
 from .labels import as_labels
 from .lazy import LazyImage, WholeImage
-from .names import NIFTI_SUFFIXES, SUFFIXES, suffix_of
+from .names import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, is_image_folder, suffix_of
+from .omezarr import ZarrRegions, read_omezarr
 from .pictures import read_jpeg, read_png
 from .regions import TiffRegions, can_slice
 from .stored import Stored, as_image
@@ -34,10 +35,11 @@ def read(path: str | Path) -> Image:
     """Read an image with all its channels, in the dtype of the file.
 
     PNG, JPEG, TIFF (also BigTIFF, OME-TIFF and GeoTIFF, whose `georeference` is kept; the first image at full
-    resolution) and NIfTI (a volume, turned to the orientation closest to RAS: `place` says how to undo it), told apart
-    by their content. A palette is expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read
-    as one, and an Exif orientation applied; pages of a TIFF without a stated axis are a stack along z. What was done is
-    said in `notes`.
+    resolution), NIfTI (a volume, turned to the orientation closest to RAS: `place` says how to undo it), DICOM (the
+    folder of a series, turned alike) and OME-Zarr (a folder, of version 0.1 to 0.5; the level of full resolution), told
+    apart by their content. A palette is expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels
+    read as one, and an Exif orientation applied; pages of a TIFF without a stated axis are a stack along z. What was
+    done is said in `notes`.
 
     Parameters
     ----------
@@ -46,8 +48,8 @@ def read(path: str | Path) -> Image:
     Returns
     -------
     Image of shape (C, *spatial)
-        bool for 1-bit files, else the integer or float dtype stored. Spacing is known for TIFF and NIfTI only; that
-        of a map is in metres where its coordinates are, in pixels where they are degrees.
+        bool for 1-bit files, else the integer or float dtype stored. Spacing is known for TIFF, NIfTI, DICOM and
+        OME-Zarr; that of a map is in metres where its coordinates are, in pixels where they are degrees.
 
     Raises
     ------
@@ -58,6 +60,8 @@ def read(path: str | Path) -> Image:
         time. One line that starts with the path.
     MemoryError
         If the image does not fit into memory, as damaged sizes in a header may say; see `open_lazy`.
+    ImportError
+        If a Zarr folder is to be read and zarr is not installed.
     """
     path = Path(path)
     with naming(path):
@@ -97,7 +101,8 @@ def open_lazy(path: str | Path) -> LazyImage:
     """Open an image to read regions of it.
 
     Of a TIFF, only the strips, tiles or pages that a region touches are read, straight from a map of the file where
-    it is uncompressed. PNG and JPEG cannot be decoded in part: they are read whole on opening.
+    it is uncompressed, and of OME-Zarr only the chunks. PNG and JPEG cannot be decoded in part: they are read whole on
+    opening.
 
     Parameters
     ----------
@@ -127,7 +132,10 @@ def open_lazy(path: str | Path) -> LazyImage:
     """
     path = Path(path)
     with naming(path):
-        if _kind(path) == "TIFF":
+        kind = _kind(path)
+        if kind == "OME-Zarr":
+            return LazyImage(path, ZarrRegions(path))
+        if kind == "TIFF":
             tiff = TiffImage(path)
             if can_slice(tiff):
                 return LazyImage(path, TiffRegions(tiff), georeference=tiff.georeference)
@@ -137,7 +145,7 @@ def open_lazy(path: str | Path) -> LazyImage:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """Image files in a folder, in natural order: "cell2.png" before "cell10.png".
+    """Image files in a folder, in natural order: "cell2.png" before "cell10.png"; of folders those named .zarr.
 
     Parameters
     ----------
@@ -152,13 +160,18 @@ def list_images(folder: str | Path) -> list[Path]:
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds no image; then with the suffixes of the files that it holds.
+        If the folder does not exist, is itself an image (Zarr), or holds none; then with the suffixes of the files
+        that it holds.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: {'a file, expected a folder' if folder.exists() else 'no such folder'}")
-    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    if is_image_folder(folder):
+        raise ValueError(f"{folder}: one image (Zarr), expected a folder of images; name the folder that holds it")
+    entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    files = [path for path in entries if path.is_file()]
     images = [path for path in files if suffix_of(path) in SUFFIXES]
+    images += [path for path in entries if path.is_dir() and suffix_of(path) in ZARR_SUFFIXES]
     if not images:
         counts = Counter(suffix_of(path) or "without suffix" for path in files)
         found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
@@ -178,15 +191,19 @@ def _read_stored(path: Path) -> Stored:
         from .nifti import read_nifti  # nibabel takes a while to import, and pictures do without it
 
         return read_nifti(path)
-    return {"PNG": read_png, "JPEG": read_jpeg, "TIFF": read_tiff}[kind](path)
+    return {"PNG": read_png, "JPEG": read_jpeg, "TIFF": read_tiff, "OME-Zarr": read_omezarr}[kind](path)
 
 
 def _kind(path: Path) -> str:
     """Format by the first bytes, since suffixes lie; raise where the file cannot be an image that we read."""
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if is_image_folder(path):
+        return "OME-Zarr"
     if path.is_dir():
-        raise ValueError("a folder, expected an image file")
+        raise ValueError("a folder, expected an image file or a Zarr folder")
+    if suffix_of(path) in ZARR_SUFFIXES:
+        raise ValueError("a file, expected a folder with zarr.json or .zgroup in it: unpack a zipped one first")
     if suffix_of(path) not in SUFFIXES:
         raise ValueError(f"suffix {path.suffix!r} is not supported; supported are {', '.join(SUFFIXES)}")
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Physical pixel size in TIFF files: OME, tifffile's JSON, ImageJ, resolution tags."""
+"""Physical pixel size: units, and what TIFF files say in OME, tifffile's JSON, ImageJ and resolution tags."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ ALIASES = {
     "microns": "µm",
     "micrometer": "µm",
     "micrometre": "µm",
+    "picometer": "pm",
+    "picometre": "pm",
     "nanometer": "nm",
     "nanometre": "nm",
     "angstrom": "Å",
@@ -62,11 +64,11 @@ def pixel_size(tif: tifffile.TiffFile, spatial: str) -> tuple[tuple[float, ...],
     """
     for sizes in (_ome(tif), _json(tif, spatial), _imagej(tif), _resolution(tif)):
         if sizes:
-            return _completed(sizes, spatial)
+            return completed(sizes, spatial)
     return (1.0,) * len(spatial), "px", []
 
 
-def _completed(sizes: Sizes, spatial: str) -> tuple[tuple[float, ...], str, list[str]]:
+def completed(sizes: Sizes, spatial: str) -> tuple[tuple[float, ...], str, list[str]]:
     """One number per axis in one unit: that of x."""
     clean = {axis: (size, ALIASES.get(unit.lower(), unit)) for axis, (size, unit) in sizes.items() if _is_size(size)}
     notes = [f"pixel size {size} of axis {axis} ignored" for axis, (size, _) in sizes.items() if axis not in clean]

@@ -1,4 +1,4 @@
-"""Write PNG, JPEG, TIFF, OME-TIFF and NIfTI; a file is whole or not there."""
+"""Write PNG, JPEG, TIFF, OME-TIFF, NIfTI and OME-Zarr; a file is whole or not there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from ..image import Image
 from .colour import gray_of_equal
 from .faults import naming
 from .geo import geo_tags
-from .lazy import LazyImage
-from .names import JPEG_SUFFIXES, NIFTI_SUFFIXES, PNG_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, suffix_of
+from .lazy import LazyImage, WholeImage
+from .names import JPEG_SUFFIXES, NIFTI_SUFFIXES, PNG_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, ZARR_SUFFIXES, suffix_of
+from .omezarr_writing import write_pyramid
 from .pictures import jpeg_bytes, png_bytes
 from .spacing import CENTIMETRE, METRES
 
@@ -28,15 +29,16 @@ BIGTIFF_BYTES = 2**32 - 2**25  # 32-bit offsets end at 4 GiB; some room for tags
 
 
 def write(path: str | Path, image: Image) -> None:
-    """Write an image in the format of the suffix: .png, .jpg, .tif, .ome.tif, .nii or .nii.gz.
+    """Write an image in the format of the suffix: .png, .jpg, .tif, .ome.tif, .nii, .nii.gz or .ome.zarr.
 
     The file is written under a temporary name beside its place and renamed when it is complete, so that a failure
     leaves what was there before. TIFF keeps every dtype, 3D, any number of channels, spacing and unit, uncompressed;
     OME-TIFF keeps all but 64-bit integers, float16 and a volume of one plane (it reads back as 2D). PNG keeps
     uint8, uint16 and bool of 2D images with 1 or 3 channels, JPEG uint8 with some loss; neither keeps spacing. NIfTI
     puts a volume back to its `place`: the affine, orientation and unit of the file it came from; without one it is
-    written along the axes of the world with its spacing. TIFF keeps the `georeference` of a map, tag by tag, and its
-    channels are then bands of one page. The other formats, OME-TIFF too, keep neither.
+    written along the axes of the world with its spacing. OME-Zarr (a folder; version 0.5) keeps every dtype, channels,
+    spacing and unit. TIFF keeps the `georeference` of a map, tag by tag, and its channels are then bands of one page.
+    The other formats, OME-TIFF too, keep neither.
 
     Parameters
     ----------
@@ -62,6 +64,9 @@ def write(path: str | Path, image: Image) -> None:
         if suffix in NIFTI_SUFFIXES:
             _write_nifti(path, image)
             return
+        if suffix in ZARR_SUFFIXES:
+            write_pyramid(path, WholeImage(image))
+            return
         name, allowed = ("PNG", ("bool", "uint8", "uint16")) if suffix in PNG_SUFFIXES else ("JPEG", ("uint8",))
         _check_picture(image, name, allowed)
         content = png_bytes(image.array) if name == "PNG" else jpeg_bytes(image.array)
@@ -76,14 +81,15 @@ def write_labels(
     *,
     nodata: int | None = None,
 ) -> None:
-    """Write a label image without loss, as .png, .tif, .ome.tif, .nii or .nii.gz, all or nothing as `write` does.
+    """Write a label image without loss, as .png, .tif, .ome.tif, .nii, .nii.gz or .ome.zarr, whole or not at all.
 
     Parameters
     ----------
     path : str or Path
     labels : ndarray or Image of shape (*spatial), integer or bool
         PNG stores ids up to 255 as uint8 and up to 65535 as uint16. TIFF stores the dtype given, zlib-compressed;
-        OME-TIFF stores 64-bit ids in 32 bits where they fit, NIfTI all ids in the smallest integers that hold them.
+        OME-TIFF stores 64-bit ids in 32 bits where they fit, NIfTI all ids in the smallest integers that hold them,
+        OME-Zarr the dtype given, bool as uint8.
     like : Image or LazyImage, optional
         The image that the labels belong to; its spacing, unit, place and georeference are written. By default those of
         `labels`.
@@ -110,6 +116,9 @@ def write_labels(
             return
         if suffix in NIFTI_SUFFIXES:
             _write_nifti(path, replace(image, array=_smallest(image.array)))
+            return
+        if suffix in ZARR_SUFFIXES:
+            write_pyramid(path, WholeImage(image), is_labels=True)
             return
         low, high = (int(image.array.min()), int(image.array.max())) if image.array.size else (0, 0)
         if low < 0 or high > 65535:

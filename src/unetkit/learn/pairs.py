@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..io import list_images
-from ..io.names import stem_of, suffix_of
+from ..io.names import is_image_folder, stem_of, suffix_of
 
 # Compared without regard to case.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "raw", "x")
@@ -279,7 +279,8 @@ def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[
         cells = {name: row[name] or "" for name in ("image", "mask")}
         problems += [f"{table} line {line}: no {name} is named" for name, cell in cells.items() if not cell]
         image, mask = (table.parent / cell for cell in cells.values())
-        absent = [path for path, cell in zip((image, mask), cells.values(), strict=True) if cell and not path.is_file()]
+        named = [path for path, cell in zip((image, mask), cells.values(), strict=True) if cell]
+        absent = [path for path in named if not (path.is_file() or is_image_folder(path))]
         problems += [f"{table} line {line}: {path} does not exist" for path in absent]
         if cells["image"] and lines.setdefault(image, line) != line:
             problems.append(f"{table} line {line}: {image} is listed on line {lines[image]} already")

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..image import Image
 from ..io import list_images, read_labels
+from ..io.names import is_image_folder
 from .labels import IGNORED, LabelKind, LabelStatistics, look, recognise, to_classes
 from .metrics import Evaluation, ImageScore, pool, score_image
 
@@ -96,10 +97,11 @@ def _pairs(predicted: Path, truth: Path) -> tuple[list[_Pair], list[str]]:
     for side, path in (("predicted", predicted), ("truth", truth)):
         if not path.exists():
             raise FileNotFoundError(f"{side}: {path} does not exist: expected a folder of masks or a file")
-    if predicted.is_dir() != truth.is_dir():
-        kinds = ["a folder" if path.is_dir() else "a file" for path in (predicted, truth)]
+    are_sets = [path.is_dir() and not is_image_folder(path) for path in (predicted, truth)]
+    if are_sets[0] != are_sets[1]:
+        kinds = ["a folder" if is_set else "a file" for is_set in are_sets]
         raise ValueError(f"predicted {predicted} is {kinds[0]} and truth {truth} is {kinds[1]}: give two of a kind")
-    if not predicted.is_dir():
+    if not are_sets[0]:
         return [_Pair(_stem(predicted), predicted, truth)], []
     return _pair_folders(predicted, truth)
 

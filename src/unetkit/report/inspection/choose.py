@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ...insight.subject import Subject, image_subject, noise_subject, subject
+from ...io.names import is_image_folder
 from ...learn.checkpoint import load_model
 from ...learn.data import split
 from ...learn.pairs import Pair, find_pairs
@@ -65,7 +66,7 @@ def choose(
         what = "an image: add --image" if image is None else "a trained net, which knows what masks hold: name a run"
         raise ValueError(f"mask {mask} needs {what}")
     for file in (image, mask):
-        if file is not None and not file.is_file():
+        if file is not None and not (file.is_file() or is_image_folder(file)):
             raise FileNotFoundError(f"{file}: there is no such file")
     if isinstance(model, Net):
         return _untrained(model, image, name or "unet")

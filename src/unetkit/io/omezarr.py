@@ -1,0 +1,114 @@
+"""OME-Zarr, read: the image of a folder at full resolution, whole or by region."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .colour import Colour
+from .faults import Refused
+from .lazy import Region
+from .ngff import Axis, full_resolution
+from .spacing import completed
+from .stored import Stored
+from .zarrays import open_array
+
+DROPPED = "-"
+
+
+class ZarrRegions:
+    """A source that decodes the chunks of a Zarr array that a region touches.
+
+    Parameters
+    ----------
+    folder : Path
+        An OME-Zarr image of version 0.1 to 0.5, or a Zarr array.
+
+    Raises
+    ------
+    ImportError
+        If zarr is not installed.
+    ValueError
+        If the folder holds no image, its metadata is damaged, or it has axes beyond channels and space, such as time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        level = full_resolution(folder)
+        self._array = open_array(folder, level.name)
+        notes = list(level.notes)
+        axes = level.axes or _assumed(self._array.shape, notes)
+        self._letters = _letters(axes, self._array.shape)
+        spatial = "zyx" if "z" in self._letters else "yx"
+        lengths = dict(zip(self._letters, self._array.shape, strict=True))
+        self.axes = "c" + spatial
+        self.shape = (lengths.get("c", 1), *(lengths[letter] for letter in spatial))
+        self.dtype = _checked(self._array.dtype)
+        sizes = {axis.letter: (axis.step, axis.unit) for axis in axes if axis.letter in tuple(spatial)}
+        self.spacing, self.unit, assumed = completed(sizes, spatial)
+        self.notes = (*notes, *assumed, *self._array.missing())
+
+    def read(self, region: Region) -> np.ndarray:
+        """Channels of a region."""
+        asked = dict(zip(self.axes, region, strict=True))
+        stored = self._array.read(tuple(asked.get(letter, slice(0, 1)) for letter in self._letters))
+        places = [index for index, letter in enumerate(self._letters) if letter == DROPPED]
+        places += [self._letters.index(letter) for letter in self.axes if letter in self._letters]
+        return stored.transpose(places).reshape([part.stop - part.start for part in region])
+
+    def close(self) -> None:
+        """Nothing to release: files are open only while they are read."""
+
+
+def read_omezarr(folder: Path) -> Stored:
+    """All channels of an OME-Zarr image at full resolution, channels first."""
+    source = ZarrRegions(folder)
+    array = source.read(tuple(slice(0, length) for length in source.shape))
+    return Stored(array, source.axes[1:], Colour(), source.spacing, source.unit, source.notes)
+
+
+def _assumed(shape: tuple[int, ...], notes: list[str]) -> tuple[Axis, ...]:
+    """Axes of an array that names none."""
+    if len(shape) not in (2, 3):
+        raise Refused(
+            f"a Zarr array of shape {shape} that names none of its {len(shape)} axes: expected (y, x) or (z, y, x), or "
+            "OME metadata"
+        )
+    letters = "zyx"[-len(shape) :]
+    notes.append(f"a Zarr array of shape {shape} without OME metadata: axes taken to be {', '.join(letters)}")
+    return tuple(Axis(letter, letter) for letter in letters)
+
+
+def _letters(axes: Sequence[Axis], shape: tuple[int, ...]) -> str:
+    """A letter for every axis of the array: c, z, y or x, or "-" for one of length 1 that is left out.
+
+    Raises
+    ------
+    ValueError
+        If an axis of another meaning is longer than 1, there are no pixels, or the axes are not those of the array.
+    """
+    said = ", ".join(f"{axis.name}: {length}" for axis, length in zip(axes, shape, strict=False))
+    if len(axes) != len(shape):
+        raise Refused(f"{len(axes)} axes ({', '.join(axis.name for axis in axes)}) for an array of shape {shape}")
+    if 0 in shape:
+        raise Refused(f"holds no pixels (axes {said})")
+    # bioformats2raw always lists all five axes; where fewer are listed, a Z of length 1 is meant.
+    is_flat = len(axes) == 5 and ("z", 1) in [(axis.letter, n) for axis, n in zip(axes, shape, strict=True)]
+    letters = ""
+    for axis, length in zip(axes, shape, strict=True):
+        is_known = axis.letter not in ("", "t") and axis.letter not in letters
+        if not is_known and length > 1:
+            raise Refused(
+                f"axes {said}: expected only channels and space, so that {axis.name} cannot be read; save every "
+                f"{'time point' if axis.letter == 't' else 'position along it'} as an image of its own"
+            )
+        is_kept = is_known and not (is_flat and axis.letter == "z")
+        letters += axis.letter if is_kept else DROPPED
+    return letters
+
+
+def _checked(dtype: np.dtype) -> np.dtype:
+    if dtype.kind not in "buif" or dtype.itemsize > 8:
+        raise Refused(f"pixels of dtype {dtype}: expected integers, floats or bool")
+    return dtype

@@ -1,0 +1,205 @@
+"""OME-Zarr 0.5, written: a pyramid of sharded arrays, block by block, in a folder that is whole or not there.
+
+::
+
+    level 0   |s h a r d|s h a r d|   one shard at a time from the source: a file of up to 4096 x 4096 pixels
+    level 1   |s h a r d|             from the level above, every second pixel along the axes that are halved
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from .faults import naming
+from .lazy import LazyImage, Region, Source
+from .names import holds_zarr, stem_of
+from .omezarr_plan import Level, attributes, label_attributes, plan_levels
+from .zarrays import ChunkedArray, make_array
+
+
+def write_labels_zarr(path: Path, labels: Source, *, like: LazyImage | None = None) -> None:
+    """Write a label image of any size as OME-Zarr 0.5: multiscale, sharded, zstd-compressed, without loss.
+
+    The labels are read shard by shard, so that they need not fit into memory; the levels of the pyramid keep every
+    second pixel. The folder is written under a temporary name beside its place and renamed when it is complete: a
+    failure leaves what was there before.
+
+    Parameters
+    ----------
+    path : Path
+        Of the folder, ending in .ome.zarr or .zarr, in a folder that exists. A Zarr folder at this place is replaced.
+    labels : Source of shape (1, *spatial), integer or bool
+        Bool is stored as uint8. Where an image of uint8 has at most 64 values, each gets a colour in the metadata.
+    like : LazyImage, optional
+        The image that the labels belong to; its spacing and unit are written. By default those of `labels`.
+
+    Raises
+    ------
+    ImportError
+        If zarr is not installed.
+    ValueError
+        If the labels are not integers, have several channels or not the size of `like`; if something that is no Zarr
+        folder is at the place already; or if reading the labels fails.
+    OSError
+        If the folder cannot be written (no such parent folder, no permission, disk full); nothing is left behind.
+    """
+    with naming(path):
+        if labels.dtype.kind not in "bui":
+            raise ValueError(f"labels of dtype {labels.dtype}: expected integers or bool")
+        if labels.shape[0] != 1:
+            raise ValueError(f"labels of shape {labels.shape}: expected one channel, (1, *spatial)")
+        if like is not None and like.size != labels.shape[1:]:
+            raise ValueError(f"labels of size {labels.shape[1:]} for an image of size {like.size}: they must be equal")
+        write_pyramid(path, labels, like=like, is_labels=True)
+
+
+def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, is_labels: bool = False) -> None:
+    """Write an image, or a label image of one channel without its axis of channels; errors do not name the path.
+
+    Parameters
+    ----------
+    path : Path
+    source : Source of shape (C, *spatial)
+        Of integers, floats or bool; float16 to float64.
+    like : LazyImage, optional
+        Where spacing and unit are taken from.
+    is_labels : bool
+
+    Raises
+    ------
+    ImportError, ValueError, OSError
+        As for `write_labels_zarr`.
+    """
+    dtype = np.dtype(np.uint8) if is_labels and source.dtype.kind == "b" else source.dtype.newbyteorder("=")
+    if dtype.kind not in "buif" or dtype.itemsize > 8:
+        raise ValueError(f"OME-Zarr holds integers, floats and bool, got {dtype}")
+    if 0 in source.shape:
+        raise ValueError(f"OME-Zarr holds at least one pixel, got shape {source.shape}")
+    spacing, unit = (source.spacing, source.unit) if like is None else (like.spacing, like.unit)
+    axes = source.axes[1:] if is_labels else source.axes
+    levels = plan_levels(source.shape[1:], spacing)
+    with _replacing(path) as folder:
+        above = _Stack(folder, 0, levels[0], source.shape[0], dtype, axes)
+        values = _copy(source, above)
+        for number, level in enumerate(levels[1:], 1):
+            below = _Stack(folder, number, level, source.shape[0], dtype, axes)
+            _shrink(above, below)
+            above = below
+        ome = attributes(stem_of(path), axes, levels, unit) | (label_attributes(values) if is_labels else {})
+        group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
+        (folder / "zarr.json").write_text(json.dumps(group, indent=2), encoding="utf-8")
+
+
+class _Stack:
+    """The array of a level, as one image of shape (*spatial) per channel."""
+
+    def __init__(self, folder: Path, number: int, level: Level, channels: int, dtype: np.dtype, axes: str) -> None:
+        self.level, self.channels, self.dtype = level, channels, dtype
+        self._lead = (1,) if axes.startswith("c") else ()
+        self._array: ChunkedArray = make_array(
+            folder,
+            str(number),
+            shape=((channels,) * len(self._lead) + level.size),
+            dtype=dtype,
+            chunks=(*self._lead, *level.chunk),
+            shards=(*self._lead, *level.shard),
+            axes=axes,
+        )
+
+    def read(self, channel: int, box: Region) -> np.ndarray:
+        return self._array.read(self._region(channel, box)).reshape(_lengths(box))
+
+    def write(self, channel: int, box: Region, block: np.ndarray) -> None:
+        self._array.write(self._region(channel, box), block.reshape(*self._lead, *block.shape))
+
+    def _region(self, channel: int, box: Region) -> Region:
+        return (slice(channel, channel + 1),) * len(self._lead) + box
+
+
+def _copy(source: Source, full: _Stack) -> np.ndarray | None:
+    """Write the first level; return which of 256 values occur, where the dtype is uint8."""
+    seen = np.zeros(256, bool)
+    for channel in range(full.channels):
+        for box in _boxes(full.level.size, full.level.shard):
+            block = source.read((slice(channel, channel + 1), *box))[0].astype(full.dtype, copy=False)
+            full.write(channel, box, block)
+            if full.dtype == np.uint8:
+                for rows in block:  # bincount widens to 64 bits what it is given
+                    seen |= np.bincount(rows.ravel(), minlength=256) > 0
+    return seen if full.dtype == np.uint8 else None
+
+
+def _shrink(above: _Stack, below: _Stack) -> None:
+    """Write a level from the one above, of which no more than a shard is in memory."""
+    step = below.level.step
+    part = tuple(-(-length // factor) for length, factor in zip(above.level.shard, step, strict=True))
+    for channel in range(below.channels):
+        for box in _boxes(below.level.size, below.level.shard):
+            block = np.empty(_lengths(box), below.dtype)
+            for inner in _boxes(block.shape, part):
+                wide = tuple(
+                    slice((low.start + at.start) * factor, min((low.start + at.stop) * factor, length))
+                    for low, at, factor, length in zip(box, inner, step, above.level.size, strict=True)
+                )
+                block[inner] = above.read(channel, wide)[tuple(slice(None, None, factor) for factor in step)]
+            below.write(channel, box, block)
+
+
+def _boxes(size: tuple[int, ...], step: tuple[int, ...]) -> Iterator[Region]:
+    """Boxes of `step` pixels that cover `size`, cut at its end."""
+    starts = (range(0, length, width) for length, width in zip(size, step, strict=True))
+    for corner in itertools.product(*starts):
+        yield tuple(slice(i, min(i + width, length)) for i, width, length in zip(corner, step, size, strict=True))
+
+
+def _lengths(box: Region) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in box)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`, and rename it to `path` if all goes well; else remove it.
+
+    Raises
+    ------
+    ValueError
+        If what is at `path` is not a Zarr folder, which is not removed.
+    OSError
+        Of the same number as the one inside, naming `path`.
+    """
+    if path.exists() and not holds_zarr(path) and not (path.is_dir() and not any(path.iterdir())):
+        kind = "folder without Zarr metadata" if path.is_dir() else "file"
+        raise ValueError(f"a {kind} is at this place, which is not replaced: remove it, or choose another name")
+    token = secrets.token_hex(4)
+    temporary, former = (path.with_name(f".{path.name}.{token}.{ending}") for ending in ("tmp", "old"))
+    try:
+        temporary.mkdir()
+        yield temporary
+        _swap(path, temporary, former)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(path: Path, temporary: Path, former: Path) -> None:
+    """Rename the new folder to its place; one at its place is moved aside first, since folders replace no others."""
+    if not path.exists():
+        os.replace(temporary, path)
+        return
+    os.replace(path, former)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        os.replace(former, path)
+        raise
+    shutil.rmtree(former, ignore_errors=True)

@@ -1,0 +1,194 @@
+"""Arrays of a Zarr hierarchy on disk: opened, made, read and written by region; failures name the chunk.
+
+The one module that imports zarr, and only when an array is opened or made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .faults import Refused, decoding, warned
+from .lazy import Region
+
+ZSTD_LEVEL = 3
+
+
+class ChunkedArray:
+    """An array stored in chunks, and the chunks perhaps in shards: files of many chunks.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the array.
+    name : str
+        Of the array in the hierarchy, for errors.
+    array : zarr.Array
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : dtype
+        In the byte order of the machine.
+    chunks, files : tuple of int
+        Pixels of a chunk, and of what one file holds: a chunk, or a shard.
+    """
+
+    def __init__(self, folder: Path, name: str, array: Any) -> None:
+        self._folder, self._array = folder, array
+        self._what = f"array {name!r}" if name else "array"
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.dtype = np.dtype(array.dtype).newbyteorder("=")
+        self.chunks: tuple[int, ...] = tuple(array.chunks)
+        self.files: tuple[int, ...] = tuple(array.shards or array.chunks)
+
+    def read(self, region: Region) -> np.ndarray:
+        """A region, of slices with a start, a stop and no step.
+
+        Raises
+        ------
+        ValueError
+            If a chunk cannot be decoded: with its index.
+        """
+        try:
+            return self._decoded(region)
+        except ValueError as error:
+            fault = self._fault(region)
+            if fault is None:
+                raise
+            raise fault from error
+
+    def write(self, region: Region, block: np.ndarray) -> None:
+        """Write a region; one that covers whole files is written without reading."""
+        self._array[region] = block
+
+    def missing(self) -> list[str]:
+        """A note where chunks are not stored: by the specification their pixels have the fill value."""
+        grid = [-(-length // step) for length, step in zip(self.shape, self.files, strict=True)]
+        total, found = math.prod(grid), sum(_is_inside(key, grid) for key in _keys(self._folder))
+        if found >= total:
+            return []
+        fill = 0 if self._array.fill_value is None else self._array.fill_value
+        unit = "chunk" if self.files == self.chunks else "shard"
+        if not found:
+            return [f"none of its {total} {unit}s is stored: every pixel is the fill value {fill}"]
+        return [f"{total - found} of {total} {unit}s not stored: their pixels are the fill value {fill}"]
+
+    def _decoded(self, region: Region) -> np.ndarray:
+        with decoding("chunk"):
+            return np.asarray(self._array[region]).astype(self.dtype, copy=False)
+
+    def _fault(self, region: Region) -> Refused | None:
+        """What is wrong with the first chunk of a region that cannot be read."""
+        touched = [
+            range(part.start // step, -(-part.stop // step)) for part, step in zip(region, self.chunks, strict=True)
+        ]
+        for index in itertools.product(*touched):
+            corners = zip(index, self.chunks, self.shape, strict=True)
+            try:
+                self._decoded(tuple(slice(i * step, min((i + 1) * step, length)) for i, step, length in corners))
+            except ValueError as error:
+                return Refused(f"{self._what}, chunk {index}{self._shard(index)}: {error}")
+        return None
+
+    def _shard(self, index: tuple[int, ...]) -> str:
+        if self.files == self.chunks:
+            return ""
+        place = tuple(i * step // file for i, step, file in zip(index, self.chunks, self.files, strict=True))
+        return f" of shard {place}"
+
+
+def open_array(root: Path, name: str) -> ChunkedArray:
+    """Open the array `name` of the hierarchy at `root` for reading; "" is `root` itself.
+
+    Raises
+    ------
+    ImportError
+        If zarr is not installed.
+    ValueError
+        If there is no such array, or its metadata is damaged or of a kind that zarr cannot read.
+    """
+    zarr, ignored = _zarr(root), list[str]()  # zarr warns of what readers of other programs would not understand
+    what = f"Zarr array {name!r}" if name else "Zarr array"
+    with decoding(what), warned(ignored):
+        return ChunkedArray(root / name, name, zarr.open_array(store=str(root / name), mode="r"))
+
+
+def make_array(
+    root: Path,
+    name: str,
+    *,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...],
+    axes: str,
+) -> ChunkedArray:
+    """Make an array of Zarr format 3, sharded and zstd-compressed, for writing.
+
+    Every chunk has a checksum, and chunks of zeros are stored as well, so that a missing or damaged file is noticed
+    when the array is read.
+
+    Parameters
+    ----------
+    root : Path
+        A folder that exists.
+    name : str
+    shape, chunks, shards : tuple of int
+        A shard is a whole number of chunks along every axis.
+    dtype : dtype
+    axes : str
+        A letter per axis.
+
+    Raises
+    ------
+    ImportError
+        If zarr is not installed.
+    """
+    zarr = _zarr(root)
+    array = zarr.create_array(
+        store=str(root),
+        name=name,
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        shards=shards,
+        compressors=zarr.codecs.ZstdCodec(level=ZSTD_LEVEL, checksum=True),
+        fill_value=dtype.type(0),
+        dimension_names=tuple(axes),
+        config={"write_empty_chunks": True},
+    )
+    return ChunkedArray(root / name, name, array)
+
+
+def _zarr(root: Path) -> Any:
+    try:
+        import zarr
+    except ImportError as error:
+        reason = str(error).splitlines()[0]
+        raise ImportError(f"{root}: Zarr needs zarr ({reason}): pip install 'unetkit[zarr]'", name="zarr") from None
+    if int(zarr.__version__.split(".")[0]) < 3:
+        raise ImportError(
+            f"{root}: Zarr needs zarr 3, got {zarr.__version__}: pip install 'unetkit[zarr]'", name="zarr"
+        )
+    return zarr
+
+
+def _keys(folder: Path) -> Iterator[str]:
+    """Names of the files of an array, "0/1", "0.1" and "c/0/1" all as "0.1"."""
+    for place, _, files in os.walk(folder):
+        above = os.path.relpath(place, folder).replace(os.sep, ".").strip(".")
+        yield from (f"{above}.{file}".lstrip(".").removeprefix("c.") for file in files)
+
+
+def _is_inside(key: str, grid: list[int]) -> bool:
+    numbers = key.split(".")
+    return len(numbers) == len(grid) and all(
+        number.isdecimal() and int(number) < count for number, count in zip(numbers, grid, strict=True)
+    )
