@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unetkit.io.omezarr_plan import CHUNK, Level, attributes, label_attributes, plan_levels
@@ -35,6 +35,7 @@ def test_axes_are_halved_as_their_pixel_sizes_allow(
     assert found == expected
 
 
+@settings(max_examples=40)
 @given(
     sides=st.lists(st.tuples(st.integers(1, 10**6), st.floats(1e-3, 1e3)), min_size=2, max_size=3),
 )

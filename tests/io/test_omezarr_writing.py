@@ -54,9 +54,10 @@ class Counted(WholeImage):
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("dtype", ["bool", "u1", ">u2", "i4", "u8", "f2", "f8"])
+@pytest.mark.parametrize("size", [(20, 21), (5, 17, 18)])
+@pytest.mark.parametrize(
+    ("dtype", "channels"), [("bool", 1), ("u1", 3), (">u2", 2), ("i4", 1), ("u8", 1), ("f2", 2), ("f8", 1)]
+)
 def test_images(tmp_path: Path, size: tuple[int, ...], channels: int, dtype: str) -> None:
     image, path = image_of(channels, size, dtype), tmp_path / "a.ome.zarr"
     io.write(path, image)
@@ -65,7 +66,7 @@ def test_images(tmp_path: Path, size: tuple[int, ...], channels: int, dtype: str
     assert back.array.dtype == image.array.dtype.newbyteorder("=")
     assert (back.axes, back.spacing, back.unit, back.notes) == (image.axes, image.spacing, "µm", ())
     with io.open_lazy(path) as lazy:
-        assert np.array_equal(lazy[:, 3:20, ::-3], image.array[:, 3:20, ::-3])
+        assert np.array_equal(lazy[:, 3:17, ::-3], image.array[:, 3:17, ::-3])
     assert os.listdir(tmp_path) == ["a.ome.zarr"]
 
 
@@ -99,14 +100,14 @@ def test_label_images_can_be_written_as_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("channels", [0, 1, 2])  # 0: a label image, which has no axis of channels
+@pytest.mark.parametrize("channels", [0, 2])  # 0: a label image, which has no axis of channels
 @pytest.mark.parametrize(
     ("size", "spacing", "steps"),
     [
-        ((70, 45), (1.0, 1.0), [(1, 1), (2, 2), (4, 4), (8, 8)]),
+        ((40, 35), (1.0, 1.0), [(1, 1), (2, 2), (4, 4), (8, 8)]),
         ((33, 17), (4.0, 1.0), [(1, 1), (1, 2), (1, 4), (2, 8)]),
-        ((9, 40, 37), (2.0, 1.0, 1.0), [(1, 1, 1), (1, 2, 2), (2, 4, 4), (4, 8, 8)]),
-        ((20, 33, 31), (1.0, 1.0, 1.0), [(1, 1, 1), (2, 2, 2), (4, 4, 4), (8, 8, 8)]),
+        ((9, 20, 37), (2.0, 1.0, 1.0), [(1, 1, 1), (1, 2, 2), (2, 4, 4)]),
+        ((10, 21, 19), (1.0, 1.0, 1.0), [(1, 1, 1), (2, 2, 2), (4, 4, 4)]),
         ((7, 9), (1.0, 1.0), [(1, 1)]),
     ],
 )
@@ -136,7 +137,7 @@ def test_levels_are_every_second_pixel(
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize(("size", "most"), [((70, 90), 16 * 16), ((20, 40, 50), 8 * 16 * 16)])
+@pytest.mark.parametrize(("size", "most"), [((40, 50), 16 * 16), ((10, 20, 30), 8 * 16 * 16)])
 def test_the_source_is_read_once_and_never_whole(tmp_path: Path, size: tuple[int, ...], most: int) -> None:
     source = Counted(image_of(1, size))
     write_labels_zarr(tmp_path / "a.zarr", source)
@@ -156,7 +157,7 @@ def test_levels_are_read_a_shard_at_a_time(tmp_path: Path, monkeypatch: pytest.M
         return part
 
     monkeypatch.setattr(omezarr_writing._Stack, "read", counted)
-    write_labels_zarr(tmp_path / "a.zarr", WholeImage(image_of(1, (70, 90))))
+    write_labels_zarr(tmp_path / "a.zarr", WholeImage(image_of(1, (40, 50))))
     assert max(sizes) == 16 * 16
 
 
@@ -199,6 +200,34 @@ def test_images_are_no_label_images(tmp_path: Path) -> None:
     assert "image-label" not in ome_of(tmp_path / "a.zarr")
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("is_label", [True, False])
+def test_an_independent_reader_agrees(tmp_path: Path, size: tuple[int, ...], is_label: bool) -> None:
+    """ngff-zarr checks the metadata against the schemas of OME-Zarr, and decodes the shards without zarr-python."""
+    import ngff_zarr  # here, since it takes a second
+
+    image, path = image_of(1 if is_label else 2, size, np.uint8, spacing=(1.0,) * len(size)), tmp_path / "a.ome.zarr"
+    image = Image(image.array % 5, image.axes, image.spacing, "µm")
+    if is_label:
+        io.write_labels(path, image.array[0], like=image)
+    else:
+        io.write(path, image)
+    found = ngff_zarr.from_ngff_zarr(str(path), validate=True)
+    array, axes = (image.array[0], image.axes[1:]) if is_label else (image.array, image.axes)
+    assert len(found.images) == len(ome_of(path)["multiscales"][0]["datasets"]) > 2
+    for number, level in enumerate(found.images):
+        step = tuple(1 if axis == "c" else 2**number for axis in axes)
+        assert tuple(level.dims) == tuple(axes)
+        assert np.array_equal(np.asarray(level.data), array[tuple(slice(None, None, s) for s in step)])
+        assert {axis: level.scale[axis] for axis in axes if axis != "c"} == {
+            axis: s for axis, s in zip(axes, step, strict=True) if axis != "c"
+        }
+        assert level.axes_units["x"] == "micrometer"
+    for model in ("image", "label") if is_label else ("image",):
+        ngff_zarr.validate({"ome": ome_of(path)}, version="0.5", model=model, strict=True)
+
+
 # --- all or nothing ---
 
 
@@ -226,6 +255,13 @@ def test_sources_that_are_no_labels(tmp_path: Path, image: Image, message: str) 
     with pytest.raises(ValueError, match=message):
         write_labels_zarr(tmp_path / "a.zarr", WholeImage(image))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_name_that_does_not_say_zarr(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"a\.tif: suffix '\.tif' for an OME-Zarr folder: expected \.ome\.zarr or \.zarr"
+    ):
+        write_labels_zarr(tmp_path / "a.tif", WholeImage(image_of(1, (4, 5))))
 
 
 def test_an_existing_folder_is_replaced_whole(tmp_path: Path) -> None:
@@ -267,7 +303,7 @@ def test_a_full_disk_leaves_the_folder_before_and_nothing_else(
 ) -> None:
     path, before = tmp_path / "a.zarr", image_of(1, (45, 37))
     io.write(path, before)
-    put, calls = zarr.storage._local._put, []
+    put, calls = zarr.storage._local._put, []  # what writes a file
 
     def full(*arguments: object, **options: object) -> object:
         calls.append(arguments)

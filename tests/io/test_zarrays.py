@@ -19,6 +19,11 @@ STORES = {
     "v3, flat": ({"chunk_key_encoding": {"name": "default", "separator": "."}}, "c.1.2"),
     "v3, raw": ({"compressors": None}, "c/1/2"),
     "v3, sharded": ({"chunks": (8, 16), "shards": (16, 16)}, "c/1/2"),
+    "v3, sharded, a chunk each": ({"shards": (16, 16)}, "c/1/2"),
+    "v3, sharded, index first": (
+        {"chunks": (8, 16), "shards": {"shape": (16, 16), "index_location": "start"}},
+        "c/1/2",
+    ),
 }
 
 
@@ -51,7 +56,7 @@ def test_a_damaged_chunk_is_named_and_the_others_are_read(tmp_path: Path, name: 
             assert damage == "longer" or (damage, name.split()[-1]) == ("noise", "raw")
             assert damage == "noise" or np.array_equal(part[0], ARRAY[16:32])
             return
-    index = "(2, 2) of shard (1, 2)" if "sharded" in name else "(1, 2)"
+    index = "(1, 2) of shard (1, 2)" if "each" in name else "(2, 2) of shard (1, 2)" if "sharded" in name else "(1, 2)"
     assert said.startswith(f"{path}: array, chunk {index}: damaged, truncated or unsupported chunk (")
     assert "\n" not in said
     with pytest.raises(ValueError, match=r"a\.zarr: array, chunk \("):

@@ -21,7 +21,7 @@ import numpy as np
 
 from .faults import naming
 from .lazy import LazyImage, Region, Source
-from .names import holds_zarr, stem_of
+from .names import ZARR_SUFFIXES, holds_zarr, stem_of, suffix_of
 from .omezarr_plan import Level, attributes, label_attributes, plan_levels
 from .zarrays import ChunkedArray, make_array
 
@@ -47,12 +47,14 @@ def write_labels_zarr(path: Path, labels: Source, *, like: LazyImage | None = No
     ImportError
         If zarr is not installed.
     ValueError
-        If the labels are not integers, have several channels or not the size of `like`; if something that is no Zarr
-        folder is at the place already; or if reading the labels fails.
+        If the path does not end in .zarr; the labels are not integers, have several channels or not the size of `like`;
+        something that is no Zarr folder is at the place already; or reading the labels fails.
     OSError
         If the folder cannot be written (no such parent folder, no permission, disk full); nothing is left behind.
     """
     with naming(path):
+        if suffix_of(path) not in ZARR_SUFFIXES:
+            raise ValueError(f"suffix {path.suffix!r} for an OME-Zarr folder: expected .ome.zarr or .zarr")
         if labels.dtype.kind not in "bui":
             raise ValueError(f"labels of dtype {labels.dtype}: expected integers or bool")
         if labels.shape[0] != 1:

@@ -52,8 +52,8 @@ def write_labels_from(
     TIFF and OME-TIFF are written in compressed tiles with levels of half the resolution each (every second pixel: ids
     cannot be averaged) down to one tile, as BigTIFF where 4 GB might not suffice; a few rows of tiles are held in
     memory, and temporary files beside `path` take a third of the uncompressed size. A volume's levels keep all planes,
-    and only OME-TIFF has them. OME-Zarr is written shard by shard, with levels too. Other formats, and images of one tile,
-    are read whole and written by `write_labels`.
+    and only OME-TIFF has them. OME-Zarr is written shard by shard, with levels too. Other formats, and images of one
+    tile, are read whole and written by `write_labels`.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from .faults import Refused, decoding, warned
 from .lazy import Region
 
 ZSTD_LEVEL = 3
+NOT_STORED = np.uint64(2**64 - 1)  # offset of a chunk in the index of its shard
 
 
 class ChunkedArray:
@@ -46,7 +47,9 @@ class ChunkedArray:
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype = np.dtype(array.dtype).newbyteorder("=")
         self.chunks: tuple[int, ...] = tuple(array.chunks)
+        self._is_sharded = array.shards is not None
         self.files: tuple[int, ...] = tuple(array.shards or array.chunks)
+        self._whole: set[tuple[int, ...]] = set()  # shards that were found to be long enough
 
     def read(self, region: Region) -> np.ndarray:
         """A region, of slices with a start, a stop and no step.
@@ -75,21 +78,39 @@ class ChunkedArray:
         if found >= total:
             return []
         fill = 0 if self._array.fill_value is None else self._array.fill_value
-        unit = "chunk" if self.files == self.chunks else "shard"
+        unit = "shard" if self._is_sharded else "chunk"
         if not found:
             return [f"none of its {total} {unit}s is stored: every pixel is the fill value {fill}"]
         return [f"{total - found} of {total} {unit}s not stored: their pixels are the fill value {fill}"]
 
     def _decoded(self, region: Region) -> np.ndarray:
         with decoding("chunk"):
+            if self._is_sharded:
+                self._check_shards(region)
             return np.asarray(self._array[region]).astype(self.dtype, copy=False)
+
+    def _check_shards(self, region: Region) -> None:
+        """Raise where a shard ends before its chunks do: zarr gives those that lie beyond the fill value."""
+        count = math.prod(file // chunk for file, chunk in zip(self.files, self.chunks, strict=True))
+        for place in _touched(region, self.files):
+            file = self._folder / self._array.metadata.encode_chunk_key(place)
+            if place in self._whole or not file.is_file():
+                continue
+            size, least = file.stat().st_size, 2 * 8 * count
+            if size >= least and self._is_index_first():
+                index = np.fromfile(file, "<u8", 2 * count).reshape(count, 2)
+                least = int(index[index[:, 0] != NOT_STORED].sum(1).max(initial=0))
+            if size < least:
+                raise ValueError(f"shard of {size} bytes, but its index and chunks take {least} at least")
+            self._whole.add(place)
+
+    def _is_index_first(self) -> bool:
+        codec = next(codec for codec in self._array.metadata.codecs if hasattr(codec, "index_location"))
+        return codec.index_location.value == "start"
 
     def _fault(self, region: Region) -> Refused | None:
         """What is wrong with the first chunk of a region that cannot be read."""
-        touched = [
-            range(part.start // step, -(-part.stop // step)) for part, step in zip(region, self.chunks, strict=True)
-        ]
-        for index in itertools.product(*touched):
+        for index in _touched(region, self.chunks):
             corners = zip(index, self.chunks, self.shape, strict=True)
             try:
                 self._decoded(tuple(slice(i * step, min((i + 1) * step, length)) for i, step, length in corners))
@@ -98,7 +119,7 @@ class ChunkedArray:
         return None
 
     def _shard(self, index: tuple[int, ...]) -> str:
-        if self.files == self.chunks:
+        if not self._is_sharded:
             return ""
         place = tuple(i * step // file for i, step, file in zip(index, self.chunks, self.files, strict=True))
         return f" of shard {place}"
@@ -178,6 +199,13 @@ def _zarr(root: Path) -> Any:
             f"{root}: Zarr needs zarr 3, got {zarr.__version__}: pip install 'unetkit[zarr]'", name="zarr"
         )
     return zarr
+
+
+def _touched(region: Region, steps: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Places in a grid of boxes of `steps` pixels that a region touches."""
+    return itertools.product(
+        *(range(part.start // step, -(-part.stop // step)) for part, step in zip(region, steps, strict=True))
+    )
 
 
 def _keys(folder: Path) -> Iterator[str]:
