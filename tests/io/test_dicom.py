@@ -103,7 +103,8 @@ def test_series_are_listed_as_images(tmp_path):
     for name in ("b", "a"):
         series(tmp_path / name, volume())
     assert io.list_images(tmp_path) == [tmp_path / "a", tmp_path / "b"]
-    assert io.list_images(tmp_path / "a") == [tmp_path / "a"]
+    with pytest.raises(ValueError, match=r"a: one image, expected a folder of images; name the folder that holds it"):
+        io.list_images(tmp_path / "a")
 
 
 def refused(folder, message):

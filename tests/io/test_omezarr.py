@@ -277,7 +277,7 @@ def test_folders_and_files_that_are_no_zarr(tmp_path: Path) -> None:
     (tmp_path / "b.zarr").write_bytes(b"PK")
     assert refused(tmp_path / "b.zarr").startswith("a file, expected a folder with zarr.json or .zgroup in it: unpack")
     (tmp_path / "c").mkdir()
-    assert refused(tmp_path / "c") == "a folder, expected an image file or a Zarr folder"
+    assert refused(tmp_path / "c") == "a folder, expected an image file, a Zarr folder or one of DICOM slices"
     with pytest.raises(FileNotFoundError, match=r"d\.zarr"):
         io.read(tmp_path / "d.zarr")
 

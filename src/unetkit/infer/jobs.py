@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..io import list_images, open_lazy
-from ..io.names import ZARR_SUFFIXES, is_image_folder, suffix_of
+from ..io.names import ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
 from ..learn.pairs import Cases, channel_number, group_channels, raise_all
 
 __all__ = ["Job", "find_jobs"]
@@ -50,7 +50,7 @@ def find_jobs(
     Parameters
     ----------
     inputs : sequence of path
-        Image files, Zarr folders, or folders of them.
+        Image files, Zarr or DICOM folders, or folders of them.
     out : Path
         Folder of the masks.
     channels : int
@@ -112,6 +112,6 @@ def _has_channels(source: Path) -> bool:
 
 def _mask_name(name: str, source: Path) -> str:
     suffix = suffix_of(source)
-    if is_image_folder(source) and suffix not in ZARR_SUFFIXES:  # an image inside a Zarr hierarchy: plate.zarr/A/1/0
-        return f"{source.name}.ome.zarr"
+    if is_image_folder(source) and suffix not in ZARR_SUFFIXES:  # inside a Zarr hierarchy (plate.zarr/A/1/0), or DICOM
+        return f"{source.name}.ome.zarr" if holds_zarr(source) else f"{source.name}.nii.gz"
     return name + _LOSSLESS.get(suffix, suffix)

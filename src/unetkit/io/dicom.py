@@ -9,27 +9,13 @@ from typing import Any
 import numpy as np
 
 from .faults import Refused, decoding, warned
+from .names import is_dicom_file
 from .nifti import read_nifti_bytes
 from .stored import Stored
 
-PREAMBLE = 128  # bytes before the letters DICM
 PARALLEL = 1e-3  # cosine and more: slices of one stack
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 EVEN = 0.01  # of the distance between slices: what scanners round
-
-
-def is_dicom_folder(folder: Path) -> bool:
-    """Whether a folder holds DICOM slices: files that end in .dcm, or that begin as DICOM files do."""
-    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    if any(path.suffix.lower() == ".dcm" for path in files):
-        return True
-    return any(path.suffix == "" and _begins_as_dicom(path) for path in files[:3])
-
-
-def _begins_as_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(PREAMBLE)
-        return file.read(4) == b"DICM"
 
 
 def read_dicom(folder: Path) -> Stored:
@@ -69,7 +55,7 @@ def _slices(folder: Path) -> list[Any]:
         raise ImportError("DICOM needs pydicom: pip install 'unetkit[dicom]'") from None
     found = []
     for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
-        if path.suffix.lower() != ".dcm" and not _begins_as_dicom(path):
+        if not is_dicom_file(path):
             continue
         with decoding(f"DICOM file {path.name}"):
             found.append(pydicom.dcmread(path))

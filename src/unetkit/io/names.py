@@ -9,6 +9,7 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ZARR_SUFFIXES = (".zarr",)  # folders
 SUFFIXES = (*PNG_SUFFIXES, *JPEG_SUFFIXES, *TIFF_SUFFIXES, *NIFTI_SUFFIXES, *ZARR_SUFFIXES)
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
+DICOM_PREAMBLE = 128  # bytes before the letters DICM
 
 
 def suffix_of(path: Path) -> str:
@@ -38,6 +39,22 @@ def holds_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ZARR_FILES)
 
 
+def holds_dicom(path: Path) -> bool:
+    """Whether a folder holds DICOM slices: files that end in .dcm, or that begin as DICOM files do."""
+    files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
+    by_name = any(file.suffix.lower() == ".dcm" for file in files)
+    return by_name or any(is_dicom_file(file) for file in files[:3] if file.suffix == "")  # scanners name them IM0001
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file is DICOM by its name, or by the letters after its preamble."""
+    if path.suffix.lower() == ".dcm":
+        return True
+    with path.open("rb") as file:
+        file.seek(DICOM_PREAMBLE)
+        return file.read(4) == b"DICM"
+
+
 def is_image_folder(path: Path) -> bool:
-    """Whether a path is a folder that is read as one image: a Zarr hierarchy, by its name or its content."""
-    return path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_zarr(path))
+    """Whether a path is a folder that is read as one image: a Zarr hierarchy, or the slices of a DICOM series."""
+    return path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_zarr(path) or holds_dicom(path))

@@ -12,7 +12,7 @@ from ..image import Image
 from .faults import naming
 from .labels import as_labels
 from .lazy import LazyImage, WholeImage
-from .names import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, is_image_folder, suffix_of
+from .names import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, holds_dicom, holds_zarr, is_image_folder, suffix_of
 from .omezarr import ZarrRegions, read_omezarr
 from .pictures import read_jpeg, read_png
 from .regions import TiffRegions, can_slice
@@ -160,18 +160,18 @@ def list_images(folder: str | Path) -> list[Path]:
     Raises
     ------
     ValueError
-        If the folder does not exist, is itself an image (Zarr), or holds none; then with the suffixes of the files
-        that it holds.
+        If the folder does not exist, is itself an image (Zarr, DICOM), or holds none; then with the suffixes of the
+        files that it holds.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: {'a file, expected a folder' if folder.exists() else 'no such folder'}")
     if is_image_folder(folder):
-        raise ValueError(f"{folder}: one image (Zarr), expected a folder of images; name the folder that holds it")
+        raise ValueError(f"{folder}: one image, expected a folder of images; name the folder that holds it")
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     files = [path for path in entries if path.is_file()]
     images = [path for path in files if suffix_of(path) in SUFFIXES]
-    images += [path for path in entries if path.is_dir() and suffix_of(path) in ZARR_SUFFIXES]
+    images += [path for path in entries if path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_dicom(path))]
     if not images:
         counts = Counter(suffix_of(path) or "without suffix" for path in files)
         found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
@@ -191,6 +191,10 @@ def _read_stored(path: Path) -> Stored:
         from .nifti import read_nifti  # nibabel takes a while to import, and pictures do without it
 
         return read_nifti(path)
+    if kind == "DICOM":
+        from .dicom import read_dicom
+
+        return read_dicom(path)
     return {"PNG": read_png, "JPEG": read_jpeg, "TIFF": read_tiff, "OME-Zarr": read_omezarr}[kind](path)
 
 
@@ -199,9 +203,9 @@ def _kind(path: Path) -> str:
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if is_image_folder(path):
-        return "OME-Zarr"
+        return "OME-Zarr" if suffix_of(path) in ZARR_SUFFIXES or holds_zarr(path) else "DICOM"
     if path.is_dir():
-        raise ValueError("a folder, expected an image file or a Zarr folder")
+        raise ValueError("a folder, expected an image file, a Zarr folder or one of DICOM slices")
     if suffix_of(path) in ZARR_SUFFIXES:
         raise ValueError("a file, expected a folder with zarr.json or .zgroup in it: unpack a zipped one first")
     if suffix_of(path) not in SUFFIXES:
