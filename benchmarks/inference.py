@@ -334,6 +334,9 @@ def equal_windows(net: Net, size: tuple[int, ...], side: int) -> Tiling:
     """
     padded = net.geometry.above(size)
     window = tuple(min(n, axis.above(side)) for n, axis in zip(padded, net.geometry.axes, strict=True))
+    for n, w, halo in zip(padded, window, net.geometry.halo, strict=True):
+        if w < n and w <= 2 * halo:
+            raise ValueError(f"windows of {w} pixels are all halo, {halo} on both sides: give a larger --window")
     rows = [list(spans(axis, n, w)) for axis, n, w in zip(net.geometry.axes, padded, window, strict=True)]
     covering = tuple(Tile(*map(tuple, zip(*parts, strict=True))) for parts in product(*rows))  # type: ignore[arg-type]
     work = len(covering) * float(np.prod(window)) / float(np.prod(padded))
