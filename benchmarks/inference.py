@@ -23,9 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise, product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,19 +33,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unetkit.geometry import Axis
 from unetkit.infer.engine_openvino import calibrated_model, int8_engine, openvino_engine, save_openvino
 from unetkit.infer.engines import Engine, run_by
 from unetkit.infer.prepare import prepare
 from unetkit.infer.stream import Stream
 from unetkit.infer.tiled import run
-from unetkit.infer.tiling import Tiling, plan_tiles
+from unetkit.infer.tiling import plan_stream, plan_tiles
 from unetkit.learn.checkpoint import load_model
 from unetkit.learn.intensity import standardise
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net
-from unetkit.tiles import Tile
 
 PLAIN = "torch, whole image, net as trained"
 INT8 = "unetkit, openvino int8, tiles"
@@ -55,7 +52,6 @@ WIDTHS = {2: (32, 64, 128, 256, 512), 3: (32, 64, 128, 256)}
 CALIBRATION = "calibration"
 WINDOW = {2: 1216, 3: 192}  # of engines: in 2D a core of 1024 and halos of 96
 PEER_WINDOW = {2: 256, 3: 96}  # of MONAI
-SLAB = {2: 64, 3: 16}
 PATCHES = 24  # for calibration where there is no run
 
 
@@ -69,9 +65,9 @@ class Task:
         As it was trained, in evaluation mode, channels last.
     image : Tensor of shape (C, *spatial)
     memory_bytes : int
-        For the tiles of torch.
+        For the tiles and streams of torch.
     window : int
-        Sides of the windows of engines.
+        Sides of the windows of engines, at most.
     int8 : Path
         Folder of the int8 model.
     """
@@ -99,7 +95,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", help="only rows whose names contain one of these words, separated by commas")
     parser.add_argument("--run", type=Path, help="run folder: its net, and its int8 model (unetkit quantise)")
-    parser.add_argument("--memory", type=float, default=1.0, help="GB for the maps of torch's tiles")
+    parser.add_argument("--memory", type=float, default=1.0, help="GB for the maps of torch's tiles and streams")
     parser.add_argument("--window", type=int, help="sides of the windows of engines (default: 1216, in 3D 192)")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/inference.jsonl"))
@@ -270,21 +266,11 @@ def tiles(task: Task) -> Runner:
 
 
 def stream(task: Task) -> Runner:
-    """Slabs through the layers; for sizes that fit."""
+    """Slabs through the layers, in strips where the budget asks for it."""
     ready = prepare(task.net)
-    flow, image = Stream(ready), task.image[None]
-    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[ready.ndim]
-
-    def give(start: int, stop: int) -> Tensor:
-        return image[:, :, start:stop].contiguous(memory_format=layout)
-
-    def runner() -> Tensor:
-        result = torch.empty(ready.out_channels, *task.size)
-        for start, rows in flow.run(task.size, give, slab=SLAB[ready.ndim]):
-            result[:, start : start + rows.shape[2]] = rows[0]
-        return result
-
-    return runner
+    flow = Stream(ready)
+    tiling = plan_stream(ready, flow, task.size, memory_bytes=task.memory_bytes)
+    return lambda: run(ready, task.image, tiling, stream=flow)
 
 
 def by_engine(make: Callable[[Net, Task], Engine]) -> Callable[[Task], Runner]:
@@ -292,7 +278,10 @@ def by_engine(make: Callable[[Net, Task], Engine]) -> Callable[[Task], Runner]:
 
     def row(task: Task) -> Runner:
         ready = prepare(task.net)
-        tiling = equal_windows(ready, task.size, task.window)
+        halo = max(ready.geometry.halo)
+        if task.window <= 2 * halo:
+            raise ValueError(f"windows of {task.window} pixels are all halo, {halo} on both sides: give more --window")
+        tiling = plan_tiles(ready, task.size, most=task.window - 2 * halo)
         engine = make(ready, task)
         engine(torch.zeros(1, ready.in_channels, *tiling.tiles[0].window_size))
         return lambda: run(run_by(ready, engine), task.image, tiling)
@@ -325,32 +314,6 @@ ROWS: dict[str, Callable[[Task], Runner]] = {
     "MONAI sliding window, defaults (0.25, constant)": monai(0.25, "constant"),
     "MONAI sliding window, 0.5, gaussian": monai(0.5, "gaussian"),
 }
-
-
-def equal_windows(net: Net, size: tuple[int, ...], side: int) -> Tiling:
-    """Exact tiles of a padded net whose windows are all of one size: at the far border they are moved in, by strides.
-
-    A tile's core begins where the one before it ends, and ends a halo before its window does, or at the border.
-    """
-    padded = net.geometry.above(size)
-    window = tuple(min(n, axis.above(side)) for n, axis in zip(padded, net.geometry.axes, strict=True))
-    for n, w, halo in zip(padded, window, net.geometry.halo, strict=True):
-        if w < n and w <= 2 * halo:
-            raise ValueError(f"windows of {w} pixels are all halo, {halo} on both sides: give a larger --window")
-    rows = [list(spans(axis, n, w)) for axis, n, w in zip(net.geometry.axes, padded, window, strict=True)]
-    covering = tuple(Tile(*map(tuple, zip(*parts, strict=True))) for parts in product(*rows))  # type: ignore[arg-type]
-    work = len(covering) * float(np.prod(window)) / float(np.prod(padded))
-    return Tiling(size, padded, covering, True, 0, work)
-
-
-def spans(axis: Axis, n: int, window: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Core, window and kept part of each tile along an axis."""
-    starts = [0]
-    while starts[-1] + window < n:
-        starts.append(min(starts[-1] + window - 2 * axis.halo, n - window))
-    edges = [0, *(start + window - axis.halo for start in starts[:-1]), n]
-    for start, (low, high) in zip(starts, pairwise(edges), strict=True):
-        yield slice(low, high), slice(start, start + window), slice(low - start, high - start)
 
 
 def limit_memory() -> None:
