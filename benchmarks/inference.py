@@ -33,8 +33,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unetkit.infer.engine_openvino import calibrated_model, int8_engine, openvino_engine, save_openvino
-from unetkit.infer.engines import Engine, run_by
+from unetkit.infer.engines.engine import Engine, run_by
+from unetkit.infer.engines.openvino import calibrated_model, int8_engine, openvino_engine, save_openvino
 from unetkit.infer.prepare import prepare
 from unetkit.infer.stream import Stream
 from unetkit.infer.tiled import run

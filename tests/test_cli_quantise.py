@@ -8,8 +8,8 @@ import pytest
 from unetkit import cli
 from unetkit.demo import write_demo_data
 from unetkit.infer import quantise as quantise_module
+from unetkit.infer.engines.price import read_price
 from unetkit.infer.prepare import prepare
-from unetkit.infer.price import read_price
 from unetkit.learn.train import train
 
 
@@ -26,7 +26,7 @@ def run(tmp_path_factory):
 def quantise(monkeypatch, capfd):
     """`unetkit quantise ...` in this process, by a model that sees background alone: (exit code, stdout, stderr)."""
     pytest.importorskip("openvino")
-    from unetkit.infer.engine_openvino import openvino_model
+    from unetkit.infer.engines.openvino import openvino_model
 
     def blind(net, patches, n):
         other = prepare(net)

@@ -22,7 +22,7 @@ def quantise(
 
     Calibrated on the run's training images, measured on its validation images: Dice, changed pixels, time.
     """
-    from .infer.quantise import quantise as make
+    from .infer.engines.quantise import quantise as make
 
     price = make(run, out=out, allowed_loss=allow_loss, observer=None if as_json else typer.echo)
     folder = run / "int8" if out is None else out

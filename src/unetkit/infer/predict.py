@@ -11,10 +11,10 @@ from typing import Any
 
 from ..learn.checkpoint import load_model
 from ..nets.unetpp import pruned
-from .choose import asked_as
 from .cluster import Recipe, spread
+from .engines.choose import asked_as
+from .engines.price import weights_hash
 from .jobs import find_jobs
-from .price import weights_hash
 from .segment import Segmenter
 from .tiling import Tiling
 from .unfinished import Task, Unfinished, check_all

@@ -19,8 +19,8 @@ from ..masks.labels import from_classes, nodata_value
 from ..nets.net import Net
 from ..tiles import Slices, Tile, tile
 from .ahead import Behind, ReadAhead
-from .choose import choose_engine
-from .engines import run_by
+from .engines.choose import choose_engine
+from .engines.engine import run_by
 from .given import Given
 from .prepare import prepare
 from .stream import Stream

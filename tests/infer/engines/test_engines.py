@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.infer import engine_openvino
-from unetkit.infer.engine_onnxruntime import onnxruntime_engine
-from unetkit.infer.engine_openvino import int8_engine, openvino_engine
-from unetkit.infer.engines import Infer, RuntimeEngine, compiled_engine, run_by, torch_engine
+from unetkit.infer.engines.engine import Infer, RuntimeEngine, compiled_engine, run_by, torch_engine
+from unetkit.infer.engines.onnxruntime import onnxruntime_engine
+from unetkit.infer.engines.openvino import int8_engine, openvino_engine
 from unetkit.infer.prepare import prepare
 from unetkit.infer.tiled import run
 from unetkit.infer.tiling import plan_tiles

@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from ..nets.net import Net
-from .engines import Engine, Infer, RuntimeEngine, check_device, portable, smallest_window
+from ...nets.net import Net
+from .engine import Engine, Infer, RuntimeEngine, check_device, portable, smallest_window
 
 __all__ = [
     "calibrated_model",

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nets.follow import Body
-from ..nets.net import Net
+from ...nets.follow import Body
+from ...nets.net import Net
 
 __all__ = [
     "Engine",

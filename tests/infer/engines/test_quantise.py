@@ -12,11 +12,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from unetkit.demo import write_demo_data
 from unetkit.infer import quantise as quantise_module
-from unetkit.infer.choose import choose_engine
-from unetkit.infer.engine_openvino import int8_engine, openvino_model
+from unetkit.infer.engines.choose import choose_engine
+from unetkit.infer.engines.openvino import int8_engine, openvino_model
+from unetkit.infer.engines.price import Price, is_current, read_price, weights_hash
+from unetkit.infer.engines.quantise import quantise
 from unetkit.infer.prepare import prepare
-from unetkit.infer.price import Price, is_current, read_price, weights_hash
-from unetkit.infer.quantise import quantise
 from unetkit.io import read
 from unetkit.learn.checkpoint import load_model, save_model
 from unetkit.learn.intensity import for_net

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..nets.net import Net
-from .engines import Engine, Infer, RuntimeEngine, check_device, portable, smallest_window
+from ...nets.net import Net
+from .engine import Engine, Infer, RuntimeEngine, check_device, portable, smallest_window
 
 __all__ = ["onnx_bytes", "onnxruntime_engine"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from unetkit.infer import choose
-from unetkit.infer.choose import choose_engine
+from unetkit.infer.engines.choose import choose_engine
+from unetkit.infer.engines.price import Price
 from unetkit.infer.prepare import prepare
-from unetkit.infer.price import Price
 from unetkit.learn.checkpoint import Card, save_model
 from unetkit.masks.labels import LabelKind
 from unetkit.nets.architecture import Architecture

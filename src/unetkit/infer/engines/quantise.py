@@ -18,19 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import Geometry
-from ..learn.augment import Augmentation
-from ..learn.checkpoint import load_model, write_whole
-from ..learn.data import Case, load, split
-from ..learn.loop import Score, predict_classes, score_of
-from ..learn.pairs import find_pairs
-from ..learn.plan import Plan, read_plan
-from ..learn.sample import Sampler
-from ..masks.metrics import confusion
-from ..nets.net import Net
-from .engine_openvino import calibrated_model, check_installed, int8_engine, save_openvino
-from .engines import Engine, run_by
-from .prepare import prepare
+from ...geometry import Geometry
+from ...learn.augment import Augmentation
+from ...learn.checkpoint import load_model, write_whole
+from ...learn.data import Case, load, split
+from ...learn.loop import Score, predict_classes, score_of
+from ...learn.pairs import find_pairs
+from ...learn.plan import Plan, read_plan
+from ...learn.sample import Sampler
+from ...masks.metrics import confusion
+from ...nets.net import Net
+from ..prepare import prepare
+from .engine import Engine, run_by
+from .openvino import calibrated_model, check_installed, int8_engine, save_openvino
 from .price import FILE, Price, is_current, read_price, weights_hash
 
 __all__ = ["ALLOWED_LOSS", "quantise"]

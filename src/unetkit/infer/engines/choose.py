@@ -12,11 +12,11 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from ..learn.checkpoint import load_model
-from ..nets.net import Net
-from .engine_onnxruntime import onnxruntime_engine
-from .engine_openvino import int8_engine, openvino_engine
-from .engines import Engine, RuntimeEngine, check_device, torch_engine
+from ...learn.checkpoint import load_model
+from ...nets.net import Net
+from .engine import Engine, RuntimeEngine, check_device, torch_engine
+from .onnxruntime import onnxruntime_engine
+from .openvino import int8_engine, openvino_engine
 from .price import is_current, read_price
 from .quantise import quantise
 
