@@ -121,7 +121,7 @@ def joint(net: nn.Module) -> nn.Module:
     if not _is_joined():
         return net
     _replace_norms(net)
-    return DistributedDataParallel(net, broadcast_buffers=False)
+    return DistributedDataParallel(net, broadcast_buffers=False, static_graph=True)  # some heads may not be trained
 
 
 def _replace_norms(module: nn.Module) -> None:
