@@ -55,22 +55,26 @@ def test_a_map_without_data_is_left_out_and_named(tmp_path):
         chip(tmp_path, name, hole(slice(None) if name == "b" else slice(0, 3)))
     dataset = load(find_pairs(tmp_path))
     assert [case.name for case in dataset.cases] == ["a", "c"]
-    assert f"left out, since no pixel holds data: {tmp_path / 'images/b.tif'}" in dataset.describe()
+    assert f"left out, since no pixel holds data and is labelled: {tmp_path / 'images/b.tif'}" in dataset.describe()
     assert dataset.class_pixels.sum() == 2 * 20 * 40
 
 
 def test_nothing_but_maps_without_data(tmp_path):
     for i in range(10):
         chip(tmp_path, f"c{i}", hole(slice(None)))
-    with pytest.raises(ValueError, match=r"no pixel of any of the 10 images holds data: .*c0\.tif, .* and 2 more"):
+    with pytest.raises(
+        ValueError, match=r"none of the 10 maps has a pixel that holds data and is labelled: .*c0\.tif, .* and 2 more"
+    ):
         load(find_pairs(tmp_path))
 
 
-def test_a_map_whose_labels_lie_where_it_has_no_data(tmp_path):
+def test_a_map_whose_labels_lie_where_it_has_no_data_is_left_out_too(tmp_path):
     chip(tmp_path, "a", hole())
     chip(tmp_path, "b", hole(slice(10, None)))
-    with pytest.raises(ValueError, match=r"b\.tif labels none of its 400 pixels that hold data; leave both out"):
-        load(find_pairs(tmp_path))
+    chip(tmp_path, "c", hole(), mask=np.full(SIZE, -1, np.int16))
+    dataset = load(find_pairs(tmp_path))
+    assert [case.name for case in dataset.cases] == ["a"]
+    assert any("b.tif" in note and "c.tif" in note for note in dataset.notes)
 
 
 def test_nan_is_refused_without_a_georeference_and_infinity_with_one(tmp_path):

@@ -145,67 +145,56 @@ def load(
 
     Notes
     -----
-    Pixels of a map without data (NaN, or the nodata value of a GeoTIFF) are not labelled, whatever its mask says; a map
-    without a pixel of data is left out, and named in the notes.
+    Pixels of a map without data (NaN, or the nodata value of a GeoTIFF) are not labelled, whatever its mask says; maps
+    of which no pixel is labelled are left out, and named in the notes.
     """
     images, masks, problems = _read_all(pairs, on_file)
     raise_all(problems, "unusable file")
-    pairs, images, masks, left_out = _with_data(pairs, images, masks)
     kind = _recognise(pairs, masks, labels)
     channels = max(image.channels for image in images)
     ndim = Counter(image.ndim for image in images).most_common(1)[0][0]
-    cases = []
+    cases: list[Case] = []
+    left_out: list[str] = []
     for pair, image, mask in zip(pairs, images, masks, strict=True):
         try:
             array = for_net(image, channels=channels, ndim=ndim)
             classes, valid = to_classes(mask.array, kind), image.valid_mask()
             if valid is not None:
                 classes[~valid] = IGNORED
-            _check_labelled(classes, pair.mask, valid)
+            if image.georeference is not None and (classes == IGNORED).all():
+                left_out.append(str(pair.image))
+                continue
+            _check_labelled(classes, pair.mask)
             weights = _border_weights(mask.array, classes, kind) if border_weight else None
             cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image))
         except ValueError as error:
             problems.append(f"{pair.image}: {error}")
     raise_all(problems, "unusable file")
+    if not cases:
+        raise ValueError(
+            f"none of the {len(left_out)} maps has a pixel that holds data and is labelled: {_some(left_out)}"
+        )
     counts = sum(np.bincount(case.labels.ravel(), minlength=256)[: len(kind.values)] for case in cases)
     spacing, unit = _typical_spacing(images)
     # In two dimensions a place is where a map lies on the earth, which says nothing of how its objects are turned.
     is_oriented = ndim == 3 and all(image.place is not None for image in images)
-    notes = left_out + _notes(images, masks, channels) + _split_advice(pairs)
+    notes = _left_out_note(left_out) + _notes(images, masks, channels) + _split_advice(pairs)
     if is_oriented:
         notes.append("the files know how the body lies in them: patches are not flipped, and turned 30 degrees at most")
     return Dataset(cases, kind, channels, ndim, spacing, unit, np.asarray(counts), notes, is_oriented)
 
 
-def _with_data(
-    pairs: Sequence[Pair], images: list[Image], masks: list[Image]
-) -> tuple[Sequence[Pair], list[Image], list[Image], list[str]]:
-    """Without the maps that hold no data at all, and who they are.
-
-    Raises
-    ------
-    ValueError
-        If none is left.
-    """
-    is_empty = [(valid := image.valid_mask()) is not None and not valid.any() for image in images]
-    names = [str(pair.image) for pair, empty in zip(pairs, is_empty, strict=True) if empty]
-    if not names:
-        return pairs, images, masks, []
-    if all(is_empty):
-        raise ValueError(f"no pixel of any of the {len(names)} images holds data: {_some(names)}")
-    kept = [i for i, empty in enumerate(is_empty) if not empty]
-    note = f"left out, since no pixel holds data: {_some(names)}"
-    return [pairs[i] for i in kept], [images[i] for i in kept], [masks[i] for i in kept], [note]
+def _left_out_note(names: Sequence[str]) -> list[str]:
+    return [f"left out, since no pixel holds data and is labelled: {_some(names)}"] if names else []
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _check_labelled(classes: np.ndarray, mask: Path, valid: np.ndarray | None) -> None:
+def _check_labelled(classes: np.ndarray, mask: Path) -> None:
     if (classes == IGNORED).all():
-        pixels = f"{classes.size} pixels" if valid is None else f"{int(valid.sum())} pixels that hold data"
-        raise ValueError(f"its mask {mask} labels none of its {pixels}; leave both out")
+        raise ValueError(f"its mask {mask} labels none of its {classes.size} pixels; leave both out")
 
 
 def _recognise(pairs: Sequence[Pair], masks: Sequence[Image], labels: str) -> LabelKind:
