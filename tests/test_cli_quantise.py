@@ -7,7 +7,7 @@ import pytest
 
 from unetkit import cli
 from unetkit.demo import write_demo_data
-from unetkit.infer import quantise as quantise_module
+from unetkit.infer.engines import quantise as quantise_module
 from unetkit.infer.engines.price import read_price
 from unetkit.infer.prepare import prepare
 from unetkit.learn.train import train

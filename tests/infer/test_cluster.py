@@ -23,7 +23,7 @@ distributed = pytest.importorskip("distributed", reason="Dask is not installed: 
 
 @pytest.fixture(scope="module")
 def address():
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": None}
     with distributed.LocalCluster(**options, silence_logs=50) as local:
         yield local.scheduler_address
 
@@ -99,7 +99,7 @@ def test_a_worker_that_is_killed(run, small_portions, tmp_path, monkeypatch):
     source = picture(tmp_path / "a.tif", (2000, 600))
     real, killed = BlockStore.write, []
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=None, silence_logs=50
     ) as local:
 
         def write(store, start, labels):

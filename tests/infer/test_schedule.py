@@ -56,6 +56,12 @@ def test_rows_are_made_as_soon_as_they_can_be() -> None:
     assert work == [(0, 0, 3), (1, 0, 2), (2, 0, 1), (0, 3, 6), (1, 2, 6), (2, 1, 3)]
 
 
+def test_what_waits_at_the_far_end_does_not_come_at_once() -> None:
+    axis = axis_of(widths=(2, 2, 2, 2, 2))
+    rows = {work.stop - work.start for work in schedule(axis, 1024, slab=16) if work.layer == len(axis.windows) - 1}
+    assert 16 <= max(rows) <= 20
+
+
 def test_queues_do_not_grow_with_the_image() -> None:
     axis = axis_of(widths=(2, 2, 2, 2, 2))
     short, long = (longest_queues(axis, n, slab=16) for n in (1024, 8192))

@@ -122,7 +122,7 @@ def test_every_way_gives_the_mask_of_the_whole_and_goes_on_where_it_was_stopped(
 def test_a_killed_prediction_goes_on_and_gives_the_identical_mask(tmp_path, monkeypatch):
     run, source = model(tmp_path / "run"), picture(tmp_path / "in/a.tif", (1300, 300))
     code = f"""
-import unetkit.infer.predict as p, unetkit.infer.tiling as t
+import unetkit.infer.predict as p, unetkit.infer.tiling as t, unetkit.infer.unfinished as u
 u._LEDGER_FROM, t._BLOCK = 0, 32 * 300
 p.predict({str(run)!r}, [{str(source)!r}], out={str(tmp_path / "killed")!r})
 """

@@ -234,7 +234,7 @@ def _connected(where: str) -> Iterator[Any]:
             raise ValueError(f"cluster {where!r}: expected local, local:N with N workers, or a scheduler's address")
         cores = os.cpu_count() or 1
         n = int(number or cores)
-        options = {"n_workers": n, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": None}
+        options = {"n_workers": n, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": None}
         with _threads(max(cores // n, 1)), LocalCluster(**options) as local, Client(local) as client:
             yield client
         return

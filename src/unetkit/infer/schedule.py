@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 
 from ..geometry import Axis, Window
 
@@ -73,12 +74,17 @@ def schedule(axis: Axis, n: int, *, slab: int, mirrors: frozenset[int] = frozens
         for j in set(inputs):
             readers[j].append(i)
     made, free = [0] * len(sizes), [0] * len(sizes)
+    most = [_most(window, ceil(slab / stride)) for window, (stride, _) in zip(axis.windows, axis.places, strict=True)]
     while made[-1] < sizes[-1]:
         for i, window in enumerate(axis.windows):
             if i == 0:
                 stop = min(made[0] + slab, n)
             else:
                 stop = min(_makes(window, made[j], sizes[j], sizes[i], i in mirrors) for j in axis.inputs[i])
+                # Else all that waits below comes at once at the far end. A rest that might lie wholly beyond the
+                # border, or in a gap, is not left for later: it would have nothing to read.
+                if stop > made[i] + most[i] + window.extent + window.stride + max(window.after, 0):
+                    stop = made[i] + most[i]
             if stop <= made[i]:
                 continue
             start, made[i] = made[i], stop
@@ -93,6 +99,12 @@ def schedule(axis: Axis, n: int, *, slab: int, mirrors: frozenset[int] = frozens
                     forget.append((j, needed))
             low, high = _reads(window, start, stop, sizes[axis.inputs[i][0]], i in mirrors) if i else (0, 0)
             yield Work(i, start, stop, low, high, tuple(forget))
+
+
+def _most(window: Window, rows: int) -> int:
+    """Rows that a layer makes at a time: what a slab is for it, in whole steps of a layer that enlarges."""
+    step = window.stride if window.transposed else 1
+    return max(-(-rows // step), 1) * step
 
 
 def _makes(window: Window, have: int, n: int, size: int, mirrors: bool) -> int:

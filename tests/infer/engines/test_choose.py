@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unetkit.infer import choose
+from unetkit.infer.engines import choose
 from unetkit.infer.engines.choose import choose_engine
 from unetkit.infer.engines.price import Price
 from unetkit.infer.prepare import prepare

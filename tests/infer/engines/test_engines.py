@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.infer import engine_openvino
+from unetkit.infer.engines import openvino as engine_openvino
 from unetkit.infer.engines.engine import Infer, RuntimeEngine, compiled_engine, run_by, torch_engine
 from unetkit.infer.engines.onnxruntime import onnxruntime_engine
 from unetkit.infer.engines.openvino import int8_engine, openvino_engine

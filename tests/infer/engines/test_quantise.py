@@ -11,7 +11,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from unetkit.demo import write_demo_data
-from unetkit.infer import quantise as quantise_module
+from unetkit.infer.engines import quantise as quantise_module
 from unetkit.infer.engines.choose import choose_engine
 from unetkit.infer.engines.openvino import int8_engine, openvino_model
 from unetkit.infer.engines.price import Price, is_current, read_price, weights_hash
