@@ -154,8 +154,9 @@ def in_process(row: str, size: tuple[int, ...], folder: Path, args: argparse.Nam
     print(f"{'x'.join(map(str, size))} {row}", file=sys.stderr, flush=True)
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        return {"failed": said[-1] if said else f"ended with {done.returncode}"}
+        said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+        print(f"  failed: {said[-1]}", file=sys.stderr, flush=True)
+        return {"failed": said[-1]}
     numbers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return numbers
 
