@@ -13,6 +13,7 @@ from unetkit.learn import parallel
 from unetkit.learn.checkpoint import load_model, load_state
 from unetkit.learn.parallel import JointBatchNorm, launch
 from unetkit.learn.sample import Batch
+from unetkit.learn.train import train
 
 STEPS = 6
 
@@ -22,62 +23,63 @@ def data(tmp_path_factory):
     return write_demo_data(tmp_path_factory.mktemp("data"), n=5, size=(64, 64))
 
 
+GIVEN = {"steps": STEPS, "widths": (4, 8, 8), "batch": 5, "patch": 64, "device": "cpu"}
+
+
 def command(data, out, *more):
     images, masks = map(str, data)
     options = ["--steps", str(STEPS), "--widths", "4,8,8", "--batch", "5", "--patch", "64", "--device", "cpu"]
-    code = "from unetkit.cli import main; main()"
-    return [sys.executable, "-c", code, "train", images, masks, "--out", str(out), *options, *more]
+    return ["train", images, masks, "--out", str(out), *options, *more]
 
 
 def losses(out):
     return load_state(out / "last" / "state.safetensors")[1]["losses"]
 
 
-@pytest.mark.parametrize("more", [(), ("--net", "unet++", "--supervise")], ids=str)
-def test_the_same_losses_and_weights_as_one_process(more, data, tmp_path):
-    alone = subprocess.run(command(data, tmp_path / "one", *more), capture_output=True, text=True, check=True)
-    assert launch(command(data, tmp_path / "two", *more), 2) == 0
+@pytest.mark.parametrize("more", [{}, {"net": "unet++", "supervision": True}], ids=str)
+def test_the_losses_and_weights_of_one_process(more, data, tmp_path):
+    """Two processes that the command line starts, against one; and then the one goes on with what the two began."""
+    script = tmp_path / "unetkit"
+    script.write_text("from unetkit.cli import main\nmain()\n")
+    words = ["--net", "unet++", "--supervise"] if more else []
+    shared = [sys.executable, str(script), *command(data, tmp_path / "two", *words, "--devices", "2", "--json")]
+    done = subprocess.run(shared, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == STEPS  # said once
+    train(*data, out=tmp_path / "one", **GIVEN, **more)
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == len(two) == STEPS
     np.testing.assert_allclose(two, one, rtol=0, atol=1e-4)
     nets = [load_model(tmp_path / name)[0].state_dict() for name in ("one", "two")]
     for name, weights in nets[0].items():
         torch.testing.assert_close(nets[1][name], weights, rtol=1e-3, atol=1e-4, msg=name)
-    assert "Done: 6 steps" in alone.stdout
     assert (tmp_path / "two" / "report.html").is_file()
     assert len((tmp_path / "two" / "log.jsonl").read_text().splitlines()) == STEPS
-
-
-def test_a_training_goes_on_with_another_number_of_processes(data, tmp_path):
-    assert launch(command(data, tmp_path / "two"), 2) == 0
-    whole = losses(tmp_path / "two")
     plan = tmp_path / "two" / "plan.json"
     plan.write_text(json.dumps(json.loads(plan.read_text()) | {"steps": STEPS + 2}))
-    more = ["--steps", str(STEPS + 2), "--resume"]
-    subprocess.run([*command(data, tmp_path / "two"), *more], check=True, capture_output=True)
-    assert losses(tmp_path / "two")[:STEPS] == whole
+    train(*data, out=tmp_path / "two", resume=True, **(GIVEN | {"steps": STEPS + 2}), **more)
+    assert losses(tmp_path / "two")[:STEPS] == two
     assert len(losses(tmp_path / "two")) == STEPS + 2
 
 
-def test_the_command_line_starts_the_processes(data, tmp_path):
-    script = tmp_path / "unetkit"
-    script.write_text("from unetkit.cli import main\nmain()\n")
-    options = command(data, tmp_path / "run", "--devices", "2", "--json")[3:]
-    done = subprocess.run([sys.executable, str(script), *options], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["steps"] == STEPS  # said once
-
-
-def test_an_error_is_said_once(data, tmp_path, capfd):
-    empty = tmp_path / "none"
-    assert launch(command((empty, empty), tmp_path / "out"), 2) == 1
+def test_an_error_is_said_once(tmp_path, capfd):
+    code = "from unetkit.cli import main; main()"
+    assert launch([sys.executable, "-c", code, *command((tmp_path / "none",) * 2, tmp_path / "out")], 2) == 1
     assert capfd.readouterr().err.count("error: ") == 1
-    assert launch([sys.executable, "-c", "import os, sys; sys.exit(3 * (os.environ['RANK'] == '1'))"], 2) == 3
 
 
-def test_a_batch_that_is_too_small(data, tmp_path, capfd):
-    assert launch(command(data, tmp_path / "out", "--batch", "1"), 2) == 1
-    assert "a batch of 1 cannot be shared by 2 processes: give --batch 2 or more" in capfd.readouterr().err
+def test_an_error_of_another_process_is_heard(capfd):
+    code = "import os, sys\nif os.environ['RANK'] == '1': sys.exit('the second one fails')\nimport time; time.sleep(60)"
+    assert launch([sys.executable, "-c", code], 2) == 1
+    assert "the second one fails" in capfd.readouterr().err
+
+
+def test_a_batch_that_is_too_small(monkeypatch):
+    monkeypatch.setattr(parallel, "_is_joined", lambda: True)
+    monkeypatch.setattr(parallel, "size", lambda: 2)
+    batch = Batch(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4), None)
+    with pytest.raises(ValueError, match=r"a batch of 1 cannot be shared by 2 processes: give --batch 2 or more"):
+        parallel.share(batch)
 
 
 # --- in a process that is alone ---
