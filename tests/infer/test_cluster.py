@@ -95,8 +95,8 @@ def test_volumes_planes_and_valid_nets(options, size, address, small_portions, t
     assert same(alone, together)
 
 
-def test_a_worker_that_is_killed(run, small_portions, tmp_path, monkeypatch):
-    source = picture(tmp_path / "a.tif", (2000, 600))
+def test_a_worker_that_is_killed_half_way(run, small_portions, tmp_path, monkeypatch):
+    source = picture(tmp_path / "a.ome.zarr", (2000, 600))
     real, killed = BlockStore.write, []
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=None, silence_logs=50
@@ -104,7 +104,7 @@ def test_a_worker_that_is_killed(run, small_portions, tmp_path, monkeypatch):
 
         def write(store, start, labels):
             real(store, start, labels)
-            if not killed:
+            if len(store) == 30 and not killed:  # of 63
                 with distributed.Client(local.scheduler_address) as client:
                     killed.append(next(iter(client.run(os.getpid).values())))
                 os.kill(killed[0], signal.SIGKILL)
@@ -115,6 +115,9 @@ def test_a_worker_that_is_killed(run, small_portions, tmp_path, monkeypatch):
     (alone,) = predict(run, [source], out=tmp_path / "alone")
     assert killed
     assert same(alone, together)
+    files = [path.relative_to(alone.mask) for path in alone.mask.rglob("*") if path.is_file()]
+    assert len(files) > 2
+    assert all((alone.mask / file).read_bytes() == (together.mask / file).read_bytes() for file in files)
 
 
 def test_what_is_there_already_is_not_made_again(run, address, small_portions, tmp_path, monkeypatch):
