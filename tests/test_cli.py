@@ -150,7 +150,10 @@ def test_options_of_predict(run_cli, trained, cells, tmp_path):
     assert run_cli(*arguments)[0] == 0
     code, _, err = run_cli(*arguments)
     assert code == 1
-    assert err == (f"error: 1 mask exists; add --overwrite, or name another folder:\n  {tmp_path / 'cells_000.png'}\n")
+    assert err == (
+        "error: 1 mask exists; add --overwrite, or --resume to make the others, or name another folder:\n"
+        f"  {tmp_path / 'cells_000.png'}\n"
+    )
     assert run_cli(*arguments, "--overwrite")[0] == 0
 
 

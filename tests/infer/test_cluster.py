@@ -95,22 +95,19 @@ def test_volumes_planes_and_valid_nets(options, size, address, small_portions, t
     assert same(alone, together)
 
 
-def test_a_worker_that_is_killed_half_way(run, small_portions, tmp_path, monkeypatch):
+def test_a_worker_that_is_killed_half_way(run, address, small_portions, tmp_path, monkeypatch):
     source = picture(tmp_path / "a.ome.zarr", (2000, 600))
     real, killed = BlockStore.write, []
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=None, silence_logs=50
-    ) as local:
 
-        def write(store, start, labels):
-            real(store, start, labels)
-            if len(store) == 30 and not killed:  # of 63
-                with distributed.Client(local.scheduler_address) as client:
-                    killed.append(next(iter(client.run(os.getpid).values())))
-                os.kill(killed[0], signal.SIGKILL)
+    def write(store, start, labels):
+        real(store, start, labels)
+        if len(store) == 30 and not killed:  # of 63
+            with distributed.Client(address) as client:
+                killed.append(next(iter(client.run(os.getpid).values())))
+            os.kill(killed[0], signal.SIGKILL)
 
-        monkeypatch.setattr(BlockStore, "write", write)
-        (together,) = predict(run, [source], out=tmp_path / "out", cluster=local.scheduler_address)
+    monkeypatch.setattr(BlockStore, "write", write)
+    (together,) = predict(run, [source], out=tmp_path / "out", cluster=address)
     monkeypatch.undo()
     (alone,) = predict(run, [source], out=tmp_path / "alone")
     assert killed

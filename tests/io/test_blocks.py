@@ -66,6 +66,7 @@ for i in itertools.count():
     assert not store.has_dropped
     found = store.read((slice(0, 1), slice(0, len(store)), slice(0, 64)))[0]
     assert np.array_equal(found, np.repeat(np.arange(len(store)) % 250, 64).reshape(-1, 64))
+    path.with_name("a.partial-journal").touch()  # as is left by a kill at the end of a transaction
     store.remove()
     assert os.listdir(tmp_path) == []
 

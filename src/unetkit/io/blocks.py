@@ -183,6 +183,8 @@ class BlockStore:
         self.close()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+            # A process that was killed as its last transaction ended leaves a journal that holds nothing any more.
+            self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
 
     def _number(self, start: Sequence[int]) -> int:
         if any(s % b or not 0 <= s < n for s, b, n in zip(start, self.block, self.size, strict=True)):
