@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,14 +20,14 @@ from .options import (
     Masks,
     Skip,
     Widths,
-    byte_count,
     default_run,
     free,
+    option,
     seconds,
     sides,
     widths_of,
 )
-from .verbs import quantise
+from .verbs import predict, quantise
 
 app = typer.Typer(
     name="unetkit",
@@ -132,17 +131,17 @@ def train(
             resume=resume,
             observer=None if as_json or not is_first else bar.update,
             divide_width=divide_width,
-            time_s=None if time is None else _option(seconds, time),
+            time_s=None if time is None else option(seconds, time),
             steps=steps,
             net=net,
             block=block,
             skip=skip,
-            widths=None if widths is None else _option(widths_of, widths),
+            widths=None if widths is None else option(widths_of, widths),
             encoder=encoder,
             weights=weights,
             labels=labels,
             seed=seed,
-            patch=None if patch is None else _option(sides, patch),
+            patch=None if patch is None else option(sides, patch),
             planes=planes,
             augmentation=augment,
             batch=batch,
@@ -168,60 +167,7 @@ def train(
     typer.echo(f"Look at {report}. Next: unetkit predict {run} IMAGES --out MASKS")
 
 
-@app.command()
-def predict(
-    model: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a model.safetensors.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
-    out: Annotated[Path, typer.Option(help="Folder for the masks.")],
-    memory: Annotated[
-        str, typer.Option(help="Memory for the net's maps; larger images are streamed, exactly.")
-    ] = "2GB",
-    symmetries: Annotated[
-        bool, typer.Option("--symmetries", help="Average over flips and turns: slower, often better.")
-    ] = False,
-    prune: Annotated[
-        int | None, typer.Option(min=1, help="unet++: only the nodes of this level, faster; see evaluate --levels.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that exist.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave masks that exist, and make the others.")] = False,
-    cluster: Annotated[
-        str | None, typer.Option(help="Spread the work: local, local:4, or a Dask scheduler's tcp://HOST:8786.")
-    ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(help="torch, openvino, onnxruntime, bfloat16; int8: several times as fast, at a price; or auto."),
-    ] = "torch",
-    as_json: AsJson = False,
-) -> None:
-    """Segment images of any size: masks of the same size, spacing and name.
-
-    A large image that was stopped half-way goes on where it was: the same command again.
-    """
-    from .console import PredictionBar
-    from .infer.predict import predict as run_prediction
-
-    memory_bytes = _option(byte_count, memory)
-    with PredictionBar() as bar:
-        done = run_prediction(
-            model,
-            inputs,
-            out=out,
-            memory_bytes=memory_bytes,
-            average_symmetries=symmetries,
-            prune=prune,
-            overwrite=overwrite,
-            resume=resume,
-            cluster=cluster,
-            engine=engine,
-            observer=None if as_json else bar.update,
-        )
-    if as_json:
-        rows = [{"image": str(p.source), "mask": str(p.mask), "size": p.size, "time_s": p.time_s} for p in done]
-        print(json.dumps(rows))
-        return
-    pixels, spent = sum(prod(p.size) for p in done), sum(p.time_s for p in done)
-    number = "1 mask" if len(done) == 1 else f"{len(done)} masks"
-    typer.echo(f"{number} in {out}, {pixels / 1e6 / max(spent, 1e-9):.2f} million pixels per second")
+app.command()(predict)
 
 
 @app.command()
@@ -309,7 +255,7 @@ def inspect(
     drawing = out if out and out.suffix.lower() != ".html" else None
     if drawing:
         check_drawing_path(drawing)
-    given = None if size is None else _option(lambda text: sides(text, "size"), size)
+    given = None if size is None else option(lambda text: sides(text, "size"), size)
     given = (given,) if isinstance(given, int) else given
     chosen = choose_net(
         model,
@@ -319,7 +265,7 @@ def inspect(
         out_channels=classes,
         block=block,
         skip=skip,
-        widths=None if widths is None else _option(widths_of, widths),
+        widths=None if widths is None else option(widths_of, widths),
         divide_width=divide_width,
     )
     summary = summarise(chosen.graph, given)
@@ -374,7 +320,7 @@ def demo(
     from .demo import run_demo
 
     with _training_bar() as bar:
-        lines = run_demo(out or free("demo"), time_s=_option(seconds, time), observer=bar.update)
+        lines = run_demo(out or free("demo"), time_s=option(seconds, time), observer=bar.update)
     for line in lines:
         typer.echo(line)
 
@@ -398,13 +344,6 @@ def _clock(time_s: float) -> str:
     from .console import clock
 
     return clock(time_s)
-
-
-def _option(convert: Any, text: str) -> Any:
-    try:
-        return convert(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -95,3 +96,11 @@ def free(wanted: str) -> Path:
         number += 1
         path = Path(f"{wanted}-{number}")
     return path
+
+
+def option(convert: Callable[[str], Any], text: str) -> Any:
+    """A value from its words; what is wrong with them is said as wrong use of the command line."""
+    try:
+        return convert(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

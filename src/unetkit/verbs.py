@@ -4,12 +4,68 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import AsJson
+from .options import AsJson, byte_count, option
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a model.safetensors.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="Folder for the masks.")],
+    memory: Annotated[
+        str, typer.Option(help="Memory for the net's maps; larger images are streamed, exactly.")
+    ] = "2GB",
+    symmetries: Annotated[
+        bool, typer.Option("--symmetries", help="Average over flips and turns: slower, often better.")
+    ] = False,
+    prune: Annotated[
+        int | None, typer.Option(min=1, help="unet++: only the nodes of this level, faster; see evaluate --levels.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that exist.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave masks that exist, and make the others.")] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="Spread the work: local, local:4, or a Dask scheduler's tcp://HOST:8786.")
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="torch, openvino, onnxruntime, bfloat16; int8: several times as fast, at a price; or auto."),
+    ] = "torch",
+    as_json: AsJson = False,
+) -> None:
+    """Segment images of any size: masks of the same size, spacing and name.
+
+    A large image that was stopped half-way goes on where it was: the same command again.
+    """
+    from .console import PredictionBar
+    from .infer.predict import predict as run_prediction
+
+    memory_bytes = option(byte_count, memory)
+    with PredictionBar() as bar:
+        done = run_prediction(
+            model,
+            inputs,
+            out=out,
+            memory_bytes=memory_bytes,
+            average_symmetries=symmetries,
+            prune=prune,
+            overwrite=overwrite,
+            resume=resume,
+            cluster=cluster,
+            engine=engine,
+            observer=None if as_json else bar.update,
+        )
+    if as_json:
+        rows = [{"image": str(p.source), "mask": str(p.mask), "size": p.size, "time_s": p.time_s} for p in done]
+        print(json.dumps(rows))
+        return
+    pixels, spent = sum(prod(p.size) for p in done), sum(p.time_s for p in done)
+    number = "1 mask" if len(done) == 1 else f"{len(done)} masks"
+    typer.echo(f"{number} in {out}, {pixels / 1e6 / max(spent, 1e-9):.2f} million pixels per second")
 
 
 def quantise(

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from scipy import ndimage
+
+from ..image import Image
+from ..io import write
+from .data import Case
 
 # Colours per class (Okabe and Ito's palette, told apart by colour-blind readers as well), background first.
 COLOURS = np.array(
@@ -61,3 +67,10 @@ def panel(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.nda
 def middle_plane(classes: np.ndarray) -> np.ndarray:
     """A plane (y, x) of a label image: itself in 2D, the middle one of a volume."""
     return classes if classes.ndim == 2 else classes[classes.shape[0] // 2]
+
+
+def write_panel(path: Path, case: Case, predicted: np.ndarray) -> None:
+    """Write the `panel` of a case and what is predicted for it; the folder is made."""
+    path.parent.mkdir(exist_ok=True)
+    picture = panel(case.image, predicted, case.labels).transpose(2, 0, 1)
+    write(path, Image(picture, "cyx", (1.0, 1.0), "px"))

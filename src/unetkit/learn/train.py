@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..image import Image
-from ..io import write
 from ..masks.metrics import Evaluation, evaluate_arrays
 from ..nets.pretrained import check_encoder
 from .checkpoint import Card, load_model, load_state, save_model, save_state, write_whole
-from .data import Case, Dataset, load, split
+from .data import Dataset, load, split
+from .interrupt import interruptible
 from .loop import Score, Training, choose_forward, predict_classes, validate
 from .pairs import find_pairs
 from .parallel import agreed, joined, rank, size
 from .plan import Plan, augmentation_of, check_same, make_plan, read_plan
-from .preview import panel
+from .preview import write_panel
 from .sample import Sampler
 
 _VALIDATIONS = 20  # per training, fewer where they would take more than 5 % of the time
@@ -187,26 +184,6 @@ def _saved_plan(out: Path, resume: bool) -> Plan | None:
         raise ValueError(f"{path}: {error}") from None
 
 
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that a step is never torn apart; a second Ctrl-C stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def on_signal(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 class _Run:
     """A training in its folder."""
 
@@ -226,7 +203,7 @@ class _Run:
             self._resume(training)
         if rank() == 0:
             write_whole(self.out / "plan.json", self.plan.model_dump_json(indent=2))
-        with _interruptible() as stop:
+        with interruptible() as stop:
             self._loop(training, stop)
             interrupted = stop.is_set()
         if rank() == 0:
@@ -389,7 +366,7 @@ class _Run:
         for label, place in (("worst", 0), ("median", len(ranked) // 2), ("best", -1)):
             if ranked:
                 name = ranked[place].name
-                self._write_panel(cases[name], predictions[name], f"{label}.png")
+                write_panel(self.out / "previews" / f"{label}.png", cases[name], predictions[name])
 
     def _preview(self, training: Training) -> None:
         """An early look, so that a hopeless training is seen at once, and the latest state."""
@@ -398,14 +375,9 @@ class _Run:
         folder = self.out / "previews"
         first = not (folder / "early.png").exists()
         for name in ("early.png", "latest.png") if first else ("latest.png",):
-            self._write_panel(case, predicted, name)
+            write_panel(folder / name, case, predicted)
         if first:
             self.say(Progress(message=f"early look: {folder / 'early.png'} (image, truth, prediction, differences)"))
-
-    def _write_panel(self, case: Case, predicted: Any, name: str) -> None:
-        picture = panel(case.image, predicted, case.labels).transpose(2, 0, 1)
-        (self.out / "previews").mkdir(exist_ok=True)
-        write(self.out / "previews" / name, Image(picture, "cyx", (1.0, 1.0), "px"))
 
     def _tell(self, training: Training) -> None:
         recent = training.losses[-20:]
