@@ -68,3 +68,11 @@ def test_said_in_a_line():
     assert plan_tiles(net, (64, 64)).describe() == "whole image at once, about 0.00 GB"
     tiles = plan_tiles(net, (64, 64), core=(32, 32)).describe()
     assert tiles.startswith("4 tiles of 32 x 32, exact, ")
+
+
+def test_windows_of_one_size_are_as_few_and_as_small_as_will_do():
+    net, _ = ready()
+    tiling = plan_tiles(net, (4500, 900), most=1024)
+    assert tiling.block == (900, 900)
+    assert len(tiling.tiles) == 5
+    assert len({tile.window_size for tile in tiling.tiles}) == 1

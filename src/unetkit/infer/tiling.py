@@ -171,9 +171,9 @@ def plan_tiles(
     if core is None:
         budget = memory_bytes if memory_bytes is not None else cost(padded)
         core = fit_core(geometry, padded, memory_bytes=budget, cost=cost)
-    if most is not None:
-        core = tuple(min(c, max(most // s, 1) * s) for c, s in zip(core, geometry.stride, strict=True))
     out = geometry.output_size(padded)
+    if most is not None:
+        core = tuple(min(c, _part(n, most, s)) for c, n, s in zip(core, out, geometry.stride, strict=True))
     whole = all(c >= n for c, n in zip(core, out, strict=True))
     if net.is_local or whole:
         covering = tiles(geometry, padded, core, even=most is not None)
@@ -183,6 +183,12 @@ def plan_tiles(
     is_exact = net.is_local or whole
     block = tuple(max(min(c, n) if is_exact else n, 1) for c, n in zip(core, size, strict=True))
     return Tiling(size, padded, tuple(covering), is_exact, peak, redundancy(covering, padded), block)
+
+
+def _part(n: int, most: int, stride: int) -> int:
+    """Of `n` pixels in as few parts of at most `most` as will do, one: all about equal, on the grid of the stride."""
+    parts = ceil(n / (max(most // stride, 1) * stride))
+    return ceil(n / parts / stride) * stride
 
 
 def _padded(geometry: Geometry, size: Sequence[int]) -> tuple[int, ...]:
