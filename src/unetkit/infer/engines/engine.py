@@ -144,7 +144,7 @@ def compiled_engine(net: Net) -> Engine:
 def run_by(net: Net, engine: Engine) -> Net:
     """A net that knows everything `net` does, and whose `body` an engine computes.
 
-    So that whatever runs nets over images (`infer.tiled.run`, `infer.predict.segment`, `learn.loop.predict_classes`)
+    So that whatever runs nets over images (`infer.tiled.run`, `infer.segment`, `learn.loop.predict_classes`)
     runs engines as it is. The weights are shared, not copied.
 
     Parameters
