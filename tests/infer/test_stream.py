@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unetkit.infer import onednn
 from unetkit.infer.prepare import prepare
 from unetkit.infer.stream import Stream
 from unetkit.infer.tiled import parts, run
@@ -129,6 +130,37 @@ def test_a_prepared_net_in_float32() -> None:
         expected = net(x)
     found = streamed(prepare(net), x, 32)
     assert float((found - expected).abs().max() / expected.std()) < 1e-5
+
+
+class Fused(nn.Module):
+    """Activations that one pass takes along, and such as it cannot."""
+
+    def __init__(self, d: int, activation: nn.Module) -> None:
+        super().__init__()
+        conv: Any = {2: nn.Conv2d, 3: nn.Conv3d}[d]
+        up: Any = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[d]
+        self.activation = activation
+        self.a, self.b = conv(1, 8, 3, padding=1), conv(8, 8, 3, stride=2, padding=1, groups=2)
+        self.up, self.c = up(8, 4, 2, 2), conv(12, 3, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.activation(self.a(x))
+        return self.c(torch.cat([a, self.activation(self.up(self.activation(self.b(a))))], 1))
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.3), nn.ELU()], ids=str)
+@pytest.mark.parametrize("has_onednn", [True, False])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_float32_by_onednn_and_without(
+    ndim: int, has_onednn: bool, activation: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_onednn:
+        monkeypatch.setattr(onednn, "_is_possible", lambda weight: False)
+    torch.manual_seed(0)
+    net, x = Fused(ndim, activation).eval(), torch.randn(1, 1, *(20, 12, 10)[:ndim])
+    with torch.no_grad():
+        expected = net(x)
+    torch.testing.assert_close(streamed(net, x, 4), expected, rtol=1e-5, atol=1e-6)
 
 
 STRIPS: list[tuple[dict[str, Any], tuple[int, ...]]] = [

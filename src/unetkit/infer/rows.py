@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..geometry import Window
 from ..nets.graph import Layer
-from ..nets.program import Step
+from ..nets.program import Step, bound
+from .onednn import CONVOLUTION, TRANSPOSED, per_axis
 
 __all__ = ["Piece", "maker", "mirrors"]
 
@@ -48,7 +49,7 @@ Maker = Callable[[Tensor, Piece], Tensor]
 
 def mirrors(layer: Layer, step: Step) -> bool:
     """Whether a layer mirrors rows at the borders."""
-    return layer.function == "pad" and _bound(step, "input pad mode value").get("mode") == "reflect"
+    return layer.function == "pad" and bound(step, "input pad mode value").get("mode") == "reflect"
 
 
 def maker(layer: Layer, step: Step) -> Maker | None:
@@ -70,15 +71,6 @@ def maker(layer: Layer, step: Step) -> Maker | None:
         return make(layer, step, rows, piece)
 
     return of_layer
-
-
-def _bound(step: Step, names: str) -> dict[str, Any]:
-    """Arguments by name, given the names of the positional ones."""
-    return dict(zip(names.split(), step.args, strict=False)) | step.kwargs
-
-
-def _per_axis(value: Any, ndim: int) -> tuple[int, ...]:
-    return (int(value),) * ndim if isinstance(value, int) else tuple(int(v) for v in value) * (ndim // len(value))
 
 
 def _span(rows: Tensor, piece: Piece, start: int, stop: int, value: float = 0.0) -> Tensor:
@@ -109,21 +101,21 @@ def _across(windows: Sequence[Window], x: Tensor, value: float = 0.0) -> tuple[T
 
 
 def _convolution(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
-    a, ndim = _bound(step, "input weight bias stride padding dilation groups"), len(layer.windows)
+    a, ndim = bound(step, CONVOLUTION), len(layer.windows)
     x = _span(rows, piece, *_read_by(layer.windows[0], piece))
     x, pads = _across(layer.windows, x)
-    stride, dilation = (_per_axis(a.get(key, 1), ndim) for key in ("stride", "dilation"))
+    stride, dilation = (per_axis(a.get(key, 1), ndim) for key in ("stride", "dilation"))
     result: Tensor = step.func(x, a["weight"], a.get("bias"), stride, (0, *pads), dilation, a.get("groups", 1))
     return result
 
 
 def _transposed(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
-    a = _bound(step, "input weight bias stride padding output_padding groups dilation")
+    a = bound(step, TRANSPOSED)
     ndim, window = len(layer.windows), layer.windows[0]
     low, high = window.reads(piece.start, piece.stop - 1)
     x = _span(rows, piece, low, high + 1)
-    stride, dilation = (_per_axis(a.get(key, 1), ndim) for key in ("stride", "dilation"))
-    padding, extra = (_per_axis(a.get(key, 0), ndim) for key in ("padding", "output_padding"))
+    stride, dilation = (per_axis(a.get(key, 1), ndim) for key in ("stride", "dilation"))
+    padding, extra = (per_axis(a.get(key, 0), ndim) for key in ("padding", "output_padding"))
     skipped = piece.start - (low * window.stride - window.before)
     made = (high - low) * window.stride + window.extent
     missing = max(0, skipped + piece.stop - piece.start - made)  # a kernel smaller than the stride leaves gaps
@@ -134,7 +126,7 @@ def _transposed(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
 
 
 def _max_pool(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
-    a = _bound(step, "input kernel_size stride padding dilation ceil_mode return_indices")
+    a = bound(step, "input kernel_size stride padding dilation ceil_mode return_indices")
     ndim = len(layer.windows)
     x = _span(rows, piece, *_read_by(layer.windows[0], piece), value=float("-inf"))
     kernel, stride, dilation = (tuple(getattr(w, k) for w in layer.windows) for k in ("kernel", "stride", "dilation"))
@@ -144,7 +136,7 @@ def _max_pool(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
 
 
 def _avg_pool(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
-    a = _bound(step, "input kernel_size stride padding ceil_mode count_include_pad divisor_override")
+    a = bound(step, "input kernel_size stride padding ceil_mode count_include_pad divisor_override")
     x = _span(rows, piece, *_read_by(layer.windows[0], piece))
     kernel, stride = (tuple(getattr(w, k) for w in layer.windows) for k in ("kernel", "stride"))
     pads = (0, *(w.before for w in layer.windows[1:]))
@@ -154,14 +146,14 @@ def _avg_pool(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
 
 
 def _check_average(layer: Layer, step: Step) -> None:
-    a = _bound(step, "input kernel_size stride padding ceil_mode count_include_pad divisor_override")
+    a = bound(step, "input kernel_size stride padding ceil_mode count_include_pad divisor_override")
     is_padded = any(w.before or w.after for w in layer.windows)
     if a.get("ceil_mode") or (is_padded and not a.get("count_include_pad", True)):
         raise ValueError(f"layer {layer.name!r} averages fewer pixels at the borders: it cannot be streamed")
 
 
 def _interpolate(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
-    a = _bound(step, "input size scale_factor mode align_corners recompute_scale_factor antialias")
+    a = bound(step, "input size scale_factor mode align_corners recompute_scale_factor antialias")
     mode, window = a.get("mode", "nearest"), layer.windows[0]
     options = {} if mode.startswith("nearest") else {"align_corners": False}
     if not window.transposed:  # nearest neighbour of every so many rows
@@ -172,7 +164,7 @@ def _interpolate(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor
 
 
 def _pad(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
-    a, window = _bound(step, "input pad mode value"), layer.windows[0]
+    a, window = bound(step, "input pad mode value"), layer.windows[0]
     mode, pads = a.get("mode", "constant"), list(a["pad"])
     start, stop = piece.start - window.before, piece.stop - window.before
     at = 2 * (len(layer.windows) - 1)  # torch lists the last axis first
@@ -199,7 +191,7 @@ def _getitem(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
 
 
 def _narrow(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
-    a = _bound(step, "input dim start length")
+    a = bound(step, "input dim start length")
     if a["dim"] % rows.ndim < 2:
         rows = rows.narrow(a["dim"], a["start"], a["length"])
     return _cut(layer, rows, piece)

@@ -12,8 +12,9 @@ from torch import Tensor
 from ..geometry import Axis, Window
 from ..nets.graph import Graph, read
 from ..nets.net import Net
-from ..nets.program import program
+from ..nets.program import Ref, Step, program
 from ..tiles import Slices, Tile
+from .onednn import fused
 from .rows import Piece, maker, mirrors
 from .schedule import Work, longest_queues, schedule
 
@@ -57,8 +58,8 @@ class Stream:
         self.graph = read(net)  # of the folded net: its norms are gone
         if not self.graph.is_local:
             raise ValueError("the net takes statistics over space (instance or group norm): it cannot be streamed")
-        self.steps = program(net, self.graph)
         self.stages = _stages(self.graph)
+        self.steps = _fused(program(net, self.graph), self.stages)
         self.axes = tuple(
             Axis(tuple(stage.windows[k] for stage in self.stages), tuple(stage.inputs for stage in self.stages))
             for k in range(len(self.graph.geometry.axes))
@@ -192,6 +193,17 @@ def _stages(graph: Graph) -> tuple[Stage, ...]:
     )
 
 
+def _fused(steps: tuple[Step, ...], stages: tuple[Stage, ...]) -> tuple[Step, ...]:
+    """Convolutions as oneDNN is fastest at; an activation that one takes along hands on what it is given."""
+    found = list(steps)
+    for first, *rest in (stage.layers for stage in stages):
+        with_next = fused(steps[first], steps[rest[0]]) if rest else None
+        if with_next is not None:
+            found[rest[0]] = Step(torch.as_tensor, (Ref(first),), {})
+        found[first] = with_next or fused(steps[first]) or steps[first]
+    return tuple(found)
+
+
 class _Queue:
     """Rows of one map, from the first that is still read to the last that was made."""
 
@@ -213,5 +225,9 @@ class _Queue:
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def forget(self, row: int) -> None:
+        """Rows below `row` are not read any more; the few that are left of a chunk do not keep all of it."""
         while self.chunks and self.start + self.chunks[0].shape[2] <= row:
             self.start += self.chunks.pop(0).shape[2]
+        if self.chunks and 2 * (row - self.start) > self.chunks[0].shape[2]:
+            self.chunks[0] = self.chunks[0][:, :, row - self.start :].clone()
+            self.start = row

@@ -18,7 +18,8 @@ __all__ = ["Tiling", "choose", "plan_stream", "plan_tiles"]
 _OVERHEAD = 1.5
 _BLEND_OVERLAP = 0.5
 _SMALL = 2**18  # pixels that are run at once: a stream of a few slabs gains nothing
-_SLAB = 32  # rows of a 2D image that flow at a time; fewer cost calls, more cost memory and the processor's cache
+_SLAB = 2**16  # pixels that flow at a time, about; fewer cost calls, more cost memory and the processor's cache
+_FEWEST, _MOST = 4, 32  # rows or planes of them: each 3 x 3 convolution reads two more
 _BLOCK = 2**21  # pixels of a streamed tile that are handed on together
 
 
@@ -110,7 +111,7 @@ def plan_stream(
     memory_bytes : int, optional
         Budget for the net's maps.
     slab : int, optional
-        Rows that flow at a time (default: about 32 in 2D, the total stride in 3D).
+        Rows that flow at a time (default: 4 to 32, as many as make about 65,000 pixels).
 
     Raises
     ------
@@ -119,20 +120,28 @@ def plan_stream(
     """
     size, geometry = tuple(size), net.geometry
     padded = _padded(geometry, size)
-    stride = geometry.stride[0]
-    rows = slab or stride * max(_SLAB // stride if len(size) == 2 else 1, 1)
+    rows = slab or _rows(padded)
 
-    def cost(window: tuple[int, ...]) -> int:
+    def cost(window: tuple[int, ...], rows: int = rows) -> int:
         return stream.memory_bytes(window, slab=rows)
 
     budget = cost(padded) if memory_bytes is None else memory_bytes
     core = fit_core(geometry, padded, memory_bytes=budget, cost=cost, whole=(0,))
     covering = tiles(geometry, padded, core)
-    peak = max(cost(window) for window in {tile.window_size for tile in covering})
-    across = tuple(min(c, n) for c, n in zip(core[1:], size[1:], strict=True))
-    height = max(_BLOCK // (rows * max(prod(across), 1)), 1) * rows
+    windows = {tile.window_size for tile in covering}
+    across, stride = tuple(min(c, n) for c, n in zip(core[1:], size[1:], strict=True)), geometry.stride[0]
+    height = max(_BLOCK // (stride * max(prod(across), 1)), 1) * stride
     block = (max(min(height, size[0]), 1), *across)
+    if slab is None:  # strips are narrower than the image: more rows of them, where the memory allows
+        most = range(min(map(_rows, windows)), rows, -_FEWEST)
+        rows = next((n for n in most if max(cost(window, n) for window in windows) <= budget), rows)
+    peak = max(cost(window, rows) for window in windows)
     return Tiling(size, padded, tuple(covering), True, peak, redundancy(covering, padded), block, rows)
+
+
+def _rows(window: tuple[int, ...]) -> int:
+    """Of a window, those that flow at a time."""
+    return min(max(_SLAB // max(prod(window[1:]), 1), _FEWEST), _MOST)
 
 
 def plan_tiles(

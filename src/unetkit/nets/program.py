@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .follow import Body, Follower, Met, flat, replaced
 from .graph import Graph
 
-__all__ = ["Ref", "Step", "program"]
+__all__ = ["Ref", "Step", "bound", "program"]
 
 _SIDE = 16  # pixels of the image that a net is run on once: some poolings refuse less
 
@@ -54,6 +54,11 @@ class Step:
             return result
         found: Tensor = [r for r in flat(result) if isinstance(r, Tensor)][self.output]
         return found
+
+
+def bound(step: Step, names: str) -> dict[str, Any]:
+    """Arguments of a step by name, given the names of the positional ones."""
+    return dict(zip(names.split(), step.args, strict=False)) | step.kwargs
 
 
 def filled(values: Any, maps: dict[int, Tensor]) -> Any:
