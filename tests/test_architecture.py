@@ -12,7 +12,7 @@ import unetkit
 
 SOURCE = Path(unetkit.__file__).parent
 TIERS = [
-    {"geometry", "tiles", "georeference", "image"},
+    {"geometry", "tiles", "georeference", "image", "allocator"},
     {"io", "nets"},
     {"learn", "infer", "masks", "insight"},
     {"export", "report"},

@@ -288,7 +288,7 @@ def test_engines_give_the_same_mask(run, engine, tmp_path, monkeypatch):
 
 def test_an_engine_that_there_is_not(run, tmp_path):
     source = picture(tmp_path / "a.tif", pixels((10, 13)))
-    with pytest.raises(ValueError, match=r"engine is 'fast'; expected one of auto, torch, openvino, "):
+    with pytest.raises(ValueError, match=r"engine is 'fast'; expected one of auto, torch, compiled, openvino, "):
         predict(run, [source], out=tmp_path / "out", engine="fast")
     with pytest.raises(ValueError, match=r"int8 is calibrated on the images of a run, but .* is no run folder"):
         predict(run / "model.safetensors", [source], out=tmp_path / "out", engine="int8")

@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from ..allocator import keep_freed_memory
 from ..learn.checkpoint import load_model
 from ..nets.unetpp import pruned
 from .cluster import Recipe, spread
@@ -104,9 +105,10 @@ def predict(
         Spread the work over the workers of a Dask scheduler: its address, or "local" (or
         "local:4" for four workers) for processes of this machine.
     engine : str
-        What computes the net on a processor: "torch", "openvino" or "onnxruntime" in float32;
-        "bfloat16" where the processor multiplies it; "int8", which is calibrated on the run's images and
-        said with its price; "auto" measures them for some seconds.
+        What computes the net: "torch"; "compiled", by torch.compile, which takes a minute at first; on a
+        processor also "openvino" or "onnxruntime" in float32, "bfloat16" where the processor multiplies it,
+        and "int8", which is calibrated on the run's images and said with its price; "auto" measures them for
+        some seconds.
     observer : callable, optional
         Called with a `Step`.
 
@@ -124,6 +126,7 @@ def predict(
     OSError
         If a mask cannot be written; blocks that are finished are kept.
     """
+    keep_freed_memory()
     say = observer or (lambda step: None)
     net, card = load_model(model)
     net = net if prune is None else pruned(net, prune)

@@ -80,7 +80,7 @@ class Segmenter:
         observer: Callable[[str], None] | None = None,
     ) -> Segmenter:
         """Make a model ready: on the fastest device of this machine, or by an engine as `choose_engine` takes it."""
-        device = "cuda" if torch.cuda.is_available() and engine in ("auto", "torch") else "cpu"
+        device = "cuda" if torch.cuda.is_available() and engine in ("auto", "torch", "compiled") else "cpu"
         ready = prepare(net, device=device)
         if engine != "torch":
             window = (_WINDOW[net.ndim],) * net.ndim

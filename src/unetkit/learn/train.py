@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..allocator import keep_freed_memory
 from ..masks.metrics import Evaluation, evaluate_arrays
 from ..nets.pretrained import check_encoder
 from .checkpoint import Card, load_model, load_state, save_model, save_state, write_whole
@@ -124,6 +125,7 @@ def train(
     ImportError
         If an `encoder` is given and timm is not installed.
     """
+    keep_freed_memory()
     with joined():
         return _train(images, masks, Path(out), resume, observer, divide_width, given)
 

@@ -135,7 +135,7 @@ def test_one_that_was_asked_for(net: Net) -> None:
 
 def test_what_is_not_possible(net: Net, run: Path) -> None:
     with pytest.raises(
-        ValueError, match="engine is 'tensorrt'; expected one of auto, torch, openvino, onnxruntime, bfloat16, int8"
+        ValueError, match="engine is 'tensorrt'; expected one of auto, torch, compiled, openvino, onnxruntime"
     ):
         choose_engine(net, None, "tensorrt", window=(64, 64))
     for model in (None, run / "model.safetensors"):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...learn.checkpoint import load_model
 from ...nets.net import Net
-from .engine import Engine, RuntimeEngine, check_device, torch_engine
+from .engine import Engine, RuntimeEngine, check_device, compiled_engine, torch_engine
 from .onnxruntime import onnxruntime_engine
 from .openvino import int8_engine, openvino_engine
 from .price import is_current, read_price
@@ -22,7 +22,7 @@ from .quantise import quantise
 
 __all__ = ["ENGINES", "asked_as", "choose_engine"]
 
-ENGINES = ("auto", "torch", "openvino", "onnxruntime", "bfloat16", "int8")
+ENGINES = ("auto", "torch", "compiled", "openvino", "onnxruntime", "bfloat16", "int8")
 _FLOAT32: dict[str, Callable[[Net], Engine]] = {
     "torch": torch_engine,
     "openvino": openvino_engine,
@@ -61,7 +61,7 @@ def choose_engine(
     run : path, optional
         The run folder that it is from, where int8 is looked for.
     name : str
-        One of `ENGINES`; "bfloat16" and "int8" are OpenVINO's. The latter is calibrated now
+        One of `ENGINES`; "compiled" is torch's; "bfloat16" and "int8" are OpenVINO's. The latter is calibrated now
         where the run has none, or one for other weights. "auto" measures
         torch and what else is installed, in float32, and int8 where the run has it at an allowed price.
     window : sequence of int
@@ -82,6 +82,8 @@ def choose_engine(
     say = observer or (lambda line: None)
     if name not in ENGINES:
         raise ValueError(f"engine is {name!r}; expected one of {', '.join(ENGINES)}")
+    if name == "compiled":
+        return compiled_engine(net)
     if name in _FLOAT32:
         return _FLOAT32[name](net)
     if name == "bfloat16":
