@@ -13,7 +13,7 @@ from unetkit import io
 from unetkit.image import Image
 from unetkit.io import omezarr_plan, omezarr_writing
 from unetkit.io.lazy import Region, WholeImage
-from unetkit.io.omezarr_writing import write_labels_zarr
+from unetkit.io.pyramid import write_labels_from
 
 RNG = np.random.default_rng(0)
 SIZES = [(45, 37), (5, 45, 37)]
@@ -140,7 +140,7 @@ def test_levels_are_every_second_pixel(
 @pytest.mark.parametrize(("size", "most"), [((40, 50), 16 * 16), ((10, 20, 30), 8 * 16 * 16)])
 def test_the_source_is_read_once_and_never_whole(tmp_path: Path, size: tuple[int, ...], most: int) -> None:
     source = Counted(image_of(1, size))
-    write_labels_zarr(tmp_path / "a.zarr", source)
+    write_labels_from(tmp_path / "a.zarr", source)
     assert max(source.asked) <= most
     assert sum(source.asked) == np.prod(size)
     assert np.array_equal(io.read(tmp_path / "a.zarr").array, source._array)
@@ -157,20 +157,20 @@ def test_levels_are_read_a_shard_at_a_time(tmp_path: Path, monkeypatch: pytest.M
         return part
 
     monkeypatch.setattr(omezarr_writing._Stack, "read", counted)
-    write_labels_zarr(tmp_path / "a.zarr", WholeImage(image_of(1, (40, 50))))
+    write_labels_from(tmp_path / "a.zarr", WholeImage(image_of(1, (40, 50))))
     assert max(sizes) == 16 * 16
 
 
 def test_spacing_of_the_image_that_labels_belong_to(tmp_path: Path) -> None:
     io.write(tmp_path / "image.tif", image_of(2, (45, 37), spacing=(0.5, 0.25)))
     with io.open_lazy(tmp_path / "image.tif") as like:
-        write_labels_zarr(tmp_path / "a.zarr", WholeImage(image_of(1, (45, 37), unit="px")), like=like)
+        write_labels_from(tmp_path / "a.zarr", WholeImage(image_of(1, (45, 37), unit="px")), like=like)
         assert io.read(tmp_path / "a.zarr").spacing == (0.5, 0.25)
         assert io.read(tmp_path / "a.zarr").unit == "µm"
         with pytest.raises(
-            ValueError, match=r"b\.zarr: labels of size \(37, 45\) for an image of size \(45, 37\): they"
+            ValueError, match=r"b\.zarr: labels of shape \(37, 45\) for an image of size \(45, 37\): they"
         ):
-            write_labels_zarr(tmp_path / "b.zarr", WholeImage(image_of(1, (37, 45))), like=like)
+            write_labels_from(tmp_path / "b.zarr", WholeImage(image_of(1, (37, 45))), like=like)
     assert sorted(os.listdir(tmp_path)) == ["a.zarr", "image.tif"]
 
 
@@ -248,20 +248,13 @@ def test_images_that_it_cannot_hold(tmp_path: Path, image: Image, message: str) 
     ("image", "message"),
     [
         (image_of(1, (4, 5), np.float32), r"a\.zarr: labels of dtype float32: expected integers or bool"),
-        (image_of(2, (4, 5)), r"a\.zarr: labels of shape \(2, 4, 5\): expected one channel, \(1, \*spatial\)"),
+        (image_of(2, (4, 5)), r"a\.zarr: labels of 2 channels, shape \(2, 4, 5\): expected one id per pixel"),
     ],
 )
 def test_sources_that_are_no_labels(tmp_path: Path, image: Image, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        write_labels_zarr(tmp_path / "a.zarr", WholeImage(image))
+        write_labels_from(tmp_path / "a.zarr", WholeImage(image))
     assert os.listdir(tmp_path) == []
-
-
-def test_a_name_that_does_not_say_zarr(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"a\.tif: suffix '\.tif' for an OME-Zarr folder: expected \.ome\.zarr or \.zarr"
-    ):
-        write_labels_zarr(tmp_path / "a.tif", WholeImage(image_of(1, (4, 5))))
 
 
 def test_an_existing_folder_is_replaced_whole(tmp_path: Path) -> None:
@@ -333,7 +326,7 @@ def test_a_source_that_fails_leaves_the_folder_before(tmp_path: Path, error: Bas
             raise error
 
     with pytest.raises(type(error)) as caught:
-        write_labels_zarr(path, Failing(before))
+        write_labels_from(path, Failing(before))
     if isinstance(error, ValueError):
         assert str(caught.value) == f"{path}: {error}"
     assert np.array_equal(io.read(path).array, before.array)

@@ -49,6 +49,11 @@ class ZarrRegions:
         self.spacing, self.unit, assumed = completed(sizes, spatial)
         self.notes = (*notes, *assumed, *self._array.missing())
 
+    @property
+    def height(self) -> int:
+        """Rows (planes) that are decoded together: of a chunk."""
+        return self._array.chunks[self._letters.index(self.axes[1])]
+
     def read(self, region: Region) -> np.ndarray:
         """Channels of a region."""
         asked = dict(zip(self.axes, region, strict=True))

@@ -19,67 +19,39 @@ from pathlib import Path
 
 import numpy as np
 
-from .faults import naming
 from .lazy import LazyImage, Region, Source
-from .names import ZARR_SUFFIXES, holds_zarr, stem_of, suffix_of
+from .names import holds_zarr, stem_of
 from .omezarr_plan import Level, attributes, label_attributes, plan_levels
 from .zarrays import ChunkedArray, make_array
 
 
-def write_labels_zarr(path: Path, labels: Source, *, like: LazyImage | None = None) -> None:
-    """Write a label image of any size as OME-Zarr 0.5: multiscale, sharded, zstd-compressed, without loss.
+def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, is_labels: bool = False) -> None:
+    """Write an image, or a label image of one channel without its axis of channels; errors do not name the path.
 
-    The labels are read shard by shard, so that they need not fit into memory; the levels of the pyramid keep every
-    second pixel. The folder is written under a temporary name beside its place and renamed when it is complete: a
-    failure leaves what was there before.
+    It is read shard by shard, so that it need not fit into memory; the levels of the pyramid keep every second pixel.
+    The folder is written under a temporary name beside its place and renamed when it is complete: a failure leaves
+    what was there before.
 
     Parameters
     ----------
     path : Path
-        Of the folder, ending in .ome.zarr or .zarr, in a folder that exists. A Zarr folder at this place is replaced.
-    labels : Source of shape (1, *spatial), integer or bool
-        Bool is stored as uint8. Where an image of uint8 has at most 64 values, each gets a colour in the metadata.
+        Of the folder, in a folder that exists. A Zarr folder at this place is replaced.
+    source : Source of shape (C, *spatial)
+        Of integers, floats or bool; float16 to float64.
     like : LazyImage, optional
-        The image that the labels belong to; its spacing and unit are written. By default those of `labels`.
+        Where spacing and unit are taken from.
+    is_labels : bool
+        Of one channel. Bool is stored as uint8; where an image of uint8 has at most 64 values, each gets a colour in
+        the metadata.
 
     Raises
     ------
     ImportError
         If zarr is not installed.
     ValueError
-        If the path does not end in .zarr; the labels are not integers, have several channels or not the size of `like`;
-        something that is no Zarr folder is at the place already; or reading the labels fails.
+        If Zarr cannot hold the image, something that is no Zarr folder is at the place already, or reading fails.
     OSError
         If the folder cannot be written (no such parent folder, no permission, disk full); nothing is left behind.
-    """
-    with naming(path):
-        if suffix_of(path) not in ZARR_SUFFIXES:
-            raise ValueError(f"suffix {path.suffix!r} for an OME-Zarr folder: expected .ome.zarr or .zarr")
-        if labels.dtype.kind not in "bui":
-            raise ValueError(f"labels of dtype {labels.dtype}: expected integers or bool")
-        if labels.shape[0] != 1:
-            raise ValueError(f"labels of shape {labels.shape}: expected one channel, (1, *spatial)")
-        if like is not None and like.size != labels.shape[1:]:
-            raise ValueError(f"labels of size {labels.shape[1:]} for an image of size {like.size}: they must be equal")
-        write_pyramid(path, labels, like=like, is_labels=True)
-
-
-def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, is_labels: bool = False) -> None:
-    """Write an image, or a label image of one channel without its axis of channels; errors do not name the path.
-
-    Parameters
-    ----------
-    path : Path
-    source : Source of shape (C, *spatial)
-        Of integers, floats or bool; float16 to float64.
-    like : LazyImage, optional
-        Where spacing and unit are taken from.
-    is_labels : bool
-
-    Raises
-    ------
-    ImportError, ValueError, OSError
-        As for `write_labels_zarr`.
     """
     dtype = np.dtype(np.uint8) if is_labels and source.dtype.kind == "b" else source.dtype.newbyteorder("=")
     if dtype.kind not in "buif" or dtype.itemsize > 8:

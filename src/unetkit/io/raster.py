@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..image import Image
+from .bands import banded
 from .faults import naming
 from .labels import as_labels
 from .lazy import LazyImage, WholeImage
@@ -134,11 +135,13 @@ def open_lazy(path: str | Path) -> LazyImage:
     with naming(path):
         kind = _kind(path)
         if kind == "OME-Zarr":
-            return LazyImage(path, ZarrRegions(path))
+            chunked = ZarrRegions(path)
+            return LazyImage(path, banded(chunked, chunked.height))
         if kind == "TIFF":
             tiff = TiffImage(path)
             if can_slice(tiff):
-                return LazyImage(path, TiffRegions(tiff), georeference=tiff.georeference)
+                regions = TiffRegions(tiff)
+                return LazyImage(path, banded(regions, regions.height), georeference=tiff.georeference)
             tiff.close()
         image = as_image(_read_stored(path))
         return LazyImage(path, WholeImage(image), image.place, image.georeference)

@@ -33,6 +33,14 @@ class TiffRegions:
         self.spacing, self.unit, self.notes = tiff.spacing, tiff.unit, tiff.notes
         self._read_stored = _reader(tiff)
 
+    @property
+    def height(self) -> int:
+        """Rows (planes) that are decoded together; 1 where they are mapped, and for the planes of a stack."""
+        page = self._tiff.page
+        if len(self.shape) == 4 or page.is_memmappable:
+            return 1
+        return int(page.tilelength if page.is_tiled else min(page.rowsperstrip, self.shape[1]))
+
     def read(self, region: Region) -> np.ndarray:
         """Channels of a region."""
         layout, colour = self._tiff.layout, self._tiff.colour
