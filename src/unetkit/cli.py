@@ -27,7 +27,7 @@ from .options import (
     sides,
     widths_of,
 )
-from .verbs import predict, quantise
+from .verbs import polygons, predict, quantise
 
 app = typer.Typer(
     name="unetkit",
@@ -297,6 +297,7 @@ def inspect(
         typer.echo(f"Look at {drawing or page}")
 
 
+app.command()(polygons)
 app.command()(quantise)
 
 

@@ -33,7 +33,9 @@ def predict(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option(help="torch, openvino, onnxruntime, bfloat16; int8: several times as fast, at a price; or auto."),
+        typer.Option(
+            help="torch, compiled, openvino, onnxruntime, bfloat16; int8: several times as fast, at a price; or auto."
+        ),
     ] = "torch",
     as_json: AsJson = False,
 ) -> None:
@@ -89,3 +91,23 @@ def quantise(
 
     print_table(price.table())
     typer.echo(f"{price.describe()}; kept in {folder}")
+
+
+def polygons(
+    masks: Annotated[list[Path], typer.Argument(metavar="MASK...", help="2D masks, or folders of masks.")],
+    out: Annotated[Path, typer.Option(help="Folder for the .geojson files.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the outlines of masks as GeoJSON: for QGIS in the map's coordinates, for QuPath in pixels.
+
+    One polygon per connected region of one value; 0 and what a map holds no data for are left out.
+    """
+    from .masks.polygons import write_polygons
+
+    done = write_polygons(masks, out=out, overwrite=overwrite)
+    if as_json:
+        print(json.dumps([{**asdict(one), "mask": str(one.mask), "path": str(one.path)} for one in done]))
+        return
+    for one in done:
+        typer.echo(f"{one.path}: {one.polygons} polygons, coordinates: {one.coordinates}")

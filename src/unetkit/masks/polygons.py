@@ -1,0 +1,178 @@
+"""Outlines of the regions of a mask as polygons in the coordinates of its file: GeoJSON, for maps and microscopes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..georeference import GeoReference
+from ..image import Image
+from ..io import list_images, read_labels
+from ..io.names import is_image_folder, stem_of
+from ..io.writing import replacing
+
+__all__ = ["Outlined", "outlines", "write_polygons"]
+
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_TRACED = ("uint8", "int16", "uint16", "int32")  # what GDAL traces exactly
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """One file of polygons that was written.
+
+    Attributes
+    ----------
+    mask, path : Path
+        What was read, and what was written.
+    polygons : int
+    coordinates : str
+        "EPSG:32633", "the map's", or "pixels".
+    """
+
+    mask: Path
+    path: Path
+    polygons: int
+    coordinates: str
+
+
+def write_polygons(inputs: Sequence[Path | str], *, out: Path | str, overwrite: bool = False) -> list[Outlined]:
+    """Write a GeoJSON file for every mask: one polygon, holes and all, per connected region of one value.
+
+    Parameters
+    ----------
+    inputs : sequence of path
+        2D masks, or folders of them. 0 is background; what a map says to be without data is left out.
+    out : path
+        Folder; a.tif becomes a.geojson.
+    overwrite : bool
+        Replace files that exist.
+
+    Returns
+    -------
+    list of Outlined
+
+    Raises
+    ------
+    ImportError
+        If rasterio is not installed.
+    ValueError
+        Naming every file that cannot be read or is no 2D mask, before anything is written; or if two masks would have
+        one name.
+    FileExistsError
+        Naming every file that exists, unless `overwrite`.
+    """
+    _shapes()
+    out = Path(out)
+    files = [file for path in map(Path, inputs) for file in _files(path)]
+    targets = [out / f"{stem_of(file)}.geojson" for file in files]
+    _check(files, targets, overwrite)
+    out.mkdir(parents=True, exist_ok=True)
+    return [_write(read_labels(file), file, target) for file, target in zip(files, targets, strict=True)]
+
+
+def outlines(
+    labels: np.ndarray, transform: Sequence[float] = _IDENTITY, *, leave_out: Sequence[int] = (0,)
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Trace the edges of pixels around every region of equal value; pixels that touch by a corner only are apart.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (H, W), integer or bool
+    transform : six numbers a, b, c, d, e, f
+        The point (column, row), (0, 0) the outer corner of the first pixel, lies at
+        (a column + b row + c, d column + e row + f).
+    leave_out : sequence of int
+        Values that get no polygons.
+
+    Yields
+    ------
+    (value, geometry) : int, dict
+        Geometry of GeoJSON: a Polygon, its outer ring first, then its holes.
+
+    Raises
+    ------
+    ImportError
+        If rasterio is not installed.
+    ValueError
+        If the labels are not 2D, or do not fit into 32 bits.
+    """
+    shapes = _shapes()
+    if labels.ndim != 2:
+        raise ValueError(f"a mask of {labels.ndim} axes, shape {labels.shape}: polygons are of 2D masks")
+    from rasterio.transform import Affine
+
+    traced = _fitted(labels)
+    for geometry, value in shapes(traced, mask=~np.isin(labels, leave_out), transform=Affine(*transform)):
+        yield int(value), geometry
+
+
+def _write(image: Image, mask: Path, path: Path) -> Outlined:
+    at = image.georeference or GeoReference()
+    nodata = [int(at.nodata)] if at.nodata is not None and float(at.nodata).is_integer() else []
+    found = outlines(image.array, at.transform or _IDENTITY, leave_out=(0, *nodata))
+    where = "pixels" if at.transform is None else "the map's" if at.epsg is None else f"EPSG:{at.epsg}"
+    head: dict[str, Any] = {"type": "FeatureCollection", "name": stem_of(mask)}
+    if at.transform is not None and at.epsg is not None:
+        head["crs"] = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{at.epsg}"}}
+    n = 0
+    with replacing(path) as temporary, temporary.open("w") as file:
+        file.write(json.dumps(head)[:-1] + ', "features": [')
+        for n, (value, geometry) in enumerate(found, start=1):
+            row = {"type": "Feature", "id": n, "properties": {"value": value}, "geometry": geometry}
+            file.write((",\n" if n > 1 else "\n") + json.dumps(row))
+        file.write("\n]}\n")
+    return Outlined(mask, path, n, where)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: expected a mask, or a folder of masks")
+    return list_images(path) if path.is_dir() and not is_image_folder(path) else [path]
+
+
+def _check(files: Sequence[Path], targets: Sequence[Path], overwrite: bool) -> None:
+    """Everything that stands in the way, in one error."""
+    problems = []
+    for target, number in Counter(targets).items():
+        if number > 1:
+            problems.append(f"{target.name}: {number} masks would have this name; give them one by one")
+    for file in files:
+        try:
+            image = read_labels(file)
+            if image.array.ndim != 2:
+                raise ValueError(f"{file}: a mask of {image.array.ndim} axes; polygons are of 2D masks")
+            _fitted(image.array)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(["no polygons were written:", *problems]))
+    there = [str(target) for target in targets if target.exists()]
+    if there and not overwrite:
+        raise FileExistsError(f"{', '.join(there)} already exist: give another --out, or --overwrite")
+
+
+def _fitted(labels: np.ndarray) -> np.ndarray:
+    """The labels in a type that is traced exactly."""
+    if labels.dtype.kind == "b":
+        return labels.astype(np.uint8)
+    if labels.dtype.name in _TRACED:
+        return labels
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < -(2**31) or high >= 2**31:
+        raise ValueError(f"ids from {low} to {high}: polygons are traced for ids of 32 bits with a sign")
+    return labels.astype(np.int32)
+
+
+def _shapes() -> Any:
+    try:
+        from rasterio.features import shapes
+    except ImportError:
+        raise ImportError("polygons need rasterio, which is not installed: pip install 'unetkit[geo]'") from None
+    return shapes

@@ -1,0 +1,102 @@
+"""Polygons: the very pixels of a mask, in the coordinates of its file, checked by drawing them again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rasterio.features import rasterize
+from rasterio.transform import Affine
+
+from unetkit.image import Image
+from unetkit.io import GeoReference, write, write_labels
+from unetkit.masks.polygons import outlines, write_polygons
+
+UTM_33 = GeoReference(
+    pixel_scale=(10.0, 10.0, 0.0),
+    tiepoints=(0.0, 0.0, 0.0, 500000.0, 5400000.0, 0.0),
+    keys=(1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633),
+)
+
+
+def drawn(found: list[tuple[int, dict[str, Any]]], shape: tuple[int, int], transform: Affine) -> np.ndarray:
+    shapes = [(geometry, value) for value, geometry in found]
+    return rasterize(shapes, shape, transform=transform) if shapes else np.zeros(shape, np.uint8)
+
+
+def area(geometry: dict[str, Any]) -> float:
+    """Of the outer ring less the holes."""
+    rings = []
+    for ring in geometry["coordinates"]:
+        x, y = np.array(ring).T
+        rings.append(abs(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2)
+    return rings[0] - sum(rings[1:])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_they_hold_the_very_pixels(seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, 4, (23, 31), dtype=np.uint8)
+    found = list(outlines(labels))
+    assert np.array_equal(drawn(found, labels.shape, Affine.identity()), labels)
+    for value in (1, 2, 3):
+        assert sum(area(geometry) for v, geometry in found if v == value) == np.count_nonzero(labels == value)
+
+
+def test_holes_and_corners() -> None:
+    ring = np.ones((5, 5), bool)
+    ring[2, 2] = False
+    [(value, geometry)] = outlines(ring)
+    assert value == 1
+    assert len(geometry["coordinates"]) == 2
+    assert area(geometry) == 24
+    assert len(list(outlines(np.eye(3, dtype=np.int64)))) == 3  # corners do not join
+
+
+def test_a_map_s_own_coordinates_and_no_data(tmp_path: Path) -> None:
+    labels = np.zeros((40, 50), np.uint8)
+    labels[3:9, 5:20], labels[20:30, 30:50], labels[35:, :10] = 1, 2, 255
+    at = Image(labels, "yx", (10.0, 10.0), "m", georeference=UTM_33)
+    write_labels(tmp_path / "flood.tif", labels, at, nodata=255)
+    [one] = write_polygons([tmp_path / "flood.tif"], out=tmp_path / "out")
+    assert (one.polygons, one.coordinates) == (2, "EPSG:32633")
+    page = json.loads(one.path.read_text())
+    assert page["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32633"
+    found = [(row["properties"]["value"], row["geometry"]) for row in page["features"]]
+    assert [area(geometry) for _, geometry in found] == [6 * 15 * 100, 10 * 20 * 100]  # square metres
+    again = drawn(found, labels.shape, Affine(10, 0, 500000, 0, -10, 5400000))
+    assert np.array_equal(again, np.where(labels == 255, 0, labels))
+
+
+def test_a_picture_in_pixels_and_a_folder(tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in "ab":
+        write_labels(masks / f"{name}.png", np.full((4, 6), 300 if name == "a" else 0, np.uint16))
+    one, two = write_polygons([masks], out=tmp_path / "out")
+    assert (one.path.name, one.polygons, one.coordinates, two.polygons) == ("a.geojson", 1, "pixels", 0)
+    page = json.loads(one.path.read_text())
+    assert "crs" not in page
+    assert page["features"][0]["properties"] == {"value": 300}
+    assert area(page["features"][0]["geometry"]) == 24
+    assert json.loads(two.path.read_text())["features"] == []
+    with pytest.raises(FileExistsError, match=r"a\.geojson.*--overwrite"):
+        write_polygons([masks], out=tmp_path / "out")
+    assert len(write_polygons([masks], out=tmp_path / "out", overwrite=True)) == 2
+
+
+def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    write_labels(tmp_path / "volume.tif", np.zeros((3, 4, 5), np.uint8))
+    write_labels(tmp_path / "huge.tif", np.full((4, 5), 2**40, np.int64))
+    write_labels(tmp_path / "same.tif", np.zeros((4, 5), np.uint8))
+    write(tmp_path / "same.png", Image(np.zeros((4, 5), np.uint8), "yx", (1.0, 1.0)))
+    with pytest.raises(ValueError, match="no polygons") as caught:
+        write_polygons([tmp_path], out=tmp_path / "out")
+    said = str(caught.value)
+    assert "volume.tif" in said
+    assert "3 axes" in said
+    assert "32 bits" in said
+    assert "same.geojson: 2 masks" in said
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
+        write_polygons([tmp_path / "nowhere.png"], out=tmp_path / "out")
