@@ -33,7 +33,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unetkit.infer.engines.engine import Engine, run_by
+from unetkit.allocator import keep_freed_memory
+from unetkit.infer.engines.engine import Engine, run_by, window_core
 from unetkit.infer.engines.openvino import calibrated_model, int8_engine, openvino_engine, save_openvino
 from unetkit.infer.prepare import prepare
 from unetkit.infer.stream import Stream
@@ -50,7 +51,6 @@ INT8 = "unetkit, openvino int8, tiles"
 EXACT = (PLAIN, "unetkit, whole image", "unetkit, tiles", "unetkit, stream")
 WIDTHS = {2: (32, 64, 128, 256, 512), 3: (32, 64, 128, 256)}
 CALIBRATION = "calibration"
-WINDOW = {2: 1216, 3: 192}  # of engines: in 2D a core of 1024 and halos of 96
 PEER_WINDOW = {2: 256, 3: 96}  # of MONAI
 PATCHES = 24  # for calibration where there is no run
 
@@ -66,8 +66,8 @@ class Task:
     image : Tensor of shape (C, *spatial)
     memory_bytes : int
         For the tiles and streams of torch.
-    window : int
-        Sides of the windows of engines, at most.
+    window : int or None
+        Sides of the windows of engines, at most; None leaves it to them.
     int8 : Path
         Folder of the int8 model.
     """
@@ -75,7 +75,7 @@ class Task:
     net: Net
     image: Tensor
     memory_bytes: int
-    window: int
+    window: int | None
     int8: Path
 
     @property
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--rows", help="only rows whose names contain one of these words, separated by commas")
     parser.add_argument("--run", type=Path, help="run folder: its net, and its int8 model (unetkit quantise)")
     parser.add_argument("--memory", type=float, default=1.0, help="GB for the maps of torch's tiles and streams")
-    parser.add_argument("--window", type=int, help="sides of the windows of engines (default: 1216, in 3D 192)")
+    parser.add_argument("--window", type=int, help="sides of the windows of engines (default: as predict has it)")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/inference.jsonl"))
     parser.add_argument("--one", nargs=3, metavar=("ROW", "SIZE", "FOLDER"), help=argparse.SUPPRESS)
@@ -134,8 +134,7 @@ def run_all(size: tuple[int, ...], folder: Path, args: argparse.Namespace) -> No
 def key(size: tuple[int, ...], args: argparse.Namespace) -> dict[str, Any]:
     """What makes results comparable."""
     run = None if args.run is None else args.run.resolve().name
-    window = args.window or WINDOW[len(size)]
-    return {"size": list(size), "run": run, "threads": args.threads, "memory": args.memory, "window": window}
+    return {"size": list(size), "run": run, "threads": args.threads, "memory": args.memory, "window": args.window}
 
 
 def results(path: Path, size: tuple[int, ...], args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -148,7 +147,10 @@ def results(path: Path, size: tuple[int, ...], args: argparse.Namespace) -> list
 def in_process(row: str, size: tuple[int, ...], folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """The numbers of `measure` from a fresh process; where it fails, what it said last."""
     command = [sys.executable, __file__, "--threads", str(args.threads), "--memory", str(args.memory)]
-    command += ["--window", str(args.window or WINDOW[len(size)]), *(["--run", str(args.run)] if args.run else [])]
+    command += [
+        *(["--window", str(args.window)] if args.window else []),
+        *(["--run", str(args.run)] if args.run else []),
+    ]
     command += ["--one", row, "x".join(map(str, size)), str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
     print(f"{'x'.join(map(str, size))} {row}", file=sys.stderr, flush=True)
@@ -183,6 +185,8 @@ def print_table(size: tuple[int, ...], found: list[dict[str, Any]]) -> None:
 def measure(row: str, size: tuple[int, ...], folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """One image by one row: seconds, bytes, and how far its logits are from the plain ones."""
     torch.set_num_threads(args.threads)
+    if "unetkit" in row:  # as predict does
+        keep_freed_memory()
     limit_memory()
     net = net_of(len(size), args.run)
     int8 = folder / "int8" if args.run is None else args.run / "int8"
@@ -279,11 +283,11 @@ def by_engine(make: Callable[[Net, Task], Engine]) -> Callable[[Task], Runner]:
 
     def row(task: Task) -> Runner:
         ready = prepare(task.net)
-        halo = max(ready.geometry.halo)
-        if task.window <= 2 * halo:
+        halo, engine = max(ready.geometry.halo), make(ready, task)
+        most = window_core(ready.ndim, engine.name) if task.window is None else task.window - 2 * halo
+        if most < 1:
             raise ValueError(f"windows of {task.window} pixels are all halo, {halo} on both sides: give more --window")
-        tiling = plan_tiles(ready, task.size, most=task.window - 2 * halo)
-        engine = make(ready, task)
+        tiling = plan_tiles(ready, task.size, most=most)
         engine(torch.zeros(1, ready.in_channels, *tiling.tiles[0].window_size))
         return lambda: run(run_by(ready, engine), task.image, tiling)
 

@@ -274,7 +274,7 @@ def test_symmetries_turn_with_the_image():
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "auto"])
 def test_engines_give_the_same_mask(run, engine, tmp_path, monkeypatch):
     pytest.importorskip("openvino" if engine == "auto" else engine, reason="pip install 'unetkit[fast]'")
-    monkeypatch.setattr("unetkit.infer.segment._WINDOW", {2: 40})
+    monkeypatch.setattr("unetkit.infer.engines.engine._WINDOW", {2: 40})
     source = picture(tmp_path / "a.tif", pixels((100, 131)))
     seen = []
     (plain,) = predict(run, [source], out=tmp_path / "plain")

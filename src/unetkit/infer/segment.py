@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..nets.net import Net
 from ..tiles import Slices, Tile, tile
 from .ahead import Behind, ReadAhead
 from .engines.choose import choose_engine
-from .engines.engine import run_by
+from .engines.engine import run_by, values_per_float, window_core
 from .given import Given
 from .prepare import prepare
 from .stream import Stream
@@ -29,8 +29,6 @@ from .tiled import Give, parts
 from .tiling import Tiling, choose, plan_tiles
 
 __all__ = ["Portion", "Segmenter"]
-
-_WINDOW = {2: 1024, 3: 128}  # pixels that a window of an engine writes along each axis, at most
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Segmenter:
         device = "cuda" if torch.cuda.is_available() and engine in ("auto", "torch", "compiled") else "cpu"
         ready = prepare(net, device=device)
         if engine != "torch":
-            window = (_WINDOW[net.ndim],) * net.ndim
+            window = (window_core(net.ndim, engine),) * net.ndim
             chosen = choose_engine(ready, run, engine, window=window, observer=observer)
             if chosen.name != "torch":
                 return cls(run_by(ready, chosen), card, None, memory_bytes, averages, chosen.name)
@@ -94,7 +92,9 @@ class Segmenter:
         """How an image of `size`, or each plane of a volume that is given plane by plane, will be run."""
         size = size[-self.net.ndim :]
         if self.engine != "torch":
-            return plan_tiles(self.net, size, memory_bytes=self.memory_bytes, most=_WINDOW[self.net.ndim])
+            packed, most = values_per_float(self.engine), window_core(self.net.ndim, self.engine)
+            tiling = plan_tiles(self.net, size, memory_bytes=self.memory_bytes * packed, most=most)
+            return replace(tiling, memory_bytes=tiling.memory_bytes // packed)
         return choose(self.net, size, memory_bytes=self.memory_bytes, stream=self.stream)
 
     def describe(self, tiling: Tiling) -> str:

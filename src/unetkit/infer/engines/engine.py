@@ -28,9 +28,13 @@ __all__ = [
     "run_by",
     "smallest_window",
     "torch_engine",
+    "values_per_float",
+    "window_core",
 ]
 
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+_WINDOW = {2: 1024, 3: 128}  # pixels that a window of float32 writes along each axis, at most
+_PACKED = {"bfloat16": 2, "int8": 4}  # values that take the memory of one in float32
 _KEPT = 4  # compiled sizes; each holds the memory of its maps
 Infer = Callable[[np.ndarray], np.ndarray]
 
@@ -157,6 +161,24 @@ def run_by(net: Net, engine: Engine) -> Net:
     other = copy.copy(net)
     other.__dict__["body"] = engine
     return other
+
+
+def values_per_float(name: str) -> int:
+    """How many values of an engine's maps take the memory of one in float32.
+
+    >>> values_per_float("openvino int8"), values_per_float("bfloat16"), values_per_float("torch")
+    (4, 2, 1)
+    """
+    return _PACKED.get(name.split()[-1], 1)
+
+
+def window_core(ndim: int, name: str) -> int:
+    """Pixels that a window of an engine writes along each axis, at most: as many as take the same memory.
+
+    >>> window_core(2, "openvino float32"), window_core(2, "int8"), window_core(3, "openvino int8")
+    (1024, 2048, 203)
+    """
+    return int(_WINDOW[ndim] * values_per_float(name) ** (1 / ndim))
 
 
 def portable(net: Net) -> nn.Module:
