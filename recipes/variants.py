@@ -6,7 +6,7 @@ Seven nets learn cell membranes from 20 sections of electron microscopy and are 
 same without skips, with skips reduced by a 1x1 convolution, with residual blocks, with dense blocks, with attention
 gates, and UNet++ (whole, and cut to its levels L1 to L4). Nothing else differs: the plan's defaults, seed 0.
 
-Run time: 36 minutes for 5m on two idle cores: seven times `--time`, and some seconds per net for predictions and scores.
+Run time: 36 minutes for 5m on two idle cores: seven times `--time`, and seconds per net for predictions and scores.
 Score: pixel error 0.0777 for the U-Net, 0.0806 without skips; the others and what they mean are in recipes/README.md.
 
 VARIANTS then holds a run folder per net, `masks/`, `results.jsonl`, `table.md` and `variants.png`. Stop it at any
