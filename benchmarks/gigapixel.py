@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for the model, the image and the masks")
     parser.add_argument("--side", type=int, default=32768, help="pixels")
     parser.add_argument("--memory", default="1GB", help="as predict --memory")
+    parser.add_argument("--engine", default="torch", help="as predict --engine")
     parser.add_argument("--kill", type=float, default=0.5, help="share of the blocks after which the process is killed")
     parser.add_argument("--places", type=int, default=8, help="windows in which the mask is checked")
     parser.add_argument("--twice", action="store_true", help="compare with an uninterrupted run too")
@@ -63,12 +64,18 @@ def main() -> None:
     out = args.work / f"masks_{args.side}"
     shutil.rmtree(out, ignore_errors=True)
     program = str(Path(sys.executable).with_name("unetkit"))
-    command = [program, "predict", str(run), str(image), "--memory", args.memory]
+    command = [program, "predict", str(run), str(image), "--memory", args.memory, "--engine", args.engine]
     killed = predict([*command, "--out", str(out)], out / f".{image.name}.partial", kill_at=args.kill)
     rest = predict([*command, "--out", str(out)], out / f".{image.name}.partial", kill_at=2.0)
     mask = out / image.name
     time_s = killed["time_s"] + rest["time_s"]
-    row: dict[str, Any] = {"side": args.side, "memory": args.memory, "killed": killed, "rest": rest}
+    row: dict[str, Any] = {
+        "side": args.side,
+        "engine": args.engine,
+        "memory": args.memory,
+        "killed": killed,
+        "rest": rest,
+    }
     row |= {"time_s": round(time_s, 1), "mpx_per_s": round(args.side**2 / 1e6 / time_s, 3)}
     row |= check(run, image, mask, args.places)
     if args.twice:
