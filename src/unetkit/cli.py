@@ -183,7 +183,7 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option(help="Write the scores of every image to this table.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score masks against the truth: Dice, IoU, precision, recall, boundaries, per class."""
+    """Score masks against the truth: Dice, IoU, precision, recall, boundaries, per class; and objects by their ids."""
     if levels:
         _evaluate_levels(predicted, as_json)
         return
@@ -202,6 +202,8 @@ def evaluate(
     for note in result.notes:
         typer.echo(note)
     print_table(result.summary())
+    if result.objects:
+        typer.echo(result.objects.describe())
     number = "1 image" if len(result.per_image) == 1 else f"{len(result.per_image)} images"
     typer.echo(f"pixel error {result.pixel_error:.4f}, {number}, tolerance {tolerance:g} px")
 

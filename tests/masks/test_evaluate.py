@@ -124,6 +124,23 @@ def test_ids_compare_with_a_foreground(tmp_path):
     assert "read as instances" in found.notes[1]
 
 
+def test_objects_are_scored_where_the_truth_tells_them_apart(tmp_path):
+    truth = {f"im{i}": np.zeros((20, 30), int) for i in range(3)}
+    for i, one in enumerate(truth.values()):
+        for number in range(9 - i):
+            row, column = divmod(number, 4)
+            one[2 + 2 * row : 4 + 2 * row, 3 * column : 3 + 3 * column] = number + 1
+    save_all(tmp_path / "t", truth, "{}.tif", np.uint16)
+    blind = evaluate(save_all(tmp_path / "p", {name: 255 * (one > 0) for name, one in truth.items()}), tmp_path / "t")
+    assert blind.mean.dice == 1.0
+    assert (blind.objects.truth, blind.objects.predicted, blind.objects.ap50) == (8, 1, 0)
+    assert blind.per_image[0].objects.truth == 9
+    same = evaluate(save_all(tmp_path / "q", truth, "{}.tif", np.uint16), tmp_path / "t").objects
+    assert (same.ap50, same.mean_ap, same.panoptic, same.seg, same.predicted) == (1, 1, 1, 1, 8)
+    assert same.describe().startswith("objects: AP50 1.0000, AP75 1.0000, mean AP 1.0000")
+    assert evaluate(tmp_path / "p", tmp_path / "p").objects is None
+
+
 @pytest.mark.parametrize(
     "predicted, truth, values",
     [

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import label
 
 from ..image import Image
 from ..io import list_images, read_labels
 from ..io.names import is_image_folder
 from .labels import IGNORED, LabelKind, LabelStatistics, look, recognise, to_classes
 from .metrics import Evaluation, ImageScore, pool, score_image
+from .objects import score_objects
 
 TRUTH_SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt")
 
@@ -46,7 +48,8 @@ def evaluate(
         Distance within which boundaries match, in pixels; where the files know their spacing and it differs between
         the axes, in pixels along the finest axis.
     labels : {"auto", "binary", "classes", "instances"}
-        What the values of both sides mean; instances are compared as foreground.
+        What the values of both sides mean. Instances are compared as foreground, and, where the truth holds them, as
+        objects too; of a prediction without ids, every connected part of the foreground is one.
     ignore : int, optional
         The value that means "not labelled", where it is neither -1 nor 255.
     class_names : sequence of str, optional
@@ -287,7 +290,18 @@ def _score(pair: _Pair, kinds: tuple[LabelKind, LabelKind], names: Sequence[str]
     if gone is not None:
         classes[0][gone] = IGNORED
     spacing = _relative_spacing(predicted, truth)
-    return score_image(pair.name, classes[0], classes[1], names, tolerance=tolerance, spacing=spacing)
+    score = score_image(pair.name, classes[0], classes[1], names, tolerance=tolerance, spacing=spacing)
+    if kinds[1].kind != "instances":
+        return score
+    ids = [_objects(image.array, c, kind) for image, c, kind in zip((predicted, truth), classes, kinds, strict=True)]
+    valid = (classes[0] != IGNORED) & (classes[1] != IGNORED)
+    return replace(score, objects=score_objects(ids[0], ids[1], valid=valid))
+
+
+def _objects(ids: np.ndarray, classes: np.ndarray, kind: LabelKind) -> np.ndarray:
+    """Ids of objects; where a side tells none apart, the connected parts of its foreground (by edges, not corners)."""
+    inside = (classes > 0) & (classes != IGNORED)
+    return np.where(inside, ids, 0) if kind.kind == "instances" else np.asarray(label(inside)[0])
 
 
 def _relative_spacing(predicted: Image, truth: Image) -> tuple[float, ...]:

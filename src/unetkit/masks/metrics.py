@@ -23,6 +23,7 @@ from .boundaries import (
     surface_distances,
 )
 from .labels import IGNORED
+from .objects import ObjectScore, mean_object_score
 
 __all__ = [
     "ClassScore",
@@ -181,6 +182,8 @@ class ImageScore:
         Pixels; rows are the truth, columns the prediction.
     boundaries : tuple of BoundaryMatch
         One per class.
+    objects : ObjectScore or None
+        Where the truth tells objects apart.
     """
 
     name: str
@@ -188,6 +191,7 @@ class ImageScore:
     pixel_error: float
     confusion: tuple[tuple[int, ...], ...]
     boundaries: tuple[BoundaryMatch, ...]
+    objects: ObjectScore | None = None
 
     @property
     def dice(self) -> float:
@@ -214,6 +218,8 @@ class Evaluation:
         Distance within which boundaries match.
     notes : tuple of str
         What the user should know about how it was scored.
+    objects : ObjectScore or None
+        Mean over the images, where the truth tells objects apart.
     """
 
     per_image: tuple[ImageScore, ...]
@@ -223,6 +229,7 @@ class Evaluation:
     pixel_error: float
     tolerance: float
     notes: tuple[str, ...] = ()
+    objects: ObjectScore | None = None
 
     def ranked(self) -> list[ImageScore]:
         """The images from worst to best by their Dice; those without a labelled pixel are left out."""
@@ -365,7 +372,9 @@ def pool(images: Sequence[ImageScore], *, tolerance: float, notes: Sequence[str]
         _mean(same, name, index) for index, (name, same) in enumerate(zip(names, per_class, strict=True))
     )
     mean, error = _mean_foreground(pooled), pixel_error(matrix)
-    return Evaluation(tuple(images), pooled, image_mean, mean, error, tolerance, tuple(notes))
+    of_objects = [image.objects for image in images if image.objects is not None]
+    objects = mean_object_score(of_objects) if of_objects else None
+    return Evaluation(tuple(images), pooled, image_mean, mean, error, tolerance, tuple(notes), objects)
 
 
 def _class_scores(matrix: Array, boundaries: Sequence[BoundaryMatch], names: Sequence[str]) -> tuple[ClassScore, ...]:
