@@ -13,8 +13,8 @@ What is asked is the spread over seeds: standard deviations with their 95 % inte
 test for each number of images, and one test over all of them (the two scores of a seed are swapped at random). Five
 seeds say little of a variance; the script says how little.
 
-Run time: about 40 minutes for 40 trainings of 300 steps on two cores (estimated: 0.12 s per step of the U-Net, 0.23 s
-of UNet++). Expected score: see the table in recipes/README.md.
+Run time: 18 minutes for 40 trainings of 300 steps on two cores (18 s each for the U-Net, 33 s for UNet++). Scores: Dice
+0.941 to 0.944 for the U-Net, 0.936 to 0.939 for UNet++; the tables and what they mean are in recipes/README.md.
 
 SMALL then holds a run folder per training, `masks/`, `results.jsonl`, `table.md` with the verdict, and the picture
 `small_data.png`. Stop it at any moment: the same command goes on, and what is in `results.jsonl` is not run again.

@@ -12,7 +12,7 @@ what is fine:
 - coarse Dice: of the shares of foreground in blocks of 16 x 16 px, which do not depend on where a contour runs;
 - the spectrum of the error (mask - truth): its energy above 1/16, 1/8 and 1/4 cycles per pixel.
 
-Run time: about 25 minutes for 500 steps on two cores (estimated: 4 trainings at 0.6 s per step, and the predictions).
+Run time: 12 minutes for 500 steps on two cores (4 trainings of 2 to 3.5 minutes, and the predictions).
 Expected score: see the table in recipes/README.md. `--seeds 0 1 2` repeats everything with other weights and batches,
 `--only nuclei` leaves the other data out.
 
