@@ -1,6 +1,6 @@
 """Volumes: a 3D net, 2.5D and 2D nets, a sparsely labelled stack, and MONAI's 3D recipe; same seconds, same cores.
 
-    python benchmarks/volumes.py DATA --set hippocampus vnc_em --how 3d 2.5d 2d sparse --who unetkit monai
+    python benchmarks/volumes.py DATA --set hippocampus vnc_em --how auto 3d 2.5d 2d sparse --who unetkit monai
     python benchmarks/volumes.py DATA --table
 
 DATA is the folder that holds `hippocampus/` and `vnc_em/`, each with `images/` and `masks/`.
@@ -50,7 +50,13 @@ from unetkit.learn.train import train
 from unetkit.masks.metrics import confusion, dice
 
 RESULTS = Path(__file__).with_name("volumes.jsonl")
-HOW: dict[str, dict[str, Any]] = {"3d": {}, "2.5d": {"planes": 3}, "2d": {"planes": 1}, "sparse": {}}
+HOW: dict[str, dict[str, Any]] = {
+    "auto": {},
+    "3d": {"planes": 0},
+    "2.5d": {"planes": 3},
+    "2d": {"planes": 1},
+    "sparse": {"planes": 0},
+}
 TIME_S = {"hippocampus": 1200.0, "vnc_em": 900.0}
 CLASSES = {
     "hippocampus": ("background", "anterior", "posterior"),

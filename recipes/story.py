@@ -23,7 +23,7 @@ from scipy.ndimage import uniform_filter
 
 from unetkit import find_pairs, load_model, predict, read, read_labels, train
 from unetkit.insight.cost import cost
-from unetkit.learn.data import split
+from unetkit.learn.split import split
 from unetkit.learn.train import Result
 from unetkit.masks.metrics import Evaluation, evaluate_arrays
 from unetkit.nets.net import Net

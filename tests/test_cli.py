@@ -245,7 +245,7 @@ def test_bad_files_are_all_named(run_cli, cells, tmp_path):
     [
         (["--validation", "2"], "error: validation is 2.0: input should be less than 1\n"),
         (["--net", "vgg"], "error: no net is named 'vgg'; expected unet, unet++, ronneberger2015"),
-        (["--labels", "odd"], "error: labels='odd': expected one of auto, binary, classes, instances\n"),
+        (["--labels", "odd"], "error: labels='odd': expected one of auto, binary, classes, instances, foreground\n"),
         (["--compile", "no way"], "error: compile is 'no way': input should be 'auto', 'yes' or 'no'\n"),
         (
             ["--planes", "3"],
@@ -366,7 +366,7 @@ def test_ctrl_c_elsewhere_exits_130(run_cli, cells, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("unetkit.learn.data.load", interrupted)
+    monkeypatch.setattr("unetkit.learn.check.load", interrupted)
     code, out, err = run_cli("check", cells)
     assert (code, out) == (130, "")
     assert "Traceback" not in err

@@ -23,11 +23,12 @@ from .options import (
     default_run,
     free,
     option,
+    plan_value,
     seconds,
     sides,
     widths_of,
 )
-from .verbs import polygons, predict, quantise
+from .verbs import objects, plan, polygons, predict, quantise
 
 app = typer.Typer(
     name="unetkit",
@@ -42,19 +43,32 @@ app = typer.Typer(
 
 @app.command()
 def check(images: Images, masks: Masks = None, labels: Labels = "auto", as_json: AsJson = False) -> None:
-    """Read every image and mask, say what they hold, and name every file that cannot be used."""
-    from .learn.data import load
-    from .learn.pairs import find_pairs
+    """Read every image and mask, say what they hold, and name every file that cannot be used or looks wrong.
 
-    dataset = load(find_pairs(images, masks), labels=labels)
+    What looks wrong beside the others (shifted, interchanged, inverted, empty, twice, of another size or kind) is a
+    doubt with its numbers, not an error.
+    """
+    from .learn.check import check as look
+
+    found = look(images, masks, labels=labels)
+    dataset = found.dataset
+    if dataset is None or (found.errors and not as_json):
+        for one in found.suspicions:
+            typer.echo(f"looks wrong: {one}")
+        raise ValueError("\n".join(found.errors))
     if as_json:
         counts = dict(zip(dataset.class_names, dataset.class_pixels.tolist(), strict=True))
         result = {"images": len(dataset.cases), "channels": dataset.channels, "pixels": counts}
         result |= {"spacing": dataset.spacing, "unit": dataset.unit, "labelled": dataset.labelled_share}
-        print(json.dumps(result))
+        doubts = [{"file": str(one.path), "reason": one.reason} for one in found.suspicions]
+        print(json.dumps(result | {"errors": found.errors, "suspicious": doubts}))
+        if found.errors:
+            raise SystemExit(1)
         return
     for line in dataset.describe():
         typer.echo(line)
+    for one in found.suspicions:
+        typer.echo(f"looks wrong: {one}")
     typer.echo("All files can be used. Next: unetkit train, with the same folders.")
 
 
@@ -84,11 +98,13 @@ def train(
     ] = None,
     planes: Annotated[
         int | None,
-        typer.Option(help="Volumes by a 2D net that sees N adjacent planes: 1, 3, 5 ... (default: a 3D net)."),
+        typer.Option(help="Volumes by a 2D net that sees N adjacent planes: 1, 3, 5 ...; 0: by a 3D net."),
     ] = None,
     augment: Annotated[
         str | None,
-        typer.Option(help="full; oriented: no flips, turns up to 30 degrees (default for NIfTI volumes); or none."),
+        typer.Option(
+            help="full; oriented: turns up to 30 degrees, flips where sides are alike (default for NIfTI); or none."
+        ),
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Patches per step.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share held out, by group where given; 0: none.")] = None,
@@ -101,10 +117,24 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="float32 or bfloat16, for training (default: bfloat16 on a GPU, else float32).")
     ] = None,
-    compile: Annotated[str, typer.Option(help="torch.compile: auto (measured), yes or no.")] = "auto",
+    compile: Annotated[str | None, typer.Option(help="torch.compile: auto (measured; default), yes or no.")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Cross-validation: so many nets in equal shares of the budget, used as one."),
+    ] = None,
     devices: Annotated[
         int, typer.Option(min=1, help="Processes that share every batch: one per GPU; the net is that of one process.")
     ] = 1,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Start from this model; its channels and classes may be others."),
+    ] = None,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="Train by this plan (unetkit plan --out, or another run's plan.json).")
+    ] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any value that unetkit plan lists.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a net on images and masks.
@@ -118,11 +148,42 @@ def train(
         raise SystemExit(launch([sys.executable, *sys.argv], devices))
     from .learn.train import train as run_training
 
-    if (time is None) == (steps is None):
+    if plan_file is None and (time is None) == (steps is None):
         raise typer.BadParameter("give one budget: --time 10m, or --steps 2000")
     if resume and out is None:
         raise typer.BadParameter("--resume goes on with a run: name its folder with --out")
     run = out or default_run(images)
+    values: dict[str, Any] = {
+        "time_s": None if time is None else option(seconds, time),
+        "steps": steps,
+        "net": net,
+        "block": block,
+        "skip": skip,
+        "widths": None if widths is None else option(widths_of, widths),
+        "encoder": encoder,
+        "weights": weights,
+        "start": None if start is None else str(start),
+        "labels": labels,
+        "seed": seed,
+        "patch": None if patch is None else option(sides, patch),
+        "planes": planes,
+        "augmentation": augment,
+        "batch": batch,
+        "validation": validation,
+        "learning_rate": rate,
+        "supervision": supervise or None,
+        "border_weight": border_weight,
+        "device": device,
+        "precision": precision,
+        "compile": compile,
+    }
+    values |= dict(option(plan_value, text) for text in given or ())
+    if folds is not None:
+        if devices > 1:
+            raise typer.BadParameter("--folds trains one net after the other: leave out --devices")
+        values |= {"divide_width": divide_width, "plan": plan_file}
+        _train_folds(images, masks, run, folds, resume, as_json, values)
+        return
     with _training_bar() as bar:
         result = run_training(
             images,
@@ -131,27 +192,8 @@ def train(
             resume=resume,
             observer=None if as_json or not is_first else bar.update,
             divide_width=divide_width,
-            time_s=None if time is None else option(seconds, time),
-            steps=steps,
-            net=net,
-            block=block,
-            skip=skip,
-            widths=None if widths is None else option(widths_of, widths),
-            encoder=encoder,
-            weights=weights,
-            labels=labels,
-            seed=seed,
-            patch=None if patch is None else option(sides, patch),
-            planes=planes,
-            augmentation=augment,
-            batch=batch,
-            validation=validation,
-            learning_rate=rate,
-            supervision=supervise or None,
-            border_weight=border_weight,
-            device=device,
-            precision=precision,
-            compile=compile,
+            plan=plan_file,
+            **values,
         )
     if not is_first:
         return
@@ -165,6 +207,34 @@ def train(
     state = "Stopped" if result.was_interrupted else "Done"
     typer.echo(f"{state}: {result.steps} steps in {_clock(result.time_s)}, {score}")
     typer.echo(f"Look at {report}. Next: unetkit predict {run} IMAGES --out MASKS")
+
+
+def _train_folds(
+    images: Path, masks: Path | None, run: Path, folds: int, resume: bool, as_json: bool, values: dict[str, Any]
+) -> None:
+    from .learn.folds import train_folds
+    from .report import write_report
+
+    with _training_bar() as bar:
+        found = train_folds(
+            images, masks, out=run, folds=folds, resume=resume, observer=None if as_json else bar.update, **values
+        )
+    reports = [write_report(run / f"fold_{k}") for k in range(len(found.dice))]
+    doubts = [vars(one) for one in found.doubts]
+    if as_json:
+        print(json.dumps({"run": str(run), "dice": found.dice, "steps": found.steps, "doubts": doubts}))
+        return
+    state = "Stopped" if found.was_interrupted else "Done"
+    typer.echo(f"{state}: {found.steps} steps in {_clock(found.time_s)}. {found.describe()}")
+    if found.evaluation:
+        if found.evaluation.objects:
+            typer.echo(found.evaluation.objects.describe())
+        typer.echo(
+            f"All images by nets that have not seen them: Dice {found.evaluation.mean.dice:.4f}, {run}/out_of_fold"
+        )
+        for one in found.doubts:
+            typer.echo(f"looks wrong: {one}")
+    typer.echo(f"Look at {', '.join(map(str, reports))}. Next: unetkit predict {run} IMAGES --out MASKS")
 
 
 app.command()(predict)
@@ -299,6 +369,8 @@ def inspect(
         typer.echo(f"Look at {drawing or page}")
 
 
+app.command()(objects)
+app.command()(plan)
 app.command()(polygons)
 app.command()(quantise)
 

@@ -14,7 +14,11 @@ Images = Annotated[
 ]
 Masks = Annotated[Path | None, typer.Argument(help="Folder of masks; names match the images' by stem.")]
 Labels = Annotated[
-    str, typer.Option(help="What the masks hold: auto (looks), binary, classes or instances.", show_default=True)
+    str,
+    typer.Option(
+        help="What the masks hold: auto (looks), binary, classes, instances (told apart) or foreground.",
+        show_default=True,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
@@ -48,6 +52,27 @@ def seconds(text: str) -> float:
     if not total > 0:
         raise ValueError(f"{text!r} is no time at all: expected more than 0")
     return float(total)
+
+
+def plan_value(text: str) -> tuple[str, Any]:
+    """Read NAME=VALUE: a number, true or false, a size (8x128x128), a row (16,32,64), or a word.
+
+    >>> plan_value("batch=2"), plan_value("patch=8x128x128"), plan_value("widths=16,32"), plan_value("block=dense")
+    (('batch', 2), ('patch', (8, 128, 128)), ('widths', (16, 32)), ('block', 'dense'))
+    """
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise ValueError(f"{text!r} sets nothing: expected NAME=VALUE, such as batch=2; unetkit plan lists the names")
+    if re.fullmatch(r"\d+(x\d+)+", value) or re.fullmatch(r"\d+(,\d+)+", value):
+        return name, tuple(map(int, re.split("[x,]", value)))
+    if value in ("true", "false"):
+        return name, value == "true"
+    for convert in (int, float):
+        try:
+            return name, convert(value)
+        except ValueError:
+            continue
+    return name, value
 
 
 def byte_count(text: str) -> int:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from math import prod
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import AsJson, byte_count, option
+from .options import AsJson, Images, Labels, Masks, byte_count, option, plan_value, seconds
 
 
 def predict(
@@ -37,6 +36,12 @@ def predict(
             help="torch, compiled, openvino, onnxruntime, bfloat16; int8: several times as fast, at a price; or auto."
         ),
     ] = "torch",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also how likely every class is, in percent: OUT/probability/.")
+    ] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also how unsure the net is, in percent: OUT/uncertainty/.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Segment images of any size: masks of the same size, spacing and name.
@@ -59,13 +64,15 @@ def predict(
             resume=resume,
             cluster=cluster,
             engine=engine,
+            probabilities=probabilities,
+            uncertainty=uncertainty,
             observer=None if as_json else bar.update,
         )
     if as_json:
         rows = [{"image": str(p.source), "mask": str(p.mask), "size": p.size, "time_s": p.time_s} for p in done]
         print(json.dumps(rows))
         return
-    pixels, spent = sum(prod(p.size) for p in done), sum(p.time_s for p in done)
+    pixels, spent = sum(p.pixels for p in done), sum(p.time_s for p in done)
     number = "1 mask" if len(done) == 1 else f"{len(done)} masks"
     typer.echo(f"{number} in {out}, {pixels / 1e6 / max(spent, 1e-9):.2f} million pixels per second")
 
@@ -93,6 +100,43 @@ def quantise(
     typer.echo(f"{price.describe()}; kept in {folder}")
 
 
+def plan(
+    images: Images,
+    masks: Masks = None,
+    time: Annotated[str, typer.Option(help="Budget of the training: 90s, 10m, 2h.")] = "10m",
+    given: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a value; again for another.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the plan to this file, for train --plan.")] = None,
+    labels: Labels = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Look at the data and say how they would be trained on: every value, with the rule that it follows from.
+
+    Nothing is trained. Change what you like with --set, or in the file that --out writes.
+    """
+    from .learn.checkpoint import write_whole
+    from .learn.data import load
+    from .learn.pairs import find_pairs
+    from .learn.plan import make_plan
+
+    values = dict(option(plan_value, text) for text in given or ())
+    dataset = load(find_pairs(images, masks), labels=labels, objects=not values.get("border_weight"))
+    values |= {"images": str(images), "masks": None if masks is None else str(masks), "labels": labels}
+    found = make_plan(dataset, given={"time_s": option(seconds, time)} | values)
+    text = found.model_dump_json(indent=2)
+    if out:
+        write_whole(out, text)
+    if as_json:
+        print(text)
+        return
+    for line in dataset.describe():
+        typer.echo(line)
+    for number, (name, value, reason) in enumerate(found.describe(), start=1):
+        typer.echo(f"{number:2}. {name} {value}: {reason}")
+    typer.echo(f"Next: unetkit train, with the same folders{f' and --plan {out}' if out else ''}")
+
+
 def polygons(
     masks: Annotated[list[Path], typer.Argument(metavar="MASK...", help="2D masks, or folders of masks.")],
     out: Annotated[Path, typer.Option(help="Folder for the .geojson files.")],
@@ -111,3 +155,28 @@ def polygons(
         return
     for one in done:
         typer.echo(f"{one.path}: {one.polygons} polygons, coordinates: {one.coordinates}")
+
+
+def objects(
+    masks: Annotated[list[Path], typer.Argument(metavar="MASK...", help="Masks, or folders of masks.")],
+    out: Annotated[Path, typer.Option(help="Folder for objects.csv.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images, of the same names: gray values are measured too.")
+    ] = None,
+    rois: Annotated[bool, typer.Option("--rois", help="Also NAME_rois.zip, outlines for ImageJ (2D).")] = False,
+    labels: Labels = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every object of masks: size, centre, shape and gray values, a row each, in the units of the files.
+
+    Masks of ids give one object per id; of other masks every connected part of a class is one.
+    """
+    from .masks.tables import write_tables
+
+    done = write_tables(masks, out=out, images=images, labels=labels, rois=rois, overwrite=overwrite)
+    if as_json:
+        print(json.dumps({"table": str(done.table), "masks": done.masks, "objects": done.objects, "unit": done.unit}))
+        return
+    typer.echo(done.describe())
+    typer.echo(f"Table: {done.table}" + (f", and {len(done.rois)} files of outlines for ImageJ" if done.rois else ""))

@@ -267,7 +267,7 @@ def test_symmetries_turn_with_the_image():
     image = torch.from_numpy(standardise(pixels((32, 32))))
     masks = []
     for turned in (image, torch.rot90(image, 1, (-2, -1)).contiguous()):
-        masks.append(average(net, turned, memory_bytes=2**30))
+        masks.append(average(net, turned, memory_bytes=2**30).argmax(0).numpy())
     assert (np.rot90(masks[0]) != masks[1]).mean() < 0.01
 
 
@@ -410,3 +410,56 @@ def test_real_nuclei_and_membranes(run, tmp_path):
         assert done.tiling.is_exact
         assert io.read_labels(done.mask).size == io.read(done.source).size
     assert len(os.listdir(tmp_path / "out")) == 4
+
+
+# --- how likely each class is ---
+
+THREE = LabelKind("classes", (0, 5, 700))
+
+
+@pytest.mark.parametrize(
+    ("kind", "folders"), [(BINARY, ["probability"]), (THREE, ["probability_5", "probability_700"])]
+)
+def test_probabilities_are_those_of_the_net(tmp_path, kind, folders):
+    net = model(tmp_path / "run", kind=kind)
+    net.heads[0].weight.data.mul_(0.05)  # else all are 0 or 1
+    array = pixels()
+    source = picture(tmp_path / "a.tif", array, (0.5, 0.25), "µm")
+    (done,) = predict(tmp_path / "run", [source], out=tmp_path / "out", probabilities=True)
+    assert sorted(path.name for path in done.mask.parent.iterdir()) == sorted(["a.tif", *folders])
+    expected = logits_of(model(tmp_path / "again", kind=kind), array).softmax(0)[1:]
+    for folder, one in zip(folders, expected, strict=True):
+        written = io.read_labels(done.mask.parent / folder / "a.tif")
+        assert written.array.dtype == np.uint8
+        assert np.abs(written.array - 100 * one.numpy()).max() <= 0.51
+        assert (written.spacing, written.unit) == ((0.5, 0.25), "µm")
+    plain = predict(tmp_path / "run", [source], out=tmp_path / "plain")[0].mask
+    assert np.array_equal(io.read_labels(plain).array, io.read_labels(done.mask).array)
+
+
+@pytest.mark.parametrize("options", [{"average_symmetries": True}, {"cluster": "local:1"}])
+def test_probabilities_of_a_mean_and_of_a_cluster(tmp_path, options):
+    model(tmp_path / "run")
+    source = picture(tmp_path / "a.png", pixels((64, 64)))
+    predict(tmp_path / "run", [source], out=tmp_path / "out", probabilities=True, **options)
+    mask = io.read_labels(tmp_path / "out" / "a.png").array
+    share = io.read_labels(tmp_path / "out" / "probability" / "a.png").array
+    assert (mask[share > 50] == 255).all()
+    assert (mask[share < 50] == 0).all()
+    assert len(np.unique(share)) > 5
+
+
+def test_masks_without_probabilities_are_made_again_for_them(tmp_path):
+    model(tmp_path / "run")
+    source = picture(tmp_path / "a.png", pixels())
+    predict(tmp_path / "run", [source], out=tmp_path / "out")
+    with pytest.raises(FileExistsError, match="1 mask exists"):
+        predict(tmp_path / "run", [source], out=tmp_path / "out", probabilities=True)
+    assert len(predict(tmp_path / "run", [source], out=tmp_path / "out", probabilities=True, resume=True)) == 1
+    assert predict(tmp_path / "run", [source], out=tmp_path / "out", probabilities=True, resume=True) == []
+
+
+def test_a_rate_counts_what_was_made(tmp_path):
+    model(tmp_path / "run")
+    (done,) = predict(tmp_path / "run", [picture(tmp_path / "a.png", pixels())], out=tmp_path / "out")
+    assert done.pixels == 50 * 61

@@ -15,6 +15,9 @@ from rasterio.transform import Affine
 from unetkit import io
 from unetkit.image import Image
 from unetkit.io.geo import geo_tags
+from unetkit.io.lazy import WholeImage
+from unetkit.masks.colours import colour_table
+from unetkit.masks.labels import LabelKind
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 RNG = np.random.default_rng(0)
@@ -84,6 +87,21 @@ def test_an_image_is_written_where_it_lies(source: Path, tmp_path: Path) -> None
     assert np.array_equal(back.array, image.array)
     with io.open_lazy(path) as lazy:
         assert np.array_equal(lazy[1:, 3:9, 4:20], image.array[1:, 3:9, 4:20])
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("side", [40, 600])
+def test_a_mask_says_the_colours_of_its_values(side: int, tmp_path: Path) -> None:
+    kind = LabelKind("classes", (0, 1, 7), None, "")
+    labels, path = RNG.choice(np.array([0, 1, 7], np.uint8), (side, side)), tmp_path / "mask.tif"
+    source = WholeImage(Image(labels[None], "cyx", (1.0, 1.0)))
+    io.write_labels_from(path, source, nodata=255, colours=colour_table(kind))
+    with rasterio.open(path) as theirs:
+        assert np.array_equal(theirs.read(1), labels)
+        table = theirs.colormap(1)
+        assert len(theirs.overviews(1)) == (side > 512)
+    assert [table[value][:3] for value in (0, 1, 7, 9)] == [(0, 0, 0), (230, 159, 0), (86, 180, 233), (255,) * 3]
+    assert np.array_equal(io.read_labels(path).array, labels)
 
 
 @pytest.mark.parametrize("nodata", [None, 255])

@@ -9,11 +9,12 @@ from skimage.measure import label
 
 from unetkit import io
 from unetkit.image import Image, Place
-from unetkit.learn.data import Case, Dataset, load, split
+from unetkit.learn.data import Case, Dataset, load
 from unetkit.learn.intensity import standardise
 from unetkit.learn.pairs import find_pairs
+from unetkit.learn.split import hold_out, split
 from unetkit.learn.weights import border_weights
-from unetkit.masks.labels import LabelKind
+from unetkit.masks.labels import IGNORED, LabelKind
 
 
 def write_image(path, array, spacing=None, unit="px"):
@@ -205,7 +206,7 @@ def test_border_weights_of_ids_skip_what_is_not_labelled(tmp_path):
     for i in range(2):
         write_image(tmp_path / f"images/{i}.tif", gray(i))
         write_mask(tmp_path / f"masks/{i}.tif", ids)
-    case = load(find_pairs(tmp_path), labels="instances", border_weight=True).cases[0]
+    case = load(find_pairs(tmp_path), labels="instances", border_weight=True, objects=False).cases[0]
     expected = border_weights(np.where(ids > 0, ids, 0), class_weights=(1.0, 1.0))
     np.testing.assert_allclose(case.weights, expected, atol=1e-6)
     assert set(np.unique(case.labels)) == {0, 1, 255}
@@ -373,6 +374,28 @@ def test_a_fraction_of_zero_trains_on_all():
 def test_fractions_out_of_range(fraction):
     with pytest.raises(ValueError, match=rf"the validation share is {fraction}; expected 0 to below 1"):
         split(cases(4), fraction=fraction, seed=0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_of_few_images_parts_are_held_out(n):
+    rng = np.random.default_rng(0)
+    few = [
+        Case(f"c{i}", rng.normal(size=(1, 40, 50)), rng.integers(0, 2, (40, 50), np.uint8), None, None, Path())
+        for i in range(n)
+    ]
+    training, held_out = hold_out(few, fraction=0.2, seed=0)
+    assert names(training) == names(held_out) == names(few)
+    for whole, one, other in zip(few, training, held_out, strict=True):
+        assert ((one.labels == IGNORED) != (other.labels == IGNORED)).all()
+        assert (np.where(one.labels == IGNORED, other.labels, one.labels) == whole.labels).all()
+        assert (other.labels != IGNORED).mean() == pytest.approx(0.2)
+
+
+def test_the_part_that_is_held_out_has_all_classes_where_it_can():
+    labels = np.zeros((50, 50), np.uint8)
+    labels[:, 30:] = 1
+    _, (held_out,) = hold_out([Case("c", labels[None] * 1.0, labels, None, None, Path())], fraction=0.2, seed=0)
+    assert np.bincount(held_out.labels[held_out.labels != IGNORED]).tolist() == [300, 200]
 
 
 def test_a_single_group_cannot_be_split():

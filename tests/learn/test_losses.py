@@ -6,10 +6,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unetkit.learn.losses import cross_entropy, dice_cross_entropy, soft_dice
+from unetkit.learn.losses import (
+    cl_dice,
+    compound,
+    cross_entropy,
+    dice_cross_entropy,
+    generalised_dice,
+    soft_dice,
+    tversky,
+)
 
 SIZES = {2: (9, 11), 3: (4, 6, 5)}
-LOSSES = [cross_entropy, soft_dice, dice_cross_entropy]
+LOSSES = [cross_entropy, soft_dice, dice_cross_entropy, tversky, generalised_dice, cl_dice]
 
 
 def batch(ndim, *, classes=3, n=2, ignored=0.2, dtype=torch.uint8):
@@ -171,3 +179,71 @@ def test_weights_that_do_not_fit_are_refused():
         cross_entropy(logits, labels, weights=torch.ones(2, 1, 9, 11))
     with pytest.raises(ValueError, match=r"2 class weights for 3 classes"):
         cross_entropy(logits, labels, class_weights=[1.0, 2.0])
+
+
+# --- kin of the two ---
+
+
+def certain(labels, classes=2):
+    """Logits that are sure of some labels."""
+    return (F.one_hot(labels.long(), classes).movedim(-1, 1).float() - 0.5) * 200
+
+
+def test_focal_by_hand():
+    """Shares 1/4 and 3/4: -log(3/4) (1/4)^2 where right, -log(1/4) (3/4)^2 where wrong."""
+    logits = torch.zeros(1, 2, 1, 2)
+    logits[:, 1] = math.log(3)
+    labels = torch.tensor([[[1, 0]]])
+    expected = (-math.log(3 / 4) / 16 - math.log(1 / 4) * 9 / 16) / 2
+    assert math.isclose(cross_entropy(logits, labels, gamma=2.0).item(), expected, rel_tol=1e-5)
+
+
+def test_tversky_by_hand():
+    logits, labels = torch.zeros(1, 2, 1, 4), torch.tensor([[[1, 1, 0, 255]]])
+    logits[:, 1] = math.log(3)
+    overlap, wrong, missed = 1.5, 0.75, 0.5
+    expected = 1 - (overlap + 0.5) / (overlap + 0.2 * wrong + 0.8 * missed + 0.5)
+    assert math.isclose(tversky(logits, labels, alpha=0.2, beta=0.8).item(), expected, rel_tol=1e-6)
+
+
+def test_generalised_dice_by_hand():
+    logits, labels = torch.zeros(1, 2, 1, 4), torch.tensor([[[1, 0, 0, 0]]])
+    logits[:, 1] = math.log(3)
+    dice = 2 * (0.75 / 9 + 0.75) / ((1 + 3) / 9 + (3 + 1))  # overlaps and volumes, over the squares of the true ones
+    assert math.isclose(generalised_dice(logits, labels).item(), 1 - dice, rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_gap_in_a_line_costs_more_by_its_line_than_by_its_area(ndim):
+    """Of a line 3 wide and 40 long, 8 pixels of length are missed; or as many pixels, but along one side."""
+    size = (21, 50) if ndim == 2 else (21, 21, 50)
+    truth = torch.zeros((1, *size), dtype=torch.uint8)
+    truth[(0, *[slice(9, 12)] * (ndim - 1), slice(5, 45))] = 1
+    gap, side = truth.clone(), truth.clone()
+    gap[..., 20:28] = 0
+    if ndim == 2:
+        side[:, 9, 5:29] = 0
+    else:
+        side[:, 9, 9:12, 5:29] = 0
+    assert gap.sum() == side.sum()
+    line, area = ([loss(certain(one), truth).item() for one in (gap, side)] for loss in (cl_dice, soft_dice))
+    assert cl_dice(certain(truth), truth).item() == pytest.approx(0, abs=1e-3)
+    assert area[0] == pytest.approx(area[1], abs=1e-4)
+    assert line[0] > 2 * line[1]
+
+
+@pytest.mark.parametrize("name", ["dice", "focal", "tversky", "generalised", "cldice"])
+def test_every_sum_teaches_a_few_pixels(name):
+    labels = torch.zeros(1, 24, 24, dtype=torch.uint8)
+    labels[:, 4:7, 4:20] = 1
+    logits = torch.zeros(1, 2, 24, 24, requires_grad=True)
+    optimiser = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        compound(name, logits, labels).backward()
+        optimiser.step()
+    assert torch.equal(logits.argmax(1), labels.long())
+    if name == "dice":
+        assert compound(name, logits, labels) == dice_cross_entropy(logits, labels)
+    with pytest.raises(ValueError, match="loss is 'hinge'; expected dice, focal"):
+        compound("hinge", logits, labels)

@@ -100,7 +100,7 @@ def test_every_row_has_a_value_and_a_reason():
     assert rows["widths"][0] == "16 x 32 x 64 x 128 x 256"
     assert set(rows) == {
         "device", "precision", "widths", "patch", "batch", "augmentation", "supervision", "validation",
-        "learning_rate",
+        "learning_rate", "loss",
     }  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_small_isotropic_scans():
 )
 def test_thick_sections(given, patch, batch):
     sections = dataset((14, 1024, 1024), spacing=(50.0, 4.6, 4.6), n=1)
-    made = plan(data=sections, device="cpu", **given)
+    made = plan(data=sections, device="cpu", planes=0, **given)
     assert made.architecture["strides"][:3] == ((1, 2, 2),) * 3
     assert made.architecture["kernels"][:3] == ((1, 3, 3),) * 3
     assert (made.patch, made.batch) == (patch, batch)
@@ -187,6 +187,15 @@ def test_small_planes_come_in_larger_batches(size, batch):
     assert plan(data=dataset(size), planes=3, device="cpu").batch == batch
     assert plan(data=dataset(size), planes=3, device="cpu", batch=3).batch == 3
     assert plan(data=dataset(size[1:]), device="cpu").batch == 4
+
+
+def test_sections_far_apart_are_a_2d_nets():
+    far, near = (dataset((14, 1024, 1024), spacing=(z, 4.6, 4.6), n=1) for z in (50.0, 30.0))
+    made = plan(data=far, device="cpu")
+    assert (made.planes, made.architecture["ndim"], made.patch) == (1, 2, (256, 256))
+    assert made.reasons["planes"].startswith("planes are 10.9 pixels apart, more than 8")
+    assert plan(data=near, device="cpu").planes is None
+    assert (plan(data=far, planes=3).planes, plan(data=far, planes=3).reasons["planes"]) == (3, "given")
 
 
 def test_a_2d_paper_for_planes():

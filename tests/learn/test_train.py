@@ -223,14 +223,14 @@ def test_sections_are_not_turned_into_each_other(tmp_path, monkeypatch):
 
 def test_a_table_whose_images_share_their_names(cells, tmp_path):
     rows = ["image,mask,group"]
-    for i, name in enumerate(("cells_000", "cells_001", "cells_002")):
+    for i, name in enumerate(f"cells_00{i}" for i in range(6)):
         folder = tmp_path / f"p{i}"
         folder.mkdir()
         (folder / "scan.png").write_bytes((cells / f"images/{name}.png").read_bytes())
         (folder / "mask.png").write_bytes((cells / f"masks/{name}.png").read_bytes())
         rows.append(f"p{i}/scan.png,p{i}/mask.png,p{i}")
     (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
-    fit(tmp_path / "table.csv", tmp_path / "run", validation=0.6)
+    fit(tmp_path / "table.csv", tmp_path / "run", validation=0.34)
     evaluation = json.loads((tmp_path / "run" / "validation.json").read_text())
     assert len({image["name"] for image in evaluation["per_image"]}) == 2
 
@@ -377,7 +377,7 @@ def refused(error, message, data, out, **options):
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"planes": 3}, "planes is 3, but the images have 2 spatial axes: it is for volumes"),
         ({"planes": 4}, "planes is 4; expected an odd number"),
-        ({"planes": 0}, "planes is 0; expected an odd number"),
+        ({"planes": -1}, "planes is -1; expected an odd number"),
     ],
 )
 def test_values_that_are_not_possible(cells, tmp_path, options, message):
@@ -394,10 +394,13 @@ def test_bad_files(cells, tmp_path):
     refused(ValueError, message, broken, tmp_path / "run")
 
 
-def test_a_single_image_cannot_be_split(tmp_path):
+def test_a_single_image_is_enough(tmp_path):
+    """A part of it is held out."""
     write_demo_data(tmp_path / "one", n=1, size=(64, 64))
-    refused(ValueError, r"1 image\(s\) in 1 group\(s\) cannot be split", tmp_path / "one", tmp_path / "run")
-    fit(tmp_path / "one", tmp_path / "run", validation=0, steps=1)
+    seen = []
+    assert 0 <= fit(tmp_path / "one", tmp_path / "run", observer=seen.append).dice <= 1
+    assert any("20% of every image held out" in now.message for now in seen)
+    assert fit(tmp_path / "one", tmp_path / "all", validation=0, steps=1).dice is None
 
 
 def test_a_run_folder_that_exists(cells, tmp_path):
@@ -440,3 +443,27 @@ def test_a_disk_that_fills_up_keeps_the_last_good_model(cells, tmp_path, monkeyp
     fit(cells, tmp_path / "run", steps=8, resume=True)  # there is room again
     assert same_weights(tmp_path / "whole", tmp_path / "run")
     assert [entry["step"] for entry in logged(tmp_path / "run")] == list(range(1, 9))
+
+
+# --- starting from a model ---
+
+
+def test_a_training_goes_on_from_another_model(cells, tmp_path):
+    first = fit(cells, tmp_path / "first", steps=40, learning_rate=1e-2)
+    again = train(cells, out=tmp_path / "again", steps=1, patch=(32, 32), device="cpu", start=str(first.run))
+    assert again.dice == pytest.approx(first.dice, abs=0.05)
+    net, _ = load_model(again.run)
+    assert net.architecture.widths == (4, 8)
+    plan = json.loads((again.run / "plan.json").read_text())
+    assert plan["start"] == str(first.run)
+    assert plan["learning_rate"] == 3e-4
+
+
+def test_a_model_to_start_from_has_its_own_net(cells, tmp_path):
+    first = fit(cells, tmp_path / "first")
+    for options in ({"widths": (4, 8)}, {"block": "dense"}, {"net": "unet++"}):
+        with pytest.raises(ValueError, match=f"leave out {next(iter(options))}"):
+            train(cells, out=tmp_path / "again", steps=1, start=str(first.run), **options)
+    with pytest.raises(FileNotFoundError):
+        train(cells, out=tmp_path / "again", steps=1, start=str(tmp_path / "nothing"))
+    assert not (tmp_path / "again").exists()

@@ -140,7 +140,7 @@ def test_override():
     assert kind_of(np.full((2, 2), 3), override="classes").values == (0, 3)
     assert kind_of(scattered([0, 4]), override="binary").values == (0, 4)
     with pytest.raises(
-        ValueError, match=r"hold 3 non-zero values \(1, 2 and 3\): expected one; say --labels instances"
+        ValueError, match=r"hold 3 non-zero values \(1, 2 and 3\): expected one; say --labels foreground"
     ):
         kind_of(three, override="binary")
     with pytest.raises(ValueError, match="labels='Binary': expected one of auto, binary, classes, instances"):

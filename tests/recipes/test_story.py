@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unetkit import find_pairs, load
-from unetkit.learn.data import split
+from unetkit.learn.split import split
 from unetkit.learn.train import Result
 
 

@@ -135,9 +135,9 @@ def _make_run(run: Path, *, ndim: int = 2, side: int = 4, names: tuple[str, ...]
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_a_real_training_gets_a_whole_report(tmp_path: Path, ndim: int) -> None:
-    data = _make_data(tmp_path / "data", ndim, side=5, n=4)
+    data = _make_data(tmp_path / "data", ndim, side=5, n=6)
     result = train(
-        data, out=tmp_path / "run", steps=4, batch=1, patch=(16,) * ndim, widths=(2, 4), validation=0.5, device="cpu"
+        data, out=tmp_path / "run", steps=4, batch=1, patch=(16,) * ndim, widths=(2, 4), validation=0.34, device="cpu"
     )
     out = write_report(result.run)
     assert out == tmp_path / "run" / "report.html"

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..learn.checkpoint import load_model
+from ..learn.checkpoint import load_members
 from ..nets.unetpp import pruned
 from ..tiles import tile
+from .records import NOTHING, Beside
 from .segment import Portion, Segmenter
 from .tiling import Tiling
 from .unfinished import Task, Unfinished
@@ -45,6 +46,7 @@ class Recipe:
         For the net's maps, of each worker.
     averages : bool
     engine : str
+    beside : Beside
     """
 
     model: Path
@@ -53,6 +55,7 @@ class Recipe:
     memory_bytes: int
     averages: bool
     engine: str = "torch"
+    beside: Beside = NOTHING
 
 
 def spread(
@@ -62,7 +65,7 @@ def spread(
     tasks: Sequence[Task],
     settings: dict[str, Any],
     tell: Callable[..., None],
-) -> Iterator[tuple[Task, float]]:
+) -> Iterator[tuple[Task, int, float]]:
     """Make the masks of all tasks on a cluster; a lost worker's portions are made again by the others.
 
     Parameters
@@ -80,8 +83,8 @@ def spread(
 
     Yields
     ------
-    (task, time_s) : Task, float
-        In the order in which the masks are written.
+    (task, pixels, time_s) : Task, int, float
+        Pixels that were made, in so many seconds; in the order in which the masks are written.
 
     Raises
     ------
@@ -132,10 +135,10 @@ def spread(
                 mask.close()
 
 
-def _finished(opened: list[_Mask]) -> Iterator[tuple[Task, float]]:
+def _finished(opened: list[_Mask]) -> Iterator[tuple[Task, int, float]]:
     for mask in [mask for mask in opened if mask.is_complete]:
         opened.remove(mask)
-        yield mask.task, mask.finish()
+        yield mask.task, mask.made, mask.finish()
 
 
 class _Mask:
@@ -145,13 +148,14 @@ class _Mask:
         self.task, self._segmenter, self._tell = task, segmenter, tell
         self._settings = settings
         self._start = time.perf_counter()
-        self._missing = 0
+        self._missing = self.made = 0
         self._is_known = False
 
     def waiting(self) -> Iterator[Portion | None]:
         """Open the store, and hand out what has to be run; None where nothing has."""
         self.unfinished = Unfinished(self.task, self._segmenter, self._settings)
         self._tell(self.unfinished.store.pixels)
+        self.made = prod(self.task.size) - self.unfinished.store.pixels
         with self.task.open(self._segmenter) as given:
             for message in self.unfinished.messages(given):
                 self._tell(0, message)
@@ -216,10 +220,11 @@ def _ready(recipe: Recipe) -> Segmenter:
     threads = get_worker().state.nthreads
     if threads > 1:  # tasks run side by side, and share the cores
         torch.set_num_threads(max((os.cpu_count() or 1) // threads, 1))
-    net, card = load_model(recipe.model)
-    net = net if recipe.prune is None else pruned(net, recipe.prune)
+    nets, card = load_members(recipe.model)
+    nets = nets if recipe.prune is None else [pruned(net, recipe.prune) for net in nets]
     options: dict[str, Any] = {"memory_bytes": recipe.memory_bytes, "averages": recipe.averages}
-    return Segmenter.of(net, card, engine=recipe.engine, run=recipe.model, **options)
+    options["beside"] = recipe.beside
+    return Segmenter.of(nets, card, engine=recipe.engine, run=recipe.model, **options)
 
 
 @contextmanager

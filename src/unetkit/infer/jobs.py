@@ -13,7 +13,7 @@ from ..io import list_images, open_lazy
 from ..io.names import ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
 from ..learn.pairs import Cases, channel_number, group_channels, raise_all
 
-__all__ = ["Job", "find_jobs"]
+__all__ = ["Job", "find_jobs", "mask_name"]
 
 _LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}  # the others hold ids as they are
 
@@ -30,6 +30,10 @@ class Job:
         """Where the finished blocks of the mask are kept until all are there."""
         return self.mask.with_name(f".{self.mask.name}.partial")
 
+    def beside(self, folder: str) -> Path:
+        """A further output, of the mask's name, in a folder beside it."""
+        return self.mask.parent / folder / self.mask.name
+
     def key(self, **settings: Any) -> str:
         """What the mask depends on: the files as they are now, and settings that JSON can hold."""
         stamps = [_stamp(file) for file in self.files]
@@ -43,7 +47,13 @@ def _stamp(file: Path) -> list[Any]:
 
 
 def find_jobs(
-    inputs: Sequence[Path | str], out: Path, *, channels: int, overwrite: bool = False, resume: bool = False
+    inputs: Sequence[Path | str],
+    out: Path,
+    *,
+    channels: int,
+    folders: Sequence[str] = (),
+    overwrite: bool = False,
+    resume: bool = False,
 ) -> list[Job]:
     """Pairs (files of an image, mask to write).
 
@@ -55,10 +65,12 @@ def find_jobs(
         Folder of the masks.
     channels : int
         That the net takes.
+    folders : sequence of str
+        Of further outputs beside the masks, of the same names.
     overwrite : bool
         Masks that exist are made again.
     resume : bool
-        Masks that exist are left out.
+        Masks that exist, with all further outputs, are left out.
 
     Raises
     ------
@@ -74,7 +86,7 @@ def find_jobs(
         sources += list_images(item) if item.is_dir() and not is_image_folder(item) else [item]
     raise_all((f"{s}: there is no such file" for s in sources if not s.exists()), "missing file")
     cases = _cases(list(dict.fromkeys(sources)), channels)
-    jobs = [Job(files, out / _mask_name(name, files[0])) for name, files in cases]
+    jobs = [Job(files, out / mask_name(name, files[0])) for name, files in cases]
     by_mask: dict[Path, list[Path]] = {}
     for job in jobs:
         by_mask.setdefault(job.mask, []).append(job.files[0])
@@ -82,7 +94,8 @@ def find_jobs(
     raise_all(clashes, "shared mask name")
     same = [str(job.mask) for job in jobs if job.mask.resolve() in [file.resolve() for file in job.files]]
     raise_all((f"{mask}: the mask would replace its own image; name another folder" for mask in same), "conflict")
-    existing = [mask for mask in by_mask if mask.exists()]
+    outputs = {job.mask: [job.mask, *map(job.beside, folders)] for job in jobs}
+    existing = [mask for mask, files in outputs.items() if (all if resume else any)(file.exists() for file in files)]
     if existing and not (overwrite or resume):
         listed = "\n".join(f"  {mask}" for mask in existing)
         number = "1 mask exists" if len(existing) == 1 else f"{len(existing)} masks exist"
@@ -110,7 +123,8 @@ def _has_channels(source: Path) -> bool:
         return False  # said with everything else that is wrong, when all images are read
 
 
-def _mask_name(name: str, source: Path) -> str:
+def mask_name(name: str, source: Path) -> str:
+    """File of the mask of an image `name` that lies in `source`: of the same kind, but never lossy."""
     suffix = suffix_of(source)
     if is_image_folder(source) and suffix not in ZARR_SUFFIXES:  # inside a Zarr hierarchy (plate.zarr/A/1/0), or DICOM
         return f"{source.name}.ome.zarr" if holds_zarr(source) else f"{source.name}.nii.gz"

@@ -63,10 +63,10 @@ def by_planes(volume: np.ndarray, planes: int, predict: Callable[[np.ndarray, in
         Odd; how many adjacent planes the net is given.
     predict : callable
         Called with (image of shape (C * planes, y, x), index of its middle plane); returns what
-        is predicted for that plane, of shape (y, x).
+        is predicted for that plane, of shape (..., y, x).
 
     Returns
     -------
-    ndarray of shape (z, y, x)
+    ndarray of shape (z, ..., y, x)
     """
     return np.stack([predict(around(volume, z, planes), z) for z in range(volume.shape[1])])

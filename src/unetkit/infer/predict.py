@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..allocator import keep_freed_memory
-from ..learn.checkpoint import load_model
+from ..learn.checkpoint import load_members
 from ..nets.unetpp import pruned
 from .cluster import Recipe, spread
 from .engines.choose import asked_as
 from .engines.price import weights_hash
 from .jobs import find_jobs
+from .records import Beside
 from .segment import Segmenter
 from .tiling import Tiling
 from .unfinished import Task, Unfinished, check_all
@@ -34,14 +35,17 @@ class Predicted:
     size : tuple of int
         In pixels.
     tiling : Tiling
+    pixels : int
+        That were made: all, or those that were missing where a mask was begun before.
     time_s : float
-        Of the net with reading, without the check of the image before and the writing of the mask after it.
+        Of the net with reading, for these pixels; without the check of the image before and the writing of the mask.
     """
 
     source: Path
     mask: Path
     size: tuple[int, ...]
     tiling: Tiling
+    pixels: int
     time_s: float
 
 
@@ -70,6 +74,8 @@ def predict(
     resume: bool = False,
     cluster: str | None = None,
     engine: str = "torch",
+    probabilities: bool = False,
+    uncertainty: bool = False,
     observer: Observer | None = None,
 ) -> list[Predicted]:
     """Segment images of any size.
@@ -80,7 +86,7 @@ def predict(
     Parameters
     ----------
     model : path
-        A run folder or a model file.
+        A run folder, that of several folds, or a model file.
     inputs : sequence of path
         Image files, or folders of them. Where the net takes k channels and all names end in
         _0000 to k - 1, case_0000.*, case_0001.*, ... are one image, and its mask is case.*.
@@ -109,6 +115,12 @@ def predict(
         processor also "openvino" or "onnxruntime" in float32, "bfloat16" where the processor multiplies it,
         and "int8", which is calibrated on the run's images and said with its price; "auto" measures them for
         some seconds.
+    probabilities : bool
+        Also write how likely every class but the first is, in percent, 0 to 100, uint8 (255: no data): files of
+        the masks' names in `out`/probability, or probability_1, ... by the classes' values where they are several.
+    uncertainty : bool
+        Also write how unsure the net is: the entropy of the probabilities in percent of the largest, uint8, in
+        `out`/uncertainty. Those of averaged symmetries, or of the nets of several folds, tell more than one net's.
     observer : callable, optional
         Called with a `Step`.
 
@@ -128,25 +140,27 @@ def predict(
     """
     keep_freed_memory()
     say = observer or (lambda step: None)
-    net, card = load_model(model)
-    net = net if prune is None else pruned(net, prune)
-    channels = net.in_channels // (card.planes or 1)
-    jobs = find_jobs(inputs, Path(out), channels=channels, overwrite=overwrite, resume=resume)
+    nets, card = load_members(model)
+    nets = nets if prune is None else [pruned(net, prune) for net in nets]
+    channels = nets[0].in_channels // (card.planes or 1)
+    beside = Beside(probabilities, uncertainty)
+    folders = beside.folders(card)
+    jobs = find_jobs(inputs, Path(out), channels=channels, folders=folders, overwrite=overwrite, resume=resume)
     run = Path(model)
 
     def announce(line: str) -> None:
         say(Step(0, len(jobs), 0.0, line))
 
-    segmenter = Segmenter.of(
-        net, card, memory_bytes=memory_bytes, averages=average_symmetries, engine=engine, run=run, observer=announce
-    )
+    how: dict[str, Any] = {"memory_bytes": memory_bytes, "averages": average_symmetries, "beside": beside}
+    segmenter = Segmenter.of(nets, card, engine=engine, run=run, observer=announce, **how)
     tasks = check_all(jobs, segmenter)
     if average_symmetries and card.augmentation != "full":
         announce("the net was trained without flips: averaging over flipped images may do worse")
     digest = weights_hash(run)
-    settings = {"model": digest, "prune": prune, "averages": average_symmetries, "engine": segmenter.engine}
+    settings: dict[str, Any] = {"model": digest, "prune": prune, "averages": average_symmetries, "beside": folders}
+    settings["engine"] = segmenter.engine
     if cluster is not None:
-        recipe = Recipe(run.resolve(), digest, prune, memory_bytes, average_symmetries, asked_as(segmenter.engine))
+        recipe = Recipe(run.resolve(), digest, prune, engine=asked_as(segmenter.engine), **how)
         return _on_cluster(cluster, recipe, segmenter, tasks, settings, say)
     results = []
     for i, task in enumerate(tasks):
@@ -164,11 +178,11 @@ def _make(task: Task, segmenter: Segmenter, settings: dict[str, Any], tell: Call
     with task.open(segmenter) as given, Unfinished(task, segmenter, settings) as mask:
         for message in mask.messages(given):
             tell(0.0, message)
-        start = time.perf_counter()
+        start, pixels = time.perf_counter(), prod(task.size) - mask.store.pixels
         segmenter.fill(mask.store, given, task.tiling, tell)
         seconds = time.perf_counter() - start
         mask.finish(given.image)
-    return Predicted(task.job.files[0], task.job.mask, task.size, task.tiling, seconds)
+    return Predicted(task.job.files[0], task.job.mask, task.size, task.tiling, pixels, seconds)
 
 
 def _on_cluster(
@@ -184,7 +198,7 @@ def _on_cluster(
         at = min(done / total, 1.0) * len(tasks)
         say(Step(int(at), len(tasks), at - int(at), message))
 
-    for task, seconds in spread(where, recipe, segmenter, tasks, settings, tell):
-        results[id(task)] = Predicted(task.job.files[0], task.job.mask, task.size, task.tiling, seconds)
+    for task, pixels, seconds in spread(where, recipe, segmenter, tasks, settings, tell):
+        results[id(task)] = Predicted(task.job.files[0], task.job.mask, task.size, task.tiling, pixels, seconds)
     say(Step(len(tasks), len(tasks), 0.0))
     return [results[id(task)] for task in tasks]

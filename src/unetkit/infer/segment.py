@@ -15,17 +15,20 @@ from torch import Tensor
 
 from ..io.blocks import BlockStore
 from ..learn.checkpoint import Card
+from ..masks.instances import CODE, to_codes
 from ..masks.labels import from_classes, nodata_value
 from ..nets.net import Net
 from ..tiles import Slices, Tile, tile
 from .ahead import Behind, ReadAhead
 from .engines.choose import choose_engine
 from .engines.engine import run_by, values_per_float, window_core
+from .ensemble import Member, joint_parts
 from .given import Given
 from .prepare import prepare
+from .records import MISSING, NOTHING, Beside, record
 from .stream import Stream
 from .symmetries import average
-from .tiled import Give, parts
+from .tiled import Give
 from .tiling import Tiling, choose, plan_tiles
 
 __all__ = ["Portion", "Segmenter"]
@@ -56,6 +59,10 @@ class Segmenter:
         Whether the class probabilities are averaged over flips and quarter turns.
     engine : str
         What computes the net: the name of an engine.
+    beside : Beside
+        What is kept beside the labels.
+    others : tuple of (Net, Stream or None)
+        Further nets of the same architecture, whose probabilities are averaged with those of the first.
     """
 
     net: Net
@@ -64,29 +71,42 @@ class Segmenter:
     memory_bytes: int = 2 * 2**30
     averages: bool = False
     engine: str = "torch"
+    beside: Beside = NOTHING
+    others: tuple[Member, ...] = ()
 
     @classmethod
     def of(
         cls,
-        net: Net,
+        nets: Sequence[Net],
         card: Card,
         *,
         memory_bytes: int,
         averages: bool = False,
         engine: str = "torch",
+        beside: Beside = NOTHING,
         run: Path | None = None,
         observer: Callable[[str], None] | None = None,
     ) -> Segmenter:
         """Make a model ready: on the fastest device of this machine, or by an engine as `choose_engine` takes it."""
         device = "cuda" if torch.cuda.is_available() and engine in ("auto", "torch", "compiled") else "cpu"
-        ready = prepare(net, device=device)
+        ready, *others = (prepare(net, device=device) for net in nets)
+        net = nets[0]
+        if others and engine != "torch":
+            raise ValueError(f"engine is {engine}, but an ensemble of {len(nets)} nets is computed by torch")
         if engine != "torch":
             window = (window_core(net.ndim, engine),) * net.ndim
             chosen = choose_engine(ready, run, engine, window=window, observer=observer)
             if chosen.name != "torch":
-                return cls(run_by(ready, chosen), card, None, memory_bytes, averages, chosen.name)
+                return cls(run_by(ready, chosen), card, None, memory_bytes, averages, chosen.name, beside)
         # A GPU is served best by few large windows.
-        return cls(ready, card, _stream(ready) if device == "cpu" else None, memory_bytes, averages)
+        members = [(net, _stream(net) if device == "cpu" else None) for net in (ready, *others)]
+        (ready, stream), *rest = members
+        return cls(ready, card, stream, memory_bytes // len(nets), averages, beside=beside, others=tuple(rest))
+
+    @property
+    def members(self) -> list[Member]:
+        """All nets, each with its stream."""
+        return [(self.net, self.stream), *self.others]
 
     def plan(self, size: tuple[int, ...]) -> Tiling:
         """How an image of `size`, or each plane of a volume that is given plane by plane, will be run."""
@@ -100,6 +120,7 @@ class Segmenter:
     def describe(self, tiling: Tiling) -> str:
         """One line for the user."""
         how = tiling.describe() if self.card.planes is None else f"plane by plane, each {tiling.describe()}"
+        how += f", by {len(self.members)} nets" if self.others else ""
         return how if self.engine == "torch" else f"{how}, by {self.engine}"
 
     def block(self, tiling: Tiling, size: tuple[int, ...]) -> tuple[int, ...]:
@@ -109,8 +130,14 @@ class Segmenter:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the masks: that of the values that stand for the classes."""
-        return from_classes(np.zeros(1, np.uint8), self.card.labels).dtype
+        """Of the blocks: that of the values that stand for the classes, or of the codes that become objects."""
+        label = CODE if self.card.decoding else from_classes(np.zeros(1, np.uint8), self.card.labels).dtype
+        return record(label, len(self.folders))
+
+    @property
+    def folders(self) -> list[str]:
+        """Of the maps that are kept, beside the masks."""
+        return self.beside.folders(self.card)
 
     def fill(self, store: BlockStore, given: Given, tiling: Tiling, tell: Callable[[float], None]) -> None:
         """Make the blocks of a mask that are not there yet.
@@ -169,7 +196,7 @@ class Segmenter:
             found = self._found(give, tiling, [portion.tile for portion in group], count)
             for pixels, labels in found:
                 if given.missing and not place:
-                    labels[~given.valid(pixels)] = nodata_value(self.card.labels)
+                    self._forget(labels, ~given.valid(pixels))
                 yield (*place, *(part.start for part in pixels)), labels[(None,) * len(place)]
 
     def _found(
@@ -179,14 +206,14 @@ class Segmenter:
             yield tiles[0].core, self._averaged(give(tiles[0].core), count)
             return
         with _read_ahead(give, tiling) as read:
-            found = parts(self.net, read, tiling, stream=self.stream, tiles=tiles)
+            found = joint_parts(self.members, read, tiling, tiles=tiles)
             yield from _joined(self._classified(found, count), tiling.block[0], tiling.size[0])
 
     def _classified(
         self, found: Iterator[tuple[Slices, Tensor]], count: Callable[[float], None]
     ) -> Iterator[tuple[Slices, np.ndarray]]:
         for pixels, logits in found:
-            labels = self._labels(logits.argmax(0).to(torch.uint8).cpu().numpy())
+            labels = self._labels(logits)
             count(labels.size)
             yield pixels, labels
 
@@ -198,11 +225,41 @@ class Segmenter:
             count((share - told) * image[0].numel())
             told = share
 
-        memory = self.memory_bytes
-        return self._labels(average(self.net, image, memory_bytes=memory, stream=self.stream, on_share=on_share))
+        total = torch.zeros(())
+        for i, (net, stream) in enumerate(self.members):
 
-    def _labels(self, classes: np.ndarray) -> np.ndarray:
-        return from_classes(classes, self.card.labels)
+            def on_part(share: float, i: int = i) -> None:
+                on_share((i + share) / len(self.members))
+
+            total = total + average(net, image, memory_bytes=self.memory_bytes, stream=stream, on_share=on_part)
+        return self._labels((total / len(self.members)).log())  # of the mean probabilities, whose softmax they are
+
+    def _labels(self, logits: Tensor) -> np.ndarray:
+        """What is kept of pixels: the values of their classes, or for objects how likely and how deep."""
+        if self.card.decoding:
+            labels = to_codes(logits.softmax(0).cpu().numpy())
+        else:
+            labels = from_classes(logits.argmax(0).to(torch.uint8).cpu().numpy(), self.card.labels)
+        if not self.folders:
+            return labels
+        kept = np.empty(labels.shape, self.dtype)
+        kept["label"] = labels
+        calibrated = (logits / self.card.temperature).softmax(0).cpu().numpy()
+        kept["percent"] = self.beside.percentages(calibrated, self.card)
+        return kept
+
+    def _forget(self, labels: np.ndarray, missing: np.ndarray) -> None:
+        """Say of pixels that the map holds no data there."""
+        if not self.folders:
+            labels[missing] = self.nodata
+            return
+        labels["label"][missing] = self.nodata
+        labels["percent"][missing] = MISSING
+
+    @property
+    def nodata(self) -> int:
+        """Where a map holds no data: a value that means no class, and among objects background."""
+        return 0 if self.card.decoding else nodata_value(self.card.labels)
 
 
 def _stream(net: Net) -> Stream | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import product
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,8 +43,8 @@ def average(
     memory_bytes: int,
     stream: Stream | None = None,
     on_share: Callable[[float], None] | None = None,
-) -> np.ndarray:
-    """Class indices of one image by the class probabilities averaged over all its symmetries.
+) -> Tensor:
+    """Class probabilities of one image, averaged over all its symmetries.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ def average(
 
     Returns
     -------
-    ndarray of shape (*spatial), uint8
+    Tensor of shape (K, *spatial), float32
     """
     views = list(symmetries(net.ndim))
     total = torch.zeros(())
@@ -75,7 +74,7 @@ def average(
                 on_share((k + done / pixels) / len(views))
 
         total = total + back(run(net, turned, tiling, stream=stream, finish=_softmax, progress=on_part))
-    return total.argmax(0).to(torch.uint8).cpu().numpy()
+    return total / len(views)
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+import numpy as np
+
+from ..image import Image
 from ..io import LazyImage, write_labels_from
 from ..io.blocks import BlockStore
+from ..io.lazy import Source, WholeImage
 from ..learn.intensity import Scaling
 from ..learn.pairs import raise_all
-from ..masks.labels import nodata_value
+from ..masks.colours import colour_table
+from ..masks.instances import Decoding, decode_blocks, from_codes
+from ..tiles import Slices
 from .given import Given
 from .jobs import Job
+from .records import MISSING, Field
 from .segment import Portion, Segmenter
 from .tiling import Tiling
 
 __all__ = ["Task", "Unfinished", "check_all"]
 
+_OBJECT_BLOCK = {2: 2048, 3: 128}  # pixels per axis of which foreground is looked at together
 _LEDGER_FROM = 2**22  # pixels of a mask whose finished blocks are kept on disk while it is made: some ten seconds' work
 
 
@@ -97,7 +107,7 @@ class Unfinished:
         for note in given.notes:
             yield f"{name}: {note}"
         if given.missing:
-            value = nodata_value(self._segmenter.card.labels)
+            value = self._segmenter.nodata
             yield f"{name}: {given.missing} of {prod(size)} pixels hold no data: {value} in the mask"
         yield f"{name}: {' x '.join(map(str, size))} pixels, {self._segmenter.describe(self.task.tiling)}"
         if self.store.has_dropped:
@@ -112,9 +122,42 @@ class Unfinished:
 
     def finish(self, like: LazyImage) -> None:
         """Write the mask from its blocks, and delete them."""
-        nodata = nodata_value(self._segmenter.card.labels) if like.georeference else None
-        write_labels_from(self.task.job.mask, self.store, like=like, nodata=nodata)
+        decoding, is_map = self._segmenter.card.decoding, like.georeference is not None
+        for index, folder in enumerate(self._segmenter.folders):
+            path = self.task.job.beside(folder)
+            path.parent.mkdir(exist_ok=True)
+            write_labels_from(path, Field(self.store, index), like=like, nodata=MISSING if is_map else None)
+        if decoding is None:
+            nodata = self._segmenter.nodata if is_map else None
+            colours = colour_table(self._segmenter.card.labels) if is_map else None
+            write_labels_from(self.task.job.mask, Field(self.store), like=like, nodata=nodata, colours=colours)
+        else:
+            with self._objects(decoding) as labels:
+                write_labels_from(self.task.job.mask, labels, like=like)
         self.store.remove()
+
+    @contextmanager
+    def _objects(self, how: Decoding) -> Iterator[Source]:
+        """Ids of the objects; those of a large mask are on disk while they are made."""
+        size = self.task.size
+        with ExitStack() as files:
+            is_small = prod(size) < _LEDGER_FROM
+
+            def room(dtype: np.dtype) -> np.ndarray:
+                if is_small:
+                    return np.zeros(size, dtype)
+                file = files.enter_context(tempfile.TemporaryFile(dir=self.task.job.mask.parent))
+                return np.memmap(file, dtype, "w+", shape=size)
+
+            codes = Field(self.store)
+            block = tuple(min(n, _OBJECT_BLOCK[len(size)]) for n in size)
+
+            def read(box: Slices) -> tuple[np.ndarray, np.ndarray]:
+                return from_codes(codes.read((slice(0, 1), *box))[0])
+
+            ids = decode_blocks(read, size, block, how, room=room)
+            axes = "cyx" if len(size) == 2 else "czyx"
+            yield WholeImage(Image(ids[None], axes, (1.0,) * len(size)))
 
     def __enter__(self) -> Unfinished:
         return self

@@ -35,6 +35,7 @@ from .writing import (
     ome_options,
     plain_options,
     replacing,
+    shown_as,
     where_labels_lie,
     write_labels,
 )
@@ -45,7 +46,12 @@ BUFFER_BYTES = 2**24  # tiles waiting to be compressed
 
 
 def write_labels_from(
-    path: str | Path, labels: Source, *, like: LazyImage | None = None, nodata: int | None = None
+    path: str | Path,
+    labels: Source,
+    *,
+    like: LazyImage | None = None,
+    nodata: int | None = None,
+    colours: np.ndarray | None = None,
 ) -> None:
     """Write a label image of any size from a source, reading each part of it once, all or nothing as `write` does.
 
@@ -65,6 +71,8 @@ def write_labels_from(
         spacing and unit of `labels`.
     nodata : int, optional
         The value of pixels without data: see `write_labels`.
+    colours : ndarray of shape (256, 3), uint8, optional
+        Of every value: see `write_labels`.
 
     Raises
     ------
@@ -81,11 +89,11 @@ def write_labels_from(
             return
         is_tiled = suffix_of(path) in TIFF_SUFFIXES and not _is_small(labels)
         if is_tiled:
-            _write(path, labels, like, nodata)
+            _write(path, labels, like, nodata, colours)
             return
         array = _read(labels, tuple(slice(0, length) for length in labels.shape))[0]
         image = Image(array, labels.axes[1:], labels.spacing, labels.unit)
-    write_labels(path, image, like, nodata=nodata)
+    write_labels(path, image, like, nodata=nodata, colours=colours)
 
 
 def _check(labels: Source, like: LazyImage | None) -> None:
@@ -103,7 +111,7 @@ def _is_small(labels: Source) -> bool:
     return max(labels.shape[-2:]) <= TILE and prod(labels.shape) * labels.dtype.itemsize <= SMALL_BYTES
 
 
-def _write(path: Path, labels: Source, like: LazyImage | None, nodata: int | None) -> None:
+def _write(path: Path, labels: Source, like: LazyImage | None, nodata: int | None, colours: np.ndarray | None) -> None:
     """All levels, one after the other."""
     dtype = np.dtype(np.uint8) if labels.dtype.kind == "b" else labels.dtype.newbyteorder("=")
     if is_ome(path) and dtype.name not in OME_DTYPES:
@@ -115,7 +123,7 @@ def _write(path: Path, labels: Source, like: LazyImage | None, nodata: int | Non
     if is_ome(path) and len(sizes) > 1:
         first["subifds"] = len(sizes) - 1
     how: dict = {"dtype": dtype, "tile": tile, "buffersize": BUFFER_BYTES}
-    how |= {"compression": "zlib", "photometric": "minisblack"}
+    how |= {"compression": "zlib"} | shown_as(dtype, None if is_ome(path) else colours)
     is_big = dtype.itemsize * sum(prod(_padded(size, tile)) for size in sizes) > BIGTIFF_BYTES
     with replacing(path) as temporary, ExitStack() as opened:
         # Opened here, since tifffile passes over errors on closing a file: one of a full disk would be lost.

@@ -80,6 +80,7 @@ def write_labels(
     like: Image | LazyImage | None = None,
     *,
     nodata: int | None = None,
+    colours: np.ndarray | None = None,
 ) -> None:
     """Write a label image without loss, as .png, .tif, .ome.tif, .nii, .nii.gz or .ome.zarr, whole or not at all.
 
@@ -96,6 +97,8 @@ def write_labels(
     nodata : int, optional
         The value of pixels without data, which a TIFF says in a tag (GDAL_NODATA), but for OME-TIFF. What stands there
         in the image is a value of its own, and not copied.
+    colours : ndarray of shape (256, 3), uint8, optional
+        Of every value, for viewers: the colour table of a TIFF of uint8. Other files and OME-TIFF have none.
 
     Raises
     ------
@@ -112,7 +115,10 @@ def write_labels(
         if suffix in JPEG_SUFFIXES:
             raise ValueError("JPEG is lossy and would change ids: use .png or .tif")
         if suffix in TIFF_SUFFIXES:
-            _write_tiff(path, _narrowed(image) if is_ome(path) else image, compression="zlib")
+            if is_ome(path):
+                _write_tiff(path, _narrowed(image), compression="zlib")
+            else:
+                _write_tiff(path, image, compression="zlib", colours=colours)
             return
         if suffix in NIFTI_SUFFIXES:
             _write_nifti(path, replace(image, array=_smallest(image.array)))
@@ -211,7 +217,7 @@ def _write_nifti(path: Path, image: Image) -> None:
         temporary.write_bytes(content)
 
 
-def _write_tiff(path: Path, image: Image, compression: str | None = None) -> None:
+def _write_tiff(path: Path, image: Image, compression: str | None = None, colours: np.ndarray | None = None) -> None:
     """One series: RGB for 3 channels of 8 or 16 bits, bands of a map, else a page for every channel and plane."""
     if image.array.dtype.kind not in "buif" or (is_ome(path) and image.array.dtype.name not in OME_DTYPES):
         kept = "integers, floats and bool" if image.array.dtype.kind not in "buif" else ", ".join(OME_DTYPES)
@@ -235,11 +241,18 @@ def _write_tiff(path: Path, image: Image, compression: str | None = None) -> Non
             array,
             ome=is_ome(path),
             bigtiff=array.nbytes > BIGTIFF_BYTES,
-            photometric="rgb" if is_rgb else "minisblack",
             planarconfig="separate" if is_banded else None,
             compression=compression,
+            **({"photometric": "rgb"} if is_rgb else shown_as(array.dtype, colours)),
             **options,
         )
+
+
+def shown_as(dtype: np.dtype, colours: np.ndarray | None) -> dict:
+    """For tifffile: samples of one channel as gray, or by a table of colours of shape (256, 3) where they are uint8."""
+    if colours is None or dtype != np.uint8:
+        return {"photometric": "minisblack"}
+    return {"photometric": "palette", "colormap": colours.T.astype(np.uint16) * 257}  # 255 is 65535 there
 
 
 def plain_options(spacing: tuple[float, ...], unit: str, georeference: GeoReference | None) -> dict:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from .. import __version__
+from ..masks.instances import Decoding
 from ..masks.labels import LabelKind
 from ..nets.architecture import Architecture
 from ..nets.build import build
@@ -24,6 +25,7 @@ FORMAT = 1  # raised when the meaning of a card changes; older ones are then mig
 _KEY = "unetkit"
 # First bytes of what torch.save writes: a zip archive, or pickle protocols 2 to 5.
 _PICKLED = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+MODEL, ENSEMBLE = "model.safetensors", "ensemble.json"
 
 
 class Card(BaseModel):
@@ -53,6 +55,10 @@ class Card(BaseModel):
         channel 0 first, and predicts the middle one. None where images have the net's own axes.
     augmentation : str
         "full", "oriented" (it has seen no flips) or "none".
+    decoding : Decoding or None
+        How the maps of a net for objects become objects.
+    temperature : float
+        By which logits are divided to make probabilities that are true to frequency (`learn.calibration`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -68,6 +74,13 @@ class Card(BaseModel):
     score: float | None = None
     planes: int | None = None
     augmentation: str = "full"
+    decoding: Decoding | None = None
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+
+    @property
+    def scored_classes(self) -> list[str]:
+        """Names of the classes that predictions are scored by: depths inside of objects are one foreground."""
+        return ["background", "foreground"] if self.labels.has_depth else self.classes
 
     @model_validator(mode="after")
     def _check_planes(self) -> Card:
@@ -100,11 +113,10 @@ def load_model(path: Path | str) -> tuple[Net, Card]:
         If the file is truncated, pickled, not written by this package, written by a newer
         version, or its weights do not belong to its architecture.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "model.safetensors"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path.parent}: holds no model.safetensors; has its training been started?")
+    path, *others = model_files(Path(path))
+    if others:
+        folder = path.parent
+        raise ValueError(f"{folder.parent}: holds the nets of {len(others) + 1} folds: name one, such as {folder}")
     weights, metadata = _read_safetensors(path)
     found = _card_of(path, weights, metadata)
     if found.get("format", 0) > FORMAT:
@@ -120,6 +132,41 @@ def load_model(path: Path | str) -> tuple[Net, Card]:
         first = _first(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
         raise ValueError(f"{path}: its weights do not belong to the net that its card describes: {first}") from None
     return net.eval(), card
+
+
+def model_files(path: Path) -> list[Path]:
+    """The file of a model: itself, that of a run folder, or those of all folds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a folder holds none.
+    """
+    if not path.is_dir():
+        return [path]
+    if (path / ENSEMBLE).is_file():
+        members: list[str] = json.loads((path / ENSEMBLE).read_text())["members"]
+        return [path / member / MODEL for member in members]
+    if not (path / MODEL).is_file():
+        raise FileNotFoundError(f"{path}: holds no {MODEL}; has its training been started?")
+    return [path / MODEL]
+
+
+def load_members(path: Path | str) -> tuple[list[Net], Card]:
+    """Read a model as `load_model` does, or the nets of all folds with the card that they have together."""
+    path = Path(path)
+    files = model_files(path)
+    found = [load_model(file) for file in files]
+    card = found[0][1]
+    if len(found) > 1:
+        card = Card.model_validate(json.loads((path / ENSEMBLE).read_text())["card"])
+    return [net for net, _ in found], card
+
+
+def save_ensemble(folder: Path, members: Sequence[str], card: Card) -> None:
+    """Make one model of the runs in some folders of `folder`."""
+    text = json.dumps({"members": list(members), "card": card.model_dump(mode="json")}, indent=2)
+    write_whole(folder / ENSEMBLE, text)
 
 
 def _first(error: ValidationError) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -17,10 +15,11 @@ from ..io import read_labels
 from ..masks.labels import IGNORED, LabelKind, look, recognise, to_classes
 from .channels import mask_is_elsewhere, read_channels
 from .intensity import for_net
-from .pairs import Pair, raise_all
+from .pairs import Pair, Unusable, raise_all, without
 from .weights import border_weights
 
 Report = Callable[[int, int], None]
+_LEVELS = 4  # of depth inside of objects: enough for a valley between two that touch
 _UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged header asks for a huge array
 
 
@@ -40,6 +39,8 @@ class Case:
     group : str or None
     path : Path
         The image file.
+    ids : ndarray of shape (*spatial), integer, or None
+        Of the objects, 0 for background, where they are told apart.
     """
 
     name: str
@@ -48,11 +49,19 @@ class Case:
     weights: np.ndarray | None
     group: str | None
     path: Path
+    ids: np.ndarray | None = None
 
     @property
     def size(self) -> tuple[int, ...]:
         """Spatial size in pixels."""
         return self.labels.shape
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Class indices that predictions are scored by: the labels, with depths inside of objects as one foreground."""
+        if self.ids is None:
+            return self.labels
+        return np.where(self.labels == IGNORED, IGNORED, self.labels > 0).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -91,10 +100,17 @@ class Dataset:
         return float(self.class_pixels.sum() / max(sum(case.labels.size for case in self.cases), 1))
 
     @property
+    def scored_names(self) -> list[str]:
+        """Names of the classes that predictions are scored by, background first."""
+        return ["background", "foreground"] if self.kind.has_depth else self.class_names
+
+    @property
     def class_names(self) -> list[str]:
         """Names of the classes, background first."""
         if self.kind.kind == "classes":
             return [f"class {value}" for value in self.kind.values]
+        if self.kind.has_depth:
+            return ["background", *(f"depth {value} of {self.kind.n_classes - 1}" for value in self.kind.values[1:])]
         return ["background", "foreground"]
 
     def describe(self) -> list[str]:
@@ -113,7 +129,10 @@ class Dataset:
         rows.append(self.kind.description)
         if self.labelled_share < 1:
             rows.append(f"{_percent(self.labelled_share)} of the {name}s are labelled; the others are left out")
-        rows.append("; ".join(f"{name} {share:.1%}" for name, share in zip(self.class_names, shares, strict=True)))
+        names = self.class_names
+        if self.kind.has_depth:
+            names, shares = ["background", "objects"], np.array([shares[0], shares[1:].sum()])
+        rows.append("; ".join(f"{name} {share:.1%}" for name, share in zip(names, shares, strict=True)))
         return rows + self.notes
 
 
@@ -124,17 +143,25 @@ def _percent(share: float) -> str:
 
 
 def load(
-    pairs: Sequence[Pair], *, labels: str = "auto", border_weight: bool = False, on_file: Report | None = None
+    pairs: Sequence[Pair],
+    *,
+    labels: str = "auto",
+    border_weight: bool = False,
+    objects: bool = True,
+    on_file: Report | None = None,
 ) -> Dataset:
     """Read, check and convert every pair.
 
     Parameters
     ----------
     pairs : sequence of Pair
-    labels : "auto", "binary", "classes" or "instances"
+    labels : "auto", "binary", "classes", "instances" or "foreground"
         What the masks hold; "auto" looks.
     border_weight : bool
         Also compute the 2015 paper's weight map, which presses touching objects apart.
+    objects : bool
+        Whether instances are learned as levels of depth inside of objects, by which those that touch are told apart;
+        else, and with labels "foreground", as foreground.
     on_file : callable, optional
         Called with (files read, files in all).
 
@@ -149,8 +176,10 @@ def load(
     of which no pixel is labelled are left out, and named in the notes.
     """
     images, masks, problems = _read_all(pairs, on_file)
-    raise_all(problems, "unusable file")
+    raise_all(problems, "unusable file", without(pairs, "\n".join(problems)))
     kind = _recognise(pairs, masks, labels)
+    if kind.kind == "instances" and objects and labels != "foreground":
+        kind = kind.with_depth(_LEVELS)
     channels = max(image.channels for image in images)
     ndim = Counter(image.ndim for image in images).most_common(1)[0][0]
     cases: list[Case] = []
@@ -158,7 +187,7 @@ def load(
     for pair, image, mask in zip(pairs, images, masks, strict=True):
         try:
             array = for_net(image, channels=channels, ndim=ndim)
-            classes, valid = to_classes(mask.array, kind), image.valid_mask()
+            classes, valid = to_classes(mask.array, kind, spacing=image.spacing), image.valid_mask()
             if valid is not None:
                 classes[~valid] = IGNORED
             if image.georeference is not None and (classes == IGNORED).all():
@@ -166,10 +195,11 @@ def load(
                 continue
             _check_labelled(classes, pair.mask)
             weights = _border_weights(mask.array, classes, kind) if border_weight else None
-            cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image))
+            ids = np.where((classes > 0) & (classes != IGNORED), mask.array, 0) if kind.has_depth else None
+            cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image, ids))
         except ValueError as error:
             problems.append(f"{pair.image}: {error}")
-    raise_all(problems, "unusable file")
+    raise_all(problems, "unusable file", without(pairs, "\n".join(problems)))
     if not cases:
         raise ValueError(
             f"none of the {len(left_out)} maps has a pixel that holds data and is labelled: {_some(left_out)}"
@@ -207,7 +237,8 @@ def _recognise(pairs: Sequence[Pair], masks: Sequence[Image], labels: str) -> La
         if len(set(numbers)) < 2:
             raise
         most = max(numbers)
-        raise ValueError(f"{error}; the most values, {most}, are in {pairs[numbers.index(most)].mask}") from None
+        message = f"{error}; the most values, {most}, are in {pairs[numbers.index(most)].mask}"
+        raise Unusable(message, without(pairs, message)) from None
 
 
 def _typical_spacing(images: Sequence[Image]) -> tuple[tuple[float, ...], str]:
@@ -284,56 +315,3 @@ def _split_advice(pairs: Sequence[Pair]) -> list[str]:
             "a table with a group column keeps them apart"
         ]
     return []
-
-
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def group(self) -> str | None: ...
-
-
-_Item = TypeVar("_Item", bound=_Named)
-
-
-def split(cases: Sequence[_Item], *, fraction: float, seed: int) -> tuple[list[_Item], list[_Item]]:
-    """Split cases into training and validation, groups kept whole.
-
-    Parameters
-    ----------
-    cases : sequence of Case, or of Pair
-    fraction : float
-        Share of the cases for validation, 0 to below 1; at least one case if above 0.
-    seed : int
-        The same cases are held out for the same seed, in whatever order they are given; their names tell them apart.
-
-    Returns
-    -------
-    (training, validation) : lists, in the order given
-
-    Raises
-    ------
-    ValueError
-        If the fraction is out of range, or no case (no group) would be left for training.
-    """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"the validation share is {fraction}; expected 0 to below 1, such as 0.2")
-    if fraction == 0:
-        return list(cases), []
-    groups: dict[tuple[bool, str], list[int]] = {}
-    for i, case in enumerate(cases):
-        groups.setdefault((case.group is None, case.group or case.name), []).append(i)
-    if len(groups) < 2:
-        raise ValueError(
-            f"{len(cases)} image(s) in {len(groups)} group(s) cannot be split into training and validation: "
-            "give more images, or --validation 0 to train on all of them without a validation score"
-        )
-    names = sorted(groups)
-    random.Random(seed).shuffle(names)
-    held_out: set[int] = set()
-    for name in names[:-1]:  # one group at least is left for training
-        if len(held_out) + len(groups[name]) / 2 <= fraction * len(cases):
-            held_out.update(groups[name])
-    held_out = held_out or set(groups[min(names, key=lambda name: len(groups[name]))])
-    training = [case for i, case in enumerate(cases) if i not in held_out]
-    return training, [case for i, case in enumerate(cases) if i in held_out]

@@ -7,10 +7,11 @@ from typing import Any
 
 from ..nets.unetpp import UNetPlusPlus
 from .checkpoint import load_model
-from .data import load, split
+from .data import load
 from .loop import validate
 from .pairs import find_pairs
 from .plan import read_plan
+from .split import hold_out
 
 
 def score_levels(run: Path | str) -> list[dict[str, Any]]:
@@ -41,8 +42,8 @@ def score_levels(run: Path | str) -> list[dict[str, Any]]:
     plan = read_plan((run / "plan.json").read_text())
     if plan.validation == 0:
         raise ValueError(f"{run}: was trained with --validation 0, so no images are left to compare levels on")
-    dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels)
-    _, held_out = split(dataset.cases, fraction=plan.validation, seed=plan.seed)
+    dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels, objects=net.out_channels > 2)
+    _, held_out = hold_out(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
     nets = {f"L{level}": net.prune(level) for level in range(1, net.depth + 1)} | {"all": net}
     rows = []
     for name, one in nets.items():

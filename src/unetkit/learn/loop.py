@@ -23,6 +23,7 @@ from ..nets.architecture import Architecture
 from ..nets.build import build
 from ..nets.net import Net
 from ..nets.pretrained import load_encoder
+from ..nets.transfer import copy_weights
 from .checkpoint import flatten_optimiser, restore_optimiser
 from .data import Case
 from .parallel import joint, rank, share, size
@@ -120,7 +121,7 @@ class Training:
         net.geometry  # noqa: B018 - read before the copy
         self.net = net.to(plan.device).to(memory_format=_CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).requires_grad_(False)
-        self.supervised = Supervised(self.net, deep=plan.supervision).to(plan.device)
+        self.supervised = Supervised(self.net, deep=plan.supervision, loss=plan.loss).to(plan.device)
         self.forward = joint(self.supervised)
         decayed = [p for p in self.supervised.parameters() if p.ndim > 1]
         plain = [p for p in self.supervised.parameters() if p.ndim <= 1]  # biases and norms are not decayed
@@ -131,6 +132,12 @@ class Training:
         """Start the encoder from pretrained weights, as `nets.pretrained.load_encoder` takes them; before all steps."""
         load_encoder(self.net, weights)
         self.averaged.load_state_dict(self.net.state_dict())
+
+    def start_from(self, net: Net) -> list[str]:
+        """Start from another net's weights, as `nets.transfer.copy_weights` does; before all steps."""
+        lines = copy_weights(net, self.net)
+        self.averaged.load_state_dict(self.net.state_dict())
+        return lines
 
     def fraction(self) -> float:
         """Share of the budget used, 0 to 1."""
@@ -278,12 +285,15 @@ def adamw_update(weights: Tensor, group: dict[str, Any], state: dict[str, Any]) 
 
 
 def validate(net: Net, cases: Sequence[Case], *, device: str, planes: int | None = None) -> Score:
-    """Predict every validation image whole or in exact tiles, and score all pixels together."""
+    """Predict every validation image whole or in exact tiles, and score all pixels together; objects as foreground."""
     start = time.perf_counter()
     ready = prepare(net, device=device)
-    total = np.zeros((net.out_channels, net.out_channels), dtype=np.int64)
+    has_depth = cases[0].ids is not None
+    n = 2 if has_depth else net.out_channels
+    total = np.zeros((n, n), dtype=np.int64)
     for case in cases:
-        total += confusion(predict_classes(ready, case.image, planes=planes), case.labels, net.out_channels)
+        predicted = predict_classes(ready, case.image, planes=planes, has_depth=has_depth)
+        total += confusion(predicted, case.classes, n)
     return score_of(total, time.perf_counter() - start)
 
 
@@ -296,7 +306,7 @@ def score_of(total: np.ndarray, time_s: float) -> Score:
     return Score(tuple(float(d) for d in dice[1:]), float(error), time_s)
 
 
-def predict_classes(net: Net, image: np.ndarray, *, planes: int | None = None) -> np.ndarray:
+def predict_classes(net: Net, image: np.ndarray, *, planes: int | None = None, has_depth: bool = False) -> np.ndarray:
     """Class indices (*spatial), uint8, of one standardised image (C, *spatial).
 
     Parameters
@@ -305,13 +315,25 @@ def predict_classes(net: Net, image: np.ndarray, *, planes: int | None = None) -
     image : ndarray of shape (C, *spatial), float32
     planes : int, optional
         The image is a volume and the net a 2D one, which is given so many adjacent planes at a time.
+    has_depth : bool
+        The classes beside background are depths inside of objects: together they are the foreground, 1.
     """
     tiling = plan_tiles(net, image.shape[-net.ndim :], memory_bytes=_VALIDATION_MEMORY)
 
     def classes(part: np.ndarray, index: int = 0) -> np.ndarray:
-        return run(net, torch.from_numpy(part), tiling, finish=lambda k: k.argmax(0).to(torch.uint8)).numpy()
+        return run(net, torch.from_numpy(part), tiling, finish=finish).numpy()
 
+    finish = _foreground if has_depth else _most_likely
     return classes(image) if planes is None else by_planes(image, planes, classes)
+
+
+def _most_likely(logits: Tensor) -> Tensor:
+    return logits.argmax(0).to(torch.uint8)
+
+
+def _foreground(logits: Tensor) -> Tensor:
+    """1 where background is less likely than all depths together."""
+    return (logits[0] < logits[1:].logsumexp(0)).to(torch.uint8)
 
 
 def choose_forward(training: Training) -> str:

@@ -102,12 +102,31 @@ def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair
     return _by_stem(list_images(images), list_images(masks), Path(masks))
 
 
-def raise_all(problems: Iterable[str], what: str) -> None:
-    """Raise one ValueError that lists every problem, if there is any; `what` is one of them, such as "missing file"."""
+class Unusable(ValueError):
+    """Files that cannot be used, every one named.
+
+    Attributes
+    ----------
+    rest : list of Pair
+        What can be used without them, as far as is known.
+    """
+
+    def __init__(self, message: str, rest: Sequence[Pair] = ()) -> None:
+        super().__init__(message)
+        self.rest = list(rest)
+
+
+def raise_all(problems: Iterable[str], what: str, rest: Sequence[Pair] = ()) -> None:
+    """Raise one `Unusable` that lists every problem, if there is any; `what` is one of them, such as "missing file"."""
     listed = list(problems)
     if listed:
         lines = "\n".join(f"  {problem}" for problem in listed)
-        raise ValueError(f"{len(listed)} {what}{'s' if len(listed) > 1 else ''}:\n{lines}")
+        raise Unusable(f"{len(listed)} {what}{'s' if len(listed) > 1 else ''}:\n{lines}", rest)
+
+
+def without(pairs: Sequence[Pair], said: str) -> list[Pair]:
+    """Pairs of which no file is named in what was said."""
+    return [pair for pair in pairs if not any(str(file) in said for file in (*pair.files, pair.mask))]
 
 
 def channel_number(file: Path) -> int | None:
@@ -166,7 +185,7 @@ def _by_stem(images: list[Path], masks: list[Path], folder: Path, channels: int 
     pairs, problems = _matched([(stem_of(image), (image,)) for image in images], masks, folder)
     if not pairs and None not in map(channel_number, images) and _fit_as_channels(images, masks, folder):
         pairs, problems = _matched(group_channels(images, channels=channels), masks, folder)
-    raise_all(problems, "unpaired file")
+    raise_all(problems, "unpaired file", pairs)
     return pairs
 
 
@@ -243,7 +262,7 @@ def _from_one_folder(root: Path) -> list[Pair]:
                 f"{folder}: expected one image and one file with 'mask' or 'label' in its name, "
                 f"got {len(image_files)} and {len(mask_files)}"
             )
-    raise_all(problems, "unusable case folder")
+    raise_all(problems, "unusable case folder", pairs)
     return pairs
 
 

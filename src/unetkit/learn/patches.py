@@ -19,6 +19,7 @@ class Seen:
     classes: int
     typical: tuple[float, ...]
     spacing: tuple[float, ...]
+    unit: str
 
 
 def see(dataset: Dataset, planes: int | None) -> Seen:
@@ -35,7 +36,7 @@ def see(dataset: Dataset, planes: int | None) -> Seen:
     sizes = [case.size[-ndim:] for case in dataset.cases]
     typical = tuple(median(size[i] for size in sizes) for i in range(ndim))
     channels = dataset.channels * (planes or 1)
-    return Seen(ndim, channels, len(dataset.kind.values), typical, tuple(dataset.spacing[-ndim:]))
+    return Seen(ndim, channels, len(dataset.kind.values), typical, tuple(dataset.spacing[-ndim:]), dataset.unit)
 
 
 def patch_sides(seen: Seen, most: int, voxels: int, levels: int) -> tuple[tuple[int, ...], str]:

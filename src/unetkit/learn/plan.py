@@ -20,12 +20,15 @@ from ..nets.build import build
 from ..nets.named import OURS, named
 from ..nets.pretrained import encoder_shape
 from .augment import Augmentation
+from .checkpoint import Card
 from .data import Dataset
 from .patches import Seen, patch_sides, patches_per_batch, see
+from .shapes import mirrored_axes, rarest_share, thinnest_line, way_up
 from .volumes import pyramid
 
 Compile = Literal["auto", "yes", "no"]
 Precision = Literal["float32", "bfloat16"]
+Loss = Literal["dice", "focal", "tversky", "generalised", "cldice"]
 Turns = Literal["full", "oriented", "none"]
 
 # Channels per level of the default net, finest first: (up to 3 hours on a CPU, more than that or a GPU).
@@ -33,6 +36,10 @@ _WIDTHS = {
     2: ((16, 32, 64, 128, 256), (32, 64, 128, 256, 512)),
     3: ((16, 32, 64, 128), (32, 64, 128, 256, 320)),
 }
+
+_THIN, _RARE = 2.0, 0.002  # pixels of half a width, and share of all pixels, up to which a class is thin or rare
+_DICE = "cross-entropy and Dice: no class is very rare or thin"
+_APART = 8.0  # pixels between planes above which neighbours say little
 
 
 class Plan(BaseModel):
@@ -50,6 +57,7 @@ class Plan(BaseModel):
     net: str = "unet"
     divide_width: int | None = None
     weights: str | None = None
+    start: str | None = None
 
     # What was derived
     architecture: dict[str, Any] = Field(default_factory=dict)
@@ -57,8 +65,10 @@ class Plan(BaseModel):
     batch: int = Field(4, ge=1)
     planes: int | None = None
     augmentation: Turns = "full"
+    flip: tuple[bool, ...] = ()
     spacing: tuple[float, ...] = ()
     validation: float = Field(0.2, ge=0, lt=1)
+    fold: tuple[int, int] | None = None
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     warmup: float = Field(0.03, ge=0, lt=1)
@@ -66,6 +76,7 @@ class Plan(BaseModel):
     average: float = Field(0.05, ge=0)
     border_weight: bool = False
     supervision: bool = False
+    loss: Loss = "dice"
     device: str = "cpu"
     precision: Precision = "float32"
     compile: Compile = "auto"
@@ -114,7 +125,13 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_width: int | None = None) -> Plan:
+def make_plan(
+    dataset: Dataset,
+    *,
+    given: dict[str, Any] | None = None,
+    divide_width: int | None = None,
+    start: Card | None = None,
+) -> Plan:
     """Derive a plan from the data and the budget.
 
     Parameters
@@ -125,6 +142,8 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
         accepted beside them, and one number as `patch` for all axes.
     divide_width : int, optional
         For a net of a paper: divide its widths.
+    start : Card, optional
+        Of the model that training starts from, whose architecture is taken.
 
     Raises
     ------
@@ -158,73 +177,51 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
     if not budget > 0:
         raise ValueError(f"the budget is {budget}; expected more than 0")
     short = time_s is not None and time_s < 300
-    # 4. Planes: volumes are a 3D net's, unless the user wants a 2D net that is given some adjacent planes.
-    planes = given.pop("planes", None)
+    # 4. Planes: volumes are a 3D net's, but for stacks of sections so far apart that the next one says little of this
+    #    one: there a 2D net has more levels and larger patches for the same time (vnc_em, 11 : 1, 15 minutes, mean Dice
+    #    of five classes: 2D 0.841, 2.5D of three planes 0.832, 3D 0.792).
+    is_given = "planes" in given or start is not None
+    planes = given.pop("planes", _planes(dataset) if start is None else start.planes) or None  # 0: a 3D net
     if planes is not None or dataset.ndim == 3:
-        advice = "a 3D net; --planes 3 would train a 2D one on 3 adjacent planes at a time"
-        reasons["planes"] = "given" if planes is not None else advice
+        reasons["planes"] = "given" if is_given else _why_planes(dataset, planes)
     seen = see(dataset, planes)
     # 5. Sides of a patch: those of the typical image, in 2D at most 256 (128 for a quick look). In 3D they are shrunk,
     #    the physically longest first, until two patches hold as many voxels as four of 256 x 256 have pixels (eight
     #    times that on a GPU, a quarter for a quick look).
     voxels = (2**18 if device == "cpu" else 2**21) // (4 if short else 1)
     wide = device != "cpu" or (time_s or 0) > 3 * 3600
-    default = _WIDTHS[seen.ndim][wide]
+    default = _WIDTHS[seen.ndim][wide] if start is None else tuple(start.architecture["widths"])
     levels = len(given.get("widths", default))
     sides, reason = patch_sides(seen, 128 if short else 256, voxels // max(given.get("batch", 2), 1), levels)
-    # 6. Net: widths by what the budget can train. On two cores halving all widths gave 3.6 times the steps, and 16
-    #    channels at 1400 steps beat 32 channels at 250 (isbi2012, ten minutes); a GPU trains 32 in the same time.
-    #    In 3D as many levels as the patch can be pooled, coarse axes later.
-    net = given.pop("net", "unet")
-    layers: dict[str, Any] = {name: given.pop(name) for name in ("block", "skip", "down") if name in given}
-    reasons |= dict.fromkeys(layers, "given")
-    encoder, weights = given.pop("encoder", None), None
-    if encoder is None and "weights" in given:
-        raise ValueError(
-            f"weights are {given['weights']!r}, but there is no encoder to load them into: give encoder too"
-        )
-    if encoder is not None:
-        if "down" in layers:
-            raise ValueError(f"down is {layers['down']!r}, but encoder {encoder} goes down its own way: leave out one")
-        layers |= _encoder_layers(net, encoder, seen, default[0], given.get("widths"))
-        weights = derive("weights", "imagenet", "what an encoder of another's is worth having for")
-        reasons |= {"encoder": "given", "widths": f"those of {encoder}, behind an own level at full resolution"}
-    elif seen.ndim == 3 and net in OURS:
-        default, shape = _layers(_per_axis(given.get("patch", sides), 3), seen.spacing, default, given.get("widths"))
-        layers |= shape
-        size = " x ".join(f"{s:g}" for s in seen.spacing)
-        reasons["strides"] = f"voxels of {size} {dataset.unit}: coarse axes later, and no map below 4 voxels"
-    if net in OURS and encoder is None:
-        why = "a CPU and up to 3 hours: more steps beat more channels"
-        if wide:
-            why = f"a GPU or hours: {default[0]} to {default[-1]} channels"
-        layers["widths"] = derive("widths", default, why)
-    elif net not in OURS:
-        layers |= {"widths": given.pop("widths")} if "widths" in given else {}
-        reasons["widths"] = f"{net}" + (f", divided by {divide_width}" if divide_width else "")
-    architecture = _architecture(net, seen, divide_width=divide_width, options=layers)
+    # 6. Net: that of the model that training starts from, or as many channels as the budget can train.
+    if start is not None:
+        net, weights, architecture = "unet", None, _started(start, seen, given, divide_width)
+        reasons["start"] = "given: its architecture, and its weights where channels and classes are the same"
+    else:
+        net, weights, architecture = _chosen(given, reasons, seen, sides, default, wide, divide_width)
     # 7. Patch: these sides, in sizes that fit the net.
     patch = derive("patch", _patch(architecture, sides), reason)
     # 8. Batch: 4 patches; gradients are steady enough, and steps are many. 2 of volumes where 4 are too many voxels,
     #    and up to 16 of small planes, which are alike within a volume.
     batch, reason = patches_per_batch(prod(_per_axis(patch, seen.ndim)), voxels, seen.ndim, planes)
     batch = derive("batch", batch, reason)
-    # 9. Augmentation: everything, but for scans that are all turned the same way: left is then not right.
-    augmentation = derive(
-        "augmentation",
-        "oriented" if dataset.is_oriented else "full",
-        "the files say how the body lies: no flips, turns of at most 30 degrees"
-        if dataset.is_oriented
-        else "flips, turns, scale, elastic, gray values",
-    )
+    # 9. Augmentation: everything, but for images that are all turned the same way: left is then not right.
+    augmentation = derive("augmentation", *_turns(dataset))
+    flip: tuple[bool, ...] = ()
+    if augmentation == "oriented":
+        free = mirrored_axes(dataset)[-seen.ndim :]
+        flip = derive("flip", free if any(free) else (), "along these axes no class lies on a side of its own")
     # 10. Deep supervision: where a net has a head on every depth, as each is to be good by itself.
     deep = architecture.heads == "all"
     supervision = derive("supervision", deep, "a loss on every head" if deep else "one loss, on the output")
-    # 11. Validation: a fifth.
+    # 11. Loss: cross-entropy and Dice; another overlap for what these two are known to miss. Not for objects, whose
+    #     levels of depth are neither rare nor thin.
+    loss = derive("loss", *(_loss(dataset) if not dataset.kind.has_depth else ("dice", _DICE)))
+    # 12. Validation: a fifth.
     validation = derive("validation", 0.2, "a fifth held out, by group where given")
-    # 12. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm, and for
+    # 13. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm, and for
     #     pretrained weights, which large steps would undo.
-    plain, tuned = architecture.norm == "none", weights not in (None, "none")
+    plain, tuned = architecture.norm == "none", weights not in (None, "none") or start is not None
     why = "AdamW, warm-up and cosine" + ", no norm" * plain + ", pretrained" * tuned
     rate = derive("learning_rate", 3e-4 if plain or tuned else 2e-3, why)
     try:
@@ -241,7 +238,9 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
             batch=batch,
             planes=planes,
             augmentation=augmentation,
+            flip=flip,
             supervision=supervision,
+            loss=loss,
             spacing=seen.spacing if seen.ndim == 3 else (),
             validation=validation,
             learning_rate=rate,
@@ -253,15 +252,43 @@ def make_plan(dataset: Dataset, *, given: dict[str, Any] | None = None, divide_w
         raise ValueError(_first(error)) from None
 
 
+def pinned(plan: Plan, given: dict[str, Any], dataset: Dataset) -> Plan:
+    """A plan from a file, for these data; a budget and a seed may be given beside it.
+
+    Raises
+    ------
+    ValueError
+        If something else is given too, or the data have other channels or classes than those that it was made for.
+    """
+    usual = {name: field.default for name, field in Plan.model_fields.items()}
+    given = {name: value for name, value in given.items() if value is not None and value != usual.get(name)}
+    own = given.keys() & {"time_s", "steps"}
+    more = sorted(given.keys() - {"images", "masks", "labels", "seed", *own})
+    if more:
+        raise ValueError(f"the plan says all but budget and seed: leave out {', '.join(more)}, or change the file")
+    made_for = plan.architecture["in_channels"] // (plan.planes or 1), plan.architecture["out_channels"]
+    now = dataset.channels, len(dataset.kind.values)
+    if now != made_for:
+        raise ValueError(
+            f"the plan is for {made_for[0]} channels and {made_for[1]} classes, the data have {now[0]} and {now[1]}"
+        )
+    budget = {"time_s": given.get("time_s"), "steps": given.get("steps")} if own else {}
+    if len(own) > 1:
+        raise ValueError("give one budget: a time or a number of steps")
+    update: dict[str, Any] = {k: given[k] for k in ("images", "masks", "seed") if k in given}
+    update["n_images"] = len(dataset.cases)
+    return plan.model_copy(update=update | budget)
+
+
 def augmentation_of(plan: Plan) -> Augmentation:
-    """What may happen to the patches of a plan: "full", "oriented" (no flips, at most 30 degrees) or "none"."""
+    """What may happen to the patches of a plan: "full", "oriented" (at most 30 degrees) or "none"."""
     if plan.augmentation == "none":
         return Augmentation.none()
     spacing = plan.spacing or None
     if plan.augmentation == "full":
         return Augmentation(spacing=spacing)
     degrees = (30.0,) * 3 if plan.architecture["ndim"] == 3 else 30.0
-    return Augmentation(flip=False, rotation_deg=degrees, spacing=spacing)
+    return Augmentation(flip=plan.flip or False, rotation_deg=degrees, spacing=spacing)
 
 
 def check_device(device: str) -> None:
@@ -285,6 +312,38 @@ def usual_precision(device: str) -> Precision:
     return "bfloat16" if device == "cuda" and multiplies_bfloat16(device) else "float32"
 
 
+def _turns(dataset: Dataset) -> tuple[Turns, str]:
+    """How patches may be turned, and why."""
+    why = "the files say how the body lies" if dataset.is_oriented else way_up(dataset)
+    if why is not None:
+        return "oriented", f"{why}: turns of at most 30 degrees"
+    return "full", "flips, turns, scale, elastic, gray values"
+
+
+def _loss(dataset: Dataset) -> tuple[Loss, str]:
+    """Name of a loss, and why."""
+    width, share = thinnest_line(dataset), rarest_share(dataset)
+    if width <= _THIN:
+        return "cldice", f"a class is of thin lines ({2 * width:.2g} pixels wide): gaps count by their length"
+    if share < _RARE:
+        return "tversky", f"a class is rare ({share:.2g} of the pixels): what is missed weighs more"
+    return "dice", _DICE
+
+
+def _planes(dataset: Dataset) -> int | None:
+    """1 where planes are too far apart for a 3D net."""
+    return 1 if dataset.ndim == 3 and dataset.spacing[0] > _APART * max(dataset.spacing[1:]) else None
+
+
+def _why_planes(dataset: Dataset, planes: int | None) -> str:
+    if planes is None:
+        return "a 3D net; --planes 3 would train a 2D one on 3 adjacent planes at a time"
+    step = dataset.spacing[0] / max(dataset.spacing[1:])
+    return (
+        f"planes are {step:.3g} pixels apart, more than {_APART:g}: a 2D net sees each by itself; 3 show its neighbours"
+    )
+
+
 def _why_precision(device: str) -> str:
     if not multiplies_bfloat16(device):
         return "this processor does not multiply bfloat16"
@@ -304,6 +363,8 @@ def check_same(saved: Plan, given: dict[str, Any], dataset: Dataset) -> None:
     before |= {"classes": saved.architecture["out_channels"]}
     now = {name: value for name, value in given.items() if value is not None and name not in ("images", "masks")}
     now |= {"n_images": len(dataset.cases), "channels": dataset.channels, "classes": len(dataset.kind.values)}
+    if now.get("planes") == 0:
+        now["planes"] = None
     if "patch" in now:
         now["patch"] = fitting_patch(Architecture(**saved.architecture), now["patch"], saved.batch)
     for name, value in now.items():
@@ -341,6 +402,62 @@ def _encoder_layers(net: str, encoder: str, seen: Seen, width: int, widths: Sequ
     if widths is not None:
         raise ValueError(f"widths are {tuple(widths)}, but encoder {encoder} has its own: leave out one of the two")
     return encoder_shape(encoder, in_channels=seen.channels, width=width)
+
+
+def _started(start: Card, seen: Seen, given: dict[str, Any], divide_width: int | None) -> Architecture:
+    """The architecture of a model, for these channels and classes."""
+    odd = [name for name in ("net", "weights", *_OF_ARCHITECTURE) if name in given and given[name] != "unet"]
+    odd += ["divide_width"] * (divide_width is not None)
+    if odd:
+        raise ValueError(f"the net is that of the model that training starts from: leave out {', '.join(odd)}")
+    given.pop("net", None)
+    found = Architecture(**start.architecture | {"in_channels": seen.channels, "out_channels": seen.classes})
+    if found.ndim != seen.ndim:
+        raise ValueError(f"training starts from a {found.ndim}D net, but the images have {seen.ndim} spatial axes")
+    return found
+
+
+def _chosen(
+    given: dict[str, Any],
+    reasons: dict[str, str],
+    seen: Seen,
+    sides: tuple[int, ...],
+    default: tuple[int, ...],
+    wide: bool,
+    divide_width: int | None,
+) -> tuple[str, str | None, Architecture]:
+    """Name, weights and architecture of the net; what was given of it is taken out, and its reasons are added.
+
+    Widths by what the budget can train. On two cores halving all widths gave 3.6 times the steps, and 16 channels at
+    1400 steps beat 32 channels at 250 (isbi2012, ten minutes); a GPU trains 32 in the same time. In 3D as many levels
+    as the patch can be pooled, coarse axes later.
+    """
+    net = given.pop("net", "unet")
+    layers: dict[str, Any] = {name: given.pop(name) for name in ("block", "skip", "down") if name in given}
+    reasons |= dict.fromkeys(layers, "given")
+    encoder, weights = given.pop("encoder", None), given.pop("weights", None)
+    if encoder is None and weights is not None:
+        raise ValueError(f"weights are {weights!r}, but there is no encoder to load them into: give encoder too")
+    if encoder is not None:
+        if "down" in layers:
+            raise ValueError(f"down is {layers['down']!r}, but encoder {encoder} goes down its own way: leave out one")
+        layers |= _encoder_layers(net, encoder, seen, default[0], given.get("widths"))
+        reasons["weights"] = "what an encoder of another's is worth having for" if weights is None else "given"
+        weights = weights or "imagenet"
+        reasons |= {"encoder": "given", "widths": f"those of {encoder}, behind an own level at full resolution"}
+    elif seen.ndim == 3 and net in OURS:
+        default, shape = _layers(_per_axis(given.get("patch", sides), 3), seen.spacing, default, given.get("widths"))
+        layers |= shape
+        size = " x ".join(f"{s:g}" for s in seen.spacing)
+        reasons["strides"] = f"voxels of {size} {seen.unit}: coarse axes later, and no map below 4 voxels"
+    if encoder is None and ("widths" in given or net in OURS):
+        is_given = "widths" in given
+        layers["widths"] = given.pop("widths", default)
+        why = f"a GPU or hours: {default[0]} to {default[-1]} channels" if wide else "more steps beat more channels"
+        reasons["widths"] = "given" if is_given else why
+    elif net not in OURS:
+        reasons["widths"] = f"{net}" + (f", divided by {divide_width}" if divide_width else "")
+    return net, weights, _architecture(net, seen, divide_width=divide_width, options=layers)
 
 
 def _architecture(net: str, seen: Seen, *, divide_width: int | None, options: dict[str, Any]) -> Architecture:

@@ -9,22 +9,9 @@ from scipy import ndimage
 
 from ..image import Image
 from ..io import write
+from ..masks.colours import class_colour
 from .data import Case
 
-# Colours per class (Okabe and Ito's palette, told apart by colour-blind readers as well), background first.
-COLOURS = np.array(
-    [
-        (0, 0, 0),
-        (230, 159, 0),
-        (86, 180, 233),
-        (0, 158, 115),
-        (240, 228, 66),
-        (0, 114, 178),
-        (213, 94, 0),
-        (204, 121, 167),
-    ],
-    dtype=np.uint8,
-)
 _WRONG, _MISSED = (214, 39, 40), (31, 119, 180)
 
 
@@ -43,7 +30,7 @@ def outlines(image: np.ndarray, classes: np.ndarray) -> np.ndarray:
     for value in np.unique(plane):
         if 0 < value < 255:
             mask = plane == value
-            picture[mask & ~ndimage.binary_erosion(mask)] = COLOURS[1 + (value - 1) % (len(COLOURS) - 1)]
+            picture[mask & ~ndimage.binary_erosion(mask)] = class_colour(value)
     return picture
 
 
@@ -72,5 +59,5 @@ def middle_plane(classes: np.ndarray) -> np.ndarray:
 def write_panel(path: Path, case: Case, predicted: np.ndarray) -> None:
     """Write the `panel` of a case and what is predicted for it; the folder is made."""
     path.parent.mkdir(exist_ok=True)
-    picture = panel(case.image, predicted, case.labels).transpose(2, 0, 1)
+    picture = panel(case.image, predicted, case.classes).transpose(2, 0, 1)
     write(path, Image(picture, "cyx", (1.0, 1.0), "px"))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..nets.layers import CONV, LINEAR, center_crop, initialise
 from ..nets.net import Net
-from .losses import dice_cross_entropy
+from .losses import compound
 
 
 class Supervised(nn.Module):
@@ -27,6 +27,8 @@ class Supervised(nn.Module):
         Trained in place.
     deep : bool
         Supervise all maps of `net.stages`; otherwise the output alone.
+    loss : str
+        Name of a `losses.compound`.
     weights : sequence of float, optional
         Per map, the one that matters most first; scaled to the sum 1. By default halved from one level of a U-Net to
         the next coarser one (nnU-Net), and equal for UNet++ (Zhou 2018).
@@ -37,9 +39,11 @@ class Supervised(nn.Module):
         If there are not as many weights as maps, or they are not positive.
     """
 
-    def __init__(self, net: Net, *, deep: bool = False, weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, net: Net, *, deep: bool = False, loss: str = "dice", weights: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
-        self.net, self.deep = net, deep
+        self.net, self.deep, self.name = net, deep, loss
         n = len(net.stage_strides) if deep else 1
         if weights is None:
             weights = [0.5 ** (i if net.architecture.topology == "unet" else 0) for i in range(n)]
@@ -64,10 +68,9 @@ class Supervised(nn.Module):
         return center_crop(logits, like.shape[2:])  # unpadded nets: a coarser map covers more of the image
 
     def loss(self, logits: Sequence[Tensor], labels: Tensor, **options: Any) -> Tensor:
-        """Weighted sum of `dice_cross_entropy` over the supervised maps; options as it takes them."""
-        parts = [
-            w * dice_cross_entropy(k.float(), labels, **options) for w, k in zip(self.weights, logits, strict=True)
-        ]
+        """Weighted sum of the loss over the supervised maps; options as `losses.compound` takes them."""
+        rows = zip(self.weights, logits, strict=True)
+        parts = [w * compound(self.name, k.float(), labels, **options) for w, k in rows]
         total = parts[0]
         for part in parts[1:]:
             total = total + part

@@ -6,22 +6,30 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..allocator import keep_freed_memory
+from ..masks.instances import Decoding
 from ..masks.metrics import Evaluation, evaluate_arrays
+from ..masks.objects import mean_object_score
+from ..nets.net import Net
 from ..nets.pretrained import check_encoder
+from .calibration import calibrate
 from .checkpoint import Card, load_model, load_state, save_model, save_state, write_whole
-from .data import Dataset, load, split
+from .data import Case, Dataset, load
 from .interrupt import interruptible
 from .loop import Score, Training, choose_forward, predict_classes, validate
+from .objects import predict_codes, score_cases, tune, usual_decoding
 from .pairs import find_pairs
 from .parallel import agreed, joined, rank, size
-from .plan import Plan, augmentation_of, check_same, make_plan, read_plan
+from .plan import Plan, augmentation_of, check_same, make_plan, pinned, read_plan
 from .preview import write_panel
 from .sample import Sampler
+from .split import FEW, hold_out
 
 _VALIDATIONS = 20  # per training, fewer where they would take more than 5 % of the time
 _EARLY_LOOK_S = 60.0
@@ -91,6 +99,7 @@ def train(
     resume: bool = False,
     observer: Observer | None = None,
     divide_width: int | None = None,
+    plan: Path | str | None = None,
     **given: Any,
 ) -> Result:
     """Train a net on images and masks.
@@ -108,6 +117,9 @@ def train(
         Called with a `Progress` after every step and for every message.
     divide_width : int, optional
         Divide the widths of a paper's net.
+    plan : path, optional
+        A plan (.json) that takes the place of one that is derived, such as another run's; a budget and a seed may be
+        given beside it.
     **given
         Values of `Plan`: `time_s` or `steps` (one of them), `seed`, `net`, `labels`, `patch`, `batch`, ...
 
@@ -127,7 +139,7 @@ def train(
     """
     keep_freed_memory()
     with joined():
-        return _train(images, masks, Path(out), resume, observer, divide_width, given)
+        return _train(images, masks, Path(out), resume, observer, divide_width, plan, given)
 
 
 def _train(
@@ -137,26 +149,35 @@ def _train(
     resume: bool,
     observer: Observer | None,
     divide_width: int | None,
+    plan_file: Path | str | None,
     given: dict[str, Any],
 ) -> Result:
     say = observer if observer and rank() == 0 else (lambda progress: None)
     saved = _saved_plan(out, resume)
+    file = None if plan_file is None or saved else _read_plan(Path(plan_file))
     if rank() == 0:
-        _check_out(out, resume)
+        check_out(out, resume)
     agreed(None)  # before anything is written
-    encoder = saved.architecture.get("encoder") if saved else given.get("encoder")
-    check_encoder(encoder, None if saved else given.get("weights"))
+    known = saved or file
+    encoder = known.architecture.get("encoder") if known else given.get("encoder")
+    check_encoder(encoder, None if known else given.get("weights"))
     pairs = find_pairs(images, masks)
     labels, border_weight = given.get("labels") or "auto", bool(given.get("border_weight"))
-    if saved:
-        labels, border_weight = saved.labels, saved.border_weight
+    if known:
+        labels, border_weight = known.labels, known.border_weight
 
     def reading(done: int, total: int) -> None:
         say(Progress(message=f"reading files: {done} of {total}" if done == total else "", fraction=0.0))
 
-    dataset = load(pairs, labels=labels, border_weight=border_weight, on_file=reading)
+    dataset = load(pairs, labels=labels, border_weight=border_weight, objects=not border_weight, on_file=reading)
     given |= {"images": str(images), "masks": None if masks is None else str(masks)}
-    plan = saved or make_plan(dataset, given=given, divide_width=divide_width)
+    if saved:
+        plan = saved
+    elif file:
+        plan = pinned(file, given, dataset)
+    else:
+        start = None if given.get("start") is None else load_model(given["start"])[1]
+        plan = make_plan(dataset, given=given, divide_width=divide_width, start=start)
     if size() > 1:
         plan = read_plan(agreed(plan.model_dump_json()))
     if saved:
@@ -164,12 +185,17 @@ def _train(
     run = _Run(out, plan, dataset, say)
     for line in dataset.describe():
         say(Progress(message=line))
+    if plan.validation and len(dataset.cases) < FEW:
+        say(
+            Progress(message=f"{plan.validation:.0%} of every image held out: parts of images that it also learns from")
+        )
     for name, value, reason in plan.describe():
         say(Progress(message=f"{name} {value}: {reason}"))
     return run.go(resume)
 
 
-def _check_out(out: Path, resume: bool) -> None:
+def check_out(out: Path, resume: bool) -> None:
+    """Raise FileExistsError if a run cannot be made in a folder."""
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out}: is a file; name a folder for the run")
     if out.is_dir() and any(out.iterdir()) and not resume:
@@ -178,8 +204,10 @@ def _check_out(out: Path, resume: bool) -> None:
 
 def _saved_plan(out: Path, resume: bool) -> Plan | None:
     path = out / "plan.json"
-    if not resume or not path.is_file():
-        return None
+    return _read_plan(path) if resume and path.is_file() else None
+
+
+def _read_plan(path: Path) -> Plan:
     try:
         return read_plan(path.read_text())
     except ValueError as error:
@@ -191,9 +219,11 @@ class _Run:
 
     def __init__(self, out: Path, plan: Plan, dataset: Dataset, say: Observer) -> None:
         self.out, self.plan, self.dataset, self.say = out, plan, dataset, say
-        self.training_cases, self.held_out = split(dataset.cases, fraction=plan.validation, seed=plan.seed)
+        how: dict[str, Any] = {"fraction": plan.validation, "seed": plan.seed, "fold": plan.fold}
+        self.training_cases, self.held_out = hold_out(dataset.cases, **how)
         self.log = out / "log.jsonl"
         self.score: Score | None = None
+        self.decoding = usual_decoding(dataset.cases) if dataset.kind.has_depth else None
         self.next_validation_s, self.saved_s, self.save_cost_s = 0.0, 0.0, 0.0
 
     def go(self, resume: bool) -> Result:
@@ -201,6 +231,9 @@ class _Run:
         if self.plan.weights and not self._state.is_file():  # a resumed training has its own
             self.say(Progress(message=f"encoder weights: {self.plan.weights}"))
             training.load_encoder(self.plan.weights)
+        if self.plan.start and not self._state.is_file():
+            for line in [f"weights of {self.plan.start}", *training.start_from(load_model(self.plan.start)[0])]:
+                self.say(Progress(message=line))
         if resume:
             self._resume(training)
         if rank() == 0:
@@ -331,6 +364,7 @@ class _Run:
             score=training.best if self.held_out else None,
             planes=self.plan.planes,
             augmentation=self.plan.augmentation,
+            decoding=self.decoding,
         )
         save_model(self.out / "model.safetensors", training.averaged, card)
 
@@ -351,16 +385,43 @@ class _Run:
                 self._save_model(training)
         net, card = load_model(self.out)
         if self.held_out:
-            evaluation, predictions = self._evaluate(net, card.classes)
+            evaluation, predictions = self._evaluate(net)
+            card = self._calibrated(net, card)
+            if self.decoding:
+                evaluation, card = self._find_objects(net, card, evaluation)
+            save_model(self.out / "model.safetensors", net, card)
             self.score = Score(tuple(c.dice for c in evaluation.pooled[1:] if c.occurs), evaluation.pixel_error, 0.0)
             write_whole(self.out / "validation.json", evaluation.to_json())
             write_whole(self.out / "validation.csv", evaluation.to_csv())
             self._pictures(evaluation, predictions)
 
-    def _evaluate(self, net: Any, class_names: list[str]) -> tuple[Evaluation, dict[str, Any]]:
-        predictions = {case.name: predict_classes(net, case.image, planes=self.plan.planes) for case in self.held_out}
-        triples = ((case.name, predictions[case.name], case.labels) for case in self.held_out)
-        return evaluate_arrays(triples, class_names), predictions
+    def _evaluate(self, net: Net) -> tuple[Evaluation, dict[str, Any]]:
+        predictions = {case.name: self._predicted(net, case) for case in self.held_out}
+        triples = ((case.name, predictions[case.name], case.classes) for case in self.held_out)
+        return evaluate_arrays(triples, self.dataset.scored_names), predictions
+
+    def _predicted(self, net: Net, case: Case) -> np.ndarray:
+        return predict_classes(net, case.image, planes=self.plan.planes, has_depth=case.ids is not None)
+
+    def _calibrated(self, net: Net, card: Card) -> Card:
+        """The card with the temperature that makes the net's probabilities true to frequency on the held-out images."""
+        found = calibrate(net, self.held_out, planes=self.plan.planes)
+        before, after = f"{found.error_before:.2%}", f"{found.error_after:.2%}"
+        told = (
+            f"probabilities: off by {before} on average, {after} at temperature {found.temperature:.2f}, which is kept"
+        )
+        self.say(Progress(message=told))
+        return card.model_copy(update={"temperature": found.temperature})
+
+    def _find_objects(self, net: Net, card: Card, evaluation: Evaluation) -> tuple[Evaluation, Card]:
+        """Tune how maps become objects on the held-out images, keep that with the model, and score the objects."""
+        codes = [predict_codes(net, case.image, planes=self.plan.planes) for case in self.held_out]
+        how = tune(codes, self.held_out, self.decoding or Decoding())
+        objects = score_cases(codes, self.held_out, how)
+        images = [replace(image, objects=one) for image, one in zip(evaluation.per_image, objects, strict=True)]
+        found = replace(evaluation, per_image=tuple(images), objects=mean_object_score(objects))
+        self.say(Progress(message=found.objects.describe() if found.objects else ""))
+        return found, card.model_copy(update={"decoding": how})
 
     def _pictures(self, evaluation: Evaluation, predictions: dict[str, Any]) -> None:
         ranked = evaluation.ranked()
@@ -373,7 +434,7 @@ class _Run:
     def _preview(self, training: Training) -> None:
         """An early look, so that a hopeless training is seen at once, and the latest state."""
         case = self.held_out[0]
-        predicted = predict_classes(training.averaged.eval(), case.image, planes=self.plan.planes)
+        predicted = self._predicted(training.averaged.eval(), case)
         folder = self.out / "previews"
         first = not (folder / "early.png").exists()
         for name in ("early.png", "latest.png") if first else ("latest.png",):

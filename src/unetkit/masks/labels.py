@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
 import numpy as np
 
+from .instances import depths
 from .statistics import LabelStatistics, as_integers, count_values, look
 
 IGNORED = 255  # the class index that means "not labelled" in every class array of the package
@@ -29,9 +30,10 @@ __all__ = [
     "nodata_value",
     "recognise",
     "to_classes",
+    "written_values",
 ]
 
-OVERRIDES = ("auto", "binary", "classes", "instances")
+OVERRIDES = ("auto", "binary", "classes", "instances", "foreground")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class LabelKind:
     ----------
     kind : {"binary", "classes", "instances"}
     values : tuple of int
-        The file values of class 0, 1, 2, ..., ascending. For instances (0, 1): background and any id.
+        The file values of class 0, 1, 2, ..., ascending. For instances (0, 1): background and any id; or (0, ..., L):
+        background, and L levels of depth inside an object, from its rim to its middle.
     ignore : int or None
         The file value that means "not labelled".
     description : str
@@ -73,6 +76,18 @@ class LabelKind:
         """Number of classes, background included."""
         return len(self.values)
 
+    @property
+    def has_depth(self) -> bool:
+        """Whether the classes are levels of depth inside of objects, so that objects can be told apart."""
+        return self.kind == "instances" and self.n_classes > 2
+
+    def with_depth(self, levels: int) -> LabelKind:
+        """The same, instances read as so many levels of depth."""
+        if self.kind != "instances":
+            raise ValueError(f"masks are {self.kind}, which have no depth: expected instances")
+        words = self.description.replace("foreground = any id", f"{levels} levels of depth inside of each")
+        return replace(self, values=tuple(range(levels + 1)), description=words)
+
 
 def recognise(statistics: Sequence[LabelStatistics], override: str = "auto", *, ignore: int | None = None) -> LabelKind:
     """Decide over all files together what the values of a set of masks mean.
@@ -85,8 +100,8 @@ def recognise(statistics: Sequence[LabelStatistics], override: str = "auto", *, 
     ----------
     statistics : sequence of LabelStatistics
         One per file, from `look`.
-    override : {"auto", "binary", "classes", "instances"}
-        Decide so without judging.
+    override : {"auto", "binary", "classes", "instances", "foreground"}
+        Decide so without judging. "foreground" is any value but 0, whatever it is: instances that are not told apart.
     ignore : int, optional
         The file value that means "not labelled", where it is neither -1 nor 255.
 
@@ -110,7 +125,7 @@ def recognise(statistics: Sequence[LabelStatistics], override: str = "auto", *, 
         ignore = _not_labelled(counts)
     values = sorted(set(counts) - {ignore})
     _refuse_unusable(values, counts, n_files=len(statistics))
-    if override == "instances" or (override == "auto" and _are_instances(statistics, ignore)):
+    if override in ("instances", "foreground") or (override == "auto" and _are_instances(statistics, ignore)):
         counted = all(_is_counted(_ids(one, ignore)) for one in statistics)
         if given is None and ignore == IGNORED and not counted:
             ignore = None  # 255 is one id among others
@@ -119,7 +134,7 @@ def recognise(statistics: Sequence[LabelStatistics], override: str = "auto", *, 
     if override == "binary" and len(nonzero) != 1:
         raise ValueError(
             f"labels='binary', but the masks hold {len(nonzero)} non-zero values ({_listed(nonzero)}): "
-            "expected one; say --labels instances to read any non-zero value as foreground"
+            "expected one; say --labels foreground to read any non-zero value as foreground"
         )
     if len(nonzero) == 1 and override != "classes":
         return LabelKind("binary", (0, nonzero[0]), ignore, _say_binary(nonzero[0], statistics, ignore))
@@ -132,7 +147,7 @@ def recognise(statistics: Sequence[LabelStatistics], override: str = "auto", *, 
     )
 
 
-def to_classes(labels: np.ndarray, kind: LabelKind) -> np.ndarray:
+def to_classes(labels: np.ndarray, kind: LabelKind, *, spacing: Sequence[float] | None = None) -> np.ndarray:
     """Turn the values of a label image into class indices.
 
     Parameters
@@ -140,6 +155,8 @@ def to_classes(labels: np.ndarray, kind: LabelKind) -> np.ndarray:
     labels : ndarray of shape (*spatial)
         File values: integers or booleans; floats only if all are whole numbers.
     kind : LabelKind
+    spacing : sequence of float, optional
+        Pixel size per axis, in any unit, by which depths are measured.
 
     Returns
     -------
@@ -158,7 +175,7 @@ def to_classes(labels: np.ndarray, kind: LabelKind) -> np.ndarray:
     """
     labels = as_integers(labels)
     if kind.kind == "instances":
-        classes, known = (labels != 0).astype(np.uint8), labels >= 0
+        classes, known = _levels(labels, kind, spacing), labels >= 0
     else:
         values = np.asarray(kind.values)
         index = np.searchsorted(values, labels).clip(max=len(values) - 1)
@@ -170,6 +187,14 @@ def to_classes(labels: np.ndarray, kind: LabelKind) -> np.ndarray:
     if not known.all():
         raise ValueError(_say_unexpected(labels[~known], kind))
     return classes
+
+
+def _levels(ids: np.ndarray, kind: LabelKind, spacing: Sequence[float] | None) -> np.ndarray:
+    """0 for background, 1 to L by depth inside of an object."""
+    if not kind.has_depth:
+        return (ids != 0).astype(np.uint8)
+    objects = ids if kind.ignore is None else np.where(ids == kind.ignore, 0, ids)
+    return np.ceil(depths(objects, spacing=spacing) * (kind.n_classes - 1)).astype(np.uint8)
 
 
 def from_classes(classes: np.ndarray, kind: LabelKind) -> np.ndarray:
@@ -199,7 +224,7 @@ def from_classes(classes: np.ndarray, kind: LabelKind) -> np.ndarray:
     array([  0, 255, 255], dtype=uint8)
     """
     classes = as_integers(classes)
-    values = _written(kind)
+    values = written_values(kind)
     ignored = classes == IGNORED
     wrong = (classes < 0) | (classes >= len(values)) & ~ignored
     if kind.ignore is None:
@@ -226,16 +251,16 @@ def nodata_value(kind: LabelKind) -> int:
     >>> nodata_value(LabelKind("binary", (0, 1), ignore=-1)), nodata_value(LabelKind("binary", (0, 255)))
     (255, 254)
     """
-    values = _written(kind)
+    values = written_values(kind)
     bounds = np.iinfo(np.result_type(*map(np.min_scalar_type, values)))
     wanted = [value for value in (kind.ignore, IGNORED) if value is not None and bounds.min <= value <= bounds.max]
     return next(value for value in chain(wanted, range(int(bounds.max), -1, -1)) if value not in values)
 
 
-def _written(kind: LabelKind) -> list[int]:
+def written_values(kind: LabelKind) -> list[int]:
     """The values that masks are written with, one per class."""
     if kind.kind == "instances":
-        return [0, 1 if kind.ignore == IGNORED else 255]
+        return [0] + [1 if kind.ignore == IGNORED else 255] * (kind.n_classes - 1)
     return list(kind.values)
 
 
@@ -319,7 +344,7 @@ def _refuse_gray_levels(values: list[int], n_files: int) -> None:
     raise ValueError(
         f"masks hold {len(values)} different values from {values[0]} to {values[-1]} in {_files(n_files)}: "
         f"expected at most {MAX_CLASSES} classes, or ids of connected objects; these look like pictures, or masks "
-        "saved as JPEG; threshold them and save as PNG or TIFF, or say --labels instances: any non-zero is foreground"
+        "saved as JPEG; threshold them and save as PNG or TIFF, or say --labels foreground: any non-zero is foreground"
     )
 
 

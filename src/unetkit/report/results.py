@@ -44,6 +44,7 @@ def scores_section(run: Run) -> Html:
         ),
         _score_table(pooled, f"All pixels of {n} validation image{'s'[: n > 1]} together"),
         _score_table(scores.image_mean, "Mean over the images"),
+        *_object_scores(scores),
         *_spread(scores),
         *(paragraph(note) for note in scores.notes),
     ]
@@ -54,6 +55,23 @@ def _score_table(rows: Sequence[ClassScore], caption: str) -> Html:
     header = ["class", *(metric.replace("_", " ").replace("dice", "Dice").replace("f1", "F1") for metric in METRICS)]
     cells = [[row.name, *(_score(getattr(row, metric)) for metric in METRICS)] for row in rows]
     return table([name.replace("iou", "IoU") for name in header], cells, caption=caption, quiet=[0])
+
+
+def _object_scores(scores: Evaluation) -> list[Html]:
+    """How well objects were told apart, where the masks do so."""
+    found = scores.objects
+    if found is None:
+        return []
+    words = (
+        "Objects match if they share more than half (AP50), or three quarters (AP75), of the pixels that either has; "
+        "AP is the share of matches among all true and found objects, mean AP that over the thresholds 0.5 to 0.95. "
+        "Panoptic quality counts a match by its overlap, and SEG is the overlap of each true object with the one that "
+        "covers most of it."
+    )
+    header = ["AP50", "AP75", "mean AP", "panoptic quality", "SEG", "found per image", "true per image"]
+    values = (found.ap50, found.ap75, found.mean_ap, found.panoptic, found.seg)
+    cells = [*map(_score, values), f"{found.predicted:.1f}", f"{found.truth:.1f}"]
+    return [paragraph(words), table(header, [cells], caption="Objects: mean over the images")]
 
 
 def _score(value: float) -> str:
@@ -131,7 +149,7 @@ def _legend(run: Run) -> str:
 
 
 def _colours(run: Run) -> list[tuple[str, str]]:
-    names = run.card.classes[1:] if run.card else ["foreground"]
+    names = run.card.scored_classes[1:] if run.card else ["foreground"]
     classes = [(class_colour(i + 1), name) for i, name in enumerate(names)]
     return [*classes, ("rgb(214,39,40)", "wrongly added"), ("rgb(31,119,180)", "missed")]
 

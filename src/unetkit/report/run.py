@@ -20,6 +20,7 @@ from ..learn.pairs import find_pairs
 from ..learn.plan import Plan
 from ..masks.labels import LabelKind, to_classes
 from ..masks.metrics import ClassScore, Evaluation, ImageScore
+from ..masks.objects import ObjectScore
 from ..nets.net import Net
 
 __all__ = ["Run", "measure_objects", "read_run"]
@@ -154,6 +155,7 @@ def _read_evaluation(path: Path) -> Evaluation:
             _or_nan(image["pixel_error"]),
             tuple(map(tuple, image["confusion"])),
             (),
+            _object_score(image.get("objects")),
         )
         for image in found["per_image"]
     )
@@ -165,7 +167,12 @@ def _read_evaluation(path: Path) -> Evaluation:
         _or_nan(found["pixel_error"]),
         found["tolerance"],
         tuple(found["notes"]),
+        _object_score(found.get("objects")),
     )
+
+
+def _object_score(row: dict[str, Any] | None) -> ObjectScore | None:
+    return None if row is None else ObjectScore(**{name: _or_nan(value) for name, value in row.items()})
 
 
 def _class_scores(rows: list[dict[str, Any]]) -> tuple[ClassScore, ...]:

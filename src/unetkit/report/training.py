@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..learn.preview import COLOURS
+from ..masks import colours
 from .figures import Axis, Series, curves
 from .page import Html, duration, figure, grid, paragraph, section, table
 from .run import Run
@@ -24,7 +24,7 @@ _RISING = 0.005  # Dice gained in the last quarter of a training that would use 
 
 def class_colour(index: int) -> str:
     """CSS colour of a class (1 or more), that of the overlays."""
-    red, green, blue = COLOURS[1 + (index - 1) % (len(COLOURS) - 1)]
+    red, green, blue = colours.class_colour(index)
     return f"rgb({red},{green},{blue})"
 
 
@@ -93,7 +93,7 @@ def _dice(run: Run) -> Html | None:
     times = [entry["elapsed_s"] / unit for entry in entries]
     means = [entry["mean_dice"] for entry in entries]
     lines, legend = [], []
-    if 1 < len(classes) <= len(COLOURS) - 1:
+    if 1 < len(classes) <= len(colours.COLOURS) - 1:
         for c, name in enumerate(classes):
             values = [entry["dice"][c] for entry in entries]
             lines.append(Series(list(zip(times, values, strict=True)), class_colour(c + 1), 1.5))
@@ -134,7 +134,7 @@ def _learning_rate(run: Run) -> Html | None:
 
 
 def _class_names(run: Run, n: int) -> list[str]:
-    names = run.card.classes[1:] if run.card else []
+    names = run.card.scored_classes[1:] if run.card else []
     return names if len(names) == n else [f"class {i + 1}" for i in range(n)]
 
 

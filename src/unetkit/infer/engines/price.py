@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ...learn.checkpoint import model_files
+
 __all__ = ["FILE", "Price", "is_current", "read_price", "weights_hash"]
 
 FILE = "price.json"
@@ -118,7 +120,9 @@ def is_current(run: Path | str, price: Price) -> bool:
 
 
 def weights_hash(model: Path | str) -> str:
-    """SHA-256 of a model file, or of a run's model.safetensors."""
-    path = Path(model)
-    with (path / "model.safetensors" if path.is_dir() else path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a model file, of a run's model.safetensors, or of those of all folds together."""
+    digests = []
+    for path in model_files(Path(model)):
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

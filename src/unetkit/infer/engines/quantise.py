@@ -21,11 +21,12 @@ import numpy as np
 from ...geometry import Geometry
 from ...learn.augment import Augmentation
 from ...learn.checkpoint import load_model, write_whole
-from ...learn.data import Case, load, split
+from ...learn.data import Case, load
 from ...learn.loop import Score, predict_classes, score_of
 from ...learn.pairs import find_pairs
 from ...learn.plan import Plan, read_plan
 from ...learn.sample import Sampler
+from ...learn.split import hold_out
 from ...masks.metrics import confusion
 from ...nets.net import Net
 from ..prepare import prepare
@@ -134,7 +135,7 @@ def _plan(run: Path) -> Plan:
 
 def _cases(run: Path, plan: Plan, net: Net) -> tuple[list[Case], list[Case]]:
     """What the run was trained and validated on."""
-    dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels)
+    dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels, objects=net.out_channels > 2)
     now = (len(dataset.cases), dataset.channels * (plan.planes or 1), len(dataset.kind.values))
     before = (plan.n_images, net.in_channels, net.out_channels)
     if now != before:
@@ -142,7 +143,7 @@ def _cases(run: Path, plan: Plan, net: Net) -> tuple[list[Case], list[Case]]:
             f"{plan.images}: now holds {now[0]} images for {now[1]} channels and {now[2]} classes; {run} was trained "
             f"on {before[0]}, {before[1]} and {before[2]}, so which ones it has not seen is not known: bring them back"
         )
-    return split(dataset.cases, fraction=plan.validation, seed=plan.seed)
+    return hold_out(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
 
 
 def _patches(cases: Sequence[Case], plan: Plan, geometry: Geometry, n: int) -> Iterator[np.ndarray]:
@@ -156,17 +157,19 @@ def _patches(cases: Sequence[Case], plan: Plan, geometry: Geometry, n: int) -> I
 def _measure(net: Net, engine: Engine, cases: Sequence[Case], planes: int | None) -> dict[str, Any]:
     """Both on every image, timed without the first run of a size, which compiles."""
     nets = {"float32": net, "int8": run_by(net, engine)}
-    totals = {name: np.zeros((net.out_channels,) * 2, dtype=np.int64) for name in nets}
+    has_depth = cases[0].ids is not None
+    n = 2 if has_depth else net.out_channels
+    totals = {name: np.zeros((n, n), dtype=np.int64) for name in nets}
     times, changed, known = dict.fromkeys(nets, 0.0), 0, set()
     for case in cases:
         found = {}
         for name, one in nets.items():
             if case.size not in known:
-                predict_classes(one, case.image, planes=planes)
+                predict_classes(one, case.image, planes=planes, has_depth=has_depth)
             start = time.perf_counter()
-            found[name] = predict_classes(one, case.image, planes=planes)
+            found[name] = predict_classes(one, case.image, planes=planes, has_depth=has_depth)
             times[name] += time.perf_counter() - start
-            totals[name] += confusion(found[name], case.labels, net.out_channels)
+            totals[name] += confusion(found[name], case.classes, n)
         known.add(case.size)
         changed += int(np.count_nonzero(found["float32"] != found["int8"]))
     pixels = sum(case.labels.size for case in cases)

@@ -12,8 +12,8 @@ from torch import nn
 from ...insight.subject import Subject, image_subject, noise_subject, subject
 from ...io.names import is_image_folder
 from ...learn.checkpoint import load_model
-from ...learn.data import split
 from ...learn.pairs import Pair, find_pairs
+from ...learn.split import FEW, split
 from ...nets.build import build
 from ...nets.net import Net
 from ..run import Run, measure_objects, read_run
@@ -136,7 +136,8 @@ def _pair(run: Run | None, image: Path | None) -> tuple[Pair | None, str]:
         )
     try:
         pairs = find_pairs(run.plan.images, run.plan.masks)
-        training, held_out = split(pairs, fraction=run.plan.validation, seed=run.plan.seed)
+        fraction = run.plan.validation if len(pairs) >= FEW else 0.0  # of a few images, parts were held out
+        training, held_out = split(pairs, fraction=fraction, seed=run.plan.seed, fold=run.plan.fold)
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         return None, "" if image else f"the run's images are not at hand ({reason}): noise is shown; add --image"

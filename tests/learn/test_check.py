@@ -1,0 +1,246 @@
+"""Twenty faults planted in sound data: which are found, and is anything sound accused?"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from unetkit import io
+from unetkit.demo import synthetic_cells
+from unetkit.image import Image
+from unetkit.learn.check import Checked, check
+
+DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+SPACING = (0.5, 0.5)
+N = 24
+
+
+def write(folder: Path, name: str, image: np.ndarray, mask: np.ndarray, spacing: float = 0.5, unit: str = "µm") -> None:
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    io.write(folder / "images" / f"{name}.tif", Image(image[None], "cyx", (spacing, spacing), unit))
+    io.write_labels(folder / "masks" / f"{name}.tif", mask)
+
+
+def cells(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    image, ids = synthetic_cells((160, 192), seed=seed, n_cells=10 + 5 * seed % 9)
+    return image.astype(np.uint16) * 16 + 5, ids
+
+
+def three_classes(ids: np.ndarray) -> np.ndarray:
+    return np.where(ids == 0, 0, 1 + ids % 2).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sets: one of object ids, one of classes 0, 1 and 2."""
+    folder = tmp_path_factory.mktemp("sound")
+    for i in range(N):
+        image, ids = cells(i)
+        write(folder / "ids", f"c{i:02d}", image, ids)
+        write(folder / "classes", f"c{i:02d}", image, three_classes(ids))
+    return folder
+
+
+def test_nothing_sound_is_accused(sound: Path) -> None:
+    for name in ("ids", "classes"):
+        found = check(sound / name)
+        assert found.errors == ()
+        assert [str(one) for one in found.suspicions] == []
+
+
+@pytest.mark.parametrize("name", ["isbi2012", "nuclei", "hippocampus", "vnc_em", "floods"])
+def test_nothing_of_the_real_sets_is_accused(name: str) -> None:
+    if not (DATA / name / "images").is_dir():
+        pytest.skip(f"no {DATA / name}")
+    found = check(DATA / name)
+    assert found.errors == ()
+    assert [str(one) for one in found.suspicions] == []
+
+
+def again(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    return io.read(folder / "images" / f"{name}.tif").array[0], io.read_labels(folder / "masks" / f"{name}.tif").array
+
+
+def wrong_size(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", image, mask[:-8])
+
+
+def jpeg_noise(folder: Path) -> None:
+    _, mask = again(folder, "c01")
+    noise = np.random.default_rng(0).integers(-9, 10, mask.shape)
+    io.write_labels(folder / "masks" / "c01.tif", np.clip((mask > 0) * 255 + noise, 0, 255).astype(np.uint8))
+
+
+def shifted(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", image, np.roll(mask, (9, -7), (0, 1)))
+
+
+def swapped(folder: Path) -> None:
+    (one, first), (other, second) = again(folder, "c01"), again(folder, "c02")
+    write(folder, "c01", one, second)
+    write(folder, "c02", other, first)
+
+
+def duplicate(folder: Path) -> None:
+    write(folder, "c01", *again(folder, "c02"))
+
+
+def empty(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", image, mask * 0)
+
+
+def inverted(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", image, (mask == 0).astype(mask.dtype))
+
+
+def eight_bits(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", (image // 16).astype(np.uint8), mask)
+
+
+def not_a_number(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    floats = image.astype(np.float32)
+    floats[3, 4] = np.nan
+    write(folder, "c01", floats, mask)
+
+
+def rgba(folder: Path) -> None:
+    image, _ = again(folder, "c01")
+    (folder / "images" / "c01.tif").unlink()
+    gray = (image // 16).clip(0, 255).astype(np.uint8)
+    Picture.fromarray(np.stack([gray, gray // 2, gray, gray * 0 + 255], -1)).save(folder / "images" / "c01.png")
+
+
+def palette(folder: Path) -> None:
+    image, _ = again(folder, "c01")
+    (folder / "images" / "c01.tif").unlink()
+    Picture.fromarray((image // 16).clip(0, 255).astype(np.uint8)).convert("P").save(folder / "images" / "c01.png")
+
+
+def no_spacing(folder: Path) -> None:
+    image, _ = again(folder, "c01")
+    io.write(folder / "images" / "c01.tif", Image(image[None], "cyx", (1.0, 1.0), "px"))
+
+
+def other_units(folder: Path) -> None:
+    write(folder, "c01", *again(folder, "c01"), spacing=500, unit="µm")  # nanometres
+
+
+def class_missing(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", image, np.where(mask == 2, 1, mask).astype(mask.dtype))
+
+
+def broken_ids(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    stripes = np.indices(mask.shape)[1] % 6 < 2
+    write(folder, "c01", image, np.where(stripes, 0, mask).astype(mask.dtype))
+
+
+def corrupt(folder: Path) -> None:
+    file = folder / "images" / "c01.tif"
+    file.write_bytes(file.read_bytes()[:300])
+
+
+def third_value(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    mask = mask.copy()
+    mask[40:60, 40:60] = 7
+    write(folder, "c01", image, mask)
+
+
+def black(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", image * 0, mask)
+
+
+def ten_times(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", np.kron(image, np.ones((10, 10), image.dtype)), np.kron(mask, np.ones((10, 10), mask.dtype)))
+
+
+def unpaired(folder: Path) -> None:
+    (folder / "masks" / "c01.tif").unlink()
+
+
+def other_case(folder: Path) -> None:
+    (folder / "images" / "c01.tif").rename(folder / "images" / "c01.TIF")
+    (folder / "masks" / "c01.tif").rename(folder / "masks" / "c01.Tif")
+
+
+FAULTS: list[tuple[Callable[[Path], None], str]] = [
+    (wrong_size, "ids"),
+    (jpeg_noise, "classes"),
+    (shifted, "ids"),
+    (swapped, "ids"),
+    (duplicate, "ids"),
+    (empty, "ids"),
+    (inverted, "ids"),
+    (eight_bits, "ids"),
+    (not_a_number, "ids"),
+    (rgba, "ids"),
+    (palette, "ids"),
+    (no_spacing, "ids"),
+    (other_units, "ids"),
+    (class_missing, "classes"),
+    (broken_ids, "ids"),
+    (corrupt, "ids"),
+    (third_value, "classes"),
+    (black, "ids"),
+    (ten_times, "ids"),
+    (unpaired, "ids"),
+]
+
+
+def says(found: Checked) -> list[str]:
+    return [*found.errors, *map(str, found.suspicions)]
+
+
+@pytest.mark.parametrize(("plant", "which"), FAULTS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_fault_is_found(plant: Callable[[Path], None], which: str, sound: Path, tmp_path: Path) -> None:
+    folder = tmp_path / which
+    shutil.copytree(sound / which, folder)
+    plant(folder)
+    lines = "\n".join(says(check(folder))).splitlines()
+    about = [line for line in lines if "c01" in line]
+    others = [line for line in lines if "c01" not in line and any(f"c{i:02d}" in line for i in range(N))]
+    assert about, lines
+    assert all("c02" in line for line in others), others
+
+
+def test_another_case_of_a_suffix_is_no_fault(sound: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ids"
+    shutil.copytree(sound / "ids", folder)
+    other_case(folder)
+    found = check(folder)
+    assert says(found) == []
+    assert found.dataset is not None
+    assert len(found.dataset.cases) == N
+
+
+def test_all_at_once(sound: Path, tmp_path: Path) -> None:
+    """What cannot be used does not hide what only looks wrong."""
+    folder = tmp_path / "ids"
+    shutil.copytree(sound / "ids", folder)
+    wrong_size(folder)
+    for name, spoil in (("c05", corrupt), ("c06", unpaired), ("c07", empty), ("c08", shifted)):
+        other = tmp_path / name
+        shutil.copytree(sound / "ids", other)
+        spoil(other)
+        for part in ("images", "masks"):
+            (folder / part / f"{name}.tif").unlink()
+            source = other / part / "c01.tif"
+            if source.exists():
+                shutil.copy(source, folder / part / f"{name}.tif")
+    text = "\n".join(says(check(folder)))
+    assert all(name in text for name in ("c01", "c05", "c06", "c07", "c08"))

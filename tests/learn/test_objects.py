@@ -1,0 +1,105 @@
+"""Objects from masks of ids to masks of ids: trained, tuned, predicted whole and in blocks, scored."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unetkit import io
+from unetkit.demo import synthetic_cells
+from unetkit.image import Image
+from unetkit.infer import unfinished
+from unetkit.infer.predict import predict
+from unetkit.learn.checkpoint import load_model
+from unetkit.learn.data import load
+from unetkit.learn.objects import predict_codes, tune, usual_decoding
+from unetkit.learn.pairs import find_pairs
+from unetkit.learn.train import train
+from unetkit.masks.evaluate import evaluate
+from unetkit.masks.instances import Decoding, decode, from_codes, to_codes
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cells")
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for i in range(6):
+        image, ids = synthetic_cells((128, 160), seed=i)
+        io.write(folder / "images" / f"{i}.png", Image(image[None], "cyx", (1.0, 1.0)))
+        io.write_labels(folder / "masks" / f"{i}.png", ids)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    return train(
+        data, out=out, steps=150, widths=(8, 16, 24), patch=(64, 64), batch=4, device="cpu", learning_rate=5e-3
+    ).run
+
+
+def test_what_the_masks_say(data: Path) -> None:
+    pairs = find_pairs(data)
+    dataset = load(pairs)
+    assert dataset.kind.has_depth
+    assert dataset.kind.values == (0, 1, 2, 3, 4)
+    assert "4 levels of depth" in dataset.kind.description
+    case = dataset.cases[0]
+    assert case.ids is not None
+    assert np.array_equal(case.labels > 0, case.ids > 0)
+    assert set(np.unique(case.classes)) == {0, 1}
+    for plain in (load(pairs, labels="foreground"), load(pairs, objects=False)):
+        assert plain.kind.values == (0, 1)
+        assert plain.cases[0].ids is None
+        assert np.array_equal(plain.cases[0].labels, case.classes)
+    how = usual_decoding(dataset.cases)
+    assert 1 <= how.smallest < 300
+
+
+def test_codes() -> None:
+    probabilities = torch.rand(5, 6, 7).softmax(0).numpy()
+    foreground, depth = from_codes(to_codes(probabilities))
+    assert np.allclose(foreground, 1 - probabilities[0], atol=1 / 255)
+    assert np.allclose(depth, np.tensordot([0.125, 0.375, 0.625, 0.875], probabilities[1:], 1), atol=1 / 255)
+
+
+def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
+    net, card = load_model(run)
+    assert net.out_channels == 5
+    assert isinstance(card.decoding, Decoding)
+    scores = json.loads((run / "validation.json").read_text())
+    assert [row["name"] for row in scores["pooled"]] == ["background", "foreground"]
+    assert scores["objects"]["ap50"] > 0.3
+    [done] = predict(run, [data / "images" / "0.png"], out=tmp_path)
+    ids = io.read_labels(done.mask).array
+    dataset = load(find_pairs(data))
+    image = next(case.image for case in dataset.cases if case.name == "0")
+    assert np.array_equal(ids, decode(*from_codes(predict_codes(net, image)), card.decoding))
+    found = evaluate(done.mask, data / "masks" / "0.png").objects
+    assert found is not None
+    assert found.ap50 > 0.3
+
+
+def test_a_large_image_is_made_in_blocks(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, _ = synthetic_cells((300, 260), seed=77)
+    io.write(tmp_path / "a.tif", Image(image[None], "cyx", (1.0, 1.0)))
+    whole = predict(run, [tmp_path / "a.tif"], out=tmp_path / "whole")[0].mask
+    monkeypatch.setattr(unfinished, "_OBJECT_BLOCK", {2: 64, 3: 16})
+    monkeypatch.setattr(unfinished, "_LEDGER_FROM", 2**12)
+    parts = predict(run, [tmp_path / "a.tif"], out=tmp_path / "parts", average_symmetries=False)[0].mask
+    assert np.array_equal(io.read_labels(whole).array, io.read_labels(parts).array)
+    averaged = predict(run, [tmp_path / "a.tif"], out=tmp_path / "averaged", average_symmetries=True)[0].mask
+    assert io.read_labels(averaged).array.max() > 3
+
+
+def test_thresholds_are_the_best_of_those_tried(data: Path) -> None:
+    cases = load(find_pairs(data)).cases[:2]
+    how = usual_decoding(cases)
+    levels = np.arange(5).reshape(-1, 1, 1)
+    sure = [to_codes(0.96 * (case.labels == levels) + 0.008) for case in cases]
+    shy = [((code >> 8) // 2 << 8 | (code & 255)).astype(np.uint16) for code in sure]
+    assert tune(sure, cases, how).foreground == 0.5
+    assert tune(shy, cases, how).foreground < 0.5

@@ -1,0 +1,68 @@
+"""How thin and how rare the shapes in some masks are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unetkit.learn.data import Case, Dataset
+from unetkit.learn.shapes import rarest_share, thinnest_line, way_up
+from unetkit.masks.labels import LabelKind
+
+
+def dataset(*masks):
+    cases = [Case(f"c{i}", mask[None] * 1.0, mask, None, None, Path()) for i, mask in enumerate(masks)]
+    n = max(2, int(max(mask.max() for mask in masks)) + 1)
+    counts = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=n)
+    kind = LabelKind("classes", tuple(range(n)), None, "")
+    return Dataset(cases, kind, 1, masks[0].ndim, (1.0,) * masks[0].ndim, "px", counts, [])
+
+
+def line(width, size=(64, 64)):
+    mask = np.zeros(size, np.uint8)
+    mask[..., 10 : 10 + width, 4:60] = 1
+    return mask
+
+
+@pytest.mark.parametrize(("width", "half"), [(1, 1), (3, 2), (9, 4), (30, np.inf)])
+def test_lines_are_as_thin_as_they_are(width, half):
+    assert thinnest_line(dataset(line(width))) == half
+
+
+def test_dots_and_discs_are_no_lines():
+    dots = np.zeros((64, 64), np.uint8)
+    dots[4::8, 4::8] = 1
+    y, x = np.indices((64, 64))
+    assert thinnest_line(dataset(dots)) == np.inf
+    assert thinnest_line(dataset(((y - 30) ** 2 + (x - 30) ** 2 < 200).astype(np.uint8))) == np.inf
+
+
+def test_the_thinnest_of_several_classes():
+    mask = line(3)
+    mask[40:60, 10:50] = 2
+    assert thinnest_line(dataset(mask)) == 2
+    assert rarest_share(dataset(mask)) == pytest.approx(3 * 56 / 64**2)
+
+
+def test_masks_of_nothing():
+    empty = dataset(np.zeros((8, 8), np.uint8))
+    assert (thinnest_line(empty), rarest_share(empty)) == (np.inf, 1.0)
+
+
+def skies(n, *, turned=0):
+    """Masks whose upper part, of any height, is class 1; some upside down."""
+    rng, masks = np.random.default_rng(0), []
+    for i in range(n):
+        mask = np.zeros((40, 50), np.uint8)
+        mask[: rng.integers(8, 24)] = 1
+        masks.append(mask[::-1].copy() if i < turned else mask)
+    return masks
+
+
+def test_which_way_is_up():
+    assert way_up(dataset(*skies(20))).endswith("of class 0 lie in the lower half of the images")
+    assert way_up(dataset(*[mask.T.copy() for mask in skies(20)])).endswith("in the right half of the images")
+    assert way_up(dataset(*skies(20, turned=10))) is None
+    assert way_up(dataset(*skies(10))) is None
+    rng = np.random.default_rng(0)
+    assert way_up(dataset(*[rng.integers(0, 2, (40, 50), np.uint8) for _ in range(20)])) is None
