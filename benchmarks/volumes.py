@@ -19,7 +19,8 @@ widths ("monai": 32, 32, 64, 128, 256, and 32 at full resolution on the way up; 
 AdamW 1e-3, Dice + cross-entropy, cached data, four patches of 32 x 48 x 32, small affine changes, gray-value changes,
 a cosine schedule over the same seconds, and `sliding_window_inference` with half overlap and Gaussian weights. It flips
 left and right only, because a flip along any other axis would tell it that anterior is posterior. "monai_bfloat16" is
-the first of these under autocast, which its users have to ask for.
+the first of these under autocast, which its users have to ask for. For vnc_em it is the 2D BasicUNet of `accuracy.py`
+on single sections, as our own nets did better there in 2D than in 3D.
 
 Every result is a line in `volumes.jsonl`; what is there already is not run again. With `--runs FOLDER` the trainings
 are kept there, and one that was stopped goes on where it was (MONAI's starts again).
@@ -41,6 +42,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
+import accuracy
 import numpy as np
 import torch
 
@@ -73,6 +75,10 @@ MONAI: dict[str, dict[str, Any]] = {
     "monai_half": {"widths": _HALF},
     "monai_bfloat16": {"widths": _DEFAULT, "bfloat16": True},
 }
+MONAI_2D: dict[str, dict[str, Any]] = {
+    "monai": {},
+    "monai_bfloat16": {"bfloat16": True},
+}  # of sections, as in accuracy.py
 MONAI_PATCH, MONAI_BATCH = (32, 48, 32), 4
 
 Files = list[tuple[Path, Path]]
@@ -139,11 +145,13 @@ def _rows(results: Path) -> list[dict[str, Any]]:
 
 
 def _possible(sets: Sequence[str], whos: Sequence[str], hows: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """What there is: sparse labels in vnc_em alone, and MONAI's recipe for hippocampus in 3D."""
+    """What there is: sparse labels in vnc_em alone, MONAI's recipes in 3D for hippocampus and in 2D for vnc_em."""
     for name in sets:
         for who in whos:
             for how in hows:
-                if (how != "sparse" or name == "vnc_em") and (who in UNETKIT or (name, how) == ("hippocampus", "3d")):
+                known = [("hippocampus", "3d", MONAI), ("vnc_em", "2d", MONAI_2D)]
+                is_known = any((name, how) == place and who in recipes for *place, recipes in known)
+                if is_known or (who in UNETKIT and (how != "sparse" or name == "vnc_em")):
                     yield name, who, how
 
 
@@ -158,6 +166,8 @@ def _run(data: Path, key: dict[str, Any], runs: Path | None) -> dict[str, Any]:
             kept = (runs or scratch) / "_".join([key["set"], key["who"], key["how"], f"seed{key['seed']}", size])
             given = HOW[key["how"]] | UNETKIT[key["who"]]
             result, predictions = run_unetkit(task, budget, key["seed"], kept, scratch, **given)
+        elif key["how"] == "2d":
+            result, predictions = run_monai_2d(task, key["time_s"], key["seed"], scratch, **MONAI_2D[key["who"]])
         else:
             result, predictions = run_monai(task, budget, key["seed"], **MONAI[key["who"]])
         truths = [read_labels(mask).array for _, mask in task.tests]
@@ -227,6 +237,25 @@ def run_unetkit(
     predictions = [read_labels(one.mask).array for one in written]
     seconds = sum(one.time_s for one in written)
     return {"steps": done.steps, "trained_s": round(done.time_s, 1), "predicted_s": round(seconds, 2)}, predictions
+
+
+def run_monai_2d(
+    task: Task, time_s: float, seed: int, scratch: Path, **given: Any
+) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """MONAI's 2D BasicUNet on single sections, with the recipe of `accuracy`."""
+    folder, names = scratch / "sections", {}
+    for part, files in (("train", task.training), ("test", task.tests)):
+        image, mask = read(files[0][0]).array[0], read_labels(files[0][1]).array
+        names[part] = tuple(f"{part}_{z:02d}" for z in range(len(mask)))
+        for kind, planes in (("images", image), ("masks", mask)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            for name, plane in zip(names[part], planes, strict=True):
+                write_labels(folder / kind / f"{name}.png", plane.astype(np.uint8))
+    out = scratch / "sections_masks"
+    out.mkdir()
+    sections = accuracy.Task(folder, names["train"], names["test"], {}, len(task.classes))
+    result = accuracy.monai_masks(sections, seed, time_s, out, **given)
+    return result, [np.stack([read_labels(out / f"{name}.png").array for name in names["test"]])]
 
 
 def run_monai(

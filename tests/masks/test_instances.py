@@ -1,11 +1,18 @@
 """Objects from depths: touching ones come apart, and blocks give what the whole gives."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from unetkit.io import read_labels
 from unetkit.masks.instances import Decoding, decode, decode_blocks, depths
 from unetkit.masks.objects import mean_average_precision, overlaps
+
+
+DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def balls(size: tuple[int, ...], n: int, radius: int, seed: int = 0) -> np.ndarray:
@@ -78,6 +85,22 @@ def test_blocks_give_what_the_whole_gives(
     found = decode_blocks(lambda box: (foreground[box], depth[box]), size, block)
     assert expected.max() > 10
     assert np.array_equal(found, expected)
+
+
+def test_a_mosaic_of_real_nuclei() -> None:
+    """2048 x 2048 pixels, tiles of 256 whose nuclei touch across their borders, read in blocks that cut most tiles."""
+    files = sorted((DATA / "nuclei" / "masks").glob("*.png")) if (DATA / "nuclei").is_dir() else []
+    tiles = [tile for tile in (read_labels(file).array for file in files) if tile.shape == (256, 256)][:64]
+    if len(tiles) < 64:
+        pytest.skip(f"no 64 masks of 256 x 256 in {DATA / 'nuclei'}")
+    numbered = [np.where(tile > 0, tile.astype(int) + 1000 * i, 0) for i, tile in enumerate(tiles)]
+    ids = np.block([[numbered[8 * row + column] for column in range(8)] for row in range(8)])
+    foreground, depth = noisy(ids)
+    expected = decode(foreground, depth)
+    assert expected.max() > 1000
+    for block in ((512, 700), (300, 2048)):
+        found = decode_blocks(lambda box: (foreground[box], depth[box]), ids.shape, block)
+        assert np.array_equal(found, expected)
 
 
 def test_what_makes_no_sense() -> None:
