@@ -220,9 +220,14 @@ def _train_folds(
             images, masks, out=run, folds=folds, resume=resume, observer=None if as_json else bar.update, **values
         )
     reports = [write_report(run / f"fold_{k}") for k in range(len(found.dice))]
+    report = reports[-1] if found.was_interrupted else write_report(run)
     doubts = [vars(one) for one in found.doubts]
     if as_json:
-        print(json.dumps({"run": str(run), "dice": found.dice, "steps": found.steps, "doubts": doubts}))
+        print(
+            json.dumps(
+                {"run": str(run), "dice": found.dice, "steps": found.steps, "doubts": doubts, "report": str(report)}
+            )
+        )
         return
     state = "Stopped" if found.was_interrupted else "Done"
     typer.echo(f"{state}: {found.steps} steps in {_clock(found.time_s)}. {found.describe()}")
@@ -234,7 +239,7 @@ def _train_folds(
         )
         for one in found.doubts:
             typer.echo(f"looks wrong: {one}")
-    typer.echo(f"Look at {', '.join(map(str, reports))}. Next: unetkit predict {run} IMAGES --out MASKS")
+    typer.echo(f"Look at {report}. Next: unetkit predict {run} IMAGES --out MASKS")
 
 
 app.command()(predict)

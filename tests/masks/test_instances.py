@@ -11,7 +11,6 @@ from unetkit.io import read_labels
 from unetkit.masks.instances import Decoding, decode, decode_blocks, depths
 from unetkit.masks.objects import mean_average_precision, overlaps
 
-
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 

@@ -29,11 +29,10 @@ _NO_SCORES = "-"
 # --- scores ---
 
 
-def scores_section(run: Run) -> Html:
-    """Scores per class, and how they are spread over the images."""
-    scores = run.evaluation
+def scores_section(scores: Evaluation | None, missing: str) -> Html:
+    """Scores per class, and how they are spread over the images; `missing` says why there are none."""
     if scores is None:
-        return section("Scores", paragraph(run.missing_scores))
+        return section("Scores", paragraph(missing))
     n, has_mean = len(scores.per_image), len(scores.pooled) > 2
     pooled = [*scores.pooled, scores.mean] if has_mean else scores.pooled
     parts = [

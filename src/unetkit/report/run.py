@@ -23,7 +23,7 @@ from ..masks.metrics import ClassScore, Evaluation, ImageScore
 from ..masks.objects import ObjectScore
 from ..nets.net import Net
 
-__all__ = ["Run", "measure_objects", "read_run"]
+__all__ = ["Run", "measure_objects", "read_evaluation", "read_run"]
 
 _MOST_MASKS = 30
 _MOST_PIXELS = 60_000_000  # about 3 s of labelling
@@ -107,7 +107,7 @@ def read_run(folder: Path) -> Run:
         plan,
         _read_log(folder / "log.jsonl"),
         _attempt(_read_numbers, folder / "last" / "state.safetensors", notes) or {},
-        _attempt(_read_evaluation, folder / "validation.json", notes),
+        _attempt(read_evaluation, folder / "validation.json", notes),
         model[0] if model else None,
         model[1] if model else None,
         notes,
@@ -145,7 +145,7 @@ def _read_numbers(path: Path) -> dict[str, Any]:
         return dict(json.loads(file.metadata()["unetkit"]))
 
 
-def _read_evaluation(path: Path) -> Evaluation:
+def read_evaluation(path: Path) -> Evaluation:
     """The scores that `Evaluation.to_json` wrote; null is nan again."""
     found = json.loads(path.read_text())
     images = tuple(

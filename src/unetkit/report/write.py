@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from ..learn.checkpoint import write_whole
+from ..learn.checkpoint import ENSEMBLE, write_whole
 from .fields import fields_section
 from .flow import flow_section
+from .folds import folds_page
 from .page import Html, duration, header, page, paragraph, section
 from .results import overlays_section, scores_section
 from .run import Run, read_run
@@ -25,7 +26,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     Parameters
     ----------
     run : Path
-        A run folder that `train` made.
+        A run folder that `train` made, or that of a cross-validation.
     out : Path, optional
         The page to write; `report.html` in the run folder by default. An existing one is replaced.
 
@@ -43,9 +44,11 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     OSError
         If the page cannot be written.
     """
-    found = read_run(Path(run))
-    out = Path(out) if out else found.folder / "report.html"
-    write_whole(out, _page(found))
+    folder = Path(run)
+    is_of_folds = (folder / ENSEMBLE).is_file()
+    content = folds_page(folder) if is_of_folds else _page(read_run(folder))
+    out = Path(out) if out else folder / "report.html"
+    write_whole(out, content)
     return out
 
 
@@ -55,7 +58,7 @@ def _page(run: Run) -> str:
         _headline(run, name),
         curves_section(run),
         *([flow] if (flow := flow_section(run)) else []),
-        scores_section(run),
+        scores_section(run.evaluation, run.missing_scores),
         overlays_section(run),
         fields_section(run),
         plan_section(run),

@@ -1,0 +1,64 @@
+"""The page of a cross-validation: how the folds agree, all images by nets that have not seen them, masks in doubt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+from ..learn.folds import SUMMARY, Doubt
+from .page import Html, duration, header, page, paragraph, section, table
+from .results import scores_section
+from .run import Run, read_evaluation, read_run
+
+__all__ = ["folds_page"]
+
+
+def folds_page(folder: Path) -> str:
+    """The page of a folder that `learn.folds.train_folds` made."""
+    name = folder.resolve().name
+    summary = json.loads((folder / SUMMARY).read_text())
+    runs = [read_run(folder / f"fold_{k}") for k in range(len(summary["dice"]))]
+    scores = read_evaluation(folder / "validation.json")
+    mean, spread = fmean(summary["dice"]), pstdev(summary["dice"])
+    values = [
+        (f"{scores.mean.dice:.3f}", "Dice, all images by nets that have not seen them"),
+        (f"{mean:.3f} ± {spread:.3f}", f"Dice, mean and spread of {len(runs)} folds"),
+        (f"{scores.pixel_error:.2%}", "of the pixels wrong"),
+        (duration(summary["time_s"]), "training time of all"),
+    ]
+    if scores.objects:
+        values.insert(2, (f"{scores.objects.ap50:.3f}", "AP50 of objects"))
+    words = (
+        f"Trained on {runs[0].plan.images or 'unnamed images'}: each net on all but its fold. Used together by predict."
+    )
+    parts = [header(name, words, values), _folds(runs), scores_section(scores, ""), _doubts(summary["doubts"], folder)]
+    return page(f"{name}: cross-validation", *parts, footer=f"Written by unetkit from {folder.resolve()}")
+
+
+def _folds(runs: list[Run]) -> Html:
+    rows = []
+    for k, run in enumerate(runs):
+        link = Html(f'<a href="fold_{k}/report.html">fold {k + 1}</a>')
+        dice = f"{run.evaluation.mean.dice:.3f}" if run.evaluation else "–"
+        n = len(run.evaluation.per_image) if run.evaluation else 0
+        rows.append([link, str(n), f"{run.steps:,}", duration(run.time_s), dice])
+    words = (
+        "Every image was held out in one fold. The spread is what another split would change: a difference between two "
+        "nets that is smaller says nothing."
+    )
+    return section("Folds", paragraph(words), table(["", "images held out", "steps", "time", "Dice"], rows))
+
+
+def _doubts(rows: list[dict[str, Any]], folder: Path) -> Html:
+    where = f"The masks of all images, each by the net that has not seen it, are in {folder / 'out_of_fold'}."
+    if not rows:
+        return section("Masks in doubt", paragraph("No image is out of the ordinary.", where))
+    doubts = [Doubt(**row) for row in rows]
+    words = (
+        "Images on which the net that has not seen them does far worse than on others. Where nets that were trained "
+        "on them fail as well, the mask may be wrong."
+    )
+    cells = [[one.name, f"{one.unseen:.3f}", f"{one.seen:.3f}"] for one in doubts]
+    return section("Masks in doubt", paragraph(words, where), table(["image", "Dice, not seen", "Dice, seen"], cells))
