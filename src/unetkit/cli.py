@@ -221,13 +221,9 @@ def _train_folds(
         )
     reports = [write_report(run / f"fold_{k}") for k in range(len(found.dice))]
     report = reports[-1] if found.was_interrupted else write_report(run)
-    doubts = [vars(one) for one in found.doubts]
     if as_json:
-        print(
-            json.dumps(
-                {"run": str(run), "dice": found.dice, "steps": found.steps, "doubts": doubts, "report": str(report)}
-            )
-        )
+        result = {"run": str(run), "dice": found.dice, "steps": found.steps, "report": str(report)}
+        print(json.dumps(result | {"doubts": [vars(one) for one in found.doubts]}))
         return
     state = "Stopped" if found.was_interrupted else "Done"
     typer.echo(f"{state}: {found.steps} steps in {_clock(found.time_s)}. {found.describe()}")

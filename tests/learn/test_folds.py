@@ -11,9 +11,10 @@ from unetkit.demo import write_demo_data
 from unetkit.infer.predict import predict
 from unetkit.learn.checkpoint import load_members, load_model
 from unetkit.learn.data import Case, load
-from unetkit.learn.folds import train_folds
+from unetkit.learn.folds import Doubt, train_folds
 from unetkit.learn.pairs import find_pairs
 from unetkit.learn.split import hold_out, split
+from unetkit.report import write_report
 
 SMALL = {"widths": (4, 8), "patch": (32, 32), "device": "cpu", "learning_rate": 1e-2}
 
@@ -92,6 +93,20 @@ def test_engines_and_one_net_are_refused_where_there_are_several(run, tmp_path):
         load_model(found.run)
     with pytest.raises(ValueError, match="an ensemble of 3 nets is computed by torch"):
         predict(found.run, [folder / "cells" / "images"], out=tmp_path / "out", engine="openvino")
+
+
+def test_the_page(run, tmp_path):
+    _, found, _ = run
+    text = write_report(found.run, tmp_path / "page.html").read_text()
+    assert f"<b>{found.evaluation.mean.dice:.3f}</b>" in text
+    assert text.count('href="fold_') == 3
+    assert "Masks in doubt" in text
+
+
+def test_a_mask_in_doubt():
+    one = Doubt("a", 0.2, 0.4)
+    assert "even nets that were trained on it" in str(one)
+    assert "rare" in str(Doubt("a", 0.2, 0.95))
 
 
 def test_a_cross_validation_is_resumed(run):
