@@ -50,7 +50,7 @@ from unetkit.nets.net import Net
 DEPTHS = (2, 3, 4, 5, 6)  # poolings
 FIRST_WIDTH, MOST_WIDTH = 8, 128  # channels: doubled from level to level, up to a limit
 PATCH, BATCH = (128, 128), 4
-RATES = {"none": 3e-4, "halved": 3e-4, "batch": 2e-3}  # the plan's, see learn/plan.py
+RATES = {"none": 3e-4, "halved": 3e-4, "batch": 2e-3}  # the plan's, see learn/rules.py
 FRESH = (0, 1, 2)  # seeds of the nets that are looked at before training
 VANISHED, EXPLODED = 0.1, 10.0  # from the shallowest to the deepest net, a factor that is called so
 TELLING = 0.05  # of loss: less between two nets is not told from chance

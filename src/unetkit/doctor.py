@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from .learn.losses import dice_cross_entropy
-from .learn.plan import usual_precision
+from .learn.machine import usual_precision
 from .nets.architecture import Architecture
 from .nets.net import Net
 from .nets.unet import UNet

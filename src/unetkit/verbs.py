@@ -118,7 +118,7 @@ def plan(
     from .learn.checkpoint import write_whole
     from .learn.data import load
     from .learn.pairs import find_pairs
-    from .learn.plan import make_plan
+    from .learn.rules import make_plan
 
     values = dict(option(plan_value, text) for text in given or ())
     dataset = load(find_pairs(images, masks), labels=labels, objects=not values.get("border_weight"))

@@ -16,7 +16,8 @@ from unetkit.infer.predict import predict
 from unetkit.learn.checkpoint import load_model
 from unetkit.learn.data import Case, Dataset
 from unetkit.learn.loop import Training
-from unetkit.learn.plan import Plan, check_same, make_plan
+from unetkit.learn.plan import Plan, check_same
+from unetkit.learn.rules import make_plan
 from unetkit.learn.train import train
 from unetkit.masks.labels import LabelKind
 from unetkit.nets.architecture import Architecture

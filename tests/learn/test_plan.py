@@ -8,18 +8,11 @@ import pytest
 import torch
 
 from unetkit.learn.augment import Augmentation, window_size
+from unetkit.learn.choose_net import fitting_patch
 from unetkit.learn.data import Case, Dataset
-from unetkit.learn.plan import (
-    Plan,
-    augmentation_of,
-    check_device,
-    check_same,
-    fitting_patch,
-    make_plan,
-    multiplies_bfloat16,
-    read_plan,
-    usual_precision,
-)
+from unetkit.learn.machine import check_device, multiplies_bfloat16, usual_precision
+from unetkit.learn.plan import Plan, augmentation_of, check_same, read_plan
+from unetkit.learn.rules import make_plan
 from unetkit.masks.labels import LabelKind
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
@@ -160,7 +153,7 @@ def test_widths_say_how_many_levels():
 
 def test_a_gpu_has_room_for_more(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("unetkit.learn.plan.multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr("unetkit.learn.machine.multiplies_bfloat16", lambda device: True)
     made = plan(data=dataset((100, 300, 300)), device="cuda")
     assert np.prod(made.patch) * made.batch <= 2**21
     assert np.prod(made.patch) * made.batch > 2**20

@@ -26,8 +26,9 @@ from .loop import Score, Training, choose_forward, predict_classes, validate
 from .objects import predict_codes, score_cases, tune, usual_decoding
 from .pairs import find_pairs
 from .parallel import agreed, joined, rank, size
-from .plan import Plan, augmentation_of, check_same, make_plan, pinned, read_plan
+from .plan import Plan, augmentation_of, check_same, pinned, read_plan
 from .preview import write_panel
+from .rules import make_plan
 from .sample import Sampler
 from .split import FEW, hold_out
 

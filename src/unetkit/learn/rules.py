@@ -1,0 +1,216 @@
+"""The numbered rules by which a plan is derived from the data and the budget, each with its reason and source.
+
+The user gives data and a budget; each value below is set by one rule, and any of them can be overridden by name.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from ..nets.architecture import Architecture
+from .checkpoint import Card
+from .choose_net import OF_ARCHITECTURE, choose_net, fitting_patch, per_axis, started_net, usual_patch
+from .data import Dataset
+from .machine import check_device, usual_precision, why_precision
+from .patches import Seen, patch_sides, patches_per_batch, see
+from .plan import DERIVED, Loss, Plan, Turns, first_error
+from .shapes import mirrored_axes, rarest_share, thinnest_line, way_up
+
+__all__ = ["make_plan"]
+
+# Channels per level of the default net, finest first: (up to 3 hours on a CPU, more than that or a GPU).
+_WIDTHS = {
+    2: ((16, 32, 64, 128, 256), (32, 64, 128, 256, 512)),
+    3: ((16, 32, 64, 128), (32, 64, 128, 256, 320)),
+}
+_THIN, _RARE = 2.0, 0.002  # pixels of half a width, and share of all pixels, up to which a class is thin or rare
+_DICE = "cross-entropy and Dice: no class is very rare or thin"
+_APART = 8.0  # pixels between planes above which neighbours say little
+
+
+def make_plan(
+    dataset: Dataset,
+    *,
+    given: dict[str, Any] | None = None,
+    divide_width: int | None = None,
+    start: Card | None = None,
+) -> Plan:
+    """Derive a plan from the data and the budget.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    given : dict, optional
+        Values of `Plan` that the user set; `widths`, `block`, `skip`, `down` and `encoder` of an `Architecture` are
+        accepted beside them, and one number as `patch` for all axes.
+    divide_width : int, optional
+        For a net of a paper: divide its widths.
+    start : Card, optional
+        Of the model that training starts from, whose architecture is taken.
+
+    Raises
+    ------
+    ValueError
+        If there is no budget or two, a name is unknown, or a value is not possible.
+    ImportError
+        If an `encoder` is given and timm is not installed.
+    """
+    given = {name: value for name, value in (given or {}).items() if value is not None}
+    _check_names(given)
+    rules = _Rules(given)
+    machine = _of_machine(rules)
+    device, time_s = machine["device"], machine["time_s"]
+    short = time_s is not None and time_s < 300
+    # 4. Planes: volumes are a 3D net's, but for stacks of sections so far apart that the next one says little of this
+    #    one: there a 2D net has more levels and larger patches for the same time (vnc_em, 11 : 1, 15 minutes, mean Dice
+    #    of five classes: 2D 0.841, 2.5D of three planes 0.832, 3D 0.792).
+    is_given = "planes" in given or start is not None
+    planes = given.pop("planes", _planes(dataset) if start is None else start.planes) or None  # 0: a 3D net
+    if planes is not None or dataset.ndim == 3:
+        rules.reasons["planes"] = "given" if is_given else _why_planes(dataset, planes)
+    seen = see(dataset, planes)
+    # 5. Sides of a patch: those of the typical image, in 2D at most 256 (128 for a quick look). In 3D they are shrunk,
+    #    the physically longest first, until two patches hold as many voxels as four of 256 x 256 have pixels (eight
+    #    times that on a GPU, a quarter for a quick look).
+    voxels = (2**18 if device == "cpu" else 2**21) // (4 if short else 1)
+    wide = device != "cpu" or (time_s or 0) > 3 * 3600
+    default = _WIDTHS[seen.ndim][wide] if start is None else tuple(start.architecture["widths"])
+    levels = len(given.get("widths", default))
+    sides, reason = patch_sides(seen, 128 if short else 256, voxels // max(given.get("batch", 2), 1), levels)
+    # 6. Net: that of the model that training starts from, or as many channels as the budget can train.
+    if start is not None:
+        net, weights, architecture = "unet", None, started_net(start, seen, given, divide_width)
+        rules.reasons["start"] = "given: its architecture, and its weights where channels and classes are the same"
+    else:
+        net, weights, architecture = choose_net(given, rules.reasons, seen, sides, default, wide, divide_width)
+    # 7. Patch: these sides, in sizes that fit the net.
+    patch = rules.derive("patch", usual_patch(architecture, sides), reason)
+    # 8. Batch: 4 patches; gradients are steady enough, and steps are many. 2 of volumes where 4 are too many voxels,
+    #    and up to 16 of small planes, which are alike within a volume.
+    batch, reason = patches_per_batch(prod(per_axis(patch, seen.ndim)), voxels, seen.ndim, planes)
+    batch = rules.derive("batch", batch, reason)
+    is_tuned = weights not in (None, "none") or start is not None
+    training = _of_training(rules, dataset, seen, architecture, is_tuned)
+    try:
+        return Plan(
+            net=net,
+            divide_width=divide_width,
+            weights=weights,
+            architecture=architecture.to_dict(),
+            patch=fitting_patch(architecture, patch, batch),
+            batch=batch,
+            planes=planes,
+            spacing=seen.spacing if seen.ndim == 3 else (),
+            n_images=len(dataset.cases),
+            reasons=rules.reasons,
+            **machine,
+            **training,
+            **given,
+        )
+    except ValidationError as error:
+        raise ValueError(first_error(error)) from None
+
+
+class _Rules:
+    """What follows from rules, with the reason of each; what was given is taken instead."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.given = given
+        self.reasons: dict[str, str] = {}
+
+    def derive(self, name: str, value: Any, reason: str) -> Any:
+        """The value that was given, which is then used up, or this one."""
+        self.reasons[name] = "given" if name in self.given else reason
+        return self.given.pop(name, value)
+
+
+def _of_machine(rules: _Rules) -> dict[str, Any]:
+    """Rules 1 to 3."""
+    # 1. Device: what the machine has.
+    usual = "cuda" if torch.cuda.is_available() else "cpu"
+    device = rules.derive("device", usual, "the fastest device of this machine")
+    check_device(device)
+    # 2. Precision of the training's convolutions, a fixed fact of a machine, so that runs by steps stay the same:
+    #    bfloat16 on a GPU. On a CPU that multiplies it a step takes half the time (widths 32 to 512: 1.04 s, not
+    #    2.12 s), but ten minutes gave no better masks with 1.7 times the steps (isbi2012, pixel error of three splits
+    #    and seeds: 0.0789, 0.0814, 0.0805; in float32 0.0785, 0.0766, 0.0826), so there it is for the user to ask for.
+    #    Weights, their average, the loss, validation and inference are float32 everywhere.
+    precision = rules.derive("precision", usual_precision(device), why_precision(device))
+    # 3. Budget: seconds or steps, one of them.
+    time_s, steps = rules.given.pop("time_s", None), rules.given.pop("steps", None)
+    if (time_s is None) == (steps is None):
+        raise ValueError("give one budget: a time, such as --time 10m, or a number of steps, such as --steps 2000")
+    budget = steps if time_s is None else time_s
+    if not budget > 0:
+        raise ValueError(f"the budget is {budget}; expected more than 0")
+    return {"device": device, "precision": precision, "time_s": time_s, "steps": steps}
+
+
+def _of_training(
+    rules: _Rules, dataset: Dataset, seen: Seen, architecture: Architecture, is_tuned: bool
+) -> dict[str, Any]:
+    """Rules 9 to 13."""
+    # 9. Augmentation: everything, but for images that are all turned the same way: left is then not right.
+    augmentation = rules.derive("augmentation", *_turns(dataset))
+    flip: tuple[bool, ...] = ()
+    if augmentation == "oriented":
+        free = mirrored_axes(dataset)[-seen.ndim :]
+        flip = rules.derive("flip", free if any(free) else (), "along these axes no class lies on a side of its own")
+    # 10. Deep supervision: where a net has a head on every depth, as each is to be good by itself.
+    deep = architecture.heads == "all"
+    supervision = rules.derive("supervision", deep, "a loss on every head" if deep else "one loss, on the output")
+    # 11. Loss: cross-entropy and Dice; another overlap for what these two are known to miss. Not for objects, whose
+    #     levels of depth are neither rare nor thin.
+    loss = rules.derive("loss", *(_loss(dataset) if not dataset.kind.has_depth else ("dice", _DICE)))
+    # 12. Validation: a fifth.
+    validation = rules.derive("validation", 0.2, "a fifth held out, by group where given")
+    # 13. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm, and for
+    #     pretrained weights, which large steps would undo.
+    plain = architecture.norm == "none"
+    why = "AdamW, warm-up and cosine" + ", no norm" * plain + ", pretrained" * is_tuned
+    rate = rules.derive("learning_rate", 3e-4 if plain or is_tuned else 2e-3, why)
+    found = {"augmentation": augmentation, "flip": flip, "supervision": supervision, "loss": loss}
+    return found | {"validation": validation, "learning_rate": rate}
+
+
+def _turns(dataset: Dataset) -> tuple[Turns, str]:
+    """How patches may be turned, and why."""
+    why = "the files say how the body lies" if dataset.is_oriented else way_up(dataset)
+    if why is not None:
+        return "oriented", f"{why}: turns of at most 30 degrees"
+    return "full", "flips, turns, scale, elastic, gray values"
+
+
+def _loss(dataset: Dataset) -> tuple[Loss, str]:
+    """Name of a loss, and why."""
+    width, share = thinnest_line(dataset), rarest_share(dataset)
+    if width <= _THIN:
+        return "cldice", f"a class is of thin lines ({2 * width:.2g} pixels wide): gaps count by their length"
+    if share < _RARE:
+        return "tversky", f"a class is rare ({share:.2g} of the pixels): what is missed weighs more"
+    return "dice", _DICE
+
+
+def _planes(dataset: Dataset) -> int | None:
+    """1 where planes are too far apart for a 3D net."""
+    return 1 if dataset.ndim == 3 and dataset.spacing[0] > _APART * max(dataset.spacing[1:]) else None
+
+
+def _why_planes(dataset: Dataset, planes: int | None) -> str:
+    if planes is None:
+        return "a 3D net; --planes 3 would train a 2D one on 3 adjacent planes at a time"
+    step = dataset.spacing[0] / max(dataset.spacing[1:])
+    return (
+        f"planes are {step:.3g} pixels apart, more than {_APART:g}: a 2D net sees each by itself; 3 show its neighbours"
+    )
+
+
+def _check_names(given: dict[str, Any]) -> None:
+    known = {*Plan.model_fields, *OF_ARCHITECTURE} - set(DERIVED)
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ValueError(f"no value of a plan is named {', '.join(unknown)}; expected {', '.join(sorted(known))}")
