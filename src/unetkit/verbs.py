@@ -121,7 +121,8 @@ def plan(
     from .learn.rules import make_plan
 
     values = dict(option(plan_value, text) for text in given or ())
-    dataset = load(find_pairs(images, masks), labels=labels, objects=not values.get("border_weight"))
+    how = {"objects": not values.get("border_weight"), "resample": values.get("resample") is not False}
+    dataset = load(find_pairs(images, masks), labels=labels, **how)
     values |= {"images": str(images), "masks": None if masks is None else str(masks), "labels": labels}
     found = make_plan(dataset, given={"time_s": option(seconds, time)} | values)
     text = found.model_dump_json(indent=2)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..image import Image, to_channels
 from ..io import LazyImage, valid_mask
+from ..io.resampled import Resampled, size_at
 from ..learn.channels import open_channels
 from ..learn.checkpoint import Card
 from ..learn.intensity import Scaling, measure
@@ -41,6 +42,10 @@ class Given:
     Attributes
     ----------
     image : LazyImage
+        As it is stored.
+    size : tuple of int
+        Pixels that the net is given: those of the image, or of another size where the net knows another (see
+        `Card.resample`).
     scaling : Scaling
     missing : int
         Pixels of a map that hold no data: NaN, or the nodata value of its file.
@@ -60,18 +65,19 @@ class Given:
             has = 1 if self.scaling.is_gray else image.shape[0]
             self.channels = net.in_channels // (card.planes or 1)
             _check_channels(has, self.channels)
+            self.size = _size_for(image, card)
         except BaseException:
             image.close()
             raise
+        self._resampled = None if self.size == image.size else Resampled(image, self.size)
         self.notes = image.notes
+        if self._resampled:
+            own, known = (" x ".join(f"{step:g}" for step in steps) for steps in (image.spacing, card.spacing))
+            told = f"pixels of {own} {image.unit}, the net knows {known} {card.unit}"
+            self.notes += (f"{told}: it is given {' x '.join(map(str, self.size))}, the mask has the image's size",)
         self.missing = self.scaling.missing
         if self.scaling.is_gray and self.channels == 1:
             self.notes += ("three equal channels: read as one",)
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """Of the image, in pixels."""
-        return self.image.size
 
     def __call__(self, pixels: Slices) -> Tensor:
         """Read some pixels: (C, *pixels), float32."""
@@ -98,7 +104,10 @@ class Given:
         return give
 
     def _read(self, pixels: Slices) -> np.ndarray:
-        stored = self.image[(slice(None), *pixels)]
+        if self._resampled:
+            stored = self._resampled.read((slice(0, self.image.shape[0]), *pixels))
+        else:
+            stored = self.image[(slice(None), *pixels)]
         values = self.scaling(stored, self._is_valid(stored) if self.missing else None)
         if len(values) == self.channels:
             return values
@@ -113,6 +122,13 @@ class Given:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _size_for(image: LazyImage, card: Card) -> tuple[int, ...]:
+    """Pixels that a net is given of an image; of maps those that they have."""
+    if not card.resample or image.georeference is not None:
+        return image.size
+    return size_at(image.size, image.spacing, image.unit, card.spacing, card.unit)
 
 
 def _check_axes(image: LazyImage, ndim: int, planes: int | None) -> None:

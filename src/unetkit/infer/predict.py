@@ -182,7 +182,7 @@ def _make(task: Task, segmenter: Segmenter, settings: dict[str, Any], tell: Call
         segmenter.fill(mask.store, given, task.tiling, tell)
         seconds = time.perf_counter() - start
         mask.finish(given.image)
-    return Predicted(task.job.files[0], task.job.mask, task.size, task.tiling, pixels, seconds)
+    return Predicted(task.job.files[0], task.job.mask, task.image_size, task.tiling, pixels, seconds)
 
 
 def _on_cluster(
@@ -199,6 +199,6 @@ def _on_cluster(
         say(Step(int(at), len(tasks), at - int(at), message))
 
     for task, pixels, seconds in spread(where, recipe, segmenter, tasks, settings, tell):
-        results[id(task)] = Predicted(task.job.files[0], task.job.mask, task.size, task.tiling, pixels, seconds)
+        results[id(task)] = Predicted(task.job.files[0], task.job.mask, task.image_size, task.tiling, pixels, seconds)
     say(Step(len(tasks), len(tasks), 0.0))
     return [results[id(task)] for task in tasks]

@@ -15,6 +15,7 @@ from ..image import Image
 from ..io import LazyImage, write_labels_from
 from ..io.blocks import BlockStore
 from ..io.lazy import Source, WholeImage
+from ..io.resampled import Resampled
 from ..learn.intensity import Scaling
 from ..learn.pairs import raise_all
 from ..masks.colours import colour_table
@@ -34,12 +35,13 @@ _LEDGER_FROM = 2**22  # pixels of a mask whose finished blocks are kept on disk 
 
 @dataclass(frozen=True)
 class Task:
-    """An image that was read once, and how its mask will be made."""
+    """An image that was read once, and how its mask will be made: `size` is what the net is given of `image_size`."""
 
     job: Job
     size: tuple[int, ...]
     scaling: Scaling
     tiling: Tiling
+    image_size: tuple[int, ...]
 
     def absolute(self) -> Task:
         """The same with paths that hold wherever a process runs."""
@@ -73,7 +75,7 @@ def check_all(jobs: Sequence[Job], segmenter: Segmenter) -> list[Task]:
     for job in jobs:
         try:
             with Given(job.files, segmenter.net, segmenter.card) as given:
-                tasks.append(Task(job, given.size, given.scaling, segmenter.plan(given.size)))
+                tasks.append(Task(job, given.size, given.scaling, segmenter.plan(given.size), given.image.size))
         except (ValueError, OSError, MemoryError) as error:
             text = str(error)
             problems.append(text if any(str(file) in text for file in job.files) else f"{job.files[0]}: {text}")
@@ -126,14 +128,16 @@ class Unfinished:
         for index, folder in enumerate(self._segmenter.folders):
             path = self.task.job.beside(folder)
             path.parent.mkdir(exist_ok=True)
-            write_labels_from(path, Field(self.store, index), like=like, nodata=MISSING if is_map else None)
+            percent = _at_size(Field(self.store, index), like)
+            write_labels_from(path, percent, like=like, nodata=MISSING if is_map else None)
         if decoding is None:
             nodata = self._segmenter.nodata if is_map else None
             colours = colour_table(self._segmenter.card.labels) if is_map else None
-            write_labels_from(self.task.job.mask, Field(self.store), like=like, nodata=nodata, colours=colours)
+            labels = _at_size(Field(self.store), like)
+            write_labels_from(self.task.job.mask, labels, like=like, nodata=nodata, colours=colours)
         else:
             with self._objects(decoding) as labels:
-                write_labels_from(self.task.job.mask, labels, like=like)
+                write_labels_from(self.task.job.mask, _at_size(labels, like), like=like)
         self.store.remove()
 
     @contextmanager
@@ -164,3 +168,8 @@ class Unfinished:
 
     def __exit__(self, *_: object) -> None:
         self.store.close()
+
+
+def _at_size(labels: Source, like: LazyImage) -> Source:
+    """Labels in the size of their image, where the net was given another."""
+    return labels if labels.shape[1:] == like.size else Resampled(labels, like.size, nearest=True)

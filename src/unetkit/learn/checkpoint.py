@@ -57,6 +57,8 @@ class Card(BaseModel):
         "full", "oriented" (it has seen no flips) or "none".
     decoding : Decoding or None
         How the maps of a net for objects become objects.
+    resample : bool
+        Whether images of another pixel size are brought to `spacing` first.
     temperature : float
         By which logits are divided to make probabilities that are true to frequency (`learn.calibration`).
     """
@@ -75,6 +77,7 @@ class Card(BaseModel):
     planes: int | None = None
     augmentation: str = "full"
     decoding: Decoding | None = None
+    resample: bool = False
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..image import Image
 from ..io import read_labels
+from ..io.resampled import resampled, size_at, to_size
 from ..masks.labels import IGNORED, LabelKind, look, recognise, to_classes
 from .channels import mask_is_elsewhere, read_channels
 from .intensity import for_net
@@ -82,6 +83,8 @@ class Dataset:
         Remarks in words, such as "240 files: gray stored as RGBA, read as one channel".
     is_oriented : bool
         Whether the files say how the body lies in them (NIfTI volumes), so that all are turned the same way.
+    n_resampled : int
+        Cases that had another pixel size.
     """
 
     cases: list[Case]
@@ -93,6 +96,7 @@ class Dataset:
     class_pixels: np.ndarray
     notes: list[str]
     is_oriented: bool = False
+    n_resampled: int = 0
 
     @property
     def labelled_share(self) -> float:
@@ -148,6 +152,7 @@ def load(
     labels: str = "auto",
     border_weight: bool = False,
     objects: bool = True,
+    resample: bool = True,
     on_file: Report | None = None,
 ) -> Dataset:
     """Read, check and convert every pair.
@@ -162,6 +167,9 @@ def load(
     objects : bool
         Whether instances are learned as levels of depth inside of objects, by which those that touch are told apart;
         else, and with labels "foreground", as foreground.
+    resample : bool
+        Bring images whose pixels are of another physical size than the median to that, and their masks with them; maps
+        stay as they are.
     on_file : callable, optional
         Called with (files read, files in all).
 
@@ -178,6 +186,8 @@ def load(
     images, masks, problems = _read_all(pairs, on_file)
     raise_all(problems, "unusable file", without(pairs, "\n".join(problems)))
     kind = _recognise(pairs, masks, labels)
+    spacing, unit = _typical_spacing(images)
+    n_resampled = _resample(images, masks, spacing, unit) if resample else 0
     if kind.kind == "instances" and objects and labels != "foreground":
         kind = kind.with_depth(_LEVELS)
     channels = max(image.channels for image in images)
@@ -205,13 +215,15 @@ def load(
             f"none of the {len(left_out)} maps has a pixel that holds data and is labelled: {_some(left_out)}"
         )
     counts = sum(np.bincount(case.labels.ravel(), minlength=256)[: len(kind.values)] for case in cases)
-    spacing, unit = _typical_spacing(images)
     # In two dimensions a place is where a map lies on the earth, which says nothing of how its objects are turned.
     is_oriented = ndim == 3 and all(image.place is not None for image in images)
     notes = _left_out_note(left_out) + _notes(images, masks, channels) + _split_advice(pairs)
+    if n_resampled:
+        size = " x ".join(f"{step:g}" for step in spacing)
+        notes.append(f"{n_resampled} of {len(images)} images have pixels of another size: resampled to {size} {unit}")
     if is_oriented:
         notes.append("the files know how the body lies in them: patches are not flipped, and turned 30 degrees at most")
-    return Dataset(cases, kind, channels, ndim, spacing, unit, np.asarray(counts), notes, is_oriented)
+    return Dataset(cases, kind, channels, ndim, spacing, unit, np.asarray(counts), notes, is_oriented, n_resampled)
 
 
 def _left_out_note(names: Sequence[str]) -> list[str]:
@@ -246,6 +258,19 @@ def _typical_spacing(images: Sequence[Image]) -> tuple[tuple[float, ...], str]:
     if len({image.unit for image in images}) > 1:
         return (1.0,) * images[0].ndim, "px"
     return tuple(median(image.spacing[i] for image in images) for i in range(images[0].ndim)), images[0].unit
+
+
+def _resample(images: list[Image], masks: list[Image], spacing: tuple[float, ...], unit: str) -> int:
+    """Replace images of another spacing, and their masks, in place; how many these are."""
+    n = 0
+    for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        size = size_at(image.size, image.spacing, image.unit, spacing, unit)
+        if size != image.size and image.georeference is None:
+            n += 1
+            own = tuple(s * a / b for s, a, b in zip(image.spacing, image.size, size, strict=True))
+            images[i] = replace(image, array=resampled(image.array, size, image.spacing), spacing=own)
+            masks[i] = replace(mask, array=to_size(mask.array, size), spacing=own)
+    return n
 
 
 def _read_all(pairs: Sequence[Pair], on_file: Report | None) -> tuple[list[Image], list[Image], list[str]]:

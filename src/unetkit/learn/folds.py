@@ -14,6 +14,7 @@ import numpy as np
 
 from ..infer.jobs import mask_name
 from ..io import open_lazy, write_labels
+from ..io.resampled import to_size
 from ..masks.instances import decode, from_codes
 from ..masks.labels import IGNORED, from_classes
 from ..masks.metrics import Evaluation, evaluate_arrays
@@ -182,7 +183,7 @@ def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[D
     loaded = [load_model(out / f"fold_{k}") for k in range(folds)]
     card = loaded[0][1]
     objects = card.labels.has_depth
-    dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels, objects=objects)
+    dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels, objects=objects, resample=plan.resample)
     members = [
         _Member(net, own, hold_out(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=(k, folds))[1])
         for k, (net, own) in enumerate(loaded)
@@ -205,7 +206,7 @@ def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[D
         path = out / OUT_OF_FOLD / mask_name(Path(case.name).name, case.path)
         path.parent.mkdir(exist_ok=True)
         with open_lazy(case.path) as like:
-            write_labels(path, mask, like=like)
+            write_labels(path, to_size(mask, like.size), like=like)
     write_whole(out / "validation.json", evaluation.to_json())
     write_whole(out / "validation.csv", evaluation.to_csv())
     save_ensemble(out, [f"fold_{k}" for k in range(folds)], card.model_copy(update=update))

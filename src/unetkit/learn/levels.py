@@ -42,7 +42,8 @@ def score_levels(run: Path | str) -> list[dict[str, Any]]:
     plan = read_plan((run / "plan.json").read_text())
     if plan.validation == 0:
         raise ValueError(f"{run}: was trained with --validation 0, so no images are left to compare levels on")
-    dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels, objects=net.out_channels > 2)
+    pairs = find_pairs(plan.images, plan.masks)
+    dataset = load(pairs, labels=plan.labels, objects=net.out_channels > 2, resample=plan.resample)
     _, held_out = hold_out(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
     nets = {f"L{level}": net.prune(level) for level in range(1, net.depth + 1)} | {"all": net}
     rows = []

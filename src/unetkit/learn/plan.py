@@ -48,6 +48,7 @@ class Plan(BaseModel):
     augmentation: Turns = "full"
     flip: tuple[bool, ...] = ()
     spacing: tuple[float, ...] = ()
+    resample: bool = True
     validation: float = Field(0.2, ge=0, lt=1)
     fold: tuple[int, int] | None = None
     learning_rate: float = Field(2e-3, gt=0)

@@ -73,7 +73,11 @@ def make_plan(
     if planes is not None or dataset.ndim == 3:
         rules.reasons["planes"] = "given" if is_given else _why_planes(dataset, planes)
     seen = see(dataset, planes)
-    # 5. Sides of a patch: those of the typical image, in 2D at most 256 (128 for a quick look). In 3D they are shrunk,
+    # 5. Resampling: images of other pixel sizes become alike, so that objects have one size; those to come as well.
+    if dataset.unit != "px":
+        resample = rules.derive("resample", True, _why_resample(dataset))
+        given = given | {"resample": resample}
+    # 6. Sides of a patch: those of the typical image, in 2D at most 256 (128 for a quick look). In 3D they are shrunk,
     #    the physically longest first, until two patches hold as many voxels as four of 256 x 256 have pixels (eight
     #    times that on a GPU, a quarter for a quick look).
     voxels = (2**18 if device == "cpu" else 2**21) // (4 if short else 1)
@@ -81,15 +85,15 @@ def make_plan(
     default = _WIDTHS[seen.ndim][wide] if start is None else tuple(start.architecture["widths"])
     levels = len(given.get("widths", default))
     sides, reason = patch_sides(seen, 128 if short else 256, voxels // max(given.get("batch", 2), 1), levels)
-    # 6. Net: that of the model that training starts from, or as many channels as the budget can train.
+    # 7. Net: that of the model that training starts from, or as many channels as the budget can train.
     if start is not None:
         net, weights, architecture = "unet", None, started_net(start, seen, given, divide_width)
         rules.reasons["start"] = "given: its architecture, and its weights where channels and classes are the same"
     else:
         net, weights, architecture = choose_net(given, rules.reasons, seen, sides, default, wide, divide_width)
-    # 7. Patch: these sides, in sizes that fit the net.
+    # 8. Patch: these sides, in sizes that fit the net.
     patch = rules.derive("patch", usual_patch(architecture, sides), reason)
-    # 8. Batch: 4 patches; gradients are steady enough, and steps are many. 2 of volumes where 4 are too many voxels,
+    # 9. Batch: 4 patches; gradients are steady enough, and steps are many. 2 of volumes where 4 are too many voxels,
     #    and up to 16 of small planes, which are alike within a volume.
     batch, reason = patches_per_batch(prod(per_axis(patch, seen.ndim)), voxels, seen.ndim, planes)
     batch = rules.derive("batch", batch, reason)
@@ -153,22 +157,22 @@ def _of_machine(rules: _Rules) -> dict[str, Any]:
 def _of_training(
     rules: _Rules, dataset: Dataset, seen: Seen, architecture: Architecture, is_tuned: bool
 ) -> dict[str, Any]:
-    """Rules 9 to 13."""
-    # 9. Augmentation: everything, but for images that are all turned the same way: left is then not right.
+    """Rules 10 to 14."""
+    # 10. Augmentation: everything, but for images that are all turned the same way: left is then not right.
     augmentation = rules.derive("augmentation", *_turns(dataset))
     flip: tuple[bool, ...] = ()
     if augmentation == "oriented":
         free = mirrored_axes(dataset)[-seen.ndim :]
         flip = rules.derive("flip", free if any(free) else (), "along these axes no class lies on a side of its own")
-    # 10. Deep supervision: where a net has a head on every depth, as each is to be good by itself.
+    # 11. Deep supervision: where a net has a head on every depth, as each is to be good by itself.
     deep = architecture.heads == "all"
     supervision = rules.derive("supervision", deep, "a loss on every head" if deep else "one loss, on the output")
-    # 11. Loss: cross-entropy and Dice; another overlap for what these two are known to miss. Not for objects, whose
+    # 12. Loss: cross-entropy and Dice; another overlap for what these two are known to miss. Not for objects, whose
     #     levels of depth are neither rare nor thin.
     loss = rules.derive("loss", *(_loss(dataset) if not dataset.kind.has_depth else ("dice", _DICE)))
-    # 12. Validation: a fifth.
+    # 13. Validation: a fifth.
     validation = rules.derive("validation", 0.2, "a fifth held out, by group where given")
-    # 13. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm, and for
+    # 14. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm, and for
     #     pretrained weights, which large steps would undo.
     plain = architecture.norm == "none"
     why = "AdamW, warm-up and cosine" + ", no norm" * plain + ", pretrained" * is_tuned
@@ -193,6 +197,12 @@ def _loss(dataset: Dataset) -> tuple[Loss, str]:
     if share < _RARE:
         return "tversky", f"a class is rare ({share:.2g} of the pixels): what is missed weighs more"
     return "dice", _DICE
+
+
+def _why_resample(dataset: Dataset) -> str:
+    if dataset.n_resampled:
+        return f"{dataset.n_resampled} of {len(dataset.cases)} images have pixels of another size than the median"
+    return "all pixels are of one size; new images of another are brought to it"
 
 
 def _planes(dataset: Dataset) -> int | None:

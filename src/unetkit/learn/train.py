@@ -170,7 +170,9 @@ def _train(
     def reading(done: int, total: int) -> None:
         say(Progress(message=f"reading files: {done} of {total}" if done == total else "", fraction=0.0))
 
-    dataset = load(pairs, labels=labels, border_weight=border_weight, objects=not border_weight, on_file=reading)
+    resample = known.resample if known else given.get("resample") is not False
+    how: dict[str, Any] = {"border_weight": border_weight, "objects": not border_weight, "resample": resample}
+    dataset = load(pairs, labels=labels, on_file=reading, **how)
     given |= {"images": str(images), "masks": None if masks is None else str(masks)}
     if saved:
         plan = saved
@@ -366,6 +368,7 @@ class _Run:
             planes=self.plan.planes,
             augmentation=self.plan.augmentation,
             decoding=self.decoding,
+            resample=self.plan.resample and self.dataset.unit != "px",
         )
         save_model(self.out / "model.safetensors", training.averaged, card)
 

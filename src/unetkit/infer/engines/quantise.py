@@ -135,7 +135,8 @@ def _plan(run: Path) -> Plan:
 
 def _cases(run: Path, plan: Plan, net: Net) -> tuple[list[Case], list[Case]]:
     """What the run was trained and validated on."""
-    dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels, objects=net.out_channels > 2)
+    pairs = find_pairs(plan.images, plan.masks)
+    dataset = load(pairs, labels=plan.labels, objects=net.out_channels > 2, resample=plan.resample)
     now = (len(dataset.cases), dataset.channels * (plan.planes or 1), len(dataset.kind.values))
     before = (plan.n_images, net.in_channels, net.out_channels)
     if now != before:
