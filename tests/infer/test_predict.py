@@ -13,6 +13,7 @@ from unetkit.image import Image
 from unetkit.infer.predict import predict
 from unetkit.infer.prepare import prepare
 from unetkit.infer.symmetries import average, symmetries
+from unetkit.io.resampled import resampled, to_size
 from unetkit.learn.checkpoint import Card, save_model
 from unetkit.learn.intensity import standardise
 from unetkit.masks.labels import LabelKind
@@ -22,7 +23,7 @@ from unetkit.nets.unet import UNet
 BINARY = LabelKind("binary", (0, 255))
 
 
-def model(folder, *, kind=BINARY, planes=None, augmentation="full", **options):
+def model(folder, *, kind=BINARY, planes=None, augmentation="full", about=None, **options):
     """A net with random weights: its masks have structure everywhere."""
     torch.manual_seed(1)
     architecture = Architecture(widths=(4, 8), out_channels=len(kind.values), **options)
@@ -30,7 +31,7 @@ def model(folder, *, kind=BINARY, planes=None, augmentation="full", **options):
     with torch.no_grad():
         net.heads[0].weight.mul_(100)  # few pixels are then near a tie
         net.heads[0].bias.copy_(torch.linspace(0.5, 0, net.out_channels))
-    about = {"planes": planes, "augmentation": augmentation}
+    about = {"planes": planes, "augmentation": augmentation, **(about or {})}
     card = Card(architecture=architecture.to_dict(), classes=["c"] * len(kind.values), labels=kind, **about)
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder / "model.safetensors", net, card)
@@ -463,3 +464,37 @@ def test_a_rate_counts_what_was_made(tmp_path):
     model(tmp_path / "run")
     (done,) = predict(tmp_path / "run", [picture(tmp_path / "a.png", pixels())], out=tmp_path / "out")
     assert done.pixels == 50 * 61
+
+
+# --- pixels of another size than the net knows ---
+
+
+@pytest.mark.parametrize("options", [{}, {"memory_bytes": 2**18}, {"average_symmetries": True}])
+def test_an_image_of_finer_pixels_is_given_at_those_that_the_net_knows(tmp_path, options):
+    about = {"resample": True, "spacing": [0.5, 0.5], "unit": "µm"}
+    net = model(tmp_path / "run", about=about)
+    fine = pixels((120, 94))
+    source = picture(tmp_path / "a.tif", fine, (250.0, 250.0), "nm")
+    told = []
+    (done,) = predict(tmp_path / "run", [source], out=tmp_path / "out", observer=told.append, **options)
+    written = io.read_labels(done.mask)
+    assert (written.size, done.size) == ((120, 94), (120, 94))
+    assert written.spacing == pytest.approx((250.0, 250.0))
+    assert any("the net knows 0.5 x 0.5" in step.message for step in told)
+    coarse = resampled(standardise(fine), (60, 47), (1.0, 1.0))
+    with torch.no_grad():
+        logits = net(torch.from_numpy(coarse)[None])[0]
+    expected = to_size((logits.argmax(0) * 255).numpy(), (120, 94))
+    if not options.get("average_symmetries"):
+        assert (written.array != expected).mean() < 0.02
+
+
+def test_pixels_alike_or_of_unknown_size_are_taken_as_they_are(tmp_path):
+    model(tmp_path / "run", about={"resample": True, "spacing": [0.5, 0.5], "unit": "µm"})
+    model(tmp_path / "plain")
+    sources = [picture(tmp_path / "a.tif", pixels(), (0.51, 0.5), "µm"), picture(tmp_path / "b.png", pixels(seed=1))]
+    for run in ("run", "plain"):
+        predict(tmp_path / run, sources, out=tmp_path / f"{run}_masks")
+    for source in sources:
+        one, other = (io.read_labels(tmp_path / f"{run}_masks" / source.name).array for run in ("run", "plain"))
+        assert np.array_equal(one, other)

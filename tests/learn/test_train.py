@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 
 from unetkit import io
-from unetkit.demo import write_demo_data
+from unetkit.demo import synthetic_cells, write_demo_data
 from unetkit.image import Image
 from unetkit.infer.predict import predict
 from unetkit.learn import train as train_module
@@ -467,3 +467,30 @@ def test_a_model_to_start_from_has_its_own_net(cells, tmp_path):
     with pytest.raises(FileNotFoundError):
         train(cells, out=tmp_path / "again", steps=1, start=str(tmp_path / "nothing"))
     assert not (tmp_path / "again").exists()
+
+
+# --- pixels of several sizes ---
+
+
+def test_images_of_other_pixels_are_resampled_and_masks_are_their_size(tmp_path):
+    for i in range(6):
+        image, ids = synthetic_cells((64, 64), seed=i, n_cells=5)
+        factor = 2 if i == 0 else 1
+        grown = [np.kron(one, np.ones((factor, factor), one.dtype)) for one in (image, ids)]
+        for part, array in zip(("images", "masks"), grown, strict=True):
+            (tmp_path / "data" / part).mkdir(parents=True, exist_ok=True)
+            path, step = tmp_path / "data" / part / f"c{i}.tif", 0.5 / factor
+            if part == "images":
+                io.write(path, Image(array[None], "cyx", (step, step), "µm"))
+            else:
+                io.write_labels(path, Image(array, "yx", (step, step), "µm"))
+    told = []
+    result = fit(tmp_path / "data", tmp_path / "run", steps=2, observer=told.append)
+    assert any("1 of 6 images have pixels of another size: resampled to 0.5 x 0.5 µm" in now.message for now in told)
+    assert load_model(result.run)[1].resample
+    (done,) = predict(result.run, [tmp_path / "data" / "images" / "c0.tif"], out=tmp_path / "out")
+    assert io.read_labels(done.mask).size == (128, 128)
+    told.clear()
+    fit(tmp_path / "data", tmp_path / "as_they_are", steps=1, resample=False, observer=told.append)
+    assert not any("another size" in now.message for now in told)
+    assert not load_model(tmp_path / "as_they_are")[1].resample
