@@ -74,9 +74,9 @@ def make_plan(
         rules.reasons["planes"] = "given" if is_given else _why_planes(dataset, planes)
     seen = see(dataset, planes)
     # 5. Resampling: images of other pixel sizes become alike, so that objects have one size; those to come as well.
-    if dataset.unit != "px":
+    resample = given.pop("resample", True) if dataset.unit == "px" else None
+    if resample is None:
         resample = rules.derive("resample", True, _why_resample(dataset))
-        given = given | {"resample": resample}
     # 6. Sides of a patch: those of the typical image, in 2D at most 256 (128 for a quick look). In 3D they are shrunk,
     #    the physically longest first, until two patches hold as many voxels as four of 256 x 256 have pixels (eight
     #    times that on a GPU, a quarter for a quick look).
@@ -109,6 +109,7 @@ def make_plan(
             batch=batch,
             planes=planes,
             spacing=seen.spacing if seen.ndim == 3 else (),
+            resample=resample,
             n_images=len(dataset.cases),
             reasons=rules.reasons,
             **machine,
