@@ -74,9 +74,8 @@ def make_plan(
         rules.reasons["planes"] = "given" if is_given else _why_planes(dataset, planes)
     seen = see(dataset, planes)
     # 5. Resampling: images of other pixel sizes become alike, so that objects have one size; those to come as well.
-    resample = given.pop("resample", True) if dataset.unit == "px" else None
-    if resample is None:
-        resample = rules.derive("resample", True, _why_resample(dataset))
+    is_sized = dataset.unit != "px"
+    resample = rules.derive("resample", True, _why_resample(dataset)) if is_sized else given.pop("resample", True)
     # 6. Sides of a patch: those of the typical image, in 2D at most 256 (128 for a quick look). In 3D they are shrunk,
     #    the physically longest first, until two patches hold as many voxels as four of 256 x 256 have pixels (eight
     #    times that on a GPU, a quarter for a quick look).
