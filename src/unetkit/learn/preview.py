@@ -10,6 +10,7 @@ from scipy import ndimage
 from ..image import Image
 from ..io import write
 from ..masks.colours import class_colour
+from ..masks.labels import IGNORED
 from .data import Case
 
 _WRONG, _MISSED = (214, 39, 40), (31, 119, 180)
@@ -24,13 +25,18 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
     return (np.clip(scaled, 0, 1).transpose(1, 2, 0) * 255).astype(np.uint8)
 
 
-def outlines(image: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The image with the outline of every class in its colour, (y, x, 3) uint8."""
-    picture, plane = to_rgb(image), middle_plane(classes)
-    for value in np.unique(plane):
-        if 0 < value < 255:
-            mask = plane == value
-            picture[mask & ~ndimage.binary_erosion(mask)] = class_colour(value)
+def outlines(image: np.ndarray, labels: np.ndarray, *, are_ids: bool = False) -> np.ndarray:
+    """The image with the outline of every class in its colour, or of every object in one, (y, x, 3) uint8."""
+    picture, plane = to_rgb(image), middle_plane(labels)
+    cross = ndimage.generate_binary_structure(2, 1)
+    low, high = (extreme(plane, footprint=cross) for extreme in (ndimage.minimum_filter, ndimage.maximum_filter))
+    edge = (low != high) & (plane != 0)
+    if are_ids:
+        picture[edge] = class_colour(1)
+        return picture
+    for value in np.unique(plane[edge]):
+        if value != IGNORED:
+            picture[edge & (plane == value)] = class_colour(value)
     return picture
 
 
@@ -44,10 +50,17 @@ def differences(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> 
     return gray.clip(0, 255).astype(np.uint8)
 
 
-def panel(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Image, truth, prediction and their differences side by side, (y, 4 x + gaps, 3) uint8."""
+def panel(
+    image: np.ndarray, predicted: np.ndarray, truth: np.ndarray, *, ids: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
+    """Image, truth, prediction and their differences side by side, (y, 4 x + gaps, 3) uint8.
+
+    Outlines are those of the classes, or of the `ids` of objects, predicted and true.
+    """
     gap = np.full((middle_plane(truth).shape[0], 4, 3), 255, dtype=np.uint8)
-    views = (to_rgb(image), outlines(image, truth), outlines(image, predicted), differences(image, predicted, truth))
+    shown = (truth, predicted) if ids is None else ids[::-1]
+    outlined = [outlines(image, one, are_ids=ids is not None) for one in shown]
+    views = (to_rgb(image), *outlined, differences(image, predicted, truth))
     return np.concatenate([part for view in views for part in (view, gap)][:-1], axis=1)
 
 
@@ -57,7 +70,12 @@ def middle_plane(classes: np.ndarray) -> np.ndarray:
 
 
 def write_panel(path: Path, case: Case, predicted: np.ndarray) -> None:
-    """Write the `panel` of a case and what is predicted for it; the folder is made."""
+    """Write the `panel` of a case and the classes, or ids of objects, predicted for it; the folder is made."""
     path.parent.mkdir(exist_ok=True)
-    picture = panel(case.image, predicted, case.classes).transpose(2, 0, 1)
+    if case.ids is None:
+        picture = panel(case.image, predicted, case.classes)
+    else:
+        foreground = (predicted > 0).astype(np.uint8)
+        picture = panel(case.image, foreground, case.classes, ids=(predicted, case.ids))
+    picture = picture.transpose(2, 0, 1)
     write(path, Image(picture, "cyx", (1.0, 1.0), "px"))

@@ -6,24 +6,18 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..allocator import keep_freed_memory
-from ..masks.instances import Decoding
-from ..masks.metrics import Evaluation, evaluate_arrays
-from ..masks.objects import mean_object_score
-from ..nets.net import Net
 from ..nets.pretrained import check_encoder
-from .calibration import calibrate
 from .checkpoint import Card, load_model, load_state, save_model, save_state, write_whole
-from .data import Case, Dataset, load
+from .data import Dataset, load
 from .interrupt import interruptible
+from .judge import judge, write_pictures
 from .loop import Score, Training, choose_forward, predict_classes, validate
-from .objects import predict_codes, score_cases, tune, usual_decoding
+from .objects import usual_decoding
 from .pairs import find_pairs
 from .parallel import agreed, joined, rank, size
 from .plan import Plan, augmentation_of, check_same, pinned, read_plan
@@ -389,56 +383,19 @@ class _Run:
                 self._save_model(training)
         net, card = load_model(self.out)
         if self.held_out:
-            evaluation, predictions = self._evaluate(net)
-            card = self._calibrated(net, card)
-            if self.decoding:
-                evaluation, card = self._find_objects(net, card, evaluation)
-            save_model(self.out / "model.safetensors", net, card)
-            self.score = Score(tuple(c.dice for c in evaluation.pooled[1:] if c.occurs), evaluation.pixel_error, 0.0)
-            write_whole(self.out / "validation.json", evaluation.to_json())
-            write_whole(self.out / "validation.csv", evaluation.to_csv())
-            self._pictures(evaluation, predictions)
-
-    def _evaluate(self, net: Net) -> tuple[Evaluation, dict[str, Any]]:
-        predictions = {case.name: self._predicted(net, case) for case in self.held_out}
-        triples = ((case.name, predictions[case.name], case.classes) for case in self.held_out)
-        return evaluate_arrays(triples, self.dataset.scored_names), predictions
-
-    def _predicted(self, net: Net, case: Case) -> np.ndarray:
-        return predict_classes(net, case.image, planes=self.plan.planes, has_depth=case.ids is not None)
-
-    def _calibrated(self, net: Net, card: Card) -> Card:
-        """The card with the temperature that makes the net's probabilities true to frequency on the held-out images."""
-        found = calibrate(net, self.held_out, planes=self.plan.planes)
-        before, after = f"{found.error_before:.2%}", f"{found.error_after:.2%}"
-        told = (
-            f"probabilities: off by {before} on average, {after} at temperature {found.temperature:.2f}, which is kept"
-        )
-        self.say(Progress(message=told))
-        return card.model_copy(update={"temperature": found.temperature})
-
-    def _find_objects(self, net: Net, card: Card, evaluation: Evaluation) -> tuple[Evaluation, Card]:
-        """Tune how maps become objects on the held-out images, keep that with the model, and score the objects."""
-        codes = [predict_codes(net, case.image, planes=self.plan.planes) for case in self.held_out]
-        how = tune(codes, self.held_out, self.decoding or Decoding())
-        objects = score_cases(codes, self.held_out, how)
-        images = [replace(image, objects=one) for image, one in zip(evaluation.per_image, objects, strict=True)]
-        found = replace(evaluation, per_image=tuple(images), objects=mean_object_score(objects))
-        self.say(Progress(message=found.objects.describe() if found.objects else ""))
-        return found, card.model_copy(update={"decoding": how})
-
-    def _pictures(self, evaluation: Evaluation, predictions: dict[str, Any]) -> None:
-        ranked = evaluation.ranked()
-        cases = {case.name: case for case in self.held_out}
-        for label, place in (("worst", 0), ("median", len(ranked) // 2), ("best", -1)):
-            if ranked:
-                name = ranked[place].name
-                write_panel(self.out / "previews" / f"{label}.png", cases[name], predictions[name])
+            found = judge(net, card, self.held_out, self.dataset.scored_names, lambda line: self.say(Progress(line)))
+            save_model(self.out / "model.safetensors", net, found.card)
+            dice = tuple(score.dice for score in found.evaluation.pooled[1:] if score.occurs)
+            self.score = Score(dice, found.evaluation.pixel_error, 0.0)
+            write_whole(self.out / "validation.json", found.evaluation.to_json())
+            write_whole(self.out / "validation.csv", found.evaluation.to_csv())
+            write_pictures(self.out / "previews", found, self.held_out)
 
     def _preview(self, training: Training) -> None:
         """An early look, so that a hopeless training is seen at once, and the latest state."""
         case = self.held_out[0]
-        predicted = self._predicted(training.averaged.eval(), case)
+        how = {"planes": self.plan.planes, "has_depth": case.ids is not None}
+        predicted = predict_classes(training.averaged.eval(), case.image, **how)
         folder = self.out / "previews"
         first = not (folder / "early.png").exists()
         for name in ("early.png", "latest.png") if first else ("latest.png",):

@@ -1,0 +1,84 @@
+"""What is made of the images that were held out, when a net is trained: scores, probabilities, objects, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..masks.instances import Decoding, decode, from_codes
+from ..masks.metrics import Evaluation, evaluate_arrays
+from ..masks.objects import mean_object_score
+from ..nets.net import Net
+from .calibration import calibrate
+from .checkpoint import Card
+from .data import Case
+from .loop import predict_classes
+from .objects import predict_codes, score_cases, tune
+from .preview import write_panel
+
+__all__ = ["Judgement", "judge", "write_pictures"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How well a net does on what it has not learned from.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+    card : Card
+        With the temperature and the decoding that suit these images.
+    masks : tuple of ndarray
+        What is predicted for every case: classes, or ids of objects.
+    """
+
+    evaluation: Evaluation
+    card: Card
+    masks: tuple[np.ndarray, ...]
+
+
+def judge(net: Net, card: Card, cases: Sequence[Case], names: Sequence[str], say: Callable[[str], None]) -> Judgement:
+    """Score a net, calibrate its probabilities, and tune how its maps become objects.
+
+    Parameters
+    ----------
+    net : Net
+    card : Card
+    cases : sequence of Case
+        Held out from its training.
+    names : sequence of str
+        Of the classes that are scored.
+    say : callable
+        Called with lines for the user.
+    """
+    masks = [predict_classes(net, case.image, planes=card.planes, has_depth=case.ids is not None) for case in cases]
+    triples = ((case.name, mask, case.classes) for case, mask in zip(cases, masks, strict=True))
+    evaluation = evaluate_arrays(triples, names)
+    found = calibrate(net, cases, planes=card.planes)
+    before, after = f"{found.error_before:.2%}", f"{found.error_after:.2%}"
+    say(f"probabilities: off by {before} on average, {after} at temperature {found.temperature:.2f}, which is kept")
+    card = card.model_copy(update={"temperature": found.temperature})
+    if not card.labels.has_depth:
+        return Judgement(evaluation, card, tuple(masks))
+    codes = [predict_codes(net, case.image, planes=card.planes) for case in cases]
+    how = tune(codes, cases, card.decoding or Decoding())
+    scores = score_cases(codes, cases, how)
+    images = [replace(image, objects=one) for image, one in zip(evaluation.per_image, scores, strict=True)]
+    objects = mean_object_score(scores)
+    say(objects.describe())
+    ids = tuple(decode(*from_codes(code), how) for code in codes)
+    evaluation = replace(evaluation, per_image=tuple(images), objects=objects)
+    return Judgement(evaluation, card.model_copy(update={"decoding": how}), ids)
+
+
+def write_pictures(folder: Path, found: Judgement, cases: Sequence[Case]) -> None:
+    """The worst, the median and the best image, with truth, prediction and differences."""
+    ranked = found.evaluation.ranked()
+    shown = {case.name: (case, mask) for case, mask in zip(cases, found.masks, strict=True)}
+    for label, place in (("worst", 0), ("median", len(ranked) // 2), ("best", -1)):
+        if ranked:
+            case, mask = shown[ranked[place].name]
+            write_panel(folder / f"{label}.png", case, mask)
