@@ -2,9 +2,9 @@
 
     python benchmarks/losses.py --steps 400
 
-lines: curves of 3 pixels' width in noise, some of them faint; dots: spots of about 5 pixels' width, 0.1 % of all pixels.
-Sixteen images of 256 x 256 to learn from, eight to score. Every result is a line in `losses.jsonl`; what is there
-already is not run again. Run time: about 2 minutes per line on two cores.
+lines: curves of 3 pixels' width in noise, some of them faint; dots: spots of about 5 pixels' width, 0.1 % of the
+pixels. Sixteen images of 256 x 256 to learn from, eight to score. Every result is a line in `losses.jsonl`; what is
+there already is not run again. Run time: about 2 minutes per line on two cores.
 """
 
 from __future__ import annotations
@@ -60,11 +60,9 @@ def run(kind: str, loss: str, seed: int, steps: int) -> dict[str, float]:
         given = {"loss": loss, "patch": (128, 128), "seed": seed, "validation": 0.0}
         train(folder / "training", out=folder / "run", steps=steps, **given)
         done = predict(folder / "run", [folder / "tests" / "images"], out=folder / "masks")
-        pairs = [
-            (io.read_labels(one.mask).array, io.read_labels(folder / "tests" / "masks" / one.mask.name).array)
-            for one in done
-        ]
-    return score(pairs)
+        truths = [io.read_labels(folder / "tests" / "masks" / one.mask.name).array for one in done]
+        found = [io.read_labels(one.mask).array for one in done]
+    return score(list(zip(found, truths, strict=True)))
 
 
 def score(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
