@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -121,7 +121,7 @@ def plan(
     from .learn.rules import make_plan
 
     values = dict(option(plan_value, text) for text in given or ())
-    how = {"objects": not values.get("border_weight"), "resample": values.get("resample") is not False}
+    how: dict[str, Any] = {"objects": not values.get("border_weight"), "resample": values.get("resample") is not False}
     dataset = load(find_pairs(images, masks), labels=labels, **how)
     values |= {"images": str(images), "masks": None if masks is None else str(masks), "labels": labels}
     found = make_plan(dataset, given={"time_s": option(seconds, time)} | values)

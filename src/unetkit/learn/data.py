@@ -20,6 +20,7 @@ from .pairs import Pair, Unusable, raise_all, without
 from .weights import border_weights
 
 Report = Callable[[int, int], None]
+_GAP_WEIGHT, _GAP_SIGMA = 5.0, 3.0  # of pixels between objects that (almost) touch, and how near these are
 _LEVELS = 4  # of depth inside of objects: enough for a valley between two that touch
 _UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged header asks for a huge array
 
@@ -206,6 +207,8 @@ def load(
             _check_labelled(classes, pair.mask)
             weights = _border_weights(mask.array, classes, kind) if border_weight else None
             ids = np.where((classes > 0) & (classes != IGNORED), mask.array, 0) if kind.has_depth else None
+            if ids is not None:
+                weights = border_weights(ids, w0=_GAP_WEIGHT, sigma=_GAP_SIGMA)
             cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image, ids))
         except ValueError as error:
             problems.append(f"{pair.image}: {error}")
