@@ -26,7 +26,7 @@ def _load(path: str) -> ModuleType:
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # where its dataclasses look for it
-        sys.path.insert(0, str(ROOT / "recipes"))  # as for a script: what lies beside it can be imported
+        sys.path.insert(0, str((ROOT / path).parent))  # as for a script: what lies beside it can be imported
         try:
             spec.loader.exec_module(module)
         finally:

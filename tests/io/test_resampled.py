@@ -49,7 +49,7 @@ def test_thick_sections_are_not_mixed():
     array[0, 1] = 1
     found = resampled(array, (6, 8, 8), (5.0, 1.0, 1.0))
     assert set(np.unique(found)) == {0.0, 1.0}
-    assert set(np.unique(resampled(array, (6, 8, 8), (2.0, 1.0, 1.0)))) > {0.0, 1.0}
+    assert set(np.unique(resampled(array, (6, 8, 8), (2.0, 1.0, 1.0)))) == {0.0, 0.25, 0.75}
 
 
 def test_labels_there_and_back():
@@ -67,8 +67,13 @@ def test_labels_there_and_back():
         ((2.0, 1.0), "µm", (1000.0, 1000.0), "nm", (200, 60)),
         ((2.0, 1.0), "px", (1.0, 1.0), "mm", (100, 60)),
         ((2.0, 1.0), "mm", (1.0, 1.0, 1.0), "mm", (100, 60)),
-        ((1e-3, 1.0), "mm", (1.0, 1.0), "mm", (1, 60)),
+        ((1.0, 0.125), "mm", (1.0, 1.0), "mm", (100, 8)),
     ],
 )
 def test_sizes(spacing, unit, target, target_unit, expected):
     assert size_at((100, 60), spacing, unit, target, target_unit) == expected
+
+
+def test_a_factor_of_a_thousand_is_another_unit():
+    with pytest.raises(ValueError, match=r"has pixels of 500 x 500 µm, where 0.5 x 0.5 µm are usual: correct"):
+        size_at((100, 60), (500.0, 500.0), "µm", (0.5, 0.5), "µm")

@@ -90,9 +90,12 @@ def test_volumes_with_spacing_and_classes(tmp_path):
         mask = np.zeros((8, 20, 24), np.uint8)
         mask[2:4, 5:9, 5:9], mask[5:7, 12:15, 3:9], mask[0] = 1, 4, 255
         write_mask(tmp_path / f"masks/v{i}.tif", mask)
-    dataset = load(find_pairs(tmp_path))
-    assert (dataset.ndim, dataset.unit) == (3, "µm")
+    dataset = load(find_pairs(tmp_path), resample=False)
+    assert (dataset.ndim, dataset.unit, dataset.n_resampled) == (3, "µm", 0)
     assert dataset.spacing == pytest.approx((3.0, 0.7, 0.7))
+    brought = load(find_pairs(tmp_path))
+    assert [case.size for case in brought.cases] == [(8, 14, 17), (8, 20, 24), (8, 57, 69)]
+    assert "2 of 3 images have pixels of another size: resampled to 3 x 0.7 x 0.7 µm" in brought.notes
     assert dataset.class_names == ["class 0", "class 1", "class 4"]
     assert set(np.unique(dataset.cases[0].labels)) == {0, 1, 2, 255}
     assert dataset.class_pixels.sum() == 3 * 7 * 20 * 24  # what is not labelled does not count

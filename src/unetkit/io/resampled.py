@@ -13,6 +13,7 @@ from .spacing import METRES
 __all__ = ["Resampled", "resampled", "size_at", "to_size"]
 
 _ALIKE = log(1.1)  # pixel sizes that differ by less than a tenth are one
+_ABSURD = log(10.0)  # more than so is no other magnification but another unit
 _THICK = 3.0  # axes coarser than this many times the finest are not interpolated along: that invents structure
 
 
@@ -29,6 +30,11 @@ def size_at(
         Pixel size per axis that it has, and that it is to have.
     unit, target_unit : str
 
+    Raises
+    ------
+    ValueError
+        If the pixel sizes differ by more than a factor of 10: one of them is wrong.
+
     Examples
     --------
     >>> size_at((100, 80), (0.5, 0.5), "µm", (1000.0, 1000.0), "nm")
@@ -41,6 +47,12 @@ def size_at(
     factors = [own * METRES[unit] / (wanted * METRES[target_unit]) for own, wanted in zip(spacing, target, strict=True)]
     if all(abs(log(factor)) <= _ALIKE for factor in factors):
         return tuple(size)
+    if any(abs(log(factor)) > _ABSURD for factor in factors):
+        own, wanted = (" x ".join(f"{step:g}" for step in steps) for steps in (spacing, target))
+        raise ValueError(
+            f"has pixels of {own} {unit}, where {wanted} {target_unit} are usual: correct its pixel size or unit, or "
+            "train with --set resample=false, which takes pixels as they are"
+        )
     return tuple(max(1, round(n * factor)) for n, factor in zip(size, factors, strict=True))
 
 
@@ -124,7 +136,8 @@ def to_size(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
 class _Array:
     """A source in memory."""
 
-    unit, notes = "px", ()
+    unit: str = "px"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, array: np.ndarray, spacing: Sequence[float]) -> None:
         self._array, self.shape, self.dtype, self.spacing = array, array.shape, array.dtype, tuple(spacing)

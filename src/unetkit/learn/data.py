@@ -188,7 +188,7 @@ def load(
     raise_all(problems, "unusable file", without(pairs, "\n".join(problems)))
     kind = _recognise(pairs, masks, labels)
     spacing, unit = _typical_spacing(images)
-    n_resampled = _resample(images, masks, spacing, unit) if resample else 0
+    n_resampled = _resample(pairs, images, masks, spacing, unit) if resample else 0
     if kind.kind == "instances" and objects and labels != "foreground":
         kind = kind.with_depth(_LEVELS)
     channels = max(image.channels for image in images)
@@ -263,16 +263,25 @@ def _typical_spacing(images: Sequence[Image]) -> tuple[tuple[float, ...], str]:
     return tuple(median(image.spacing[i] for image in images) for i in range(images[0].ndim)), images[0].unit
 
 
-def _resample(images: list[Image], masks: list[Image], spacing: tuple[float, ...], unit: str) -> int:
+def _resample(
+    pairs: Sequence[Pair], images: list[Image], masks: list[Image], spacing: tuple[float, ...], unit: str
+) -> int:
     """Replace images of another spacing, and their masks, in place; how many these are."""
-    n = 0
+    n, problems = 0, []
     for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
-        size = size_at(image.size, image.spacing, image.unit, spacing, unit)
-        if size != image.size and image.georeference is None:
+        if image.georeference is not None:
+            continue
+        try:
+            size = size_at(image.size, image.spacing, image.unit, spacing, unit)
+        except ValueError as error:
+            problems.append(f"{pairs[i].image}: {error}")
+            continue
+        if size != image.size:
             n += 1
             own = tuple(s * a / b for s, a, b in zip(image.spacing, image.size, size, strict=True))
             images[i] = replace(image, array=resampled(image.array, size, image.spacing), spacing=own)
             masks[i] = replace(mask, array=to_size(mask.array, size), spacing=own)
+    raise_all(problems, "image of another pixel size", without(pairs, "\n".join(problems)))
     return n
 
 
