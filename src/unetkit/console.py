@@ -117,6 +117,16 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     Console(width=max(console.width, least), highlight=False, markup=False, emoji=False).print(table, crop=False)
 
 
+def print_words(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of words; the last column wraps."""
+    table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    for row in rows:
+        table.add_row(*row)
+    Console(width=max(console.width, 100), highlight=False, markup=False, emoji=False).print(table)
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.4f}"

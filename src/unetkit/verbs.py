@@ -133,8 +133,10 @@ def plan(
         return
     for line in dataset.describe():
         typer.echo(line)
-    for number, (name, value, reason) in enumerate(found.describe(), start=1):
-        typer.echo(f"{number:2}. {name} {value}: {reason}")
+    from .console import print_words
+
+    rows = [(str(number), *row) for number, row in enumerate(found.describe(), start=1)]
+    print_words(("", "what", "value", "because"), rows)
     typer.echo(f"Next: unetkit train, with the same folders{f' and --plan {out}' if out else ''}")
 
 

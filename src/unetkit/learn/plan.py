@@ -94,9 +94,13 @@ def first_error(error: ValidationError) -> str:
 
 
 def _short(value: Any) -> str:
+    if value in ((), []):
+        return "none"
     if isinstance(value, list | tuple):
         is_table = bool(value) and isinstance(value[0], list | tuple)
         return (", " if is_table else " x ").join(_short(v) for v in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -163,7 +163,8 @@ def _of_training(
     flip: tuple[bool, ...] = ()
     if augmentation == "oriented":
         free = mirrored_axes(dataset)[-seen.ndim :]
-        flip = rules.derive("flip", free if any(free) else (), "along these axes no class lies on a side of its own")
+        why = "along these axes no class" if any(free) else "along every axis some class"
+        flip = rules.derive("flip", free if any(free) else (), f"{why} lies on a side of its own")
     # 11. Deep supervision: where a net has a head on every depth, as each is to be good by itself.
     deep = architecture.heads == "all"
     supervision = rules.derive("supervision", deep, "a loss on every head" if deep else "one loss, on the output")
