@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -383,3 +384,63 @@ def test_real_data_can_be_used(run_cli):
     assert (code, err) == (0, "")
     assert "24 images, 1 channel: 24 of 512 x 512" in out
     assert "the names count up" in out or "neighbours" in out
+
+
+# --- plans, folds, tables ---
+
+
+def test_a_plan_is_shown_changed_kept_and_followed(run_cli, cells, tmp_path):
+    code, out, _ = run_cli(
+        "plan", cells, "--time", "30s", "--set", "widths=4,8", "--set", "batch=2", "--out", tmp_path / "p"
+    )
+    assert code == 0
+    assert re.search(r"widths\s+4 x 8\s+given", out)
+    assert re.search(r"learning_rate\s+0\.002\s+AdamW", out)
+    code, out, _ = run_cli("train", cells, "--plan", tmp_path / "p", "--steps", 2, "--out", tmp_path / "run", "--json")
+    assert (code, json.loads(out)["steps"]) == (0, 2)
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    assert (plan["architecture"]["widths"], plan["batch"], plan["steps"], plan["time_s"]) == ([4, 8], 2, 2, None)
+    code, _, err = run_cli("train", cells, "--plan", tmp_path / "p", "--batch", 3, "--out", tmp_path / "other")
+    assert (code, "leave out batch" in err) == (1, True)
+    code, _, err = run_cli("plan", cells, "--set", "bath=3")
+    assert (code, "no value of a plan is named bath" in err) == (1, True)
+    code, _, err = run_cli("plan", cells, "--set", "batch")
+    assert (code, "expected NAME=VALUE" in err) == (2, True)
+
+
+def test_folds_and_what_follows(run_cli, cells, tmp_path):
+    small = ("--set", "widths=4,8", "--patch", 32)
+    code, out, _ = run_cli("train", cells, "--folds", 2, "--steps", 4, "--out", tmp_path / "run", *small)
+    assert code == 0
+    assert "Dice of the folds" in out
+    assert (tmp_path / "run" / "report.html").is_file()
+    code, out, _ = run_cli("predict", tmp_path / "run", cells / "images", "--out", tmp_path / "masks", "--uncertainty")
+    assert code == 0
+    assert len(list((tmp_path / "masks" / "uncertainty").iterdir())) == 4
+    code, out, _ = run_cli("objects", cells / "masks", "--images", cells / "images", "--out", tmp_path / "t", "--rois")
+    assert code == 0
+    assert re.search(r"\d+ objects in 4 masks, of .* px² in the middle", out)
+    assert len(list((tmp_path / "t").glob("*_rois.zip"))) == 4
+    code, _, err = run_cli("inspect", tmp_path / "run", "--out", tmp_path / "page.html")
+    assert (code, "holds the nets of 2 folds" in err) == (1, True)
+
+
+def test_starting_from_a_run(run_cli, cells, trained, tmp_path):
+    code, out, _ = run_cli("train", cells, "--from", trained, "--steps", 1, "--out", tmp_path / "run", "--json")
+    assert (code, json.loads(out)["steps"]) == (0, 1)
+
+
+def test_check_says_what_looks_wrong(run_cli, cells, tmp_path):
+    shutil.copytree(cells, tmp_path / "data")
+    images = sorted((tmp_path / "data" / "images").iterdir())
+    shutil.copy(images[0], images[1])
+    code, out, _ = run_cli("check", tmp_path / "data")
+    assert code == 0
+    assert re.search(rf"looks wrong: .*{images[1].name}: has the very pixels of {images[0].name}", out)
+    code, out, _ = run_cli("check", tmp_path / "data", "--json")
+    assert (code, len(json.loads(out)["suspicious"])) == (0, 1)
+    images[2].write_bytes(b"\x89PNG\r\n\x1a\n")
+    code, out, err = run_cli("check", tmp_path / "data")
+    assert code == 1
+    assert images[2].name in err
+    assert images[1].name in out
