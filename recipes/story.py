@@ -120,10 +120,13 @@ def write_pairs(pairs: Pairs, table: Path) -> Path:
 
 
 def trained(table: Path, run: Path, title: str, *, quiet: bool = False, **given: Any) -> Result:
-    """Train a net on all images of a table, or go on where it was stopped; stopped again, the script ends here."""
+    """Train a net on all images of a table, or go on where it was stopped; stopped again, the script ends here.
+
+    Recipes are about pixels: objects are not told apart.
+    """
     print(f"{title}: training", flush=True)
     done = train(
-        table, out=run, resume=True, validation=0.0, **given,
+        table, out=run, resume=True, validation=0.0, labels="foreground", **given,
         observer=lambda p: print(f"  {p.message}", flush=True) if p.message and not quiet else None,
     )  # fmt: skip
     if done.was_interrupted:
