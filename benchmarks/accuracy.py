@@ -27,7 +27,7 @@ import json
 import math
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Task:
     tests: tuple[str, ...]
     given: dict[str, Any]
     classes: int = 2
+    kept: Path | None = None
 
     def image(self, name: str) -> Path:
         """File of an image."""
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("--who", nargs="+", default=["monai", "unetkit"], choices=RUNNERS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--time", nargs="+", type=float, default=[600.0], help="seconds of training")
+    parser.add_argument("--runs", type=Path, help="folder that keeps the trainings, so that a stopped one goes on")
     parser.add_argument("--table", action="store_true", help="print the results as Markdown, run nothing")
     args = parser.parse_args()
     if args.table:
@@ -98,7 +100,10 @@ def main() -> None:
                 for who in args.who:
                     key = {"set": name, "who": who, "seed": seed, "time_s": time_s}
                     if not any(key == {field: row.get(field) for field in key} for row in _rows()):
-                        row = key | RUNNERS[who](SETS[name](args.data), seed, time_s)
+                        task = SETS[name](args.data)
+                        if args.runs:
+                            task = replace(task, kept=args.runs / f"{name}_{who}_seed{seed}_{time_s:g}s")
+                        row = key | RUNNERS[who](task, seed, time_s)
                         with RESULTS.open("a") as file:
                             file.write(json.dumps(row) + "\n")
                         print(json.dumps(row), flush=True)
@@ -139,9 +144,9 @@ def run_unetkit(task: Task, seed: int, time_s: float, **given: Any) -> dict:
         with pairs.open("w", newline="") as file:
             rows = [(task.image(n).resolve(), task.mask(n).resolve()) for n in task.training]
             csv.writer(file).writerows([("image", "mask"), *rows])
-        run = Path(folder) / "run"
+        run = task.kept or Path(folder) / "run"
         done = train(
-            pairs, out=run, time_s=time_s, seed=seed, **task.given, **given,
+            pairs, out=run, resume=True, time_s=time_s, seed=seed, **task.given, **given,
             observer=lambda p: print(p.message, flush=True) if p.message else None,
         )  # fmt: skip
         tests = [task.image(name) for name in task.tests]

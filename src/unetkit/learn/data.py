@@ -20,7 +20,7 @@ from .pairs import Pair, Unusable, raise_all, without
 from .weights import border_weights
 
 Report = Callable[[int, int], None]
-_GAP_WEIGHT, _GAP_SIGMA = 5.0, 3.0  # of pixels between objects that (almost) touch, and how near these are
+_GAP_WEIGHT, _GAP_SIGMA = 10.0, 5.0  # of pixels between objects that (almost) touch, and how near: those of 2015
 _LEVELS = 4  # of depth inside of objects: enough for a valley between two that touch
 _UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged header asks for a huge array
 

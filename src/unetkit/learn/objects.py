@@ -20,8 +20,14 @@ from .data import Case
 
 __all__ = ["predict_codes", "score_cases", "tune", "usual_decoding"]
 
-_MOST_PIXELS = 2**21  # that thresholds are tuned on: some seconds
-_SEEDS, _FOREGROUNDS = (0.5, 0.4, 0.6, 0.3, 0.7), (0.5, 0.4, 0.6, 0.3, 0.7)
+_MOST_PIXELS = 2**22  # that thresholds are tuned on: some ten seconds
+# What is tried, one after the other, twice; sizes as factors of the first.
+_TRIED: dict[str, tuple[float, ...]] = {
+    "seed": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
+    "foreground": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "sure": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9),
+    "smallest": (0.5, 1, 1.5, 2, 3),
+}
 _MEMORY = 2 * 2**30
 
 
@@ -43,7 +49,7 @@ def predict_codes(net: Net, image: np.ndarray, *, planes: int | None = None) -> 
 
 
 def tune(codes: Sequence[np.ndarray], cases: Sequence[Case], start: Decoding) -> Decoding:
-    """Thresholds with the highest mean average precision on some images: that of seeds first, then of the foreground.
+    """Thresholds with the highest mean average precision on some images: one after the other, and once more.
 
     Parameters
     ----------
@@ -64,8 +70,14 @@ def tune(codes: Sequence[np.ndarray], cases: Sequence[Case], start: Decoding) ->
     def precision(how: Decoding) -> float:
         return fmean(_precision(code, case, how) for code, case in chosen)
 
-    seeded = max((replace(start, seed=value) for value in _SEEDS), key=precision)  # the first, if several are best
-    return max((replace(seeded, foreground=value) for value in _FOREGROUNDS), key=precision)
+    best, found = start, precision(start)
+    for name in [*_TRIED, *_TRIED]:
+        for value in _TRIED[name]:
+            tried = replace(best, **{name: round(value * start.smallest) if name == "smallest" else value})
+            score = precision(tried)
+            if score > found:  # the one before, if several are as good
+                best, found = tried, score
+    return best
 
 
 def score_cases(codes: Sequence[np.ndarray], cases: Sequence[Case], how: Decoding) -> list[ObjectScore]:

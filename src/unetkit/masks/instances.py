@@ -41,14 +41,17 @@ class Decoding:
         Depth above which it is of an object's seed, 0 to 1.
     smallest : int
         Pixels of the smallest object; smaller ones are background.
+    sure : float
+        Least mean probability of the pixels of an object, 0 to 1; less sure ones are background.
     """
 
     foreground: float = 0.5
     seed: float = 0.5
     smallest: int = 10
+    sure: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("foreground", "seed"):
+        for name in ("foreground", "seed", "sure"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
 
@@ -131,7 +134,7 @@ def decode(foreground: np.ndarray, depth: np.ndarray, how: Decoding | None = Non
     parts, _ = ndimage.label(foreground > how.foreground)
     found, n = np.zeros(foreground.shape, np.int32), 0
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
-        ids = _decoded(parts[box] == number, depth[box], how)
+        ids = _decoded(parts[box] == number, foreground[box], depth[box], how)
         n = _add(found[box], ids, n)
     return _in_order(found)
 
@@ -163,10 +166,10 @@ def decode_blocks(
     first = [np.zeros(0, np.int64)]  # pixel of every object, counted row by row
     n = 0
     for hull, members in parts.groups():
-        depth = read(hull)[1]
+        foreground, depth = read(hull)
         for number, box in members:
             inside = tuple(slice(s.start - h.start, s.stop - h.start) for s, h in zip(box, hull, strict=True))
-            ids = _decoded(parts.labels[box] == number, depth[inside], how)
+            ids = _decoded(parts.labels[box] == number, foreground[inside], depth[inside], how)
             n = _add(found[box], ids, n)
             first.append(_first_pixels(ids, box, size))
     order = np.zeros(n + 1, np.uint32)
@@ -184,13 +187,14 @@ def _first_pixels(ids: np.ndarray, box: Slices, size: tuple[int, ...]) -> np.nda
     return np.ravel_multi_index(tuple(p + s.start for p, s in zip(inside, box, strict=True)), size).astype(np.int64)
 
 
-def _decoded(inside: np.ndarray, depth: np.ndarray, how: Decoding) -> np.ndarray:
+def _decoded(inside: np.ndarray, foreground: np.ndarray, depth: np.ndarray, how: Decoding) -> np.ndarray:
     """Ids from 1 to n of one connected part of the foreground, by itself: what ties are decided by is then its own."""
     seeds, n = ndimage.label(inside & (depth > how.seed))
     ids = inside.astype(np.int32) if n < 2 else np.asarray(watershed(-depth, markers=seeds, mask=inside), np.int32)
     sizes = np.bincount(ids.ravel())
     sizes[0] = 0
-    is_kept = sizes >= max(how.smallest, 1)
+    sums = np.bincount(ids.ravel(), foreground.ravel().astype(np.float64))
+    is_kept = (sizes >= max(how.smallest, 1)) & (sums >= how.sure * sizes)
     return np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)[ids]
 
 
