@@ -15,15 +15,15 @@ import numpy as np
 from ..infer.jobs import mask_name
 from ..io import open_lazy, write_labels
 from ..io.resampled import to_size
-from ..masks.instances import decode, from_codes
+from ..masks.instances import from_codes
 from ..masks.labels import IGNORED, from_classes
 from ..masks.metrics import Evaluation, evaluate_arrays
-from ..masks.objects import mean_object_score
 from ..nets.net import Net
 from .checkpoint import Card, load_model, save_ensemble, write_whole
 from .data import Case, Dataset, load
+from .judge import find_objects
 from .loop import predict_classes
-from .objects import predict_codes, score_cases, tune, usual_decoding
+from .objects import predict_codes
 from .pairs import find_pairs
 from .plan import Plan, read_plan
 from .split import FEW, hold_out
@@ -192,16 +192,14 @@ def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[D
     classes = [(from_codes(one)[0] > 0.5).astype(np.uint8) if objects else one for one in found]
     named = ((case.name, one, case.classes) for case, one in zip(dataset.cases, classes, strict=True))
     evaluation = evaluate_arrays(named, dataset.scored_names)
-    update: dict[str, Any] = {"temperature": fmean(member.card.temperature for member in members)}
-    update["score"] = evaluation.mean.dice
-    masks = classes if objects else [from_classes(one, card.labels) for one in classes]
+    together = {"temperature": fmean(member.card.temperature for member in members), "score": evaluation.mean.dice}
+    card = card.model_copy(update=together)
+    masks: Sequence[np.ndarray] = classes
     if objects:
-        how = tune(found, dataset.cases, usual_decoding(dataset.cases))
-        scores = score_cases(found, dataset.cases, how)
-        images = [replace(image, objects=one) for image, one in zip(evaluation.per_image, scores, strict=True)]
-        evaluation = replace(evaluation, per_image=tuple(images), objects=mean_object_score(scores))
-        update["decoding"] = how
-        masks = [decode(*from_codes(code), how) for code in found]
+        judged = find_objects(evaluation, card, dataset.cases, found)
+        evaluation, card, masks = judged.evaluation, judged.card, judged.masks
+    else:
+        masks = [from_classes(one, card.labels) for one in classes]
     for case, mask in zip(dataset.cases, masks, strict=True):
         path = out / OUT_OF_FOLD / mask_name(Path(case.name).name, case.path)
         path.parent.mkdir(exist_ok=True)
@@ -209,7 +207,7 @@ def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[D
             write_labels(path, to_size(mask, like.size), like=like)
     write_whole(out / "validation.json", evaluation.to_json())
     write_whole(out / "validation.csv", evaluation.to_csv())
-    save_ensemble(out, [f"fold_{k}" for k in range(folds)], card.model_copy(update=update))
+    save_ensemble(out, [f"fold_{k}" for k in range(folds)], card)
     return evaluation, tuple(_doubts(evaluation, dataset, members, plan))
 
 

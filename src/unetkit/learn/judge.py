@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..masks.instances import Decoding, decode, from_codes
+from ..masks.instances import decode, from_codes
 from ..masks.metrics import Evaluation, evaluate_arrays
 from ..masks.objects import mean_object_score
 from ..nets.net import Net
@@ -16,10 +16,10 @@ from .calibration import calibrate
 from .checkpoint import Card
 from .data import Case
 from .loop import predict_classes
-from .objects import predict_codes, score_cases, tune
+from .objects import predict_codes, score_cases, tune, usual_decoding
 from .preview import write_panel
 
-__all__ = ["Judgement", "judge", "write_pictures"]
+__all__ = ["Judgement", "find_objects", "judge", "write_pictures"]
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,35 @@ def judge(net: Net, card: Card, cases: Sequence[Case], names: Sequence[str], say
     masks = [predict_classes(net, case.image, planes=card.planes, has_depth=case.ids is not None) for case in cases]
     triples = ((case.name, mask, case.classes) for case, mask in zip(cases, masks, strict=True))
     evaluation = evaluate_arrays(triples, names)
-    found = calibrate(net, cases, planes=card.planes)
-    before, after = f"{found.error_before:.2%}", f"{found.error_after:.2%}"
-    say(f"probabilities: off by {before} on average, {after} at temperature {found.temperature:.2f}, which is kept")
-    card = card.model_copy(update={"temperature": found.temperature})
+    fit = calibrate(net, cases, planes=card.planes)
+    before, after = f"{fit.error_before:.2%}", f"{fit.error_after:.2%}"
+    say(f"probabilities: off by {before} on average, {after} at temperature {fit.temperature:.2f}, which is kept")
+    card = card.model_copy(update={"temperature": fit.temperature})
     if not card.labels.has_depth:
         return Judgement(evaluation, card, tuple(masks))
     codes = [predict_codes(net, case.image, planes=card.planes) for case in cases]
-    how = tune(codes, cases, card.decoding or Decoding())
+    found = find_objects(evaluation, card, cases, codes)
+    say(found.evaluation.objects.describe() if found.evaluation.objects else "")
+    return found
+
+
+def find_objects(evaluation: Evaluation, card: Card, cases: Sequence[Case], codes: Sequence[np.ndarray]) -> Judgement:
+    """Tune how a net's maps become objects, and add the scores of these to those of its pixels.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the pixels of the cases, in their order.
+    card : Card
+    cases : sequence of Case
+    codes : sequence of ndarray
+        Of `predict_codes`, one per case.
+    """
+    how = tune(codes, cases, usual_decoding(cases))
     scores = score_cases(codes, cases, how)
     images = [replace(image, objects=one) for image, one in zip(evaluation.per_image, scores, strict=True)]
-    objects = mean_object_score(scores)
-    say(objects.describe())
+    evaluation = replace(evaluation, per_image=tuple(images), objects=mean_object_score(scores))
     ids = tuple(decode(*from_codes(code), how) for code in codes)
-    evaluation = replace(evaluation, per_image=tuple(images), objects=objects)
     return Judgement(evaluation, card.model_copy(update={"decoding": how}), ids)
 
 
