@@ -208,7 +208,8 @@ def load(
             weights = _border_weights(mask.array, classes, kind) if border_weight else None
             ids = np.where((classes > 0) & (classes != IGNORED), mask.array, 0) if kind.has_depth else None
             if ids is not None:
-                weights = border_weights(ids, w0=_GAP_WEIGHT, sigma=_GAP_SIGMA)
+                steps = [step / min(image.spacing) for step in image.spacing]
+                weights = border_weights(ids, w0=_GAP_WEIGHT, sigma=_GAP_SIGMA, spacing=steps)
             cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image, ids))
         except ValueError as error:
             problems.append(f"{pair.image}: {error}")
