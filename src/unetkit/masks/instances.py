@@ -22,6 +22,7 @@ from ..tiles import Slices
 
 __all__ = ["Decoding", "decode", "decode_blocks", "depths", "from_codes", "to_codes"]
 
+_SMOOTH = 1.0  # pixels: what a net says of neighbours is not alike enough for one seed per object
 CODE = np.dtype(np.uint16)  # of a pixel: its probability of an object in the upper byte, its depth in the lower
 
 Maps = tuple[np.ndarray, np.ndarray]  # probability of foreground, depth; of one shape
@@ -189,6 +190,7 @@ def _first_pixels(ids: np.ndarray, box: Slices, size: tuple[int, ...]) -> np.nda
 
 def _decoded(inside: np.ndarray, foreground: np.ndarray, depth: np.ndarray, how: Decoding) -> np.ndarray:
     """Ids from 1 to n of one connected part of the foreground, by itself: what ties are decided by is then its own."""
+    depth = ndimage.gaussian_filter(np.where(inside, depth, 0), _SMOOTH, mode="constant")
     seeds, n = ndimage.label(inside & (depth > how.seed))
     ids = inside.astype(np.int32) if n < 2 else np.asarray(watershed(-depth, markers=seeds, mask=inside), np.int32)
     sizes = np.bincount(ids.ravel())
