@@ -74,6 +74,8 @@ def _headline(run: Run, name: str) -> Html:
     values = [(f"{run.steps:,}", "training steps"), (duration(run.time_s), "training time")]
     if run.evaluation:
         values.insert(0, (f"{run.evaluation.pixel_error:.2%}", "of the pixels wrong"))
+        if run.evaluation.objects:
+            values.insert(0, (f"{run.evaluation.objects.ap50:.3f}", "AP50 of objects"))
         values.insert(0, (f"{run.evaluation.mean.dice:.3f}", "Dice, mean of foreground"))
     if run.net:
         count = sum(p.numel() for p in run.net.parameters())
