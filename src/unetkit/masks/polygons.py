@@ -17,7 +17,7 @@ from ..io import list_images, read_labels
 from ..io.names import is_image_folder, stem_of
 from ..io.writing import replacing
 
-__all__ = ["Outlined", "outlines", "write_polygons"]
+__all__ = ["Outlined", "mask_files", "outlines", "write_polygons"]
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _TRACED = ("uint8", "int16", "uint16", "int32")  # what GDAL traces exactly
@@ -70,7 +70,7 @@ def write_polygons(inputs: Sequence[Path | str], *, out: Path | str, overwrite: 
     """
     _shapes()
     out = Path(out)
-    files = [file for path in map(Path, inputs) for file in _files(path)]
+    files = [file for path in map(Path, inputs) for file in mask_files(path)]
     targets = [out / f"{stem_of(file)}.geojson" for file in files]
     _check(files, targets, overwrite)
     out.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,8 @@ def _write(image: Image, mask: Path, path: Path) -> Outlined:
     return Outlined(mask, path, n, where)
 
 
-def _files(path: Path) -> list[Path]:
+def mask_files(path: Path) -> list[Path]:
+    """A mask, or those of a folder."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: expected a mask, or a folder of masks")
     return list_images(path) if path.is_dir() and not is_image_folder(path) else [path]

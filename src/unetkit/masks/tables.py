@@ -13,11 +13,11 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import regionprops_table
 
-from ..io import list_images, read, read_labels
-from ..io.names import is_image_folder, stem_of
+from ..io import read, read_labels
+from ..io.names import stem_of
 from ..io.writing import replacing
 from .labels import IGNORED, LabelKind, look, recognise, to_classes
-from .polygons import outlines
+from .polygons import mask_files, outlines
 
 __all__ = ["Measured", "measure", "write_tables"]
 
@@ -153,7 +153,7 @@ def write_tables(
     FileExistsError
         Naming every file that exists, unless `overwrite`.
     """
-    out, files = Path(out), [file for path in map(Path, masks) for file in _files(path)]
+    out, files = Path(out), [file for path in map(Path, masks) for file in mask_files(path)]
     table, zips = out / TABLE, [out / f"{stem_of(file)}_rois.zip" for file in files] if rois else []
     if rois:
         _roifile()
@@ -224,17 +224,11 @@ def _check(files: Sequence[Path], pictures: Sequence[Path | None], labels: str, 
     return recognise(looked, labels), unit + {2: "²", 3: "³"}[ndim]
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: expected a mask, or a folder of masks")
-    return list_images(path) if path.is_dir() and not is_image_folder(path) else [path]
-
-
 def _pictures(files: Sequence[Path], images: Path | None) -> list[Path | None]:
     """The image of every mask, by name."""
     if images is None:
         return [None] * len(files)
-    found = _files(images)
+    found = mask_files(images)
     if len(files) == len(found) == 1:
         return list(found)
     by_name = {stem_of(image): image for image in found}
