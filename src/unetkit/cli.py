@@ -48,9 +48,11 @@ def check(images: Images, masks: Masks = None, labels: Labels = "auto", as_json:
     What looks wrong beside the others (shifted, interchanged, inverted, empty, twice, of another size or kind) is a
     doubt with its numbers, not an error.
     """
+    from .console import FileBar
     from .learn.check import check as look
 
-    found = look(images, masks, labels=labels)
+    with FileBar("checking") as bar:
+        found = look(images, masks, labels=labels, on_file=None if as_json else bar.update)
     dataset = found.dataset
     if dataset is None or (found.errors and not as_json):
         for one in found.suspicions:

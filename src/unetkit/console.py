@@ -92,6 +92,17 @@ class PredictionBar(_Bar):
         self.progress.update(self.task, completed=done, detail=f"{now.file} of {now.files} images", left=left)
 
 
+class FileBar(_Bar):
+    """Files that are looked at."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__([TextColumn(title), BarColumn(), TextColumn("{task.fields[detail]}"), TimeElapsedColumn()], "")
+
+    def update(self, done: int, total: int) -> None:
+        """So many of all files are done."""
+        self.progress.update(self.task, completed=done / max(total, 1), detail=f"{done} of {total} files")
+
+
 class StepBar(_Bar):
     """Named steps, one after the other."""
 

@@ -50,7 +50,7 @@ def check(
     labels : str
         As `load` takes it.
     on_file : callable, optional
-        Called with (pairs looked over, pairs in all).
+        Called with (pairs done, pairs in all), once for reading them and once for looking them over.
     """
     errors: list[str] = []
     try:
@@ -58,17 +58,19 @@ def check(
     except Unusable as error:
         errors.append(str(error))
         pairs = error.rest
-    dataset, pairs = _loaded(pairs, labels, errors)
+    dataset, pairs = _loaded(pairs, labels, errors, on_file)
     suspicions = look_over(pairs, dataset.kind, on_file=on_file) if dataset else []
     return Checked(dataset, tuple(errors), tuple(suspicions))
 
 
-def _loaded(pairs: list[Pair], labels: str, errors: list[str]) -> tuple[Dataset | None, list[Pair]]:
+def _loaded(
+    pairs: list[Pair], labels: str, errors: list[str], on_file: Callable[[int, int], None] | None
+) -> tuple[Dataset | None, list[Pair]]:
     for _ in range(_TRIES):
         if not pairs:
             break
         try:
-            return load(pairs, labels=labels), pairs
+            return load(pairs, labels=labels, on_file=on_file), pairs
         except Unusable as error:
             errors.append(str(error))
             pairs = error.rest if len(error.rest) < len(pairs) else []
