@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,8 @@ def tune(codes: Sequence[np.ndarray], cases: Sequence[Case], start: Decoding) ->
     best, found = start, precision(start)
     for name in [*_TRIED, *_TRIED]:
         for value in _TRIED[name]:
-            tried = replace(best, **{name: round(value * start.smallest) if name == "smallest" else value})
+            change: dict[str, Any] = {name: round(value * start.smallest) if name == "smallest" else value}
+            tried = replace(best, **change)
             score = precision(tried)
             if score > found:  # the one before, if several are as good
                 best, found = tried, score
