@@ -150,7 +150,7 @@ def _possible(sets: Sequence[str], whos: Sequence[str], hows: Sequence[str]) -> 
         for who in whos:
             for how in hows:
                 known = [("hippocampus", "3d", MONAI), ("vnc_em", "2d", MONAI_2D)]
-                is_known = any((name, how) == place and who in recipes for *place, recipes in known)
+                is_known = any((name, how) == (a, b) and who in recipes for a, b, recipes in known)
                 if is_known or (who in UNETKIT and (how != "sparse" or name == "vnc_em")):
                     yield name, who, how
 
