@@ -1,4 +1,4 @@
-"""What some masks say of their shapes: how rare the rarest class is, how thin the thinnest, which way is up."""
+"""What some masks say of their shapes: how thin the thinnest lines are, and which way is up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from .data import Dataset
 
-__all__ = ["mirrored_axes", "rarest_share", "thinnest_line", "way_up"]
+__all__ = ["mirrored_axes", "thinnest_line", "way_up"]
 
 _CASES = 8  # looked at, spread over the data
 _SIDE = {2: 512, 3: 96}  # pixels per axis of the middle of each
@@ -19,12 +19,6 @@ _SIDES = (("first", "last"), ("upper", "lower"), ("left", "right"))  # along z, 
 _EVEN = 0.05  # a class leans to one side by less than this share: neither side is its own
 _MANY = 16  # images from which one side of them may be told from the other
 _ONE_SIDED, _ALIKE = 0.65, 0.9  # of a class on one side of an image, on average; in so many images on the same one
-
-
-def rarest_share(dataset: Dataset) -> float:
-    """Share of the labelled pixels that the rarest foreground class has, of those that occur; 1.0 if none does."""
-    shares = dataset.class_pixels[1:] / max(dataset.class_pixels.sum(), 1)
-    return float(min(shares[shares > 0], default=1.0))
 
 
 def thinnest_line(dataset: Dataset) -> float:
