@@ -103,5 +103,5 @@ def test_a_mosaic_of_real_nuclei() -> None:
 
 
 def test_what_makes_no_sense() -> None:
-    with pytest.raises(ValueError, match=r"seed is 1\.5"):
-        Decoding(seed=1.5)
+    with pytest.raises(ValueError, match=r"valley is 1\.5"):
+        Decoding(valley=1.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from statistics import fmean
 from typing import Any
 
@@ -24,7 +25,7 @@ __all__ = ["predict_codes", "score_cases", "tune", "usual_decoding"]
 _MOST_PIXELS = 2**22  # that thresholds are tuned on: some ten seconds
 # What is tried, one after the other, twice; sizes as factors of the first.
 _TRIED: dict[str, tuple[float, ...]] = {
-    "seed": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
+    "valley": (0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "foreground": (0.3, 0.4, 0.5, 0.6, 0.7),
     "sure": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9),
     "smallest": (0.5, 1, 1.5, 2, 3),
@@ -68,6 +69,7 @@ def tune(codes: Sequence[np.ndarray], cases: Sequence[Case], start: Decoding) ->
     step = max(1, len(cases) // n)
     chosen = list(zip(codes, cases, strict=True))[::step][:n]
 
+    @cache
     def precision(how: Decoding) -> float:
         return fmean(_precision(code, case, how) for code, case in chosen)
 

@@ -1,8 +1,8 @@
 """From what a net predicts of objects to one id per object: whole, or block by block with the same result.
 
 A net for objects predicts where they are, and how deep inside of one a pixel lies: 0 at its border, 1 at its middle,
-whatever its size. Touching objects are one foreground, but a valley of depths lies between them, so that each has a
-seed of its own, from which a watershed gives every pixel of the foreground to one of them.
+whatever its size. Touching objects are one foreground, but a valley of depths lies between them: where that is much
+shallower than both, each has a seed of its own, from which a watershed gives every pixel of the foreground to one.
 
 Parts of the foreground that do not touch have nothing to do with each other, so each is decoded by itself, once and
 whole, in whichever blocks it lies: borders of blocks leave no trace.
@@ -16,13 +16,14 @@ from itertools import product
 
 import numpy as np
 from scipy import ndimage
+from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from ..tiles import Slices
 
 __all__ = ["Decoding", "decode", "decode_blocks", "depths", "from_codes", "to_codes"]
 
-_SMOOTH = 1.0  # pixels: what a net says of neighbours is not alike enough for one seed per object
+_SMOOTH = 1.0  # pixels: what a net says of neighbours is not alike enough for one peak per object
 CODE = np.dtype(np.uint16)  # of a pixel: its probability of an object in the upper byte, its depth in the lower
 
 Maps = tuple[np.ndarray, np.ndarray]  # probability of foreground, depth; of one shape
@@ -38,8 +39,8 @@ class Decoding:
     ----------
     foreground : float
         Probability above which a pixel is of an object, 0 to 1.
-    seed : float
-        Depth above which it is of an object's seed, 0 to 1.
+    valley : float
+        Two peaks of depth are of one object if the way between them stays above this share of the lower one, 0 to 1.
     smallest : int
         Pixels of the smallest object; smaller ones are background.
     sure : float
@@ -47,12 +48,12 @@ class Decoding:
     """
 
     foreground: float = 0.5
-    seed: float = 0.5
+    valley: float = 0.6
     smallest: int = 10
     sure: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("foreground", "seed", "sure"):
+        for name in ("foreground", "valley", "sure"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
 
@@ -190,14 +191,28 @@ def _first_pixels(ids: np.ndarray, box: Slices, size: tuple[int, ...]) -> np.nda
 
 def _decoded(inside: np.ndarray, foreground: np.ndarray, depth: np.ndarray, how: Decoding) -> np.ndarray:
     """Ids from 1 to n of one connected part of the foreground, by itself: what ties are decided by is then its own."""
-    depth = ndimage.gaussian_filter(np.where(inside, depth, 0), _SMOOTH, mode="constant")
-    seeds, n = ndimage.label(inside & (depth > how.seed))
+    depth = ndimage.gaussian_filter(np.where(inside, depth, 0).clip(0), _SMOOTH, mode="constant")
+    seeds, n = _seeds(depth, how.valley)
     ids = inside.astype(np.int32) if n < 2 else np.asarray(watershed(-depth, markers=seeds, mask=inside), np.int32)
     sizes = np.bincount(ids.ravel())
     sizes[0] = 0
     sums = np.bincount(ids.ravel(), foreground.ravel().astype(np.float64))
     is_kept = (sizes >= max(how.smallest, 1)) & (sums >= how.sure * sizes)
     return np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)[ids]
+
+
+def _seeds(depth: np.ndarray, valley: float) -> tuple[np.ndarray, int]:
+    """Numbered peaks of depth, those left out from which a higher one is reached above `valley` of their own depth.
+
+    Maxima of the reconstruction by dilation (Vincent, IEEE Trans. Image Process. 2, 1993, doi:10.1109/83.217222) of so
+    much of the depth below it: the h-maxima, with a factor in place of a difference, as small objects are as deep.
+    """
+    connected = np.ones((3,) * depth.ndim)
+    peaks, n = ndimage.label(local_maxima(depth), connected)
+    if n > 1:
+        filled = reconstruction(depth * valley, depth, footprint=connected)
+        peaks, n = ndimage.label(local_maxima(filled), connected)
+    return peaks, n
 
 
 def _add(found: np.ndarray, ids: np.ndarray, n: int) -> int:
