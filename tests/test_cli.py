@@ -396,6 +396,7 @@ def test_a_plan_is_shown_changed_kept_and_followed(run_cli, cells, tmp_path):
     assert code == 0
     assert re.search(r"widths\s+4 x 8\s+given", out)
     assert re.search(r"learning_rate\s+0\.002\s+AdamW", out)
+    assert re.search(r"On this machine: \d+ ms per step, about \d+ steps in 0:30, each image seen .* times", out)
     code, out, _ = run_cli("train", cells, "--plan", tmp_path / "p", "--steps", 2, "--out", tmp_path / "run", "--json")
     assert (code, json.loads(out)["steps"]) == (0, 2)
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())

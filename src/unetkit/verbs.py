@@ -113,10 +113,11 @@ def plan(
 ) -> None:
     """Look at the data and say how they would be trained on: every value, with the rule that it follows from.
 
-    Nothing is trained. Change what you like with --set, or in the file that --out writes.
+    A few steps are timed and then forgotten. Change what you like with --set, or in the file that --out writes.
     """
     from .learn.checkpoint import write_whole
     from .learn.data import load
+    from .learn.pace import measure_pace
     from .learn.pairs import find_pairs
     from .learn.rules import make_plan
 
@@ -133,10 +134,15 @@ def plan(
         return
     for line in dataset.describe():
         typer.echo(line)
-    from .console import print_words
+    from .console import clock, print_words
 
     rows = [(str(number), *row) for number, row in enumerate(found.describe(), start=1)]
     print_words(("", "what", "value", "because"), rows)
+    pace = measure_pace(found, dataset)
+    typer.echo(
+        f"On this machine: {pace.step_s * 1e3:.0f} ms per step, about {pace.steps} steps in {clock(pace.time_s)}, "
+        f"each image seen {pace.passes:.3g} times; {clock(pace.validation_s)} of it to validate"
+    )
     typer.echo(f"Next: unetkit train, with the same folders{f' and --plan {out}' if out else ''}")
 
 

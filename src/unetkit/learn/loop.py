@@ -27,7 +27,7 @@ from ..nets.transfer import copy_weights
 from .checkpoint import flatten_optimiser, restore_optimiser
 from .data import Case
 from .parallel import joint, rank, share, size
-from .plan import Plan
+from .plan import Plan, augmentation_of
 from .sample import Batch, Sampler
 from .supervision import Supervised
 
@@ -253,6 +253,15 @@ class Training:
         self.best, self.losses = numbers["best"], list(numbers["losses"])
 
 
+def training_of(plan: Plan, cases: Sequence[Case]) -> Training:
+    """The training that a plan describes, on these cases, before its first step."""
+    settings = augmentation_of(plan)
+    sampler = Sampler(cases, plan.patch, plan.patch, plan.batch, settings, plan.seed, planes=plan.planes)
+    training = Training(plan, sampler)
+    sampler.target = training.net.geometry.output_size(plan.patch)
+    return training
+
+
 def _part(name: str) -> str:
     """A parameter's name up to its first number; without one, that of its module."""
     words = name.split(".")
@@ -349,7 +358,7 @@ def choose_forward(training: Training) -> str:
     if plan.compile == "no" or (plan.compile == "auto" and not worthwhile):
         return "not compiled"
     eager = training.forward
-    before = None if plan.compile == "yes" else _time_steps(training)
+    before = None if plan.compile == "yes" else time_steps(training)
     try:
         training.forward = torch.compile(training.supervised.forward, dynamic=False)
         training.take_step()
@@ -358,14 +367,15 @@ def choose_forward(training: Training) -> str:
         return f"not compiled: {type(error).__name__}: {str(error).splitlines()[0][:100]}"
     if before is None:
         return "compiled, as asked"
-    after = _time_steps(training)
+    after = time_steps(training)
     if after > before:
         training.forward = eager
     verdict = "compiled" if after <= before else "not compiled"
     return f"{verdict}: {after * 1e3:.0f} ms per step compiled, {before * 1e3:.0f} ms not"
 
 
-def _time_steps(training: Training, n: int = 4) -> float:
+def time_steps(training: Training, n: int = 4) -> float:
+    """Seconds of a step: the median of all but the first of n, which are taken."""
     times = []
     for _ in range(n):
         start = time.perf_counter()

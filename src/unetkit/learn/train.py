@@ -16,14 +16,13 @@ from .checkpoint import Card, load_model, load_state, save_model, save_state, wr
 from .data import Dataset, load
 from .interrupt import interruptible
 from .judge import judge, write_pictures
-from .loop import Score, Training, choose_forward, predict_classes, validate
+from .loop import Score, Training, choose_forward, predict_classes, training_of, validate
 from .objects import usual_decoding
 from .pairs import find_pairs
 from .parallel import agreed, joined, rank, size
-from .plan import Plan, augmentation_of, check_same, pinned, read_plan
+from .plan import Plan, check_same, pinned, read_plan
 from .preview import write_panel
 from .rules import make_plan
-from .sample import Sampler
 from .split import FEW, hold_out
 
 _VALIDATIONS = 20  # per training, fewer where they would take more than 5 % of the time
@@ -199,6 +198,11 @@ def check_out(out: Path, resume: bool) -> None:
         raise FileExistsError(f"{out}: exists and is not empty; add --resume to go on with it, or name another folder")
 
 
+def validation_interval_s(time_s: float | None, cost_s: float) -> float:
+    """Seconds between validations: a twentieth of the budget, up to a fifth of it where validating is slow."""
+    return float("inf") if time_s is None else min(max(time_s / _VALIDATIONS, _VALIDATIONS * cost_s), time_s / 5)
+
+
 def _saved_plan(out: Path, resume: bool) -> Plan | None:
     path = out / "plan.json"
     return _read_plan(path) if resume and path.is_file() else None
@@ -224,7 +228,7 @@ class _Run:
         self.next_validation_s, self.saved_s, self.save_cost_s = 0.0, 0.0, 0.0
 
     def go(self, resume: bool) -> Result:
-        training = self._training()
+        training = training_of(self.plan, self.training_cases)
         if self.plan.weights and not self._state.is_file():  # a resumed training has its own
             self.say(Progress(message=f"encoder weights: {self.plan.weights}"))
             training.load_encoder(self.plan.weights)
@@ -263,16 +267,6 @@ class _Run:
     def _state(self) -> Path:
         return self.out / "last" / "state.safetensors"
 
-    def _training(self) -> Training:
-        plan = self.plan
-        settings = augmentation_of(plan)
-        sampler = Sampler(
-            self.training_cases, plan.patch, plan.patch, plan.batch, settings, plan.seed, planes=plan.planes
-        )
-        training = Training(plan, sampler)
-        training.sampler.target = training.net.geometry.output_size(plan.patch)
-        return training
-
     def _loop(self, training: Training, stop: threading.Event) -> None:
         start = time.perf_counter() - training.elapsed_s
         taken = training.step
@@ -300,7 +294,8 @@ class _Run:
             if self._validation_is_due(training):
                 self._validate(training)
                 training.elapsed_s = time.perf_counter() - start
-                self.next_validation_s = training.elapsed_s + self._interval_s()
+                cost_s = self.score.time_s if self.score else 0.0
+                self.next_validation_s = training.elapsed_s + validation_interval_s(self.plan.time_s, cost_s)
             if training.elapsed_s - self.saved_s > max(_SAVE_EVERY_S, 50 * self.save_cost_s):
                 self._save(training)
         training.elapsed_s = agreed(training.elapsed_s)
@@ -310,13 +305,6 @@ class _Run:
             return training.step >= self.plan.steps
         reserve = (self.score.time_s if self.score else 0.0) * 1.2  # the last validation is part of the budget
         return training.elapsed_s + reserve >= (self.plan.time_s or 0)
-
-    def _interval_s(self) -> float:
-        """Seconds between validations: a twentieth of the budget, up to a fifth of it where validating is slow."""
-        if self.plan.time_s is None:
-            return float("inf")
-        cost = self.score.time_s if self.score else 0.0
-        return min(max(self.plan.time_s / _VALIDATIONS, _VALIDATIONS * cost), self.plan.time_s / 5)
 
     def _validation_is_due(self, training: Training) -> bool:
         if self.plan.steps:

@@ -1,0 +1,59 @@
+"""How fast this machine trains by a plan, and what the budget then buys: measured on a few real steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .data import Dataset
+from .loop import time_steps, training_of, validate
+from .plan import Plan
+from .split import hold_out
+from .train import validation_interval_s
+
+__all__ = ["Pace", "measure_pace"]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a training would be on this machine.
+
+    Attributes
+    ----------
+    step_s : float
+        Seconds of a step, not compiled.
+    validation_s : float
+        Seconds of all validations of the training.
+    steps : int
+    time_s : float
+        Seconds of the whole training.
+    passes : float
+        How often a patch of each image is seen.
+    """
+
+    step_s: float
+    validation_s: float
+    steps: int
+    time_s: float
+    passes: float
+
+
+def measure_pace(plan: Plan, dataset: Dataset) -> Pace:
+    """Take a few steps by a plan and validate once, on an image or two; nothing is kept.
+
+    Parameters
+    ----------
+    plan : Plan
+    dataset : Dataset
+        That the plan was made for.
+    """
+    cases, held_out = hold_out(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
+    training = training_of(plan, cases)
+    step_s, validation_s = time_steps(training), 0.0
+    if held_out:
+        score = validate(training.averaged, held_out[:1], device=plan.device, planes=plan.planes)
+        cost_s = score.time_s * sum(case.labels.size for case in held_out) / held_out[0].labels.size
+        n = plan.time_s / validation_interval_s(plan.time_s, cost_s) if plan.time_s else min(20, plan.steps or 0)
+        validation_s = n * cost_s
+    steps = plan.steps or max(1, round(((plan.time_s or 0) - validation_s) / step_s))
+    time_s = plan.time_s or steps * step_s + validation_s
+    return Pace(step_s, validation_s, steps, time_s, steps * plan.batch / len(cases))
