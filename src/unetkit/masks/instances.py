@@ -48,7 +48,7 @@ class Decoding:
     """
 
     foreground: float = 0.5
-    valley: float = 0.6
+    valley: float = 0.55
     smallest: int = 10
     sure: float = 0.0
 
