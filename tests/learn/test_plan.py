@@ -213,6 +213,11 @@ def test_augmentation_follows_the_data(size):
         window_size((16,) * (len(size) if made is settings else 2), made)
 
 
+@pytest.mark.parametrize(("n", "share"), [(4, 0.2), (120, 0.2), (192, 0.125), (1000, 0.05)])
+def test_of_many_images_fewer_are_held_out(n, share):
+    assert plan(data=dataset((8, 8), n=n)).validation == share
+
+
 def test_plans_of_older_versions():
     old = read_plan('{"steps": 3, "architecture": {"ndim": 3}}')
     assert (old.planes, old.augmentation, old.spacing) == (None, "full", ())

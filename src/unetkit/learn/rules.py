@@ -29,6 +29,7 @@ _WIDTHS = {
     3: ((16, 32, 64, 128), (32, 64, 128, 256, 320)),
 }
 _THIN = 2.0  # pixels of half a width up to which a line is thin
+_HELD_OUT = 24  # images that are enough to validate on
 _APART = 8.0  # pixels between planes above which neighbours say little
 
 
@@ -172,8 +173,8 @@ def _of_training(
     #     per true one, not 1.49, 1.41) and a lower Dice (0.893, 0.902, not 0.904, 0.905); on dots of 0.1 % of the
     #     pixels Tversky and focal losses were no better (benchmarks/README.md). So these are the user's to ask for.
     loss = rules.derive("loss", "dice", _why_loss(dataset))
-    # 13. Validation: a fifth.
-    validation = rules.derive("validation", 0.2, "a fifth held out, by group where given")
+    # 13. Validation: a fifth, which of many images is more than thresholds and scores need: there 24, or a twentieth.
+    validation = rules.derive("validation", *_validation(len(dataset.cases)))
     # 14. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm, and for
     #     pretrained weights, which large steps would undo.
     plain = architecture.norm == "none"
@@ -189,6 +190,13 @@ def _turns(dataset: Dataset) -> tuple[Turns, str]:
     if why is not None:
         return "oriented", f"{why}: turns of at most 30 degrees"
     return "full", "flips, turns, scale, elastic, gray values"
+
+
+def _validation(n: int) -> tuple[float, str]:
+    """Share of the images that is held out, and why."""
+    if n * 0.2 <= _HELD_OUT:
+        return 0.2, "a fifth held out, by group where given"
+    return max(_HELD_OUT / n, 0.05), f"about {max(_HELD_OUT, round(n * 0.05))} of {n} held out, by group where given"
 
 
 def _why_loss(dataset: Dataset) -> str:
