@@ -110,7 +110,7 @@ def test_a_plan_survives_json(given):
 
 def test_small_isotropic_scans():
     made = plan(data=dataset((35, 50, 36), spacing=(1.0, 1.0, 1.0)), device="cpu")
-    assert (made.patch, made.batch, made.planes) == ((32, 48, 32), 4, None)
+    assert (made.patch, made.batch, made.planes) == ((40, 56, 40), 2, None)
     assert made.architecture["widths"] == (16, 32, 64, 128)
     assert made.architecture["strides"] == ((2, 2, 2),) * 3
     rows = {name: (value, reason) for name, value, reason in made.describe()}
@@ -118,7 +118,9 @@ def test_small_isotropic_scans():
         "2 x 2 x 2, 2 x 2 x 2, 2 x 2 x 2",
         "voxels of 1 x 1 x 1 nm: coarse axes later, and no map below 4 voxels",
     )
-    assert rows["patch"][1].startswith("the typical image is 35 x 50 x 36; at most 131072 voxels")
+    assert rows["patch"][1].startswith("the typical image is 35 x 50 x 36, which is seen whole: at most 131072 voxels")
+    short = plan(data=dataset((35, 50, 36), spacing=(1.0, 1.0, 1.0)), device="cpu", time_s=60.0)
+    assert (short.patch, short.batch) == ((32, 32, 32), 2)
     assert rows["planes"][0] == "none"
 
 
@@ -145,7 +147,7 @@ def test_thick_sections(given, patch, batch):
 
 def test_widths_say_how_many_levels():
     made = plan(data=dataset((35, 50, 36)), widths=(4, 8))
-    assert (made.patch, made.architecture["strides"]) == ((34, 50, 36), ((2, 2, 2),))
+    assert (made.patch, made.architecture["strides"]) == ((36, 50, 36), ((2, 2, 2),))
     tiny = plan(data=dataset((5, 6, 7)))
     assert (tiny.patch, tiny.architecture["widths"]) == ((5, 6, 7), (16, 32))
     assert tiny.architecture["strides"] == ((1, 1, 1),)

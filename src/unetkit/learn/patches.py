@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from statistics import median
 
 from ..infer.planes import check_planes
 from .data import Dataset
-from .volumes import shrink
+from .volumes import shrink, whole
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ def patch_sides(seen: Seen, most: int, voxels: int, levels: int) -> tuple[tuple[
     typical = [int(t) for t in seen.typical]
     if seen.ndim == 2:
         return tuple(min(most, t) for t in typical), f"{reason}; at most {most}, fitting the net"
+    all_of_it = whole(typical, seen.spacing, levels=levels)
+    if prod(all_of_it) <= voxels:
+        return all_of_it, f"{reason}, which is seen whole: at most {voxels} voxels, fitting the net"
     sides = shrink(typical, seen.spacing, voxels=max(voxels, 1), levels=levels)
     return sides, f"{reason}; at most {voxels} voxels, longest side first, fitting the net"
 

@@ -77,9 +77,10 @@ def make_plan(
     # 5. Resampling: images of other pixel sizes become alike, so that objects have one size; those to come as well.
     is_sized = dataset.unit != "px"
     resample = rules.derive("resample", True, _why_resample(dataset)) if is_sized else given.pop("resample", True)
-    # 6. Sides of a patch: those of the typical image, in 2D at most 256 (128 for a quick look). In 3D they are shrunk,
-    #    the physically longest first, until two patches hold as many voxels as four of 256 x 256 have pixels (eight
-    #    times that on a GPU, a quarter for a quick look).
+    # 6. Sides of a patch: those of the typical image, in 2D at most 256 (128 for a quick look). In 3D two patches may
+    #    hold as many voxels as four of 256 x 256 have pixels (eight times that on a GPU, a quarter for a quick look): a
+    #    whole image where it fits (hippocampus, five minutes: 0.868, patches of nine tenths of it 0.864), else its
+    #    sides are shrunk, the physically longest first.
     voxels = (2**18 if device == "cpu" else 2**21) // (4 if short else 1)
     wide = device != "cpu" or (time_s or 0) > 3 * 3600
     default = _WIDTHS[seen.ndim][wide] if start is None else tuple(start.architecture["widths"])

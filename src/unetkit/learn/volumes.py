@@ -74,6 +74,23 @@ def pyramid(size: Sequence[int], spacing: Sequence[float], *, levels: int | None
     return Pyramid(tuple(strides[: len(kernels) - 1]), tuple(kernels))
 
 
+def whole(size: Sequence[int], spacing: Sequence[float], *, levels: int | None = None) -> Size:
+    """The smallest patch that holds an image and that its own pyramid fits.
+
+    Examples
+    --------
+    >>> whole((35, 50, 36), (1, 1, 1))
+    (40, 56, 40)
+    """
+    size = tuple(size)
+    while True:
+        steps = pyramid(size, spacing, levels=levels).total_stride
+        fitted = tuple(-(-n // step) * step for n, step in zip(size, steps, strict=True))
+        if fitted == size:
+            return fitted
+        size = fitted
+
+
 def shrink(size: Sequence[int], spacing: Sequence[float], *, voxels: int, levels: int | None = None) -> Size:
     """Shrink a patch to at most `voxels`, its physically longest axis first, in sizes that its own pyramid fits.
 
