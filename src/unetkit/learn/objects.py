@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,10 +77,10 @@ def tune(codes: Sequence[np.ndarray], cases: Sequence[Case], start: Decoding) ->
 
     best = start
     for name in [*_TRIED, *_TRIED]:
-        changes = [
-            replace(best, **{name: round(v * start.smallest) if name == "smallest" else v}) for v in _TRIED[name]
+        changes: list[dict[str, Any]] = [
+            {name: round(value * start.smallest) if name == "smallest" else value} for value in _TRIED[name]
         ]
-        tried = max([best, *changes], key=lambda how: precisions(how).mean())
+        tried = max([best, *(replace(best, **change) for change in changes)], key=lambda how: precisions(how).mean())
         gains = precisions(tried) - precisions(best)
         if gains.mean() > gains.std() / np.sqrt(len(gains)):
             best = tried
