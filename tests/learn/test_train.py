@@ -16,6 +16,7 @@ from unetkit import io
 from unetkit.demo import synthetic_cells, write_demo_data
 from unetkit.image import Image
 from unetkit.infer.predict import predict
+from unetkit.learn import loop
 from unetkit.learn import train as train_module
 from unetkit.learn.checkpoint import load_model, load_state
 from unetkit.learn.plan import Plan
@@ -205,13 +206,13 @@ def test_sections_are_not_turned_into_each_other(tmp_path, monkeypatch):
     """Voxel sizes reach the augmentation, and a run that goes on keeps the one that it was planned with."""
     data = noise(tmp_path / "data", spacing=(8.0, 1.0, 1.0))
     used = []
-    real = train_module.Sampler
+    real = loop.Sampler
 
     def sampler(cases, patch, target, batch, augmentation, seed, **options):
         used.append(augmentation)
         return real(cases, patch, target, batch, augmentation, seed, **options)
 
-    monkeypatch.setattr(train_module, "Sampler", sampler)
+    monkeypatch.setattr(loop, "Sampler", sampler)
     fit(data, tmp_path / "run", patch=(4, 16, 16), steps=1)
     fit(data, tmp_path / "run", patch=(4, 16, 16), steps=1, resume=True)
     fit(data, tmp_path / "none", patch=(4, 16, 16), steps=1, augmentation="none")
