@@ -12,7 +12,7 @@ from unetkit.demo import synthetic_cells
 from unetkit.image import Image
 from unetkit.infer import unfinished
 from unetkit.infer.predict import predict
-from unetkit.learn.checkpoint import load_model
+from unetkit.learn.checkpoint import Card, load_model
 from unetkit.learn.data import load
 from unetkit.learn.objects import predict_codes, tune, usual_decoding
 from unetkit.learn.pairs import find_pairs
@@ -81,6 +81,12 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     found = evaluate(done.mask, data / "masks" / "0.png").objects
     assert found is not None
     assert found.ap50 > 0.3
+
+
+def test_cards_with_a_depth_for_seeds_are_still_read(run: Path) -> None:
+    _, card = load_model(run)
+    old = card.model_dump() | {"decoding": {"foreground": 0.4, "seed": 0.3, "smallest": 30, "sure": 0.8}}
+    assert Card.model_validate(old).decoding == Decoding(foreground=0.4, smallest=30, sure=0.8)
 
 
 def test_a_large_image_is_made_in_blocks(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,15 @@ class Card(BaseModel):
         """Names of the classes that predictions are scored by: depths inside of objects are one foreground."""
         return ["background", "foreground"] if self.labels.has_depth else self.classes
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_seed(cls, values: Any) -> Any:
+        """Cards of format 1 once had a fixed depth for seeds, in place of the valley between peaks: that is usual."""
+        decoding = values.get("decoding") if isinstance(values, dict) else None
+        if isinstance(decoding, dict) and "seed" in decoding:
+            values = values | {"decoding": {name: value for name, value in decoding.items() if name != "seed"}}
+        return values
+
     @model_validator(mode="after")
     def _check_planes(self) -> Card:
         ndim, channels = self.architecture.get("ndim", 2), self.architecture.get("in_channels", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..allocator import keep_freed_memory
 from .data import Dataset
 from .loop import time_steps, training_of, validate
 from .plan import Plan
@@ -38,7 +39,7 @@ class Pace:
 
 
 def measure_pace(plan: Plan, dataset: Dataset) -> Pace:
-    """Take a few steps by a plan and validate once, on an image or two; nothing is kept.
+    """Take a few steps by a plan and validate one image; nothing is kept.
 
     Parameters
     ----------
@@ -46,6 +47,7 @@ def measure_pace(plan: Plan, dataset: Dataset) -> Pace:
     dataset : Dataset
         That the plan was made for.
     """
+    keep_freed_memory()  # as `train` does
     cases, held_out = hold_out(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
     training = training_of(plan, cases)
     step_s, validation_s = time_steps(training), 0.0
