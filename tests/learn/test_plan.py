@@ -50,17 +50,19 @@ def test_the_net_fits_the_data():
     assert made.n_images == 4
 
 
-@pytest.mark.parametrize(("size", "patch"), [((512, 700), (256, 256)), ((100, 70), (96, 64)), ((5, 9), (16, 16))])
+@pytest.mark.parametrize(("size", "patch"), [((512, 700), (128, 128)), ((100, 70), (96, 64)), ((5, 9), (16, 16))])
 def test_patches_come_from_the_typical_image(size, patch):
     made = plan(size)
     assert made.patch == patch
     assert UNet(Architecture(**made.architecture)).geometry.fits(made.patch)
 
 
-def test_short_budgets_have_smaller_patches_and_hours_more_channels():
+def test_minutes_on_a_processor_have_smaller_patches_and_hours_more_channels():
     big = dataset((512, 512), n=1)
-    assert plan(data=big, time_s=60.0).patch == (128, 128)
-    assert plan(data=big, time_s=600.0).patch == (256, 256)
+    assert plan(data=big, time_s=600.0, device="cpu").patch == (128, 128)
+    assert plan(data=big, time_s=4 * 3600.0, device="cpu").patch == (256, 256)
+    valid = plan(data=big, time_s=600.0, device="cpu", net="ronneberger2015")
+    assert UNet(Architecture(**valid.architecture)).geometry.output_size(valid.patch) == (164, 164)
     assert plan(data=big, time_s=600.0, device="cpu").architecture["widths"] == (16, 32, 64, 128, 256)
     assert plan(data=big, time_s=4 * 3600.0).architecture["widths"] == (32, 64, 128, 256, 512)
 
@@ -88,7 +90,7 @@ def test_what_is_given_is_kept_and_said():
 
 def test_every_row_has_a_value_and_a_reason():
     rows = {name: (value, reason) for name, value, reason in plan(time_s=600.0).describe()}
-    assert rows["patch"] == ("64 x 64", "the typical image is 64 x 64; at most 256, fitting the net")
+    assert rows["patch"] == ("64 x 64", "the typical image is 64 x 64; at most 128, fitting the net")
     assert rows["learning_rate"] == ("0.002", "AdamW, warm-up and cosine")
     assert rows["widths"][0] == "16 x 32 x 64 x 128 x 256"
     assert set(rows) == {
@@ -168,7 +170,7 @@ def test_planes_are_the_channels_of_a_2d_net(planes, channels):
     made = plan(data=dataset((14, 300, 200), channels=channels, spacing=(50.0, 4.6, 4.6)), planes=planes, device="cpu")
     architecture = Architecture(**made.architecture)
     assert (architecture.ndim, architecture.in_channels) == (2, planes * channels)
-    assert (made.planes, made.patch, made.batch, made.spacing) == (planes, (256, 192), 4, ())
+    assert (made.planes, made.patch, made.batch, made.spacing) == (planes, (128, 128), 4, ())
     assert made.reasons["planes"] == "given"
     assert "strides" not in made.reasons
     assert read_plan(made.model_dump_json()).planes == planes
@@ -177,7 +179,7 @@ def test_planes_are_the_channels_of_a_2d_net(planes, channels):
         check_same(made, {"planes": 7}, dataset((14, 300, 200), channels=channels))
 
 
-@pytest.mark.parametrize(("size", "batch"), [((36, 50, 35), 16), ((9, 170, 170), 8), ((9, 300, 300), 4)])
+@pytest.mark.parametrize(("size", "batch"), [((36, 50, 35), 16), ((9, 80, 80), 8), ((9, 300, 300), 4)])
 def test_small_planes_come_in_larger_batches(size, batch):
     assert plan(data=dataset(size), planes=3, device="cpu").batch == batch
     assert plan(data=dataset(size), planes=3, device="cpu", batch=3).batch == 3
@@ -187,7 +189,7 @@ def test_small_planes_come_in_larger_batches(size, batch):
 def test_sections_far_apart_are_a_2d_nets():
     far, near = (dataset((14, 1024, 1024), spacing=(z, 4.6, 4.6), n=1) for z in (50.0, 30.0))
     made = plan(data=far, device="cpu")
-    assert (made.planes, made.architecture["ndim"], made.patch) == (1, 2, (256, 256))
+    assert (made.planes, made.architecture["ndim"], made.patch) == (1, 2, (128, 128))
     assert made.reasons["planes"].startswith("planes are 10.9 pixels apart, more than 8")
     assert plan(data=near, device="cpu").planes is None
     assert (plan(data=far, planes=3).planes, plan(data=far, planes=3).reasons["planes"]) == (3, "given")

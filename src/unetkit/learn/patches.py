@@ -40,12 +40,14 @@ def see(dataset: Dataset, planes: int | None) -> Seen:
     return Seen(ndim, channels, len(dataset.kind.values), typical, tuple(dataset.spacing[-ndim:]), dataset.unit)
 
 
-def patch_sides(seen: Seen, most: int, voxels: int, levels: int) -> tuple[tuple[int, ...], str]:
-    """Sides of a patch as the images and the budget have it, and why."""
-    reason = f"the typical image is {' x '.join(f'{t:g}' for t in seen.typical)}"
-    typical = [int(t) for t in seen.typical]
-    if seen.ndim == 2:
-        return tuple(min(most, t) for t in typical), f"{reason}; at most {most}, fitting the net"
+def sides_in_2d(seen: Seen, most: int) -> tuple[tuple[int, ...], str]:
+    """Sides of a patch, and why."""
+    return tuple(min(most, int(t)) for t in seen.typical), f"{_typical(seen)}; at most {most}, fitting the net"
+
+
+def sides_in_3d(seen: Seen, voxels: int, levels: int) -> tuple[tuple[int, ...], str]:
+    """Sides of a patch of at most so many voxels for a net of so many levels, and why."""
+    reason, typical = _typical(seen), [int(t) for t in seen.typical]
     all_of_it = whole(typical, seen.spacing, levels=levels)
     if prod(all_of_it) <= voxels:
         return all_of_it, f"{reason}, which is seen whole: at most {voxels} voxels, fitting the net"
@@ -53,11 +55,15 @@ def patch_sides(seen: Seen, most: int, voxels: int, levels: int) -> tuple[tuple[
     return sides, f"{reason}; at most {voxels} voxels, longest side first, fitting the net"
 
 
+def _typical(seen: Seen) -> str:
+    return f"the typical image is {' x '.join(f'{t:g}' for t in seen.typical)}"
+
+
 def patches_per_batch(size: int, voxels: int, ndim: int, planes: int | None) -> tuple[int, str]:
     """Patches of `size` pixels per batch, and why."""
     if ndim == 3 and 4 * size > voxels:
         return 2, f"4 such patches are more than {voxels} voxels"
-    n = 4
-    while planes is not None and n < 16 and 2 * n * size <= voxels:
+    n, pixels = 4, voxels // 4
+    while planes is not None and n < 16 and 2 * n * size <= pixels:
         n *= 2
-    return n, "steady gradients at many steps" if n == 4 else f"small planes: at most 16, and {voxels} pixels"
+    return n, "steady gradients at many steps" if n == 4 else f"small planes: at most 16, and {pixels} pixels"
