@@ -20,7 +20,7 @@ def predict(
         str, typer.Option(help="Memory for the net's maps; larger images are streamed, exactly.")
     ] = "2GB",
     symmetries: Annotated[
-        bool, typer.Option("--symmetries", help="Average over flips and turns: slower, often better.")
+        bool, typer.Option("--symmetries", help="Average over flips and turns, as far as the net saw them.")
     ] = False,
     prune: Annotated[
         int | None, typer.Option(min=1, help="unet++: only the nodes of this level, faster; see evaluate --levels.")

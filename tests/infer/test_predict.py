@@ -246,14 +246,25 @@ def test_symmetries_are_averaged(tmp_path, ndim):
     assert len(set(shares)) > 7
 
 
-@pytest.mark.parametrize("augmentation", ["full", "oriented"])
-def test_a_net_that_saw_no_flips_is_averaged_with_a_warning(tmp_path, augmentation):
+@pytest.mark.parametrize("augmentation", ["oriented", "none"])
+def test_a_net_that_saw_no_flips_is_not_averaged_over_them(tmp_path, augmentation):
     model(tmp_path / "run", augmentation=augmentation)
     source = picture(tmp_path / "a.tif", pixels((16, 16)))
-    seen = []
-    predict(tmp_path / "run", [source], out=tmp_path / "o", average_symmetries=True, observer=seen.append)
-    warned = any("trained without flips: averaging over flipped images may do worse" in step.message for step in seen)
-    assert warned == (augmentation == "oriented")
+    with pytest.raises(ValueError, match="predict without --symmetries"):
+        predict(tmp_path / "run", [source], out=tmp_path / "o", average_symmetries=True)
+    assert not (tmp_path / "o").exists()
+
+
+def test_only_flips_that_the_net_saw_are_averaged(tmp_path):
+    net = model(tmp_path / "run", augmentation="oriented", about={"flip": [False, True]})
+    array = pixels((21, 34))
+    source = picture(tmp_path / "a.tif", array)
+    (done,) = predict(tmp_path / "run", [source], out=tmp_path / "o", average_symmetries=True)
+    image = torch.from_numpy(standardise(array))
+    total = logits_of_tensor(net, image).softmax(0) + logits_of_tensor(net, image.flip(-1)).softmax(0).flip(-1)
+    sure = (total[0] - total[1]).abs() > 1e-3
+    assert np.array_equal((io.read_labels(done.mask).array > 0)[sure], total.argmax(0).numpy()[sure] > 0)
+    assert sure.float().mean() > 0.8
 
 
 def logits_of_tensor(net, image):

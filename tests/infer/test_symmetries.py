@@ -21,6 +21,16 @@ def test_symmetries_are_all_different_and_have_inverses(ndim: int, count: int) -
     assert torch.equal(turned[0], image)
 
 
+@pytest.mark.parametrize("flips", [(True, False), (False, True), (True, True), (True, False, True), (False,) * 3])
+def test_flips_along_the_axes_that_are_free(flips: tuple[bool, ...]) -> None:
+    image = torch.arange(4 ** len(flips)).reshape(1, *(4,) * len(flips))
+    views = list(symmetries(len(flips), flips))
+    assert len(views) == 2 ** sum(flips)
+    axes = [axis for axis, free in enumerate(flips, start=1) if free]
+    assert torch.equal(views[-1][0](image), image.flip(axes))
+    assert all(torch.equal(back(forward(image)), image) for forward, back in views)
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_symmetries_of_oblong_images(ndim: int) -> None:
     image = torch.rand(1, *(3, 4, 5)[-ndim:])

@@ -98,8 +98,8 @@ def predict(
         Budget for the net's maps; larger images are streamed, or run in tiles, that give
         exactly the same mask.
     average_symmetries : bool
-        Average the class probabilities over all flips and quarter turns: 8 times the
-        work in 2D, often a little better. The image is then held in memory.
+        Average the class probabilities over all flips and quarter turns, 8 times the work in 2D, or over the
+        flips that the net has seen in training: often a little better. The image is then held in memory.
     prune : int, optional
         Of a UNet++ with a head on every depth: compute only the nodes that the head of this
         level needs, 1 (fastest) to its depth.
@@ -141,6 +141,11 @@ def predict(
     keep_freed_memory()
     say = observer or (lambda step: None)
     nets, card = load_members(model)
+    if average_symmetries and card.flips is not None and not any(card.flips):
+        raise ValueError(
+            "the net knows images that are turned one way, and none that is flipped: averaged over flips its masks "
+            "would be wrong; predict without --symmetries"
+        )
     nets = nets if prune is None else [pruned(net, prune) for net in nets]
     channels = nets[0].in_channels // (card.planes or 1)
     beside = Beside(probabilities, uncertainty)
@@ -154,8 +159,6 @@ def predict(
     how: dict[str, Any] = {"memory_bytes": memory_bytes, "averages": average_symmetries, "beside": beside}
     segmenter = Segmenter.of(nets, card, engine=engine, run=run, observer=announce, **how)
     tasks = check_all(jobs, segmenter)
-    if average_symmetries and card.augmentation != "full":
-        announce("the net was trained without flips: averaging over flipped images may do worse")
     digest = weights_hash(run)
     settings: dict[str, Any] = {"model": digest, "prune": prune, "averages": average_symmetries, "beside": folders}
     settings["engine"] = segmenter.engine

@@ -56,7 +56,7 @@ class Segmenter:
     memory_bytes : int
         Budget for the net's maps.
     averages : bool
-        Whether the class probabilities are averaged over flips and quarter turns.
+        Whether the class probabilities are averaged over the flips and quarter turns that the net has seen.
     engine : str
         What computes the net: the name of an engine.
     beside : Beside
@@ -231,7 +231,8 @@ class Segmenter:
             def on_part(share: float, i: int = i) -> None:
                 on_share((i + share) / len(self.members))
 
-            total = total + average(net, image, memory_bytes=self.memory_bytes, stream=stream, on_share=on_part)
+            flips, memory = self.card.flips, self.memory_bytes
+            total = total + average(net, image, flips=flips, memory_bytes=memory, stream=stream, on_share=on_part)
         return self._labels((total / len(self.members)).log())  # of the mean probabilities, whose softmax they are
 
     def _labels(self, logits: Tensor) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import torch
@@ -18,13 +18,16 @@ __all__ = ["Transform", "average", "symmetries"]
 Transform = Callable[[Tensor], Tensor]
 
 
-def symmetries(ndim: int) -> Iterator[tuple[Transform, Transform]]:
+def symmetries(ndim: int, flips: Sequence[bool] | None = None) -> Iterator[tuple[Transform, Transform]]:
     """Flips, and quarter turns of the last two axes: (transform, its inverse) on (..., *spatial) tensors.
 
-    2D: the 8 symmetries of the square. 3D: those of each plane, with and without a flip of the first axis.
+    2D: the 8 symmetries of the square. 3D: those of each plane, with and without a flip of the first axis. Where
+    `flips` says along which axes, flips along these alone.
     """
-    for turns, flip, *first in product(range(4), (False, True), *((False, True),) * (ndim - 2)):
-        axes = ([-1] if flip else []) + ([-3] if first and first[0] else [])
+    n_turns = 4 if flips is None else 1
+    free = [True] * (ndim - 2) + [False, True] if flips is None else flips  # turned twice, -1 flipped is -2 flipped
+    for turns, *flipped in product(range(n_turns), *((False, True) if one else (False,) for one in free)):
+        axes = [axis - ndim for axis, one in enumerate(flipped) if one]
 
         def forward(x: Tensor, turns: int = turns, axes: list[int] = axes) -> Tensor:
             return torch.rot90(x.flip(axes) if axes else x, turns, (-2, -1))
@@ -41,10 +44,11 @@ def average(
     image: Tensor,
     *,
     memory_bytes: int,
+    flips: Sequence[bool] | None = None,
     stream: Stream | None = None,
     on_share: Callable[[float], None] | None = None,
 ) -> Tensor:
-    """Class probabilities of one image, averaged over all its symmetries.
+    """Class probabilities of one image, averaged over its symmetries.
 
     Parameters
     ----------
@@ -54,6 +58,8 @@ def average(
         Standardised.
     memory_bytes : int
         Budget for the net's maps; the probabilities of the image come on top.
+    flips : sequence of bool, optional
+        Axes along which the image may be flipped; by default it may be turned as well.
     stream : Stream, optional
         Of the same net.
     on_share : callable, optional
@@ -63,7 +69,7 @@ def average(
     -------
     Tensor of shape (K, *spatial), float32
     """
-    views = list(symmetries(net.ndim))
+    views = list(symmetries(net.ndim, flips))
     total = torch.zeros(())
     for k, (turn, back) in enumerate(views):
         turned = turn(image)

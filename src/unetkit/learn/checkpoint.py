@@ -54,7 +54,9 @@ class Card(BaseModel):
         The net is a 2D one for volumes: it is given so many adjacent planes as channels, those of
         channel 0 first, and predicts the middle one. None where images have the net's own axes.
     augmentation : str
-        "full", "oriented" (it has seen no flips) or "none".
+        "full", "oriented" (it has seen flips along `flip` alone) or "none".
+    flip : list of bool
+        Axes of the net along which an oriented one has seen flips; empty for none.
     decoding : Decoding or None
         How the maps of a net for objects become objects.
     resample : bool
@@ -76,6 +78,7 @@ class Card(BaseModel):
     score: float | None = None
     planes: int | None = None
     augmentation: str = "full"
+    flip: list[bool] = []
     decoding: Decoding | None = None
     resample: bool = False
     temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -84,6 +87,11 @@ class Card(BaseModel):
     def scored_classes(self) -> list[str]:
         """Names of the classes that predictions are scored by: depths inside of objects are one foreground."""
         return ["background", "foreground"] if self.labels.has_depth else self.classes
+
+    @property
+    def flips(self) -> list[bool] | None:
+        """Axes of the net along which it has seen flips; None where it has seen quarter turns as well."""
+        return None if self.augmentation == "full" else self.flip or [False] * self.architecture.get("ndim", 2)
 
     @model_validator(mode="before")
     @classmethod

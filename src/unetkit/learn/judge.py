@@ -63,6 +63,7 @@ def judge(net: Net, card: Card, cases: Sequence[Case], names: Sequence[str], say
     card = card.model_copy(update={"temperature": fit.temperature})
     if not card.labels.has_depth:
         return Judgement(evaluation, card, tuple(masks))
+    say(f"choosing how objects are told apart, on {len(cases)} held-out images: up to half a minute")
     codes = [predict_codes(net, case.image, planes=card.planes) for case in cases]
     found = find_objects(evaluation, card, cases, codes)
     say(found.evaluation.objects.describe() if found.evaluation.objects else "")

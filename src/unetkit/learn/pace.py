@@ -9,7 +9,7 @@ from .data import Dataset
 from .loop import time_steps, training_of, validate
 from .plan import Plan
 from .split import hold_out
-from .train import validation_interval_s
+from .train import validation_interval_s, validation_interval_steps
 
 __all__ = ["Pace", "measure_pace"]
 
@@ -54,8 +54,10 @@ def measure_pace(plan: Plan, dataset: Dataset) -> Pace:
     if held_out:
         score = validate(training.averaged, held_out[:1], device=plan.device, planes=plan.planes)
         cost_s = score.time_s * sum(case.labels.size for case in held_out) / held_out[0].labels.size
-        n = plan.time_s / validation_interval_s(plan.time_s, cost_s) if plan.time_s else min(20, plan.steps or 0)
-        validation_s = n * cost_s
+        if plan.steps:
+            validation_s = plan.steps // validation_interval_steps(plan.steps) * cost_s
+        elif plan.time_s:
+            validation_s = plan.time_s / validation_interval_s(plan.time_s, cost_s) * cost_s
     steps = plan.steps or max(1, round(((plan.time_s or 0) - validation_s) / step_s))
     time_s = plan.time_s or steps * step_s + validation_s
     return Pace(step_s, validation_s, steps, time_s, steps * plan.batch / len(cases))

@@ -203,6 +203,11 @@ def validation_interval_s(time_s: float | None, cost_s: float) -> float:
     return float("inf") if time_s is None else min(max(time_s / _VALIDATIONS, _VALIDATIONS * cost_s), time_s / 5)
 
 
+def validation_interval_steps(steps: int) -> int:
+    """Steps between validations: a twentieth of the budget."""
+    return max(1, steps // _VALIDATIONS)
+
+
 def _saved_plan(out: Path, resume: bool) -> Plan | None:
     path = out / "plan.json"
     return _read_plan(path) if resume and path.is_file() else None
@@ -308,7 +313,7 @@ class _Run:
 
     def _validation_is_due(self, training: Training) -> bool:
         if self.plan.steps:
-            return training.step % max(1, self.plan.steps // _VALIDATIONS) == 0
+            return training.step % validation_interval_steps(self.plan.steps) == 0
         return training.elapsed_s >= self.next_validation_s
 
     def _validate(self, training: Training) -> None:
@@ -349,6 +354,7 @@ class _Run:
             score=training.best if self.held_out else None,
             planes=self.plan.planes,
             augmentation=self.plan.augmentation,
+            flip=list(self.plan.flip),
             decoding=self.decoding,
             resample=self.plan.resample and self.dataset.unit != "px",
         )
