@@ -3,12 +3,14 @@
     python benchmarks/accuracy.py DATA --set isbi2012 --seeds 0 1 2 --time 600
     python benchmarks/accuracy.py DATA --set nuclei --time 1200
     python benchmarks/accuracy.py DATA --set isbi2012 nuclei --who unetkit --time 60 120 300    a time-to-score curve
+    python benchmarks/accuracy.py DATA --set nuclei --who unetkit --time 90 --images 1 2 4 --seeds 0 1    few images
     python benchmarks/accuracy.py DATA --table
 
 DATA is the folder that holds `isbi2012/` and `nuclei/`; volumes are in `volumes.py`.
 isbi2012: trained on slices 00 to 19, scored on 20 to 23. nuclei: 240 images sorted by name, every fifth is scored and
 the others are trained on; objects are scored too (AP at IoU 0.5, and the mean over 0.5 to 0.95). No side sees the
-images that it is scored on.
+images that it is scored on. With `--images N` it is trained on N of them, picked at random: 2 are those of 1 and one
+more.
 
 MONAI gets its usual recipe: BasicUNet of widths 32 to 512 (instance norm, LeakyReLU: its defaults), AdamW 1e-3, Dice +
 cross-entropy, flips, quarter turns, elastic deformation, gray-value changes, cached data, four patches of 256 x 256,
@@ -25,10 +27,12 @@ import argparse
 import csv
 import json
 import math
+import random
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -88,25 +92,27 @@ def main() -> None:
     parser.add_argument("--who", nargs="+", default=["monai", "unetkit"], choices=RUNNERS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--time", nargs="+", type=float, default=[600.0], help="seconds of training")
+    parser.add_argument("--images", nargs="+", type=int, default=[None], help="train on so many, picked by the seed")
     parser.add_argument("--runs", type=Path, help="folder that keeps the trainings, so that a stopped one goes on")
     parser.add_argument("--table", action="store_true", help="print the results as Markdown, run nothing")
     args = parser.parse_args()
     if args.table:
         print(table(_rows()))
         return
-    for name in args.sets:
-        for time_s in args.time:
-            for seed in args.seeds:
-                for who in args.who:
-                    key = {"set": name, "who": who, "seed": seed, "time_s": time_s}
-                    if not any(key == {field: row.get(field) for field in key} for row in _rows()):
-                        task = SETS[name](args.data)
-                        if args.runs:
-                            task = replace(task, kept=args.runs / f"{name}_{who}_seed{seed}_{time_s:g}s")
-                        row = key | RUNNERS[who](task, seed, time_s)
-                        with RESULTS.open("a") as file:
-                            file.write(json.dumps(row) + "\n")
-                        print(json.dumps(row), flush=True)
+    for name, time_s, images, seed, who in product(args.sets, args.time, args.images, args.seeds, args.who):
+        key = {"set": name, "who": who, "seed": seed, "time_s": time_s, "images": images}
+        if any(key == {field: row.get(field) for field in key} for row in _rows()):
+            continue
+        task = SETS[name](args.data)
+        if images:
+            task = replace(task, training=tuple(random.Random(seed).sample(task.training, len(task.training))[:images]))
+        if args.runs:
+            kept = f"{name}_{who}_seed{seed}_{time_s:g}s" + (f"_{images}images" if images else "")
+            task = replace(task, kept=args.runs / kept)
+        row = {field: value for field, value in key.items() if value is not None} | RUNNERS[who](task, seed, time_s)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
 
 
 def _rows() -> list[dict[str, Any]]:
@@ -115,7 +121,18 @@ def _rows() -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The results as Markdown, a table per set, by time."""
-    columns = ["who", "seed", "time_s", "steps", "pixel_error", "dice", "ap50", "mean_ap", "pixel_error_symmetries"]
+    columns = [
+        "who",
+        "images",
+        "seed",
+        "time_s",
+        "steps",
+        "pixel_error",
+        "dice",
+        "ap50",
+        "mean_ap",
+        "pixel_error_symmetries",
+    ]
     parts = []
     for name in SETS:
         found = sorted(
