@@ -9,8 +9,8 @@
 DATA is the folder that holds `isbi2012/` and `nuclei/`; volumes are in `volumes.py`.
 isbi2012: trained on slices 00 to 19, scored on 20 to 23. nuclei: 240 images sorted by name, every fifth is scored and
 the others are trained on; objects are scored too (AP at IoU 0.5, and the mean over 0.5 to 0.95). No side sees the
-images that it is scored on. With `--images N` it is trained on N of them, picked at random: 2 are those of 1 and one
-more.
+images that it is scored on. With `--images N` it is trained on N of them, picked at random among the gray ones (2 are
+those of 1 and one more), and scored on the gray ones.
 
 MONAI gets its usual recipe: BasicUNet of widths 32 to 512 (instance norm, LeakyReLU: its defaults), AdamW 1e-3, Dice +
 cross-entropy, flips, quarter turns, elastic deformation, gray-value changes, cached data, four patches of 256 x 256,
@@ -30,6 +30,7 @@ import math
 import random
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -81,6 +82,16 @@ def nuclei(data: Path) -> Task:
     return Task(data / "nuclei", tuple(name for name in names if name not in tests), tests, {})
 
 
+def few(task: Task, n: int, seed: int) -> Task:
+    """So many of the training images at random, and all tests, of those with as many channels as most have."""
+    channels = {name: read(task.image(name)).channels for name in (*task.training, *task.tests)}
+    usual = Counter(channels.values()).most_common(1)[0][0]
+    training, tests = (
+        tuple(name for name in names if channels[name] == usual) for names in (task.training, task.tests)
+    )
+    return replace(task, training=tuple(random.Random(seed).sample(training, len(training))[:n]), tests=tests)
+
+
 SETS = {"isbi2012": isbi2012, "nuclei": nuclei}
 
 
@@ -105,7 +116,7 @@ def main() -> None:
             continue
         task = SETS[name](args.data)
         if images:
-            task = replace(task, training=tuple(random.Random(seed).sample(task.training, len(task.training))[:images]))
+            task = few(task, images, seed)
         if args.runs:
             kept = f"{name}_{who}_seed{seed}_{time_s:g}s" + (f"_{images}images" if images else "")
             task = replace(task, kept=args.runs / kept)
