@@ -93,7 +93,8 @@ def test_what_is_given_is_kept_and_said():
 
 def test_every_row_has_a_value_and_a_reason():
     rows = {name: (value, reason) for name, value, reason in plan(time_s=600.0).describe()}
-    assert rows["patch"] == ("64 x 64", "the typical image is 64 x 64; at most 128, fitting the net")
+    why = "the typical image is 64 x 64; at most 128, fitting the net: one thing on its background needs steps more"
+    assert rows["patch"] == ("64 x 64", f"{why} than context")
     assert rows["learning_rate"] == ("0.002", "AdamW, warm-up and cosine")
     assert rows["widths"][0] == "16 x 32 x 64 x 128 x 256"
     assert set(rows) == {

@@ -103,6 +103,7 @@ def make_plan(
     is_one_thing = dataset.kind.has_depth or dataset.kind.n_classes == 2
     if seen.ndim == 2 and not wide and architecture.padding == "same" and (short or is_one_thing):
         sides, reason = sides_in_2d(seen, 128)
+        reason += f": {'a quick look' if short else 'one thing on its background'} needs steps more than context"
     patch = rules.derive("patch", usual_patch(architecture, sides), reason)
     # 9. Batch: 4 patches; gradients are steady enough, and steps are many. 2 of volumes where 4 are too many voxels,
     #    and up to 16 of small planes, which are alike within a volume.
