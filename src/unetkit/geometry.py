@@ -14,6 +14,8 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 from math import ceil, floor, lcm
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Window:
@@ -74,6 +76,18 @@ class Window:
         if self.transposed:
             return stride / self.stride, centre - stride * offset / self.stride
         return stride * self.stride, centre + stride * offset
+
+
+def mirror(start: int, length: int, n: int) -> np.ndarray:
+    """Indices `start ... start + length - 1` of an axis of `n` pixels, mirrored at its ends without repeating the edge.
+
+    >>> mirror(-2, 6, 3).tolist()
+    [2, 1, 0, 1, 2, 1]
+    """
+    if n == 1:
+        return np.zeros(length, dtype=np.intp)
+    at = np.arange(start, start + length) % (2 * n - 2)
+    return np.where(at < n, at, 2 * n - 2 - at)
 
 
 def interpolation(factor: int, *, taps: int) -> Window:

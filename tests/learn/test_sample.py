@@ -120,6 +120,14 @@ def test_images_smaller_than_the_patch_are_mirrored(ndim, size):
             assert n >= PATCH[ndim][axis] or len(np.unique(line)) == n
 
 
+def test_an_image_smaller_than_the_patch_lies_anywhere_in_it():
+    drawn = sampler([coordinates((12, 30))], (16, 16), batch=8)
+    firsts = set()
+    for step in range(10):
+        firsts |= {int(np.flatnonzero(rows == 0)[0]) for rows in drawn.draw(step).images[:, 0, :, 0].numpy()}
+    assert firsts == {0, 1, 2, 3, 4}
+
+
 def test_a_valid_net_learns_the_border_too():
     """Its target reaches every pixel of an image that is smaller than its patch."""
     drawn = sampler([coordinates((30, 30))], (44, 44), target=(4, 4), batch=8)

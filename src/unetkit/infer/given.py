@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..geometry import mirror
 from ..image import Image, to_channels
 from ..io import LazyImage, valid_mask
 from ..io.resampled import Resampled, size_at
@@ -17,7 +18,7 @@ from ..learn.checkpoint import Card
 from ..learn.intensity import Scaling, measure
 from ..nets.net import Net
 from ..tiles import Slices
-from .planes import fold, mirror
+from .planes import fold
 from .tiled import Give
 
 __all__ = ["Given"]

@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..geometry import mirror
+
 
 def check_planes(planes: int, ndim: int) -> None:
     """Raise ValueError unless images of `ndim` spatial axes can be given to a 2D net `planes` planes at a time."""
@@ -23,18 +25,6 @@ def check_planes(planes: int, ndim: int) -> None:
         raise ValueError(
             f"planes is {planes}, but the images have {ndim} spatial axes: it is for volumes, leave it out"
         )
-
-
-def mirror(start: int, length: int, n: int) -> np.ndarray:
-    """Indices `start ... start + length - 1` of an axis of `n` pixels, mirrored at its ends without repeating the edge.
-
-    >>> mirror(-2, 6, 3).tolist()
-    [2, 1, 0, 1, 2, 1]
-    """
-    if n == 1:
-        return np.zeros(length, dtype=np.intp)
-    at = np.arange(start, start + length) % (2 * n - 2)
-    return np.where(at < n, at, 2 * n - 2 - at)
 
 
 def fold(window: np.ndarray) -> np.ndarray:

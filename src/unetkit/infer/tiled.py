@@ -1,6 +1,6 @@
 """Run a net over an image of any size in bounded memory, exactly as if it had run on the whole.
 
-"Same" nets: the image is padded once, at its far borders, to a size that fits; tiles
+"Same" nets: the image is mirrored once, at its far borders, to a size that fits; tiles
 start at multiples of the total stride and carry the halo that the net's graph asks for.
 "Valid" nets: the overlap-tile strategy of the 2015 paper; the image is mirrored at its
 borders by the net's margin, and every output pixel has its full context. A tile runs at
@@ -16,9 +16,9 @@ from math import prod
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..geometry import mirror
 from ..nets.net import Net
 from ..tiles import Slices, Tile
 from .prepare import CHANNELS_LAST
@@ -129,32 +129,22 @@ def run(
 
 
 class _Padded:
-    """The image with its border as the net reads it: zeros at the far end ("same") or mirrored all around ("valid")."""
+    """The image with its border as the net reads it: mirrored at the far end ("same") or all around ("valid")."""
 
     def __init__(self, give: Give, net: Net, tiling: Tiling) -> None:
         self._give, self._device = give, next(net.parameters()).device
         self._format = CHANNELS_LAST[net.ndim]
-        is_same = net.architecture.padding == "same"
-        self._shown: list[np.ndarray] = []  # per axis and position the pixel of the image that it shows, -1 for a zero
-        for n, padded, (before, _) in zip(tiling.size, tiling.padded, net.geometry.margin, strict=True):
-            after = padded - n - before
-            if is_same:
-                self._shown.append(np.pad(np.arange(n), (0, after), constant_values=-1))
-            else:  # mirrored without repeating the edge pixel, over and over where the margin is wider than the image
-                self._shown.append(np.pad(np.arange(n), (before, after), mode="reflect" if n > 1 else "edge"))
+        sizes = zip(tiling.size, tiling.padded, net.geometry.margin, strict=True)
+        self._shown = [mirror(-before, padded, n) for n, padded, (before, _) in sizes]  # per position a pixel's index
 
     def __call__(self, window: Slices) -> Tensor:
         """Pixels of a window as a batch of one, (1, C, *window), on the net's device."""
         shown = [axis[part] for axis, part in zip(self._shown, window, strict=True)]
-        inside = [at[at >= 0] for at in shown]
-        hull = tuple(slice(int(at.min()), int(at.max()) + 1) if len(at) else slice(0, 0) for at in inside)
+        hull = tuple(slice(int(at.min()), int(at.max()) + 1) for at in shown)
         values = self._give(hull)
-        for axis, (at, part) in enumerate(zip(inside, hull, strict=True), start=1):
+        for axis, (at, part) in enumerate(zip(shown, hull, strict=True), start=1):
             if len(at) != part.stop - part.start or (np.diff(at) != 1).any():
                 values = values.index_select(axis, torch.from_numpy(at - part.start).to(values.device))
-        zeros = [len(at) - len(there) for at, there in zip(shown, inside, strict=True)]
-        if any(zeros):
-            values = F.pad(values, [p for z in reversed(zeros) for p in (0, z)])
         return values[None].to(self._device).contiguous(memory_format=self._format)
 
 

@@ -32,7 +32,7 @@ class Tiling:
     size : tuple of int
         The image, in pixels.
     padded : tuple of int
-        The image with its border (zeros at the far end, or mirrored all around).
+        The image with its border, mirrored at the far end ("same") or all around ("valid").
     tiles : tuple of Tile
         Over `padded`; a single tile is the whole image.
     is_exact : bool

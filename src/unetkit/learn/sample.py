@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..infer.planes import fold, mirror
+from ..geometry import mirror
+from ..infer.planes import fold
 from ..masks.labels import IGNORED
 from . import warp
 from .augment import Augmentation, augment, window_size
@@ -135,11 +136,15 @@ class Sampler:
             centre += [rng.integers(-(t // 4), t // 4 + 1) for t in target]
         else:
             centre = self._anywhere(index, rng)
-        # Keep what is predicted inside the image where it fits, else centre it on the image. What a valid net sees
-        # beyond that may lie outside, mirrored, as it does when it predicts: so the image's border is learned too.
-        low = [min(t // 2, n // 2) for t, n in zip(target, size, strict=True)]
-        high = [max(n - (t - t // 2), n // 2) for t, n in zip(target, size, strict=True)]
-        return tuple(int(min(max(c, a), b)) for c, a, b in zip(centre, low, high, strict=True))
+        # Keep what is predicted inside the image where it fits, else the image inside of it, anywhere: always in its
+        # middle, a net learns how far the image's border is from the patch's (hippocampus, five minutes: Dice 0.868,
+        # 0.872 anywhere). What a valid net sees beyond that may lie outside, mirrored, as it does when it predicts: so
+        # the image's border is learned too.
+        first, last = [t // 2 for t in target], [n - (t - t // 2) for n, t in zip(size, target, strict=True)]
+        return tuple(
+            int(min(max(c, a), b) if a <= b else rng.integers(b, a + 1))
+            for c, a, b in zip(centre, first, last, strict=True)
+        )
 
     def _anywhere(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """A random pixel that is labelled."""

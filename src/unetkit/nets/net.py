@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
-from ..geometry import Geometry
+from ..geometry import Geometry, mirror
 from .architecture import Architecture
 from .graph import Graph, read
 
@@ -75,7 +75,8 @@ class Net(nn.Module):
         Returns
         -------
         Tensor of shape (N, out_channels, *spatial)
-            Of the input's size for "same"; smaller by `geometry.margin` for "valid".
+            Of the input's size for "same", which is mirrored at its far borders to a size that fits; smaller by
+            `geometry.margin` for "valid".
 
         Raises
         ------
@@ -93,10 +94,10 @@ class Net(nn.Module):
             return self.body(x)
         if self.architecture.padding == "valid":
             raise ValueError(self._misfit(size))
-        pads = [(0, want - have) for have, want in zip(size, self.geometry.above(size), strict=True)]
-        flat = [p for pair in reversed(pads) for p in pair]  # torch lists the last axis first
-        middle: Any = (..., *(slice(n) for n in size))
-        return self.body(F.pad(x, flat))[middle]
+        for axis, (have, want) in enumerate(zip(size, self.geometry.above(size), strict=True), start=2):
+            x = x.index_select(axis, torch.from_numpy(mirror(0, want, have)).to(x.device))
+        near: Any = (..., *(slice(n) for n in size))
+        return self.body(x)[near]
 
     def _misfit(self, size: tuple[int, ...]) -> str:
         below = ["none" if n is None else str(n) for n in self.geometry.below(size)]
