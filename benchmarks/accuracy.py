@@ -2,9 +2,10 @@
 
     python benchmarks/accuracy.py DATA --set isbi2012 --seeds 0 1 2 --time 600
     python benchmarks/accuracy.py DATA --set nuclei --time 1200
-    python benchmarks/accuracy.py DATA --set isbi2012 nuclei --who unetkit --time 60 120 300    a time-to-score curve
+    python benchmarks/accuracy.py DATA --who unetkit --time 60 120 300 600 1200    points of the time-to-score curve
     python benchmarks/accuracy.py DATA --set nuclei --who unetkit --time 90 --images 1 2 4 --seeds 0 1    few images
     python benchmarks/accuracy.py DATA --table
+    python benchmarks/accuracy.py DATA --curve benchmarks/accuracy.png    score against time, drawn from all results
 
 DATA is the folder that holds `isbi2012/` and `nuclei/`; volumes are in `volumes.py`.
 isbi2012: trained on slices 00 to 19, scored on 20 to 23. nuclei: 240 images sorted by name, every fifth is scored and
@@ -39,6 +40,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from unetkit.infer.predict import predict
 from unetkit.io import read, read_labels, write_labels
@@ -47,6 +49,13 @@ from unetkit.masks.evaluate import evaluate
 
 RESULTS = Path(__file__).with_name("accuracy.jsonl")
 PATCH, BATCH = 256, 4
+CURVES = (
+    ("isbi2012", "pixel_error", "isbi2012: pixel error (less is better)"),
+    ("nuclei", "dice", "nuclei: Dice"),
+    ("nuclei", "ap50", "nuclei: AP at IoU 0.5"),
+)
+COLOURS = {"unetkit": "#0072B2", "monai": "#D55E00"}
+TICKS = (1, 2, 5, 10, 20)
 
 
 @dataclass(frozen=True)
@@ -106,9 +115,13 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", type=int, default=[None], help="train on so many, picked by the seed")
     parser.add_argument("--runs", type=Path, help="folder that keeps the trainings, so that a stopped one goes on")
     parser.add_argument("--table", action="store_true", help="print the results as Markdown, run nothing")
+    parser.add_argument("--curve", type=Path, metavar="PNG", help="draw score against time, run nothing")
     args = parser.parse_args()
     if args.table:
         print(table(_rows()))
+        return
+    if args.curve:
+        draw_curve(_rows(), args.curve)
         return
     for name, time_s, images, seed, who in product(args.sets, args.time, args.images, args.seeds, args.who):
         key = {"set": name, "who": who, "seed": seed, "time_s": time_s, "images": images}
@@ -154,6 +167,30 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines += [f"| {' | '.join(str(row.get(column, '')) for column in shown)} |" for row in found]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
+    """Score against minutes of training, of unetkit and MONAI as they come: a dot per result, a line through means."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    for axes, (name, score, title) in zip(figure.subplots(1, len(CURVES)), CURVES, strict=True):
+        found = [row for row in rows if row["set"] == name and "images" not in row]
+        for who, colour in COLOURS.items():
+            scores: dict[float, list[float]] = {}
+            for row in sorted((row for row in found if row["who"] == who), key=lambda row: row["time_s"]):
+                scores.setdefault(row["time_s"] / 60, []).append(row[score])
+            dots = [(minutes, value) for minutes, values in scores.items() for value in values]
+            axes.plot(*zip(*dots, strict=True), "o", color=colour, markersize=4)
+            axes.plot(list(scores), [np.mean(values) for values in scores.values()], color=colour)
+            axes.annotate(
+                {"monai": "MONAI BasicUNet"}.get(who, who), dots[-1], xytext=(0, 7), textcoords="offset points",
+                ha="right", color=colour,
+            )  # fmt: skip
+        axes.set(title=title, xlabel="minutes of training, two cores", xscale="log")
+        axes.set_xticks(TICKS, [f"{minutes:g}" for minutes in TICKS])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
 
 
 def _score(task: Task, masks: Path) -> dict[str, float]:

@@ -136,10 +136,10 @@ class Sampler:
             centre += [rng.integers(-(t // 4), t // 4 + 1) for t in target]
         else:
             centre = self._anywhere(index, rng)
-        # Keep what is predicted inside the image where it fits, else the image inside of it, anywhere: always in its
-        # middle, a net learns how far the image's border is from the patch's (hippocampus, five minutes: Dice 0.868,
-        # 0.872 anywhere). What a valid net sees beyond that may lie outside, mirrored, as it does when it predicts: so
-        # the image's border is learned too.
+        # Keep what is predicted inside the image where it fits, else the image inside of it, anywhere: a net that had
+        # it always in the middle would learn how far the image's border is from the patch's, and predict with another.
+        # What a valid net sees beyond that may lie outside, mirrored, as it does when it predicts: so the image's
+        # border is learned too.
         first, last = [t // 2 for t in target], [n - (t - t // 2) for n, t in zip(size, target, strict=True)]
         return tuple(
             int(min(max(c, a), b) if a <= b else rng.integers(b, a + 1))
