@@ -54,7 +54,7 @@ CURVES = (
     ("nuclei", "dice", "nuclei: Dice"),
     ("nuclei", "ap50", "nuclei: AP at IoU 0.5"),
 )
-COLOURS = {"unetkit": "#0072B2", "monai": "#D55E00"}
+NAMES, COLOURS = {"unetkit": "unetkit", "monai": "MONAI"}, {"unetkit": "#0072B2", "monai": "#D55E00"}
 TICKS = (1, 2, 5, 10, 20)
 
 
@@ -170,7 +170,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
-    """Score against minutes of training, of unetkit and MONAI as they come: a dot per result, a line through means."""
+    """Score against minutes of training, of unetkit and MONAI as they come: small dots, and their means."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     for axes, (name, score, title) in zip(figure.subplots(1, len(CURVES)), CURVES, strict=True):
         found = [row for row in rows if row["set"] == name and "images" not in row]
@@ -178,18 +178,17 @@ def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
             scores: dict[float, list[float]] = {}
             for row in sorted((row for row in found if row["who"] == who), key=lambda row: row["time_s"]):
                 scores.setdefault(row["time_s"] / 60, []).append(row[score])
+            if not scores:
+                continue
             dots = [(minutes, value) for minutes, values in scores.items() for value in values]
-            axes.plot(*zip(*dots, strict=True), "o", color=colour, markersize=4)
-            axes.plot(list(scores), [np.mean(values) for values in scores.values()], color=colour)
-            axes.annotate(
-                {"monai": "MONAI BasicUNet"}.get(who, who), dots[-1], xytext=(0, 7), textcoords="offset points",
-                ha="right", color=colour,
-            )  # fmt: skip
+            axes.plot(*zip(*dots, strict=True), ".", color=colour, alpha=0.5)
+            axes.plot(list(scores), [np.mean(v) for v in scores.values()], "o-", color=colour, ms=4, label=NAMES[who])
         axes.set(title=title, xlabel="minutes of training, two cores", xscale="log")
         axes.set_xticks(TICKS, [f"{minutes:g}" for minutes in TICKS])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, loc="best")
     figure.savefig(path, dpi=110)
 
 
