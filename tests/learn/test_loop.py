@@ -111,15 +111,15 @@ def test_the_loss_of_every_step_is_kept_for_the_report():
 
 
 def test_the_rate_warms_up_and_falls():
-    run = training(steps=1000, warmup=0.1, learning_rate=0.5)
+    run = training(steps=1000, warmup=0.1, learning_rate=0.5, final_rate=0.2)
     rates = []
     for run.step in range(1001):
         rates.append(run.learning_rate())
     assert rates[0] == pytest.approx(0.005)
     assert np.argmax(rates) in (99, 100)
     assert max(rates) == pytest.approx(0.5, rel=0.01)
-    assert rates[550] == pytest.approx(0.5 * (0.01 + 0.99 * 0.5))
-    assert rates[1000] == pytest.approx(0.005)
+    assert rates[550] == pytest.approx(0.5 * (0.2 + 0.8 * 0.5))
+    assert rates[1000] == pytest.approx(0.1)
     assert (np.diff(rates[:100]) > 0).all()
     assert (np.diff(rates[100:]) < 0).all()
 

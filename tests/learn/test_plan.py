@@ -99,7 +99,7 @@ def test_every_row_has_a_value_and_a_reason():
     assert rows["widths"][0] == "16 x 32 x 64 x 128 x 256"
     assert set(rows) == {
         "device", "precision", "widths", "patch", "batch", "augmentation", "supervision", "validation",
-        "learning_rate", "loss",
+        "learning_rate", "final_rate", "average", "loss",
     }  # fmt: skip
 
 
@@ -252,6 +252,7 @@ def test_budgets_above_zero(given):
         ({"seed": -1}, "seed is -1: input should be greater than or equal to 0"),
         ({"validation": 1.0}, "validation is 1.0: input should be less than 1"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0: input should be greater than 0"),
+        ({"final_rate": 1.5}, "final_rate is 1.5: input should be less than or equal to 1"),
         ({"compile": "maybe"}, "compile is 'maybe': input should be 'auto', 'yes' or 'no'"),
         ({"patch": (64,)}, r"patch is \(64,\); expected 2 sizes for a 2D net"),
         ({"patch": (0, 64)}, r"patch is \(0, 64\); expected at least 1 pixel per axis"),

@@ -153,6 +153,13 @@ def test_a_real_training_gets_a_whole_report(tmp_path: Path, ndim: int) -> None:
     assert all(f"image: {name}</h3>" in text for name in names)
 
 
+def test_a_rate_that_does_not_fall_is_said_to_stay(tmp_path: Path) -> None:
+    run = _make_run(tmp_path / "run")
+    plan = json.loads((run / "plan.json").read_text())
+    (run / "plan.json").write_text(json.dumps(plan | {"final_rate": 1.0}))
+    assert "and then stays; the model is a mean of the net over its last steps" in _read(write_report(run))[0]
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_numbers_are_those_of_the_run(tmp_path: Path, ndim: int) -> None:
     run = _make_run(tmp_path / "run", ndim=ndim)
@@ -170,6 +177,7 @@ def test_numbers_are_those_of_the_run(tmp_path: Path, ndim: int) -> None:
     assert "3, 1.5 s each, 8% of the time" in text  # 4.5 of 60 s
     assert "from 0.700 to 0.900" in text  # the log
     assert "two are enough" in text
+    assert "then falls as a cosine to 1% of it" in text
     parameters = sum(p.numel() for p in UNet(Architecture(ndim=ndim, out_channels=3, widths=(4, 8))).parameters())
     assert f"<b>{parameters:,}</b>" in text
 

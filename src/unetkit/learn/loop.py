@@ -145,12 +145,12 @@ class Training:
         return min(used, 1.0)
 
     def learning_rate(self) -> float:
-        """Linear warm-up, then a cosine from the full rate to 1 % of it."""
-        f, warmup = self.fraction(), self.plan.warmup
+        """Linear warm-up, then a cosine from the full rate down to the plan's share of it."""
+        f, peak, warmup, least = self.fraction(), self.plan.learning_rate, self.plan.warmup, self.plan.final_rate
         if f < warmup:
-            return self.plan.learning_rate * (f / warmup + 0.01)
+            return peak * (f / warmup + 0.01)
         cosine = 0.5 * (1 + math.cos(math.pi * (f - warmup) / (1 - warmup)))
-        return self.plan.learning_rate * (0.01 + 0.99 * cosine)
+        return peak * (least + (1 - least) * cosine)
 
     def take_step(self) -> float:
         """Draw a batch, take a step, and return the loss."""

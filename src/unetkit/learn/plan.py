@@ -52,6 +52,7 @@ class Plan(BaseModel):
     validation: float = Field(0.2, ge=0, lt=1)
     fold: tuple[int, int] | None = None
     learning_rate: float = Field(2e-3, gt=0)
+    final_rate: float = Field(0.01, ge=0, le=1)
     weight_decay: float = Field(1e-2, ge=0)
     warmup: float = Field(0.03, ge=0, lt=1)
     clip_norm: float = Field(5.0, gt=0)

@@ -129,7 +129,9 @@ def _learning_rate(run: Run) -> Html | None:
     lines = [Series([(t / unit, rate * 1e3) for t, rate in points], has_dots=True)]
     peak = run.plan.learning_rate * 1e3
     picture = curves(lines, x, Axis(0, peak * 1.05, "learning rate (thousandths)"))
-    words = f"The rate warms up to {peak / 1e3:g} and then falls as a cosine; small steps at the end settle the net."
+    final = run.plan.final_rate
+    then = "stays" if final == 1 else f"falls as a cosine to {final:.0%} of it"
+    words = f"The rate warms up to {peak / 1e3:g} and then {then}; the model is a mean of the net over its last steps."
     return figure(picture, words, title="Learning rate")
 
 
