@@ -192,9 +192,9 @@ def _of_training(
     plain = architecture.norm == "none"
     why = "AdamW, warm-up and cosine" + ", no norm" * plain + ", pretrained" * is_tuned
     rate = rules.derive("learning_rate", 3e-4 if plain or is_tuned else 2e-3, why)
-    # 15. End: a hundredth of that rate, and weights averaged over about the last twentieth of the steps. Few images,
-    #     trained on for long, are learned less by heart at a rate that stays higher, with weights averaged for longer:
-    #     0.3 to 1 and 0.2 to 0.3 (benchmarks/README.md, hippocampus). One set says so yet, so they are to ask for.
+    # 15. End: a hundredth of that rate, and weights averaged over about the last twentieth of the steps. A rate
+    #     that stays higher, with weights averaged for longer (0.3 and 0.2), gave better masks of the hippocampus, one
+    #     seed each (benchmarks/README.md); not all sets have been tried, so that is for the user to ask for.
     final = rules.derive("final_rate", 0.01, "share of the learning rate at the end: small steps settle the net")
     average = rules.derive("average", 0.05, "weights averaged over about this share of the steps, the last ones")
     found = {"augmentation": augmentation, "flip": flip, "supervision": supervision, "loss": loss}
