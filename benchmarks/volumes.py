@@ -14,13 +14,14 @@ their own, so that no net sees a neighbour that it has learned from. "sparse" is
 labelled and all others 255 (not labelled). Dice of all voxels of the test sections together.
 
 unetkit runs as `unetkit train TABLE --time 20m --validation 0` (and `--planes 3` for 2.5d, `--planes 1` for 2d) and
-`unetkit predict`; "unetkit_bfloat16" with `--precision bfloat16`. MONAI gets its usual recipe: BasicUNet of its own
-widths ("monai": 32, 32, 64, 128, 256, and 32 at full resolution on the way up; "monai_half": 16 in place of 32 there),
-AdamW 1e-3, Dice + cross-entropy, cached data, four patches of 32 x 48 x 32, small affine changes, gray-value changes,
-a cosine schedule over the same seconds, and `sliding_window_inference` with half overlap and Gaussian weights. It flips
-left and right only, because a flip along any other axis would tell it that anterior is posterior. "monai_bfloat16" is
-the first of these under autocast, which its users have to ask for. For vnc_em it is the 2D BasicUNet of `accuracy.py`
-on single sections, as our own nets did better there in 2D than in 3D.
+`unetkit predict`; "unetkit_bfloat16" with `--precision bfloat16`, "unetkit_usual" without `--validation 0`: it holds a
+fifth of the training volumes out itself and keeps the net that is best on them. MONAI gets its usual recipe: BasicUNet
+of its own widths ("monai": 32, 32, 64, 128, 256, and 32 at full resolution on the way up; "monai_half": 16 in place of
+32 there), AdamW 1e-3, Dice + cross-entropy, cached data, four patches of 32 x 48 x 32, small affine changes, gray-value
+changes, a cosine schedule over the same seconds, and `sliding_window_inference` with half overlap and Gaussian weights.
+It flips left and right only, because a flip along any other axis would tell it that anterior is posterior.
+"monai_bfloat16" is the first of these under autocast, which its users have to ask for. For vnc_em it is the 2D
+BasicUNet of `accuracy.py` on single sections, as our own nets did better there in 2D than in 3D.
 
 Every result is a line in `volumes.jsonl`; what is there already is not run again. With `--runs FOLDER` the trainings
 are kept there, and one that was stopped goes on where it was (MONAI's starts again).
@@ -67,7 +68,12 @@ CLASSES = {
 TEST_SECTIONS = 3
 LABELLED_SECTIONS = (1, 5, 9)
 NOT_LABELLED = 255
-UNETKIT: dict[str, dict[str, Any]] = {"unetkit": {}, "unetkit_bfloat16": {"precision": "bfloat16"}}
+# As MONAI's recipe, all but "unetkit_usual" learn from every training volume; that holds out what its plan says.
+UNETKIT: dict[str, dict[str, Any]] = {
+    "unetkit": {"validation": 0.0},
+    "unetkit_bfloat16": {"validation": 0.0, "precision": "bfloat16"},
+    "unetkit_usual": {},
+}
 # Channels per level, and last those at full resolution on the way up: BasicUNet's default, and half of it there.
 _DEFAULT, _HALF = (32, 32, 64, 128, 256, 32), (16, 32, 64, 128, 256, 16)
 MONAI: dict[str, dict[str, Any]] = {
@@ -227,7 +233,7 @@ def run_unetkit(
         rows = [(image.resolve(), mask.resolve()) for image, mask in task.training]
         csv.writer(file).writerows([("image", "mask"), *rows])
     done = train(
-        pairs, out=kept, resume=True, seed=seed, validation=0.0, **budget.given(), **given,
+        pairs, out=kept, resume=True, seed=seed, **budget.given(), **given,
         observer=lambda p: print(p.message, flush=True) if p.message else None,
     )  # fmt: skip
     if done.was_interrupted:

@@ -99,7 +99,7 @@ def test_every_row_has_a_value_and_a_reason():
     assert rows["widths"][0] == "16 x 32 x 64 x 128 x 256"
     assert set(rows) == {
         "device", "precision", "widths", "patch", "batch", "augmentation", "supervision", "validation",
-        "learning_rate", "final_rate", "average", "loss",
+        "learning_rate", "final_rate", "average", "weight_decay", "loss",
     }  # fmt: skip
 
 
@@ -219,6 +219,21 @@ def test_augmentation_follows_the_data(size):
     assert (planes.flip, planes.rotation_deg) == (False, 30.0)
     for made in (settings, planes):  # of a form that `augment` takes
         window_size((16,) * (len(size) if made is settings else 2), made)
+
+
+def test_only_volumes_that_are_never_mirrored_keep_their_rate():
+    def end(size, is_oriented=True, **given):
+        made = plan(data=dataset(size, is_oriented=is_oriented), batch=2, widths=(4, 8), **given)
+        return made.final_rate, made.average, made.weight_decay
+
+    usual = (0.01, 0.05, 0.01)
+    assert end((20, 64, 64)) == (1.0, 0.3, 0.5)
+    assert end((20, 64, 64), weight_decay=0.1) == (1.0, 0.3, 0.1)
+    assert end((20, 64, 64), is_oriented=False) == usual
+    assert end((20, 64, 64), flip=(False, False, True)) == usual
+    assert end((20, 64, 64), planes=3) == usual
+    assert end((64, 64)) == usual
+    assert end((64, 64), augmentation="none") == usual
 
 
 @pytest.mark.parametrize(("n", "share"), [(4, 0.2), (120, 0.2), (192, 0.125), (1000, 0.05)])

@@ -192,13 +192,29 @@ def _of_training(
     plain = architecture.norm == "none"
     why = "AdamW, warm-up and cosine" + ", no norm" * plain + ", pretrained" * is_tuned
     rate = rules.derive("learning_rate", 3e-4 if plain or is_tuned else 2e-3, why)
-    # 15. End: a hundredth of that rate, and weights averaged over about the last twentieth of the steps. A rate
-    #     that stays higher, with weights averaged for longer (0.3 and 0.2), gave better masks of the hippocampus, one
-    #     seed each (benchmarks/README.md); not all sets have been tried, so that is for the user to ask for.
-    final = rules.derive("final_rate", 0.01, "share of the learning rate at the end: small steps settle the net")
-    average = rules.derive("average", 0.05, "weights averaged over about this share of the steps, the last ones")
+    never_mirrored = augmentation != "full" and not any(flip)
+    end = _of_end(rules, is_by_heart=seen.ndim == 3 and never_mirrored and not (plain or is_tuned))
     found = {"augmentation": augmentation, "flip": flip, "supervision": supervision, "loss": loss}
-    return found | {"validation": validation, "learning_rate": rate, "final_rate": final, "average": average}
+    return found | {"validation": validation, "learning_rate": rate, **end}
+
+
+def _of_end(rules: _Rules, *, is_by_heart: bool) -> dict[str, float]:
+    """Rule 15."""
+    # 15. End: a hundredth of that rate, and weights averaged over about the last twentieth of the steps. Volumes that
+    #     are never mirrored are soon known by heart: there a rate that stays, decay that keeps the weights small and so
+    #     its steps large, and a longer average predict new ones better (hippocampus, benchmarks/README.md).
+    if is_by_heart:
+        why = "volumes that are never mirrored are soon known by heart"
+        rate, share, decay = 1.0, 0.3, 0.5
+        whys = f"{why}, so it stays", f"{why}, so for longer", f"{why}: small weights keep its steps large"
+    else:
+        rate, share, decay = 0.01, 0.05, 0.01
+        whys = "small steps settle the net", "the last ones", "that of AdamW"
+    return {
+        "final_rate": rules.derive("final_rate", rate, f"share of the learning rate at the end: {whys[0]}"),
+        "average": rules.derive("average", share, f"weights averaged over about this share of the steps: {whys[1]}"),
+        "weight_decay": rules.derive("weight_decay", decay, f"of the weights, by AdamW: {whys[2]}"),
+    }
 
 
 def _turns(dataset: Dataset) -> tuple[Turns, str]:
