@@ -190,15 +190,15 @@ def _of_training(
     # 14. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm, and for
     #     pretrained weights, which large steps would undo.
     plain = architecture.norm == "none"
-    why = "AdamW, warm-up and cosine" + ", no norm" * plain + ", pretrained" * is_tuned
-    rate = rules.derive("learning_rate", 3e-4 if plain or is_tuned else 2e-3, why)
     never_mirrored = augmentation != "full" and not any(flip)
-    end = _of_end(rules, is_by_heart=seen.ndim == 3 and never_mirrored and not (plain or is_tuned))
+    is_by_heart = seen.ndim == 3 and never_mirrored and not (plain or is_tuned)
+    why = "AdamW, warm-up" + " and cosine" * (not is_by_heart) + ", no norm" * plain + ", pretrained" * is_tuned
+    rate = rules.derive("learning_rate", 3e-4 if plain or is_tuned else 2e-3, why)
     found = {"augmentation": augmentation, "flip": flip, "supervision": supervision, "loss": loss}
-    return found | {"validation": validation, "learning_rate": rate, **end}
+    return found | {"validation": validation, "learning_rate": rate, **_of_end(rules, is_by_heart)}
 
 
-def _of_end(rules: _Rules, *, is_by_heart: bool) -> dict[str, float]:
+def _of_end(rules: _Rules, is_by_heart: bool) -> dict[str, float]:
     """Rule 15."""
     # 15. End: a hundredth of that rate, and weights averaged over about the last twentieth of the steps. Volumes that
     #     are never mirrored are soon known by heart: there a rate that stays, decay that keeps the weights small and so
@@ -206,7 +206,7 @@ def _of_end(rules: _Rules, *, is_by_heart: bool) -> dict[str, float]:
     if is_by_heart:
         why = "volumes that are never mirrored are soon known by heart"
         rate, share, decay = 1.0, 0.3, 0.5
-        whys = f"{why}, so it stays", f"{why}, so for longer", f"{why}: small weights keep its steps large"
+        whys = f"{why}, so it stays", f"{why}, so for longer", f"{why}, and small weights keep steps large"
     else:
         rate, share, decay = 0.01, 0.05, 0.01
         whys = "small steps settle the net", "the last ones", "that of AdamW"
