@@ -95,7 +95,9 @@ def svg(figure: Figure, *, label: str = "") -> str:
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, dpi=150, transparent=True)
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    # Its size is that of the page's column; the viewBox keeps the proportions. Ids of several figures must differ.
+    # Its size is that of the page's column; the viewBox keeps the proportions. Ids of several figures must differ, and
+    # equal images in one (two silent channels) have one id, which nothing refers to.
+    text = re.sub(r' id="image\w+"', "", text)
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
     prefix = f"f{abs(hash_of(text)) % 10**8}-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)
