@@ -1,6 +1,7 @@
 """Volumes: a 3D net, 2.5D and 2D nets, a sparsely labelled stack, and MONAI's 3D recipe; same seconds, same cores.
 
     python benchmarks/volumes.py DATA --set hippocampus vnc_em --how auto 3d 2.5d 2d sparse --who unetkit monai
+    python benchmarks/volumes.py DATA --set hippocampus --how auto --who unetkit_usual --fifths 0 1 2 3 4
     python benchmarks/volumes.py DATA --table
 
 DATA is the folder that holds `hippocampus/` and `vnc_em/`, each with `images/` and `masks/`.
@@ -8,7 +9,8 @@ Run time: 20 minutes of training per line of hippocampus, 15 per line of vnc_em,
 predicting and scoring; two and a half hours for all of the first command. Expected score: see benchmarks/README.md.
 
 hippocampus: 120 volumes (Medical Segmentation Decathlon, Task04), sorted by name and shuffled once: 96 to train on, 24
-held out. Dice of every class, as the mean over the held-out volumes and of all their voxels together.
+held out, the last ones; `--fifths` holds out others. Dice of every class, as the mean over the held-out volumes and of
+all their voxels together.
 vnc_em: one stack of 14 sections. Sections 0 to 10 are trained on; 11 to 13 are predicted and scored as a volume of
 their own, so that no net sees a neighbour that it has learned from. "sparse" is the 3D net with sections 1, 5 and 9
 labelled and all others 255 (not labelled). Dice of all voxels of the test sections together.
@@ -39,7 +41,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, product, repeat
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--who", nargs="+", default=["unetkit"], choices=[*UNETKIT, *MONAI])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument(
+        "--fifths", nargs="+", type=int, default=[0], choices=range(5), help="of hippocampus, to be held out"
+    )
+    parser.add_argument(
         "--time", type=float, help="seconds of training (default: 1200 for hippocampus, 900 for vnc_em)"
     )
     parser.add_argument("--steps", type=int, help="steps in place of seconds, to try it out")
@@ -134,9 +139,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.table:
         print(table(_rows(args.results)))
         return
-    for seed in args.seeds:
+    for seed, fifth in product(args.seeds, args.fifths):
         for name, who, how in _possible(args.sets, args.who, args.how):
-            key = {"set": name, "who": who, "how": how, "seed": seed}
+            key = {"set": name, "who": who, "how": how, "seed": seed, "fifth": fifth if name == "hippocampus" else 0}
             key |= {"time_s": None if args.steps else args.time or TIME_S[name], "budget_steps": args.steps}
             if any(key == {field: row[field] for field in key} for row in _rows(args.results)):
                 continue
@@ -147,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _rows(results: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    lines = results.read_text().splitlines() if results.exists() else []
+    return [{"fifth": 0} | json.loads(line) for line in lines]
 
 
 def _possible(sets: Sequence[str], whos: Sequence[str], hows: Sequence[str]) -> Iterator[tuple[str, str, str]]:
@@ -166,10 +172,11 @@ def _run(data: Path, key: dict[str, Any], runs: Path | None) -> dict[str, Any]:
     budget = Budget(key["time_s"] or 0.0, key["budget_steps"])
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        task = hippocampus(data) if key["set"] == "hippocampus" else vnc_em(data, scratch, how=key["how"])
+        task = hippocampus(data, key["fifth"]) if key["set"] == "hippocampus" else vnc_em(data, scratch, how=key["how"])
         if key["who"] in UNETKIT:
             size = f"{budget.steps}steps" if budget.steps else f"{budget.time_s:g}s"
-            kept = (runs or scratch) / "_".join([key["set"], key["who"], key["how"], f"seed{key['seed']}", size])
+            of = f"{key['set']}{key['fifth'] or ''}"
+            kept = (runs or scratch) / "_".join([of, key["who"], key["how"], f"seed{key['seed']}", size])
             given = HOW[key["how"]] | UNETKIT[key["who"]]
             result, predictions = run_unetkit(task, budget, key["seed"], kept, scratch, **given)
         elif key["how"] == "2d":
@@ -180,14 +187,14 @@ def _run(data: Path, key: dict[str, Any], runs: Path | None) -> dict[str, Any]:
         return {**result, **score(predictions, truths, task.classes)}
 
 
-def hippocampus(data: Path) -> Task:
-    """Four fifths of the volumes for training, the rest held out, by a fixed shuffle."""
+def hippocampus(data: Path, fifth: int = 0) -> Task:
+    """Four fifths of the volumes for training, one held out, counted from the end of a fixed shuffle."""
     folder = data / "hippocampus"
     names = sorted(path.name for path in (folder / "images").glob("*.nii.gz"))
     random.Random(0).shuffle(names)
     files = [(folder / "images" / name, folder / "masks" / name) for name in names]
-    n_training = len(files) * 4 // 5
-    return Task(files[:n_training], files[n_training:], CLASSES["hippocampus"])
+    tests = files[len(files) * (4 - fifth) // 5 : len(files) * (5 - fifth) // 5]
+    return Task([pair for pair in files if pair not in tests], tests, CLASSES["hippocampus"])
 
 
 def vnc_em(data: Path, scratch: Path, *, how: str) -> Task:
@@ -361,12 +368,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         shown = classes[1:] if name == "hippocampus" else classes
         means = {f"{kind}_foreground": f"mean of {len(classes) - 1}"}
         means |= {"dice_foreground": "all voxels"} if name == "hippocampus" else {"dice_all": f"mean of {len(classes)}"}
-        head = ["who", "how", "seed", "steps", "trained, s", *shown, *means.values(), "predicted, s"]
+        head = ["who", "how", "seed", "fifth", "steps", "trained, s", *shown, *means.values(), "predicted, s"]
         lines = [f"{name}: Dice, {'mean over volumes' if name == 'hippocampus' else 'all test voxels together'}", ""]
         lines += [_line(head), _line(["---"] * len(head))]
         for row in found:
             scores = [*(row[kind][c] for c in shown), *(row[mean] for mean in means)]
-            first = [row["who"], row["how"], str(row["seed"]), str(row["steps"]), f"{row['trained_s']:.0f}"]
+            first = [str(row[name]) for name in ("who", "how", "seed", "fifth", "steps")]
+            first.append(f"{row['trained_s']:.0f}")
             lines.append(_line([*first, *(f"{value:.4f}" for value in scores), f"{row['predicted_s']:.1f}"]))
         if found:
             parts.append("\n".join(lines))

@@ -97,7 +97,7 @@ def test_volumes_runs_what_is_missing(
     volumes.main([*given, "--table"])
     table = capsys.readouterr().out.splitlines()
     scores = [f"{rows[1]['dice'][name]:.4f}" for name in volumes.CLASSES["vnc_em"]]
-    assert any(line.startswith(f"| unetkit | sparse | 0 | 2 | {rows[1]['trained_s']:.0f} |") for line in table)
+    assert any(line.startswith(f"| unetkit | sparse | 0 | 0 | 2 | {rows[1]['trained_s']:.0f} |") for line in table)
     assert any(" | ".join(scores) in line for line in table)
 
 
@@ -126,6 +126,9 @@ def test_volumes_held_out_are_not_trained_on(volumes: ModuleType, data: Path) ->
     assert (len(training), len(tests)) == (4, 2)
     assert not training & tests
     assert all(image.name == mask.name for image, mask in (*task.training, *task.tests))
+    fifths = [{image.name for image, _ in volumes.hippocampus(data, fifth).tests} for fifth in range(5)]
+    assert fifths[0] == tests
+    assert sorted(name for fifth in fifths for name in fifth) == sorted(training | tests)
 
 
 def test_scores_by_hand(volumes: ModuleType) -> None:
