@@ -202,7 +202,8 @@ def _of_end(rules: _Rules, is_by_heart: bool) -> dict[str, float]:
     """Rule 15."""
     # 15. End: a hundredth of that rate, and weights averaged over about the last twentieth of the steps. Volumes that
     #     are never mirrored are soon known by heart: there a rate that stays, decay that keeps the weights small and so
-    #     its steps large, and a longer average predict new ones better (hippocampus, benchmarks/README.md).
+    #     its steps large, and a longer average may predict new ones better (hippocampus, twenty minutes: 0.875, not
+    #     0.867, on one fifth; on another, by as many steps, 0.886 both; benchmarks/README.md).
     if is_by_heart:
         why = "volumes that are never mirrored are soon known by heart"
         rate, share, decay = 1.0, 0.3, 0.5
