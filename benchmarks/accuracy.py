@@ -18,8 +18,9 @@ cross-entropy, flips, quarter turns, elastic deformation, gray-value changes, ca
 and `sliding_window_inference` with half overlap and Gaussian weights; every connected part of its foreground is an
 object. It also gets a cosine schedule over the same seconds, which helps it, and once more under autocast to bfloat16
 ("monai_bfloat16"), which its users have to ask for. unetkit runs as `unetkit train TABLE --time 20m`, for isbi2012 with
-`--validation 0` ("unetkit_usual" without it), and with `--precision bfloat16`. Every result is a line in
-`accuracy.jsonl`; what is there already is not run again, so that a stopped benchmark goes on.
+`--validation 0` ("unetkit_usual" without it), and with `--precision float32`. Every result is a line in
+`accuracy.jsonl`, with the precision that unetkit took and the machine; what is there already is not run again, so that
+a stopped benchmark goes on.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from matplotlib.figure import Figure
 
 from unetkit.infer.predict import predict
 from unetkit.io import read, read_labels, write_labels
+from unetkit.learn.plan import read_plan
 from unetkit.learn.train import train
 from unetkit.masks.evaluate import evaluate
 
@@ -134,6 +136,7 @@ def main() -> None:
             kept = f"{name}_{who}_seed{seed}_{time_s:g}s" + (f"_{images}images" if images else "")
             task = replace(task, kept=args.runs / kept)
         row = {field: value for field, value in key.items() if value is not None} | RUNNERS[who](task, seed, time_s)
+        row["machine"] = machine()
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
@@ -141,6 +144,13 @@ def main() -> None:
 
 def _rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
+def machine() -> str:
+    """What a score at equal time depends on: cores, and how they multiply."""
+    able = torch.cpu.get_capabilities()
+    kinds = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512_f": "AVX-512", "avx2": "AVX2"}
+    return f"{torch.get_num_threads()} cores, {next((kinds[name] for name in kinds if able.get(name)), 'no AVX2')}"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -214,7 +224,8 @@ def run_unetkit(task: Task, seed: int, time_s: float, **given: Any) -> dict:
             observer=lambda p: print(p.message, flush=True) if p.message else None,
         )  # fmt: skip
         tests = [task.image(name) for name in task.tests]
-        result: dict = {"steps": done.steps, "trained_s": round(done.time_s, 1)}
+        precision = read_plan((run / "plan.json").read_text()).precision
+        result: dict = {"steps": done.steps, "trained_s": round(done.time_s, 1), "precision": precision}
         for key, symmetries in (("", False), ("_symmetries", True)):
             out = Path(folder) / f"masks{key}"
             predict(run, tests, out=out, average_symmetries=symmetries)
@@ -232,9 +243,9 @@ def run_usual(task: Task, seed: int, time_s: float) -> dict:
     return run_unetkit(task, seed, time_s, validation=None)
 
 
-def run_bfloat16(task: Task, seed: int, time_s: float) -> dict:
-    """unetkit in bfloat16, on a processor that multiplies it."""
-    return run_unetkit(task, seed, time_s, precision="bfloat16")
+def run_float32(task: Task, seed: int, time_s: float) -> dict:
+    """unetkit in float32, on a processor that multiplies bfloat16."""
+    return run_unetkit(task, seed, time_s, precision="float32")
 
 
 def run_monai(task: Task, seed: int, time_s: float, *, bfloat16: bool = False) -> dict:
@@ -343,7 +354,7 @@ RUNNERS = {
     "monai_bfloat16": partial(run_monai, bfloat16=True),
     "unetkit": run_unetkit,
     "unetkit_usual": run_usual,
-    "unetkit_bfloat16": run_bfloat16,
+    "unetkit_float32": run_float32,
     "unetkit_valid": run_valid,
 }
 

@@ -16,7 +16,7 @@ their own, so that no net sees a neighbour that it has learned from. "sparse" is
 labelled and all others 255 (not labelled). Dice of all voxels of the test sections together.
 
 unetkit runs as `unetkit train TABLE --time 20m --validation 0` (and `--planes 3` for 2.5d, `--planes 1` for 2d) and
-`unetkit predict`; "unetkit_bfloat16" with `--precision bfloat16`, "unetkit_usual" without `--validation 0`: it holds a
+`unetkit predict`; "unetkit_float32" with `--precision float32`, "unetkit_usual" without `--validation 0`: it holds a
 fifth of the training volumes out itself and keeps the net that is best on them. MONAI gets its usual recipe: BasicUNet
 of its own widths ("monai": 32, 32, 64, 128, 256, and 32 at full resolution on the way up; "monai_half": 16 in place of
 32 there), AdamW 1e-3, Dice + cross-entropy, cached data, four patches of 32 x 48 x 32, small affine changes, gray-value
@@ -51,6 +51,7 @@ import torch
 
 from unetkit.infer.predict import predict
 from unetkit.io import read, read_labels, write, write_labels
+from unetkit.learn.plan import read_plan
 from unetkit.learn.train import train
 from unetkit.masks.metrics import confusion, dice
 
@@ -73,7 +74,7 @@ NOT_LABELLED = 255
 # As MONAI's recipe, all but "unetkit_usual" learn from every training volume; that holds out what its plan says.
 UNETKIT: dict[str, dict[str, Any]] = {
     "unetkit": {"validation": 0.0},
-    "unetkit_bfloat16": {"validation": 0.0, "precision": "bfloat16"},
+    "unetkit_float32": {"validation": 0.0, "precision": "float32"},
     "unetkit_usual": {},
 }
 # Channels per level, and last those at full resolution on the way up: BasicUNet's default, and half of it there.
@@ -145,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             key |= {"time_s": None if args.steps else args.time or TIME_S[name], "budget_steps": args.steps}
             if any(key == {field: row[field] for field in key} for row in _rows(args.results)):
                 continue
-            row = {**key, **_run(args.data, key, args.runs)}
+            row = {**key, **_run(args.data, key, args.runs), "machine": accuracy.machine()}
             with args.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
@@ -249,7 +250,8 @@ def run_unetkit(
     written = predict(kept, [image for image, _ in task.tests], out=out)
     predictions = [read_labels(one.mask).array for one in written]
     seconds = sum(one.time_s for one in written)
-    return {"steps": done.steps, "trained_s": round(done.time_s, 1), "predicted_s": round(seconds, 2)}, predictions
+    result = {"steps": done.steps, "trained_s": round(done.time_s, 1), "predicted_s": round(seconds, 2)}
+    return result | {"precision": read_plan((kept / "plan.json").read_text()).precision}, predictions
 
 
 def run_monai_2d(

@@ -117,7 +117,7 @@ def train(
     border_weight: Annotated[bool, typer.Option("--border-weight", help="The 2015 paper's weight map.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: the fastest).")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16, for training (default: bfloat16 where this machine multiplies it).")
+        str | None, typer.Option(help="float32 or bfloat16, for training (default: bfloat16 where it is multiplied).")
     ] = None,
     compile: Annotated[str | None, typer.Option(help="torch.compile: auto (measured; default), yes or no.")] = None,
     folds: Annotated[

@@ -23,13 +23,13 @@ def data(tmp_path_factory):
     return write_demo_data(tmp_path_factory.mktemp("data"), n=5, size=(64, 64))
 
 
-GIVEN = {"steps": STEPS, "widths": (4, 8, 8), "batch": 5, "patch": 64, "device": "cpu"}
+GIVEN = {"steps": STEPS, "widths": (4, 8, 8), "batch": 5, "patch": 64, "device": "cpu", "precision": "float32"}
 
 
 def command(data, out, *more):
     images, masks = map(str, data)
-    options = ["--steps", str(STEPS), "--widths", "4,8,8", "--batch", "5", "--patch", "64", "--device", "cpu"]
-    return ["train", images, masks, "--out", str(out), *options, *more]
+    options = ["--steps", str(STEPS), "--widths", "4,8,8", "--batch", "5", "--patch", "64"]
+    return ["train", images, masks, "--out", str(out), *options, "--device", "cpu", "--precision", "float32", *more]
 
 
 def losses(out):
