@@ -153,7 +153,7 @@ def _of_machine(rules: _Rules) -> dict[str, Any]:
     check_device(device)
     # 2. Precision of the training's convolutions, a fixed fact of a machine, so that runs by steps stay the same:
     #    bfloat16 where it is multiplied. On a CPU with AMX that is 1.5 to 2 times as many steps, and five minutes of
-    #    nuclei then give a mean AP of 0.555, not 0.545, of vnc_em a Dice of 0.818, not 0.781 (one seed each).
+    #    nuclei then give a mean AP of 0.555, not 0.545, of vnc_em a mean Dice of 0.817, not 0.786 (one seed each).
     #    Weights, their average, the loss, validation and inference are float32 everywhere.
     precision = rules.derive("precision", usual_precision(device), why_precision(device))
     # 3. Budget: seconds or steps, one of them.
