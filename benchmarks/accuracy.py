@@ -19,8 +19,8 @@ and `sliding_window_inference` with half overlap and Gaussian weights; every con
 object. It also gets a cosine schedule over the same seconds, which helps it, and once more under autocast to bfloat16
 ("monai_bfloat16"), which its users have to ask for. unetkit runs as `unetkit train TABLE --time 20m`, for isbi2012 with
 `--validation 0` ("unetkit_usual" without it), and with `--precision float32`. Every result is a line in
-`accuracy.jsonl`, with the precision that unetkit took and the machine; what is there already is not run again, so that
-a stopped benchmark goes on.
+`accuracy.jsonl`, with the precision that unetkit took and the machine; what is there already of such a machine is not
+run again, so that a stopped benchmark goes on.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def main() -> None:
         draw_curve(_rows(), args.curve)
         return
     for name, time_s, images, seed, who in product(args.sets, args.time, args.images, args.seeds, args.who):
-        key = {"set": name, "who": who, "seed": seed, "time_s": time_s, "images": images}
+        key = {"set": name, "who": who, "seed": seed, "time_s": time_s, "images": images, "machine": machine()}
         if any(key == {field: row.get(field) for field in key} for row in _rows()):
             continue
         task = SETS[name](args.data)
@@ -136,7 +136,6 @@ def main() -> None:
             kept = f"{name}_{who}_seed{seed}_{time_s:g}s" + (f"_{images}images" if images else "")
             task = replace(task, kept=args.runs / kept)
         row = {field: value for field, value in key.items() if value is not None} | RUNNERS[who](task, seed, time_s)
-        row["machine"] = machine()
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
@@ -161,6 +160,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         "seed",
         "time_s",
         "steps",
+        "precision",
+        "machine",
         "pixel_error",
         "dice",
         "ap50",
@@ -180,10 +181,11 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
-    """Score against minutes of training, of unetkit and MONAI as they come: small dots, and their means."""
+    """Score against minutes of training, of unetkit and MONAI on the first row's machine: small dots, and means."""
+    of = rows[0]["machine"]
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     for axes, (name, score, title) in zip(figure.subplots(1, len(CURVES)), CURVES, strict=True):
-        found = [row for row in rows if row["set"] == name and "images" not in row]
+        found = [row for row in rows if row["set"] == name and "images" not in row and row["machine"] == of]
         for who, colour in COLOURS.items():
             scores: dict[float, list[float]] = {}
             for row in sorted((row for row in found if row["who"] == who), key=lambda row: row["time_s"]):

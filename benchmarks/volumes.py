@@ -25,8 +25,9 @@ It flips left and right only, because a flip along any other axis would tell it 
 "monai_bfloat16" is the first of these under autocast, which its users have to ask for. For vnc_em it is the 2D
 BasicUNet of `accuracy.py` on single sections, as our own nets did better there in 2D than in 3D.
 
-Every result is a line in `volumes.jsonl`; what is there already is not run again. With `--runs FOLDER` the trainings
-are kept there, and one that was stopped goes on where it was (MONAI's starts again).
+Every result is a line in `volumes.jsonl`, with the precision that unetkit took and the machine; what is there already
+of such a machine is not run again. With `--runs FOLDER` the trainings are kept there, and one that was stopped goes on
+where it was (MONAI's starts again).
 """
 
 from __future__ import annotations
@@ -144,9 +145,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, who, how in _possible(args.sets, args.who, args.how):
             key = {"set": name, "who": who, "how": how, "seed": seed, "fifth": fifth if name == "hippocampus" else 0}
             key |= {"time_s": None if args.steps else args.time or TIME_S[name], "budget_steps": args.steps}
+            key |= {"machine": accuracy.machine()}
             if any(key == {field: row[field] for field in key} for row in _rows(args.results)):
                 continue
-            row = {**key, **_run(args.data, key, args.runs), "machine": accuracy.machine()}
+            row = {**key, **_run(args.data, key, args.runs)}
             with args.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
@@ -370,12 +372,24 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         shown = classes[1:] if name == "hippocampus" else classes
         means = {f"{kind}_foreground": f"mean of {len(classes) - 1}"}
         means |= {"dice_foreground": "all voxels"} if name == "hippocampus" else {"dice_all": f"mean of {len(classes)}"}
-        head = ["who", "how", "seed", "fifth", "steps", "trained, s", *shown, *means.values(), "predicted, s"]
+        head = [
+            "who",
+            "how",
+            "seed",
+            "fifth",
+            "steps",
+            "precision",
+            "machine",
+            "trained, s",
+            *shown,
+            *means.values(),
+            "predicted, s",
+        ]
         lines = [f"{name}: Dice, {'mean over volumes' if name == 'hippocampus' else 'all test voxels together'}", ""]
         lines += [_line(head), _line(["---"] * len(head))]
         for row in found:
             scores = [*(row[kind][c] for c in shown), *(row[mean] for mean in means)]
-            first = [str(row[name]) for name in ("who", "how", "seed", "fifth", "steps")]
+            first = [str(row.get(name, "")) for name in head[:7]]
             first.append(f"{row['trained_s']:.0f}")
             lines.append(_line([*first, *(f"{value:.4f}" for value in scores), f"{row['predicted_s']:.1f}"]))
         if found:
