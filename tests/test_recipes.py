@@ -97,9 +97,8 @@ def test_volumes_runs_what_is_missing(
     volumes.main([*given, "--table"])
     table = capsys.readouterr().out.splitlines()
     scores = [f"{rows[1]['dice'][name]:.4f}" for name in volumes.CLASSES["vnc_em"]]
-    start = (
-        f"| unetkit | sparse | 0 | 0 | 2 | {rows[1]['precision']} | {rows[1]['machine']} | {rows[1]['trained_s']:.0f} |"
-    )
+    row = rows[1]
+    start = f"| unetkit | sparse | 0 | 0 | 2 | {row['precision']} | {row['machine']} | {row['trained_s']:.0f} |"
     assert any(line.startswith(start) for line in table)
     assert any(" | ".join(scores) in line for line in table)
 
