@@ -372,24 +372,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         shown = classes[1:] if name == "hippocampus" else classes
         means = {f"{kind}_foreground": f"mean of {len(classes) - 1}"}
         means |= {"dice_foreground": "all voxels"} if name == "hippocampus" else {"dice_all": f"mean of {len(classes)}"}
-        head = [
-            "who",
-            "how",
-            "seed",
-            "fifth",
-            "steps",
-            "precision",
-            "machine",
-            "trained, s",
-            *shown,
-            *means.values(),
-            "predicted, s",
-        ]
+        known = ("who", "how", "seed", "fifth", "steps", "precision", "machine")
+        head = [*known, "trained, s", *shown, *means.values(), "predicted, s"]
         lines = [f"{name}: Dice, {'mean over volumes' if name == 'hippocampus' else 'all test voxels together'}", ""]
         lines += [_line(head), _line(["---"] * len(head))]
         for row in found:
             scores = [*(row[kind][c] for c in shown), *(row[mean] for mean in means)]
-            first = [str(row.get(name, "")) for name in head[:7]]
+            first = [str(row.get(name, "")) for name in known]
             first.append(f"{row['trained_s']:.0f}")
             lines.append(_line([*first, *(f"{value:.4f}" for value in scores), f"{row['predicted_s']:.1f}"]))
         if found:

@@ -36,4 +36,4 @@ def why_precision(device: str) -> str:
     """The reason of `usual_precision`, in words."""
     if not multiplies_bfloat16(device):
         return f"this {'processor' if device == 'cpu' else 'GPU'} does not multiply bfloat16"
-    return "multiplied here, at 1.5 times the speed or more"
+    return "multiplied here: more steps in the same time"
