@@ -43,11 +43,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from unetkit.infer.predict import predict
+from unetkit.inference.files import predict
 from unetkit.io import read, read_labels, write_labels
-from unetkit.learn.plan import read_plan
-from unetkit.learn.train import train
-from unetkit.masks.evaluate import evaluate
+from unetkit.metrics.folders import evaluate
+from unetkit.training.loop import train
+from unetkit.training.plan.plan import read_plan
 
 RESULTS = Path(__file__).with_name("accuracy.jsonl")
 PATCH, BATCH = 256, 4

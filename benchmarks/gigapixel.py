@@ -32,14 +32,14 @@ import numpy as np
 import tifffile
 import torch
 
-from unetkit.demo import synthetic_cells, write_demo_data
-from unetkit.infer.prepare import prepare
+from unetkit.cli.demo import synthetic_cells, write_demo_data
+from unetkit.data.normalise import measure
+from unetkit.inference.prepare import prepare
 from unetkit.io import open_lazy
-from unetkit.learn.checkpoint import load_model
-from unetkit.learn.intensity import measure
-from unetkit.learn.train import train
-from unetkit.masks.labels import from_classes
+from unetkit.labels.kind import from_classes
+from unetkit.model.files import load_model
 from unetkit.tiles import tile
+from unetkit.training.loop import train
 
 RESULTS = Path(__file__).with_name("gigapixel.jsonl")
 WIDTHS = (32, 64, 128, 256, 512)

@@ -8,7 +8,7 @@ The net has the widths of 2015 (64 to 1024) with padded convolutions and batch n
 net (norms folded) on one window after the other. In float32 (TF32 off), bfloat16 autocast, bfloat16 compiled, and for
 inference in bfloat16 as a CUDA graph. Every row alternates with the others; medians over `--rounds`, synchronised.
 
-FLOP are twice the multiplications that `insight.cost` counts, three times that for a training step (forward, and the
+FLOP are twice the multiplications that `graph.cost` counts, three times that for a training step (forward, and the
 gradients by maps and by weights). The peak is the chip's dense bfloat16 figure as its maker prints it.
 """
 
@@ -25,11 +25,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unetkit.infer.prepare import prepare
-from unetkit.insight.cost import cost
-from unetkit.learn.losses import dice_cross_entropy
+from unetkit.graph.cost import cost
+from unetkit.inference.prepare import prepare
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
+from unetkit.training.losses import dice_cross_entropy
 
 RESULTS = Path(__file__).with_name("gpu.jsonl")
 # Dense bfloat16 TFLOP/s, by a part of the name that the driver gives (makers' data sheets).

@@ -34,14 +34,14 @@ import torch
 from torch import Tensor
 
 from unetkit.allocator import keep_freed_memory
-from unetkit.infer.engines.engine import Engine, run_by, window_core
-from unetkit.infer.engines.openvino import calibrated_model, int8_engine, openvino_engine, save_openvino
-from unetkit.infer.prepare import prepare
-from unetkit.infer.stream import Stream
-from unetkit.infer.tiled import run
-from unetkit.infer.tiling import plan_stream, plan_tiles
-from unetkit.learn.checkpoint import load_model
-from unetkit.learn.intensity import standardise
+from unetkit.data.normalise import standardise
+from unetkit.inference.engines.engine import Engine, run_by, window_core
+from unetkit.inference.engines.openvino import calibrated_model, int8_engine, openvino_engine, save_openvino
+from unetkit.inference.prepare import prepare
+from unetkit.inference.runner import run
+from unetkit.inference.streaming.stream import Stream
+from unetkit.inference.tiling import plan_stream, plan_tiles
+from unetkit.model.files import load_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net
@@ -240,7 +240,7 @@ def image_of(size: tuple[int, ...], net: Net, folder: Path | None) -> Tensor:
     """Noise; for a trained net synthetic cells, of which a part is made and mirrored."""
     if folder is None:
         return torch.randn(net.in_channels, *size, generator=torch.Generator().manual_seed(1))
-    from unetkit.demo import synthetic_cells  # here, as what it imports would count as memory of every row
+    from unetkit.cli.demo import synthetic_cells  # here, as what it imports would count as memory of every row
 
     part = tuple(min(n, {2: 1024, 3: 128}[len(size)]) for n in size)
     cells, _ = synthetic_cells(part, seed=7)

@@ -20,8 +20,8 @@ from skimage.morphology import skeletonize
 
 from unetkit import io
 from unetkit.image import Image
-from unetkit.infer.predict import predict
-from unetkit.learn.train import train
+from unetkit.inference.files import predict
+from unetkit.training.loop import train
 
 RESULTS = Path(__file__).with_name("losses.jsonl")
 SIDE = 256

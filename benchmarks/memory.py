@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py
 
-Predicted: `insight.memory.peak_memory`, from the net alone. Given out: the most that torch's allocator had given out at
-one time. Resident: what the operating system saw at most (VmHWM) above what the process held before the run, with
+Predicted: `insight.resources.memory.peak_memory`, from the net alone. Given out: the most that torch's allocator had given out
+at one time. Resident: what the operating system saw at most (VmHWM) above what the process held before the run, with
 glibc returning freed blocks at once (MALLOC_MMAP_THRESHOLD_=65536), after a first run in which oneDNN's kernels were
 compiled. First: the same for that first run, as glibc is by default, with the kernels and the freed blocks
 that it keeps. The net is as `predict` runs it. Linux only.
@@ -22,12 +22,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unetkit.infer.prepare import prepare
-from unetkit.insight.ledger import laid_out_as
-from unetkit.insight.memory import measured_bytes, peak_memory
+from unetkit.graph.allocation import laid_out_as
+from unetkit.graph.graph import read
+from unetkit.inference.prepare import prepare
+from unetkit.insight.resources.memory import measured_bytes, peak_memory
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import read
 from unetkit.nets.named import named
 from unetkit.nets.net import Net
 

@@ -19,9 +19,9 @@ import torch
 from monai.losses import DiceCELoss
 from monai.networks.nets import BasicUNet
 
-from unetkit.learn.losses import dice_cross_entropy
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
+from unetkit.training.losses import dice_cross_entropy
 
 
 def main() -> None:

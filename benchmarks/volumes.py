@@ -50,11 +50,11 @@ import accuracy
 import numpy as np
 import torch
 
-from unetkit.infer.predict import predict
+from unetkit.inference.files import predict
 from unetkit.io import read, read_labels, write, write_labels
-from unetkit.learn.plan import read_plan
-from unetkit.learn.train import train
-from unetkit.masks.metrics import confusion, dice
+from unetkit.metrics.pixels import confusion, dice
+from unetkit.training.loop import train
+from unetkit.training.plan.plan import read_plan
 
 RESULTS = Path(__file__).with_name("volumes.jsonl")
 HOW: dict[str, dict[str, Any]] = {

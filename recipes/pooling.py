@@ -30,8 +30,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from unetkit import load_model, read
+from unetkit.data.normalise import for_net
 from unetkit.insight.shift import Shifts, shift_changes
-from unetkit.learn.intensity import for_net
 
 WAYS = {"max": "max-pooling", "strided": "strided convolution", "blur": "max and blur"}
 SHIFTS = tuple(range(1, 17))  # px

@@ -32,7 +32,7 @@ import story
 from matplotlib.figure import Figure
 from scipy import stats
 
-from unetkit.insight.figures import COLOURS, QUIET, new_figure
+from unetkit.plotting.matplotlib_style import COLOURS, QUIET, new_figure
 
 NETS = {"unet": "U-Net", "unetpp": "UNet++"}
 SMALL = {"widths": (16, 32, 64, 128), "patch": 128, "batch": 4}

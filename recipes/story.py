@@ -22,12 +22,12 @@ from matplotlib.patches import Patch
 from scipy.ndimage import uniform_filter
 
 from unetkit import find_pairs, load_model, predict, read, read_labels, train
-from unetkit.insight.cost import cost
-from unetkit.learn.split import split
-from unetkit.learn.train import Result
-from unetkit.masks.metrics import Evaluation, evaluate_arrays
+from unetkit.cli.options import seconds
+from unetkit.data.split import split
+from unetkit.graph.cost import cost
+from unetkit.metrics.pixels import Evaluation, evaluate_arrays
 from unetkit.nets.net import Net
-from unetkit.options import seconds
+from unetkit.training.loop import Result
 
 N_TRAINING, N_TESTS = 20, 4  # sections of isbi2012
 COST_SIZE = (256, 256)

@@ -35,17 +35,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unetkit import find_pairs
-from unetkit.insight.figures import ACCENT, INK, WARM, new_figure
+from unetkit.data.dataset import Case, load
 from unetkit.insight.gradient_flow import gradient_flow
-from unetkit.learn.augment import Augmentation
-from unetkit.learn.data import Case, load
-from unetkit.learn.loop import Training
-from unetkit.learn.losses import dice_cross_entropy
-from unetkit.learn.plan import Plan
-from unetkit.learn.sample import Batch, Sampler
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net
+from unetkit.plotting.matplotlib_style import ACCENT, INK, WARM, new_figure
+from unetkit.training.augment.augment import Augmentation
+from unetkit.training.losses import dice_cross_entropy
+from unetkit.training.plan.plan import Plan
+from unetkit.training.sampler import Batch, Sampler
+from unetkit.training.state import Training
 
 DEPTHS = (2, 3, 4, 5, 6)  # poolings
 FIRST_WIDTH, MOST_WIDTH = 8, 128  # channels: doubled from level to level, up to a limit

@@ -39,7 +39,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from scipy.stats import t as student
 
 from unetkit import build, load_model
-from unetkit.insight.spectra import radial_spectrum, share_above
+from unetkit.insight.frequency.spectra import radial_spectrum, share_above
 from unetkit.nets.architecture import Architecture
 
 SETS = {"isbi2012": story.isbi2012, "nuclei": story.nuclei}

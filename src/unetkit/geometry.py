@@ -3,7 +3,7 @@
 A net is seen along one axis at a time, as a small directed graph of 1-D windows: each
 layer says which of its inputs an output reads. Everything else follows from that:
 output sizes, the sizes that fit, the total stride, receptive fields with their phase,
-and the halo of a tile. Nothing here knows of torch; `nets.graph` reads nets into it.
+and the halo of a tile. Nothing here knows of torch; `graph.graph` reads nets into it.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 import pytest
 
-from unetkit.console import PredictionBar, TrainingBar, clock, print_table
-from unetkit.infer.predict import Step
-from unetkit.learn.train import Progress
-from unetkit.options import byte_count, seconds
+from unetkit.cli.console import PredictionBar, TrainingBar, clock, print_table
+from unetkit.cli.options import byte_count, seconds
+from unetkit.inference.files import Step
+from unetkit.training.loop import Progress
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_prediction_without_a_terminal_prints_its_messages_only(capsys):
 
 
 def test_bars_on_a_terminal(capsys, monkeypatch):
-    monkeypatch.setattr("unetkit.console.console._force_terminal", True)
+    monkeypatch.setattr("unetkit.cli.console.console._force_terminal", True)
     with TrainingBar() as bar:
         bar.update(Progress("", 0.5, 3, 0.25, 1.0, None, 60.0))
         bar.update(Progress(message="early look"))

@@ -6,8 +6,8 @@ from scipy import ndimage
 from skimage.filters import gaussian, threshold_otsu
 
 from unetkit import io
-from unetkit.demo import synthetic_cells, write_demo_data
-from unetkit.learn.weights import separate_touching
+from unetkit.cli.demo import synthetic_cells, write_demo_data
+from unetkit.labels.borders import separate_touching
 
 SIZES = {2: (96, 128), 3: (24, 64, 64)}
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from unetkit import doctor
-from unetkit.doctor import examine
+from unetkit.cli.doctor import examine
 
 FINE = "Everything needed is here."
 

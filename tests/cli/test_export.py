@@ -4,13 +4,13 @@ import json
 import sys
 
 import pytest
+from unetkit.infer.engines import quantise as quantise_module
 
 from unetkit import cli
-from unetkit.demo import write_demo_data
-from unetkit.infer.engines import quantise as quantise_module
-from unetkit.infer.engines.price import read_price
-from unetkit.infer.prepare import prepare
-from unetkit.learn.train import train
+from unetkit.cli.demo import write_demo_data
+from unetkit.inference.engines.int8_card import read_price
+from unetkit.inference.prepare import prepare
+from unetkit.training.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def run(tmp_path_factory):
 def quantise(monkeypatch, capfd):
     """`unetkit quantise ...` in this process, by a model that sees background alone: (exit code, stdout, stderr)."""
     pytest.importorskip("openvino")
-    from unetkit.infer.engines.openvino import openvino_model
+    from unetkit.inference.engines.openvino import openvino_model
 
     def blind(net, patches, n):
         other = prepare(net)

@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from unetkit import cli
-from unetkit.learn.checkpoint import Card, save_model
-from unetkit.masks.labels import LabelKind
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 

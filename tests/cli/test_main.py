@@ -17,9 +17,9 @@ import torch
 from typer.testing import CliRunner
 
 from unetkit import cli, io
-from unetkit.demo import write_demo_data
+from unetkit.cli.demo import write_demo_data
 from unetkit.image import Image
-from unetkit.learn.checkpoint import load_model
+from unetkit.model.files import load_model
 
 VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 FAST = ("--patch", "32", "--batch", "2", "--device", "cpu")
@@ -27,7 +27,7 @@ FAST = ("--patch", "32", "--batch", "2", "--device", "cpu")
 
 def in_process(*arguments, **options):
     """A process of its own: what a shell shows."""
-    command = [sys.executable, "-c", "from unetkit.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", "from unetkit.cli.main import main; main()", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
 
 
@@ -78,7 +78,7 @@ def test_help_of_the_whole_and_of_every_verb():
 
 def test_help_imports_nothing_heavy():
     script = (
-        "import sys\nfrom unetkit.cli import main\n"
+        "import sys\nfrom unetkit.cli.main import main\n"
         "sys.argv = ['unetkit', *sys.argv[1:]]\n"
         "try:\n    main()\n"
         "finally:\n    print('heavy:', sorted({'torch', 'numpy', 'scipy', 'skimage'} & set(sys.modules)))"
@@ -343,7 +343,7 @@ def test_wrong_use(run_cli, cells, tmp_path, monkeypatch, arguments, message):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a process")
 def test_ctrl_c_stops_with_a_usable_model(cells, tmp_path):
     run = tmp_path / "run"
-    script = "from unetkit.cli import main; main()"
+    script = "from unetkit.cli.main import main; main()"
     arguments = ["train", str(cells), "--out", str(run), "--time", "10m", "--compile", "no", *FAST]
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -367,7 +367,7 @@ def test_ctrl_c_elsewhere_exits_130(run_cli, cells, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("unetkit.learn.check.load", interrupted)
+    monkeypatch.setattr("unetkit.data.check.load", interrupted)
     code, out, err = run_cli("check", cells)
     assert (code, out) == (130, "")
     assert "Traceback" not in err

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from unetkit import io
+from unetkit.data.channels import apart, mask_is_elsewhere, read_channels
+from unetkit.data.dataset import load
+from unetkit.data.pairs import find_pairs
 from unetkit.image import Image, Place
-from unetkit.learn.channels import apart, mask_is_elsewhere, read_channels
-from unetkit.learn.data import load
-from unetkit.learn.pairs import find_pairs
 
 RAS = ((1.0, 0.0, 0.0, 5.0), (0.0, 1.0, 0.0, 6.0), (0.0, 0.0, 2.0, 7.0), (0.0, 0.0, 0.0, 1.0))
 LPS = ((-1.0, 0.0, 0.0, 9.0), (0.0, -1.0, 0.0, 9.0), (0.0, 0.0, 2.0, 7.0), (0.0, 0.0, 0.0, 1.0))

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image as Picture
 
 from unetkit import io
-from unetkit.demo import synthetic_cells
+from unetkit.cli.demo import synthetic_cells
+from unetkit.data.check import Checked, check
 from unetkit.image import Image
-from unetkit.learn.check import Checked, check
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SPACING = (0.5, 0.5)

@@ -8,13 +8,13 @@ import pytest
 from skimage.measure import label
 
 from unetkit import io
+from unetkit.data.dataset import Case, Dataset, load
+from unetkit.data.normalise import standardise
+from unetkit.data.pairs import find_pairs
+from unetkit.data.split import hold_out, split
 from unetkit.image import Image, Place
-from unetkit.learn.data import Case, Dataset, load
-from unetkit.learn.intensity import standardise
-from unetkit.learn.pairs import find_pairs
-from unetkit.learn.split import hold_out, split
-from unetkit.learn.weights import border_weights
-from unetkit.masks.labels import IGNORED, LabelKind
+from unetkit.labels.borders import border_weights
+from unetkit.labels.kind import IGNORED, LabelKind
 
 
 def write_image(path, array, spacing=None, unit="px"):
@@ -167,8 +167,8 @@ def test_scans_that_know_how_the_body_lies(tmp_path, monkeypatch, ndim):
             known = int(files[0].stem[1:]) < places
             return replace(io.read(files[0]), place=place if known else None)
 
-        monkeypatch.setattr("unetkit.learn.data.read_channels", placed)
-        monkeypatch.setattr("unetkit.learn.data.mask_is_elsewhere", lambda image, mask: "")
+        monkeypatch.setattr("unetkit.data.dataset.read_channels", placed)
+        monkeypatch.setattr("unetkit.data.dataset.mask_is_elsewhere", lambda image, mask: "")
         dataset = write_volumes(tmp_path / str(places), [mask, mask])
         assert dataset.is_oriented == oriented
         assert any("patches are not flipped" in note for note in dataset.notes) == oriented
@@ -277,7 +277,7 @@ def test_a_header_that_asks_for_more_memory_than_there_is(folder, monkeypatch):
     def exhausted(files):
         raise MemoryError(f"{files[0]}: too large for the memory at hand, or damaged (90 TB)")
 
-    monkeypatch.setattr("unetkit.learn.data.read_channels", exhausted)
+    monkeypatch.setattr("unetkit.data.dataset.read_channels", exhausted)
     assert refused(folder).startswith("3 unusable files:\n")
 
 

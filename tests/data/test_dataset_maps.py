@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from unetkit import io
+from unetkit.data.dataset import load
+from unetkit.data.normalise import standardise
+from unetkit.data.pairs import find_pairs
 from unetkit.georeference import GeoReference
 from unetkit.image import Image
-from unetkit.learn.data import load
-from unetkit.learn.intensity import standardise
-from unetkit.learn.pairs import find_pairs
 
 SIZE = (30, 40)
 PLACE = GeoReference(pixel_scale=(10.0, 10.0, 0.0), tiepoints=(0.0, 0.0, 0.0, 5e5, 4e6, 0.0), nodata_text="nan")

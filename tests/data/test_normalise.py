@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from unetkit.data.normalise import for_net, standardise
 from unetkit.georeference import GeoReference
 from unetkit.image import Image
-from unetkit.learn.intensity import for_net, standardise
 
 SIZES = {2: (30, 41), 3: (7, 12, 9)}
 AXES = {2: "cyx", 3: "czyx"}

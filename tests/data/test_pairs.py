@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unetkit.learn.pairs import Pair, channel_number, find_pairs, group_channels, raise_all
+from unetkit.data.pairs import Pair, channel_number, find_pairs, group_channels, raise_all
 
 
 def touch(folder, *names):

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
-
-from unetkit.demo import write_demo_data
 from unetkit.infer.engines import quantise as quantise_module
-from unetkit.infer.engines.choose import choose_engine
-from unetkit.infer.engines.openvino import int8_engine, openvino_model
-from unetkit.infer.engines.price import Price, is_current, read_price, weights_hash
-from unetkit.infer.engines.quantise import quantise
-from unetkit.infer.prepare import prepare
+
+from unetkit.cli.demo import write_demo_data
+from unetkit.data.normalise import for_net
+from unetkit.export.int8 import quantise
+from unetkit.inference.engines.int8_card import Price, is_current, read_price, weights_hash
+from unetkit.inference.engines.openvino import int8_engine, openvino_model
+from unetkit.inference.engines.select import choose_engine
+from unetkit.inference.prepare import prepare
 from unetkit.io import read
-from unetkit.learn.checkpoint import load_model, save_model
-from unetkit.learn.intensity import for_net
-from unetkit.learn.train import train
+from unetkit.model.files import load_model, save_model
 from unetkit.nets.net import Net
+from unetkit.training.loop import train
 
 pytest.importorskip("openvino")
 SMALL: dict[str, Any] = {"widths": (4, 8), "patch": (32, 32), "device": "cpu", "batch": 2}

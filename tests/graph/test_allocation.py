@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.insight.ledger import BACKWARD, Ledger, Watcher, keep_books
+from unetkit.graph.allocation import BACKWARD, Ledger, Watcher, keep_books
+from unetkit.graph.trace import Body, Met
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.follow import Body, Met
 
 
 def meta(*shape: int) -> Tensor:

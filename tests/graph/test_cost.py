@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.flop_counter import FlopCounterMode
 
-from unetkit.insight.cost import cost, map_sizes
+from unetkit.graph.cost import cost, map_sizes
+from unetkit.graph.graph import read
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import read
 from unetkit.nets.papers import PAPERS
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}

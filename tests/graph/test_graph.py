@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.geometry import Window
+from unetkit.graph.graph import Graph, read
 from unetkit.nets.architecture import Architecture
-from unetkit.nets.graph import Graph, read
 from unetkit.nets.unet import UNet
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}

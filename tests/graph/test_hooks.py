@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unetkit.graph.graph import read
+from unetkit.graph.hooks import replay
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import read
-from unetkit.nets.replay import replay
 
 
 def net_of(**options: Any) -> Any:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unetkit.insight.cost import cost
-from unetkit.nets.graph import read
+from unetkit.graph.cost import cost
+from unetkit.graph.graph import read
 
 
 class Net(nn.Module):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from unetkit.insight.ledger import keep_books, laid_out_as
-from unetkit.insight.memory import measured_bytes, peak_memory
-from unetkit.insight.workspace import is_channels_last, laid_out_on_cpu, workspace_bytes
-from unetkit.nets.graph import read
+from unetkit.graph.allocation import keep_books, laid_out_as
+from unetkit.graph.graph import read
+from unetkit.graph.workspace import is_channels_last, laid_out_on_cpu, workspace_bytes
+from unetkit.insight.resources.memory import measured_bytes, peak_memory
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unetkit.infer.symmetries import symmetries
+from unetkit.inference.averaging import symmetries
 
 
 @pytest.mark.parametrize("ndim, count", [(2, 8), (3, 16)])

@@ -7,14 +7,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from unetkit.infer import cluster as clusters
 
 from unetkit import io
 from unetkit.image import Image
-from unetkit.infer import cluster as clusters
-from unetkit.infer.predict import predict
-from unetkit.io.blocks import BlockStore
-from unetkit.learn.checkpoint import Card, save_model
-from unetkit.masks.labels import LabelKind
+from unetkit.inference.files import predict
+from unetkit.io.block_store import BlockStore
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
@@ -64,8 +64,8 @@ def same(first, second):
 @pytest.fixture
 def small_portions(monkeypatch):
     monkeypatch.setattr(clusters, "_PORTION", 64 * 600)
-    monkeypatch.setattr("unetkit.infer.tiling._BLOCK", 32 * 600)
-    monkeypatch.setattr("unetkit.infer.tiling._SMALL", 0)
+    monkeypatch.setattr("unetkit.inference.tiling._BLOCK", 32 * 600)
+    monkeypatch.setattr("unetkit.inference.tiling._SMALL", 0)
 
 
 @pytest.mark.parametrize("options", [{}, {"average_symmetries": True}, {"memory_bytes": 2**20}], ids=str)
@@ -119,7 +119,7 @@ def test_a_worker_that_is_killed_half_way(run, address, small_portions, tmp_path
 
 def test_what_is_there_already_is_not_made_again(run, address, small_portions, tmp_path, monkeypatch):
     source = picture(tmp_path / "a.tif", (500, 600))
-    monkeypatch.setattr("unetkit.infer.unfinished._LEDGER_FROM", 0)
+    monkeypatch.setattr("unetkit.inference.mask_file._LEDGER_FROM", 0)
     real, written = BlockStore.write, []
 
     def write(store, start, labels):

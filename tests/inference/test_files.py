@@ -9,14 +9,14 @@ import torch
 from PIL import Image as Picture
 
 from unetkit import io
+from unetkit.data.normalise import standardise
 from unetkit.image import Image
-from unetkit.infer.predict import predict
-from unetkit.infer.prepare import prepare
-from unetkit.infer.symmetries import average, symmetries
-from unetkit.io.resampled import resampled, to_size
-from unetkit.learn.checkpoint import Card, save_model
-from unetkit.learn.intensity import standardise
-from unetkit.masks.labels import LabelKind
+from unetkit.inference.averaging import average, symmetries
+from unetkit.inference.files import predict
+from unetkit.inference.prepare import prepare
+from unetkit.io.resample import resampled, to_size
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
@@ -286,7 +286,7 @@ def test_symmetries_turn_with_the_image():
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "auto"])
 def test_engines_give_the_same_mask(run, engine, tmp_path, monkeypatch):
     pytest.importorskip("openvino" if engine == "auto" else engine, reason="pip install 'unetkit[fast]'")
-    monkeypatch.setattr("unetkit.infer.engines.engine._WINDOW", {2: 40})
+    monkeypatch.setattr("unetkit.inference.engines.engine._WINDOW", {2: 40})
     source = picture(tmp_path / "a.tif", pixels((100, 131)))
     seen = []
     (plain,) = predict(run, [source], out=tmp_path / "plain")
@@ -338,7 +338,7 @@ def test_a_header_that_asks_for_more_memory_than_there_is(run, tmp_path, monkeyp
         raise MemoryError(f"{path}: too large for the memory at hand, or damaged (90 TB)")
 
     source = picture(tmp_path / "a.png", pixels())
-    monkeypatch.setattr("unetkit.learn.channels.open_lazy", exhausted)
+    monkeypatch.setattr("unetkit.data.channels.open_lazy", exhausted)
     refused(ValueError, r"1 unusable image:\n  .*a\.png: too large", run, [source], out=tmp_path / "out")
 
 

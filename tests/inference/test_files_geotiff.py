@@ -10,13 +10,13 @@ import torch
 from rasterio.transform import Affine
 
 from unetkit import io
-from unetkit.infer.predict import predict
-from unetkit.learn.checkpoint import Card, load_model, save_model
-from unetkit.learn.train import train
-from unetkit.masks.evaluate import evaluate
-from unetkit.masks.labels import LabelKind
+from unetkit.inference.files import predict
+from unetkit.labels.kind import LabelKind
+from unetkit.metrics.folders import evaluate
+from unetkit.model.files import Card, load_model, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
+from unetkit.training.loop import train
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 SIZE = (48, 64)

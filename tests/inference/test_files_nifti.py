@@ -7,9 +7,9 @@ import torch
 
 from unetkit import io
 from unetkit.image import Image
-from unetkit.infer.predict import predict
-from unetkit.learn.checkpoint import Card, save_model
-from unetkit.masks.labels import LabelKind
+from unetkit.inference.files import predict
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 

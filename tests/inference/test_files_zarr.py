@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from unetkit import io
+from unetkit.data.pairs import find_pairs
 from unetkit.image import Image
-from unetkit.infer.predict import predict
-from unetkit.learn.checkpoint import Card, save_model
-from unetkit.learn.pairs import find_pairs
-from unetkit.masks.evaluate import evaluate
-from unetkit.masks.labels import LabelKind
+from unetkit.inference.files import predict
+from unetkit.labels.kind import LabelKind
+from unetkit.metrics.folders import evaluate
+from unetkit.model.files import Card, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 

@@ -6,13 +6,13 @@ import torch
 from PIL import Image as Picture
 
 from unetkit import io
+from unetkit.data.channels import open_channels, read_channels
+from unetkit.data.normalise import measure, standardise
+from unetkit.data.planes import around
 from unetkit.image import Image
-from unetkit.infer.given import Given
-from unetkit.infer.planes import around
-from unetkit.learn.channels import open_channels, read_channels
-from unetkit.learn.checkpoint import Card
-from unetkit.learn.intensity import measure, standardise
-from unetkit.masks.labels import LabelKind
+from unetkit.inference.input import Given
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
@@ -52,8 +52,8 @@ def test_measured_alike_on_disk_and_in_memory_whatever_the_bands(tmp_path, monke
     array = random(2, (300, 41), "uint16")
     path = write(tmp_path / "a.tif", array)
     for chunk, band in ((2**20, 2**26), (1000, 2**26), (1000, 5000), (1, 1)):
-        monkeypatch.setattr("unetkit.learn.intensity._CHUNK", chunk)
-        monkeypatch.setattr("unetkit.learn.intensity._BAND_BYTES", band)
+        monkeypatch.setattr("unetkit.data.normalise._CHUNK", chunk)
+        monkeypatch.setattr("unetkit.data.normalise._BAND_BYTES", band)
         with io.open_lazy(path) as image:
             lazy = measure(image)
         memory = measure(array)

@@ -5,20 +5,20 @@ import pytest
 import torch
 from torch import nn
 
+from unetkit.data.normalise import standardise
+from unetkit.data.planes import around, by_planes, check_planes, fold, mirror
 from unetkit.image import Image
-from unetkit.infer.given import Given
-from unetkit.infer.planes import around, by_planes, check_planes, fold, mirror
-from unetkit.infer.prepare import prepare
-from unetkit.infer.segment import Segmenter
-from unetkit.infer.tiling import plan_tiles
+from unetkit.inference.input import Given
+from unetkit.inference.predictor import Segmenter
+from unetkit.inference.prepare import prepare
+from unetkit.inference.tiling import plan_tiles
 from unetkit.io import write
-from unetkit.io.blocks import BlockStore
-from unetkit.learn.checkpoint import Card
-from unetkit.learn.intensity import standardise
-from unetkit.learn.loop import predict_classes
-from unetkit.masks.labels import LabelKind
+from unetkit.io.block_store import BlockStore
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
+from unetkit.training.state import predict_classes
 
 
 def volume(channels=1, size=(7, 12, 14), seed=0):

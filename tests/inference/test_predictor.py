@@ -9,19 +9,19 @@ import time
 import numpy as np
 import pytest
 import torch
+from unetkit.infer import predict as predicting
 
 from unetkit import io
 from unetkit.image import Image
-from unetkit.infer import predict as predicting
-from unetkit.infer.given import Given
-from unetkit.infer.predict import predict
-from unetkit.infer.prepare import prepare
-from unetkit.infer.segment import Segmenter
-from unetkit.infer.stream import Stream
-from unetkit.infer.tiling import plan_stream, plan_tiles
-from unetkit.io.blocks import BlockStore
-from unetkit.learn.checkpoint import Card, load_model, save_model
-from unetkit.masks.labels import LabelKind
+from unetkit.inference.files import predict
+from unetkit.inference.input import Given
+from unetkit.inference.predictor import Segmenter
+from unetkit.inference.prepare import prepare
+from unetkit.inference.streaming.stream import Stream
+from unetkit.inference.tiling import plan_stream, plan_tiles
+from unetkit.io.block_store import BlockStore
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card, load_model, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
@@ -97,7 +97,7 @@ def test_every_way_gives_the_mask_of_the_whole_and_goes_on_where_it_was_stopped(
     options, size = CASES[case]
     run, source = model(tmp_path / "run", **options), picture(tmp_path / "a.tif", size)
     found = segmenter(run)
-    monkeypatch.setattr("unetkit.infer.tiling._BLOCK", 16 * size[-1])
+    monkeypatch.setattr("unetkit.inference.tiling._BLOCK", 16 * size[-1])
     whole = plan_tiles(found.net, size[-found.net.ndim :])
     masks = {}
     for name, tiling in {"whole": whole, **ways(found, size)}.items():
@@ -122,7 +122,7 @@ def test_every_way_gives_the_mask_of_the_whole_and_goes_on_where_it_was_stopped(
 def test_a_killed_prediction_goes_on_and_gives_the_identical_mask(tmp_path, monkeypatch):
     run, source = model(tmp_path / "run"), picture(tmp_path / "in/a.tif", (1300, 300))
     code = f"""
-import unetkit.infer.predict as p, unetkit.infer.tiling as t, unetkit.infer.unfinished as u
+import unetkit.inference.files as p, unetkit.inference.tiling as t, unetkit.inference.mask_file as u
 u._LEDGER_FROM, t._BLOCK = 0, 32 * 300
 p.predict({str(run)!r}, [{str(source)!r}], out={str(tmp_path / "killed")!r})
 """
@@ -134,8 +134,8 @@ p.predict({str(run)!r}, [{str(source)!r}], out={str(tmp_path / "killed")!r})
             time.sleep(0.002)
     assert process.returncode == -signal.SIGKILL
     assert os.listdir(partial.parent) == [partial.name] or f"{partial.name}-journal" in os.listdir(partial.parent)
-    monkeypatch.setattr("unetkit.infer.unfinished._LEDGER_FROM", 0)
-    monkeypatch.setattr("unetkit.infer.tiling._BLOCK", 32 * 300)
+    monkeypatch.setattr("unetkit.inference.mask_file._LEDGER_FROM", 0)
+    monkeypatch.setattr("unetkit.inference.tiling._BLOCK", 32 * 300)
     seen = []
     (done,) = predict(run, [source], out=partial.parent, observer=seen.append)
     assert any("a.tif: going on where it was stopped, " in step.message for step in seen)
@@ -146,7 +146,7 @@ p.predict({str(run)!r}, [{str(source)!r}], out={str(tmp_path / "killed")!r})
 
 def test_blocks_of_another_model_are_made_anew(tmp_path, monkeypatch):
     run, source = model(tmp_path / "run"), picture(tmp_path / "a.tif", (600, 500))
-    monkeypatch.setattr("unetkit.infer.unfinished._LEDGER_FROM", 0)
+    monkeypatch.setattr("unetkit.inference.mask_file._LEDGER_FROM", 0)
     job, out = tmp_path / "out/.a.tif.partial", tmp_path / "out"
     out.mkdir()
     BlockStore(job, (600, 500), block=(600, 500), dtype=np.dtype("uint16"), key="another").close()

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from unetkit.infer.ahead import Behind, ReadAhead
+from unetkit.inference.prefetch import Behind, ReadAhead
 
 IMAGE = torch.arange(200.0).reshape(1, 20, 10)
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from unetkit import io
-from unetkit.infer.prepare import prepare
-from unetkit.infer.tiled import run
-from unetkit.infer.tiling import Tiling, plan_tiles
+from unetkit.inference.prepare import prepare
+from unetkit.inference.runner import run
+from unetkit.inference.tiling import Tiling, plan_tiles
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.papers import ronneberger2015
 from unetkit.nets.unet import UNet

@@ -2,9 +2,9 @@
 
 import pytest
 
-from unetkit.infer.prepare import prepare
-from unetkit.infer.stream import Stream
-from unetkit.infer.tiling import choose, plan_stream, plan_tiles
+from unetkit.inference.prepare import prepare
+from unetkit.inference.streaming.stream import Stream
+from unetkit.inference.tiling import choose, plan_stream, plan_tiles
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 

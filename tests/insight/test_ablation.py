@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.insight.silence import draw_effects, draw_masks, silence
-from unetkit.insight.subject import Subject, subject
+from unetkit.insight.ablation import draw_effects, draw_masks, silence
+from unetkit.insight.inspection import Subject, subject
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 

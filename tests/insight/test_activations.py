@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from unetkit.graph.stages import structure
 from unetkit.insight.activations import (
     attention_maps,
     draw_attention,
@@ -14,8 +15,7 @@ from unetkit.insight.activations import (
     head_masks,
     stage_maps,
 )
-from unetkit.insight.stages import structure
-from unetkit.insight.subject import Subject, subject
+from unetkit.insight.inspection import Subject, subject
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from unetkit.graph.graph import read
 from unetkit.insight.gradient_flow import GradientFlow, StageFlow, draw_flow, gradient_flow, loss_against, set_log_ticks
-from unetkit.learn.losses import cross_entropy, dice_cross_entropy
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import read
+from unetkit.training.losses import cross_entropy, dice_cross_entropy
 
 SIZE = {2: (16, 24), 3: (8, 16, 8)}
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from unetkit.data.normalise import standardise
+from unetkit.data.planes import around
 from unetkit.image import Image
-from unetkit.infer.planes import around
 from unetkit.insight import subject as subject_module
-from unetkit.insight.subject import image_subject, noise_subject, subject
+from unetkit.insight.inspection import image_subject, noise_subject, subject
 from unetkit.io import write, write_labels
-from unetkit.learn.checkpoint import Card
-from unetkit.learn.intensity import standardise
-from unetkit.masks.labels import LabelKind
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 

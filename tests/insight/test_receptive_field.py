@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unetkit.insight.inspection import Subject, noise_subject, subject
 from unetkit.insight.receptive_field import (
     EffectiveField,
     draw_boxes,
@@ -17,7 +18,6 @@ from unetkit.insight.receptive_field import (
     skip_edges,
     stage_fields,
 )
-from unetkit.insight.subject import Subject, noise_subject, subject
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.papers import PAPERS

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unetkit.graph.graph import read
 from unetkit.insight import pattern, shift
-from unetkit.insight.pattern import constant_answer, draw_pattern, inner
+from unetkit.insight.frequency.checkerboard import constant_answer, draw_pattern, inner
+from unetkit.insight.inspection import noise_subject, subject
 from unetkit.insight.shift import Shifts, draw_shifts, draw_where, shift_changes, shift_equivariance
-from unetkit.insight.subject import noise_subject, subject
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import read
 
 VALID: dict[str, Any] = {"padding": "valid", "norm": "none"}
 NETS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {

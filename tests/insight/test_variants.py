@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from unetkit.insight import relatives as room
 from unetkit.insight.gradient_flow import GradientFlow, StageFlow, gradient_flow, loss_against
-from unetkit.insight.relatives import Relative, draw_relatives, relatives
-from unetkit.insight.subject import Subject, subject
+from unetkit.insight.inspection import Subject, subject
+from unetkit.insight.variants import Relative, draw_relatives, relatives
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 

@@ -12,7 +12,7 @@ from unetkit.image import Image
 from unetkit.io import open_lazy, write
 from unetkit.io.bands import Banded
 from unetkit.io.lazy import Region, WholeImage
-from unetkit.io.regions import TiffRegions
+from unetkit.io.tiff.regions import TiffRegions
 
 VALUES = np.arange(2 * 23 * 7).reshape(2, 23, 7)
 

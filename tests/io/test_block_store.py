@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from unetkit.io.blocks import BlockStore
+from unetkit.io.block_store import BlockStore
 from unetkit.io.lazy import LazyImage
 
 SIZES = {2: ((23, 31), (8, 10)), 3: ((5, 23, 31), (2, 8, 31))}
@@ -51,7 +51,7 @@ def test_what_was_written_is_there_after_a_kill(tmp_path):
     path = tmp_path / "a.partial"
     code = f"""
 import numpy as np, pathlib, itertools
-from unetkit.io.blocks import BlockStore
+from unetkit.io.block_store import BlockStore
 store = BlockStore(pathlib.Path({str(path)!r}), (4000, 64), block=(1, 64), dtype=np.dtype("uint8"))
 for i in itertools.count():
     store.write((i % 4000, 0), np.full((1, 64), i % 250, np.uint8))

@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from unetkit import io
-from unetkit.io.geo import geo_tags
+from unetkit.io.tiff.geotags import geo_tags
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (24, 31, 3), dtype=np.uint8)

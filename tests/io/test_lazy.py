@@ -12,8 +12,8 @@ from PIL import Image as Pillow
 from unetkit import io
 from unetkit.image import Image
 from unetkit.io.lazy import LazyImage, WholeImage
-from unetkit.io.regions import TiffRegions, can_slice
-from unetkit.io.tiff import TiffImage
+from unetkit.io.tiff.layout import TiffImage
+from unetkit.io.tiff.regions import TiffRegions, can_slice
 
 RNG = np.random.default_rng(0)
 
@@ -156,7 +156,7 @@ def test_sparse_tiles_are_no_data(tmp_path: Path) -> None:
 
 def test_layouts_that_cannot_be_sliced_are_read_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "tiles.tif"
-    monkeypatch.setattr("unetkit.io.raster.can_slice", lambda tiff: False)
+    monkeypatch.setattr("unetkit.io.reading.can_slice", lambda tiff: False)
     with io.open_lazy(path) as image:
         assert isinstance(image._source, WholeImage)
         assert_same(image[:, 3:9], io.read(path).array[:, 3:9])

@@ -10,7 +10,7 @@ from PIL import ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from unetkit import io
-from unetkit.io.pictures import upright
+from unetkit.io.png_jpeg import upright
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (20, 31), dtype=np.uint8)

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from unetkit.image import Image
 from unetkit.io.lazy import WholeImage
-from unetkit.io.resampled import Resampled, resampled, size_at, to_size
+from unetkit.io.resample import Resampled, resampled, size_at, to_size
 
 RNG = np.random.default_rng(0)
 

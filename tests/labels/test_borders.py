@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as Picture
 from scipy import ndimage
 
-from unetkit.learn.weights import border_weights, separate_touching
+from unetkit.labels.borders import border_weights, separate_touching
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 SIZES = {2: (90, 110), 3: (20, 40, 30)}

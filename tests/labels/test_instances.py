@@ -8,8 +8,8 @@ import pytest
 from scipy import ndimage
 
 from unetkit.io import read_labels
-from unetkit.masks.instances import Decoding, decode, decode_blocks, depths
-from unetkit.masks.objects import mean_average_precision, overlaps
+from unetkit.labels.instances import Decoding, decode, decode_blocks, depths
+from unetkit.metrics.objects import mean_average_precision, overlaps
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image as Picture
 
-from unetkit.masks.labels import LabelKind, from_classes, look, nodata_value, recognise, to_classes
+from unetkit.labels.kind import LabelKind, from_classes, look, nodata_value, recognise, to_classes
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.measure import label, regionprops
 
-from unetkit.insight.object_sizes import object_sizes
+from unetkit.labels.object_sizes import object_sizes
 
 SIZES = {2: (40, 50), 3: (16, 20, 24)}
 

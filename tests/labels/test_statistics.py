@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-
 from unetkit.masks import statistics
-from unetkit.masks.statistics import as_integers, count_values, look
+
+from unetkit.labels.statistics import as_integers, count_values, look
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int64, np.uint64, np.float32])

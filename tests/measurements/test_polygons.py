@@ -11,7 +11,7 @@ from rasterio.transform import Affine
 
 from unetkit.image import Image
 from unetkit.io import GeoReference, write, write_labels
-from unetkit.masks.polygons import outlines, write_polygons
+from unetkit.measurements.polygons import outlines, write_polygons
 
 UTM_33 = GeoReference(
     pixel_scale=(10.0, 10.0, 0.0),

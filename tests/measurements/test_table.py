@@ -10,7 +10,7 @@ import roifile
 
 from unetkit import io
 from unetkit.image import Image
-from unetkit.masks.tables import measure, write_tables
+from unetkit.measurements.table import measure, write_tables
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

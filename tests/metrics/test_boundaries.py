@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 from skimage.metrics import hausdorff_distance
 from skimage.segmentation import find_boundaries
 
-from unetkit.masks.boundaries import (
+from unetkit.metrics.boundaries import (
     BoundaryMatch,
     boundary,
     boundary_f1,

@@ -10,8 +10,8 @@ import tifffile
 from PIL import Image as Picture
 
 from unetkit import io
-from unetkit.masks.evaluate import evaluate
-from unetkit.masks.metrics import boundary_f1, evaluate_arrays
+from unetkit.metrics.folders import evaluate
+from unetkit.metrics.pixels import boundary_f1, evaluate_arrays
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

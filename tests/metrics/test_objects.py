@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.metrics import adapted_rand_error, variation_of_information
 
-from unetkit.masks.objects import (
+from unetkit.metrics.objects import (
     average_precision,
     mean_average_precision,
     overlaps,

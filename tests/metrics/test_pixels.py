@@ -10,7 +10,7 @@ import pytest
 from scipy.stats.contingency import crosstab
 from skimage.metrics import contingency_table
 
-from unetkit.masks.metrics import (
+from unetkit.metrics.pixels import (
     boundary_f1,
     confusion,
     dice,

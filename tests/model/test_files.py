@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save, save_file
 
 from unetkit import __version__
-from unetkit.learn.checkpoint import (
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import (
     FORMAT,
     Card,
     flatten_optimiser,
@@ -24,7 +25,6 @@ from unetkit.learn.checkpoint import (
     save_state,
     write_whole,
 )
-from unetkit.masks.labels import LabelKind
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from unetkit.infer.prepare import prepare
-from unetkit.infer.tiled import run
-from unetkit.infer.tiling import plan_tiles
-from unetkit.learn.checkpoint import Card, load_model, save_model
-from unetkit.learn.losses import dice_cross_entropy
-from unetkit.masks.labels import LabelKind
+from unetkit.inference.prepare import prepare
+from unetkit.inference.runner import run
+from unetkit.inference.tiling import plan_tiles
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card, load_model, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
+from unetkit.training.losses import dice_cross_entropy
 
 FAMILY = list(
     product(

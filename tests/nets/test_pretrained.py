@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unetkit.infer.prepare import prepare
-from unetkit.infer.tiled import run
-from unetkit.infer.tiling import plan_tiles
-from unetkit.learn.checkpoint import Card, load_model, save_model
-from unetkit.masks.labels import LabelKind
+from unetkit.inference.prepare import prepare
+from unetkit.inference.runner import run
+from unetkit.inference.tiling import plan_tiles
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card, load_model, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unetkit.geometry import Geometry
+from unetkit.graph.graph import read
 from unetkit.nets.architecture import Architecture
-from unetkit.nets.graph import read
 from unetkit.nets.papers import PAPERS, ronneberger2015
 from unetkit.nets.unet import UNet
 

@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from unetkit.report.figures import Axis, Series, curves, distribution, sizes_and_fields
+from unetkit.plotting.charts import Axis, Series, curves, distribution, sizes_and_fields
 
 PLACES = ("x", "y", "x1", "y1", "x2", "y2", "cx", "cy")
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from matplotlib.figure import Figure
 
-from unetkit.insight.figures import svg
+from unetkit.plotting.matplotlib_style import svg
 
 
 def test_equal_images_in_a_figure_have_no_id_in_common():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from unetkit import find_pairs, load
-from unetkit.learn.split import split
-from unetkit.learn.train import Result
+from unetkit.data.split import split
+from unetkit.training.loop import Result
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unetkit.io import read
-from unetkit.learn.sample import Batch
+from unetkit.training.sampler import Batch
 
 
 def test_vanishing_gradients_end_to_end(

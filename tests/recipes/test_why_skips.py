@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from unetkit import Architecture, build, load_model, read, read_labels
-from unetkit.insight.cost import cost
-from unetkit.masks.metrics import evaluate_arrays
+from unetkit.graph.cost import cost
+from unetkit.metrics.pixels import evaluate_arrays
 
 
 def test_why_skips_end_to_end(why_skips: ModuleType, data: Path, tmp_path: Path, narrow: None) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from unetkit.learn.plan import Plan
 from unetkit.report import flow
 from unetkit.report.flow import flow_section
 from unetkit.report.run import Run, read_run
+from unetkit.training.plan.plan import Plan
 
 PARTS = ("encoder.blocks.0", "encoder.blocks.1", "ups.0", "decoder.0", "heads.0")
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 import unetkit
 from unetkit.image import Image
-from unetkit.insight.subject import Subject, noise_subject, subject
+from unetkit.insight.inspection import Subject, noise_subject, subject
 from unetkit.io import write, write_labels
-from unetkit.learn.train import train
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.report.inspection.choose import choose, page_path
 from unetkit.report.inspection.write import SECTIONS, write_inspection
+from unetkit.training.loop import train
 
 TITLES = ["The net", "What it sees", "What each path carries"]
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.infer.prepare import prepare
-from unetkit.insight.cost import cost
-from unetkit.insight.joins import concatenation_share, reducing_net
-from unetkit.insight.memory import peak_memory
-from unetkit.insight.subject import Subject, noise_subject, subject
-from unetkit.insight.timing import LayerTimes, StageTime
+from unetkit.graph.cost import cost
+from unetkit.graph.graph import read
+from unetkit.inference.prepare import prepare
+from unetkit.insight.inspection import Subject, noise_subject, subject
+from unetkit.insight.resources.concatenation import concatenation_share, reducing_net
+from unetkit.insight.resources.memory import peak_memory
+from unetkit.insight.resources.timing import LayerTimes, StageTime
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import read
 from unetkit.report.inspection import costs
 from unetkit.report.inspection.costs import costs_section
 
@@ -155,7 +155,7 @@ def test_times_are_predicted_from_a_crop(monkeypatch: pytest.MonkeyPatch) -> Non
     run = costs._run(shown)
     times = LayerTimes((), 2.0, ())
     assert costs._predicted(run, times) == ""  # so small an image is not cropped
-    monkeypatch.setattr("unetkit.insight.timing._CROP_MACS", cost(run.graph, run.size).macs // 2)
+    monkeypatch.setattr("unetkit.insight.resources.timing._CROP_MACS", cost(run.graph, run.size).macs // 2)
     assert re.search(
         r"Predicted from a crop of \d+ x \d+ pixels .* -\d+% predicted against measured", costs._predicted(run, times)
     )

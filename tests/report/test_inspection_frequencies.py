@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unetkit.insight.folding import folding
+from unetkit.insight.frequency.aliasing import folding
+from unetkit.insight.frequency.spectra import Spectrum, share_above
+from unetkit.insight.inspection import Subject, noise_subject, subject
 from unetkit.insight.shift import Shifts, shift_equivariance
-from unetkit.insight.spectra import Spectrum, share_above
-from unetkit.insight.subject import Subject, noise_subject, subject
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.report.inspection import frequencies, shifts

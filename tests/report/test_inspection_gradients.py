@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from unetkit.insight import relatives
 from unetkit.insight.gradient_flow import GradientFlow, StageFlow, gradient_flow, loss_against
-from unetkit.insight.relatives import Relative
-from unetkit.insight.subject import Subject, noise_subject, subject
+from unetkit.insight.inspection import Subject, noise_subject, subject
+from unetkit.insight.variants import Relative
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.report.inspection import gradients

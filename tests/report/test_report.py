@@ -13,17 +13,17 @@ from PIL import Image as Picture
 
 from unetkit.image import Image
 from unetkit.io import write, write_labels
-from unetkit.learn.checkpoint import Card, save_model, save_state
-from unetkit.learn.plan import Plan
-from unetkit.learn.preview import panel
-from unetkit.learn.train import train
-from unetkit.masks.labels import LabelKind
-from unetkit.masks.metrics import evaluate_arrays
+from unetkit.labels.kind import LabelKind
+from unetkit.metrics.pixels import evaluate_arrays
+from unetkit.model.files import Card, save_model, save_state
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
+from unetkit.plotting.html import duration
 from unetkit.report import write_report
-from unetkit.report.page import duration
 from unetkit.report.training import value_text
+from unetkit.training.loop import train
+from unetkit.training.plan.plan import Plan
+from unetkit.training.preview import panel
 
 TITLES = [
     "Training curves",

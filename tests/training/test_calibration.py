@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from unetkit.learn.calibration import calibrate, calibration_error
-from unetkit.learn.data import Case
+from unetkit.data.dataset import Case
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
+from unetkit.training.calibration import calibrate, calibration_error
 
 
 def sampled(net, images, temperature, rng):

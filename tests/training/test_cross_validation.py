@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from unetkit import io
-from unetkit.demo import write_demo_data
-from unetkit.infer.predict import predict
-from unetkit.learn.checkpoint import load_members, load_model
-from unetkit.learn.data import Case, load
-from unetkit.learn.folds import Doubt, train_folds
-from unetkit.learn.pairs import find_pairs
-from unetkit.learn.split import hold_out, split
+from unetkit.cli.demo import write_demo_data
+from unetkit.data.dataset import Case, load
+from unetkit.data.pairs import find_pairs
+from unetkit.data.split import hold_out, split
+from unetkit.inference.files import predict
+from unetkit.model.files import load_members, load_model
 from unetkit.report import write_report
+from unetkit.training.cross_validation import Doubt, train_folds
 
 SMALL = {"widths": (4, 8), "patch": (32, 32), "device": "cpu", "learning_rate": 1e-2}
 

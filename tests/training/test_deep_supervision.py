@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unetkit.learn.losses import dice_cross_entropy
-from unetkit.learn.supervision import Supervised
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.layers import center_crop
+from unetkit.training.deep_supervision import Supervised
+from unetkit.training.losses import dice_cross_entropy
 
 
 def net(ndim: int = 2, **options: Any) -> Any:

@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-
-from unetkit.demo import write_demo_data
 from unetkit.learn import parallel
-from unetkit.learn.checkpoint import load_model, load_state
-from unetkit.learn.parallel import JointBatchNorm, launch
-from unetkit.learn.sample import Batch
-from unetkit.learn.train import train
+
+from unetkit.cli.demo import write_demo_data
+from unetkit.model.files import load_model, load_state
+from unetkit.training.distributed import JointBatchNorm, launch
+from unetkit.training.loop import train
+from unetkit.training.sampler import Batch
 
 STEPS = 6
 
@@ -40,7 +40,7 @@ def test_the_losses_and_weights_of_one_process(data, tmp_path):
     """Two processes that the command line starts, against one; and then the one goes on with what the two began."""
     more = {"net": "unet++", "supervision": True}
     script = tmp_path / "unetkit"
-    script.write_text("from unetkit.cli import main\nmain()\n")
+    script.write_text("from unetkit.cli.main import main\nmain()\n")
     words = ["--net", "unet++", "--supervise", "--devices", "2", "--json"]
     shared = [sys.executable, str(script), *command(data, tmp_path / "two", *words)]
     done = subprocess.run(shared, capture_output=True, text=True, check=False)
@@ -63,7 +63,7 @@ def test_the_losses_and_weights_of_one_process(data, tmp_path):
 
 
 def test_an_error_is_said_once(tmp_path, capfd):
-    code = "from unetkit.cli import main; main()"
+    code = "from unetkit.cli.main import main; main()"
     assert launch([sys.executable, "-c", code, *command((tmp_path / "none",) * 2, tmp_path / "out")], 2) == 1
     assert capfd.readouterr().err.count("error: ") == 1
 

@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unetkit import cli
-from unetkit.demo import write_demo_data
-from unetkit.infer.predict import predict
-from unetkit.learn.checkpoint import load_model
-from unetkit.learn.data import Case, Dataset
-from unetkit.learn.loop import Training
-from unetkit.learn.plan import Plan, check_same
-from unetkit.learn.rules import make_plan
-from unetkit.learn.train import train
-from unetkit.masks.labels import LabelKind
+from unetkit.cli.demo import write_demo_data
+from unetkit.data.dataset import Case, Dataset
+from unetkit.inference.files import predict
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import load_model
 from unetkit.nets.architecture import Architecture
+from unetkit.training.loop import train
+from unetkit.training.plan.plan import Plan, check_same
+from unetkit.training.plan.rules import make_plan
+from unetkit.training.state import Training
 
 SMALL: dict[str, Any] = {"patch": (32, 32), "batch": 2, "device": "cpu", "validation": 0.25}
 

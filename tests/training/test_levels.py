@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from unetkit import io
-from unetkit.demo import write_demo_data
-from unetkit.infer.predict import predict
-from unetkit.learn.checkpoint import load_model
-from unetkit.learn.levels import score_levels
-from unetkit.learn.train import train
+from unetkit.cli.demo import write_demo_data
+from unetkit.inference.files import predict
+from unetkit.model.files import load_model
 from unetkit.nets.build import build
 from unetkit.nets.named import named
 from unetkit.nets.unetpp import UNetPlusPlus, pruned
+from unetkit.training.levels import score_levels
+from unetkit.training.loop import train
 
 SMALL = {"patch": (32, 32), "device": "cpu", "steps": 30, "batch": 2}
 

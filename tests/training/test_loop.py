@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from scipy import ndimage
-
-from unetkit import io
-from unetkit.demo import synthetic_cells, write_demo_data
-from unetkit.image import Image
-from unetkit.infer.predict import predict
 from unetkit.learn import loop
 from unetkit.learn import train as train_module
-from unetkit.learn.checkpoint import load_model, load_state
-from unetkit.learn.plan import Plan
-from unetkit.learn.train import train
+
+from unetkit import io
+from unetkit.cli.demo import synthetic_cells, write_demo_data
+from unetkit.image import Image
+from unetkit.inference.files import predict
+from unetkit.model.files import load_model, load_state
+from unetkit.training.loop import train
+from unetkit.training.plan.plan import Plan
 
 SMALL = {"widths": (4, 8), "patch": (32, 32), "device": "cpu"}
 
@@ -120,7 +120,7 @@ def test_the_original_net_with_unpadded_convolutions(cells, tmp_path):
     net, card = load_model(tmp_path / "run")
     torch.nn.init.zeros_(net.heads[0].weight)
     net.heads[0].bias.data = torch.tensor([0.0, 1.0])
-    from unetkit.learn.checkpoint import save_model
+    from unetkit.model.files import save_model
 
     save_model(tmp_path / "all.safetensors", net, card)
     image = tmp_path / "odd.png"

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unetkit.learn.losses import (
+from unetkit.training.losses import (
     cl_dice,
     compound,
     cross_entropy,

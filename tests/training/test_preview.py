@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from unetkit.learn.preview import differences, middle_plane, outlines, panel, to_rgb
-from unetkit.masks.colours import COLOURS
+from unetkit.labels.colours import COLOURS
+from unetkit.training.preview import differences, middle_plane, outlines, panel, to_rgb
 
 SIZE = {2: (20, 30), 3: (5, 20, 30)}
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unetkit.demo import write_demo_data
-from unetkit.learn.checkpoint import load_model, load_state
+from unetkit.cli.demo import write_demo_data
+from unetkit.model.files import load_model, load_state
 
 STEPS = 40
 # The process that is killed. It saves after every step; `dies` makes it kill itself inside its n-th write of a file:
@@ -60,7 +60,7 @@ def data(tmp_path_factory):
 def start(data):
     """Start a training in a process of its own, forked from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["unetkit.learn.train"])
+    context.set_forkserver_preload(["unetkit.training.loop"])
 
     def start(out, dies=None):
         reader, writer = context.Pipe(duplex=False)

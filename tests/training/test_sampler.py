@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from unetkit.learn.augment import Augmentation
-from unetkit.learn.data import Case
-from unetkit.learn.sample import Sampler
+from unetkit.data.dataset import Case
+from unetkit.training.augment.augment import Augmentation
+from unetkit.training.sampler import Sampler
 
 PATCH = {2: (16, 24), 3: (8, 12, 16)}
 SIZE = {2: (40, 50), 3: (20, 30, 25)}

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from unetkit.infer.prepare import prepare
-from unetkit.learn.augment import Augmentation
-from unetkit.learn.data import Case
-from unetkit.learn.loop import Part, Score, Training, adamw_update, choose_forward, predict_classes, validate
-from unetkit.learn.plan import Plan
-from unetkit.learn.sample import Sampler
-from unetkit.masks.metrics import dice, pixel_error
+from unetkit.data.dataset import Case
+from unetkit.inference.prepare import prepare
+from unetkit.metrics.pixels import dice, pixel_error
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
+from unetkit.training.augment.augment import Augmentation
+from unetkit.training.plan.plan import Plan
+from unetkit.training.sampler import Sampler
+from unetkit.training.state import Part, Score, Training, adamw_update, choose_forward, predict_classes, validate
 
 PATCH = {2: (16, 16), 3: (8, 8, 8)}
 

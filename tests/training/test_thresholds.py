@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from unetkit.infer import unfinished
 
 from unetkit import io
-from unetkit.demo import synthetic_cells
+from unetkit.cli.demo import synthetic_cells
+from unetkit.data.dataset import load
+from unetkit.data.pairs import find_pairs
 from unetkit.image import Image
-from unetkit.infer import unfinished
-from unetkit.infer.predict import predict
-from unetkit.learn.checkpoint import Card, load_model
-from unetkit.learn.data import load
-from unetkit.learn.objects import predict_codes, tune, usual_decoding
-from unetkit.learn.pairs import find_pairs
-from unetkit.learn.train import train
-from unetkit.masks.evaluate import evaluate
-from unetkit.masks.instances import Decoding, decode, from_codes, to_codes
+from unetkit.inference.files import predict
+from unetkit.labels.instances import Decoding, decode, from_codes, to_codes
+from unetkit.metrics.folders import evaluate
+from unetkit.model.files import Card, load_model
+from unetkit.training.loop import train
+from unetkit.training.thresholds import predict_codes, tune, usual_decoding
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from .infer.predict import Step
-    from .learn.train import Progress as TrainingProgress
+    from ..inference.files import Step
+    from ..training.loop import Progress as TrainingProgress
 
 # File names may hold brackets and colons: neither markup nor emoji.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from . import io
-from .image import Image
-from .infer.predict import predict
-from .learn.train import Observer, train
-from .learn.weights import separate_touching
-from .masks.evaluate import evaluate
-from .report import write_report
+from .. import io
+from ..image import Image
+from ..inference.files import predict
+from ..labels.borders import separate_touching
+from ..metrics.folders import evaluate
+from ..report import write_report
+from ..training.loop import Observer, train
 
 RADIUS = (11.0, 19.0)  # of a cell, in pixels
 FULL_WELL = 420.0  # photons at gray value 1: the shot noise of a short exposure

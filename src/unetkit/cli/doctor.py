@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from .learn.losses import dice_cross_entropy
-from .learn.machine import usual_precision
-from .nets.architecture import Architecture
-from .nets.net import Net
-from .nets.unet import UNet
+from ..nets.architecture import Architecture
+from ..nets.net import Net
+from ..nets.unet import UNet
+from ..training.losses import dice_cross_entropy
+from ..training.plan.device import usual_precision
 
 __all__ = ["examine"]
 

@@ -48,8 +48,8 @@ def check(images: Images, masks: Masks = None, labels: Labels = "auto", as_json:
     What looks wrong beside the others (shifted, interchanged, inverted, empty, twice, of another size or kind) is a
     doubt with its numbers, not an error.
     """
+    from ..data.check import check as look
     from .console import FileBar
-    from .learn.check import check as look
 
     with FileBar("checking") as bar:
         found = look(images, masks, labels=labels, on_file=None if as_json else bar.update)
@@ -145,10 +145,10 @@ def train(
     """
     is_first = os.environ.get("RANK", "0") == "0"
     if devices > 1 and "RANK" not in os.environ:
-        from .learn.parallel import launch
+        from ..training.distributed import launch
 
         raise SystemExit(launch([sys.executable, *sys.argv], devices))
-    from .learn.train import train as run_training
+    from ..training.loop import train as run_training
 
     if plan_file is None and (time is None) == (steps is None):
         raise typer.BadParameter("give one budget: --time 10m, or --steps 2000")
@@ -199,7 +199,7 @@ def train(
         )
     if not is_first:
         return
-    from .report import write_report
+    from ..report import write_report
 
     report = write_report(run)
     if as_json:
@@ -214,8 +214,8 @@ def train(
 def _train_folds(
     images: Path, masks: Path | None, run: Path, folds: int, resume: bool, as_json: bool, values: dict[str, Any]
 ) -> None:
-    from .learn.folds import train_folds
-    from .report import write_report
+    from ..report import write_report
+    from ..training.cross_validation import train_folds
 
     with _training_bar() as bar:
         found = train_folds(
@@ -262,7 +262,7 @@ def evaluate(
         return
     if truth is None:
         raise typer.BadParameter("name the true masks too: unetkit evaluate PREDICTED TRUTH")
-    from .masks.evaluate import evaluate as score
+    from ..metrics.folders import evaluate as score
 
     result = score(predicted, truth, tolerance=tolerance, labels=labels, ignore=ignore)
     if csv:
@@ -282,7 +282,7 @@ def evaluate(
 
 
 def _evaluate_levels(run: Path, as_json: bool) -> None:
-    from .learn.levels import score_levels
+    from ..training.levels import score_levels
 
     rows = score_levels(run)
     if as_json:
@@ -325,7 +325,7 @@ def inspect(
     fields on the image, what each skip carries, frequencies, gradients, cost, shifts; it takes up to a minute.
     A net by name (--net) gets a page with --image or --out PAGE.html, with random weights.
     """
-    from .insight.summary import check_drawing_path, choose_net, summarise, write_drawing
+    from ..insight.summary import check_drawing_path, choose_net, summarise, write_drawing
 
     drawing = out if out and out.suffix.lower() != ".html" else None
     if drawing:
@@ -357,9 +357,9 @@ def inspect(
         typer.echo(line)
     page = None
     if not drawing and (model or image or out):
+        from ..report.inspection.choose import choose, page_path
+        from ..report.inspection.write import SECTIONS, write_inspection
         from .console import StepBar
-        from .report.inspection.choose import choose, page_path
-        from .report.inspection.write import SECTIONS, write_inspection
 
         page = page_path(model, net, image=image, out=out)
     if page:
@@ -384,7 +384,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Page to write (default: report.html in the run).")] = None,
 ) -> None:
     """Write the report of a run: one HTML page with curves, overlays, scores and the plan."""
-    from .report import write_report
+    from ..report import write_report
 
     typer.echo(f"Look at {write_report(run, out)}")
 

@@ -48,8 +48,8 @@ def predict(
 
     A large image that was stopped half-way goes on where it was: the same command again.
     """
+    from ..inference.files import predict as run_prediction
     from .console import PredictionBar
-    from .infer.predict import predict as run_prediction
 
     memory_bytes = option(byte_count, memory)
     with PredictionBar() as bar:
@@ -87,7 +87,7 @@ def quantise(
 
     Calibrated on the run's training images, measured on its validation images: Dice, changed pixels, time.
     """
-    from .infer.engines.quantise import quantise as make
+    from ..export.int8 import quantise as make
 
     price = make(run, out=out, allowed_loss=allow_loss, observer=None if as_json else typer.echo)
     folder = run / "int8" if out is None else out
@@ -115,11 +115,11 @@ def plan(
 
     A few steps are timed and then forgotten. Change what you like with --set, or in the file that --out writes.
     """
-    from .learn.checkpoint import write_whole
-    from .learn.data import load
-    from .learn.pace import measure_pace
-    from .learn.pairs import find_pairs
-    from .learn.rules import make_plan
+    from ..data.dataset import load
+    from ..data.pairs import find_pairs
+    from ..model.files import write_whole
+    from ..training.estimate import measure_pace
+    from ..training.plan.rules import make_plan
 
     values = dict(option(plan_value, text) for text in given or ())
     how: dict[str, Any] = {"objects": not values.get("border_weight"), "resample": values.get("resample") is not False}
@@ -156,7 +156,7 @@ def polygons(
 
     One polygon per connected region of one value; 0 and what a map holds no data for are left out.
     """
-    from .masks.polygons import write_polygons
+    from ..measurements.polygons import write_polygons
 
     done = write_polygons(masks, out=out, overwrite=overwrite)
     if as_json:
@@ -181,7 +181,7 @@ def objects(
 
     Masks of ids give one object per id; of other masks every connected part of a class is one.
     """
-    from .masks.tables import write_tables
+    from ..measurements.table import write_tables
 
     done = write_tables(masks, out=out, images=images, labels=labels, rois=rois, overwrite=overwrite)
     if as_json:

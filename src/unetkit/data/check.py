@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .data import Dataset, load
+from .dataset import Dataset, load
+from .issues import Suspicion, look_over
 from .pairs import Pair, Unusable, find_pairs
-from .suspicion import Suspicion, look_over
 
 __all__ = ["Checked", "check"]
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..image import Image
 from ..io import read_labels
-from ..io.resampled import resampled, size_at, to_size
-from ..masks.labels import IGNORED, LabelKind, look, recognise, to_classes
+from ..io.resample import resampled, size_at, to_size
+from ..labels.borders import border_weights
+from ..labels.kind import IGNORED, LabelKind, look, recognise, to_classes
 from .channels import mask_is_elsewhere, read_channels
-from .intensity import for_net
+from .normalise import for_net
 from .pairs import Pair, Unusable, raise_all, without
-from .weights import border_weights
 
 Report = Callable[[int, int], None]
 _GAP_WEIGHT, _GAP_SIGMA = 10.0, 5.0  # of pixels between objects that (almost) touch, and how near: those of 2015

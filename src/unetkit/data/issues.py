@@ -18,8 +18,8 @@ from scipy import fft, ndimage
 
 from ..image import Image
 from ..io import read_labels
-from ..masks.labels import LabelKind
-from ..masks.statistics import LabelStatistics, look
+from ..labels.kind import LabelKind
+from ..labels.statistics import LabelStatistics, look
 from .channels import read_channels
 from .pairs import Pair
 

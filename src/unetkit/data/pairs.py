@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..io import list_images
-from ..io.names import is_image_folder, stem_of, suffix_of
+from ..io.filenames import is_image_folder, stem_of, suffix_of
 
 # Compared without regard to case.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "raw", "x")

@@ -9,9 +9,9 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from ..masks.labels import IGNORED
+from ..labels.kind import IGNORED
 from ..tiles import Slices
-from .data import Case
+from .dataset import Case
 
 __all__ = ["FEW", "hold_out", "split"]
 

@@ -18,21 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry import Geometry
-from ...learn.augment import Augmentation
-from ...learn.checkpoint import load_model, write_whole
-from ...learn.data import Case, load
-from ...learn.loop import Score, predict_classes, score_of
-from ...learn.pairs import find_pairs
-from ...learn.plan import Plan, read_plan
-from ...learn.sample import Sampler
-from ...learn.split import hold_out
-from ...masks.metrics import confusion
-from ...nets.net import Net
-from ..prepare import prepare
-from .engine import Engine, run_by
-from .openvino import calibrated_model, check_installed, int8_engine, save_openvino
-from .price import FILE, Price, is_current, read_price, weights_hash
+from ..data.dataset import Case, load
+from ..data.pairs import find_pairs
+from ..data.split import hold_out
+from ..geometry import Geometry
+from ..inference.engines.engine import Engine, run_by
+from ..inference.engines.int8_card import FILE, Price, is_current, read_price, weights_hash
+from ..inference.engines.openvino import calibrated_model, check_installed, int8_engine, save_openvino
+from ..inference.prepare import prepare
+from ..metrics.pixels import confusion
+from ..model.files import load_model, write_whole
+from ..nets.net import Net
+from ..training.augment.augment import Augmentation
+from ..training.plan.plan import Plan, read_plan
+from ..training.sampler import Sampler
+from ..training.state import Score, predict_classes, score_of
 
 __all__ = ["ALLOWED_LOSS", "quantise"]
 

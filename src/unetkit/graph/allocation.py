@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..nets.follow import Body, Follower, Met, flat
+from .trace import Body, Follower, Met, flat
 from .workspace import is_channels_last, laid_out_on_cpu, workspace_bytes
 
 __all__ = ["BACKWARD", "Ledger", "Watcher", "keep_books", "laid_out_as"]
@@ -53,7 +53,7 @@ class Ledger(TorchDispatchMode):
     alive : int
         Bytes of storages now.
     call : int
-        Number of the net's call that is running (`nets.follow`), or `BACKWARD`.
+        Number of the net's call that is running (`graph.trace`), or `BACKWARD`.
     highest : dict of call to (int, int)
         Bytes of storages and of workspace during each call, where their sum is highest.
     """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from ..nets.graph import Graph
+from .graph import Graph
 
 __all__ = ["Cost", "LayerCost", "cost", "map_sizes"]
 
@@ -18,7 +18,7 @@ class LayerCost:
     Attributes
     ----------
     name, kind : str
-        As in `nets.graph.Layer`.
+        As in `graph.graph.Layer`.
     channels : int
     size : tuple of int
         Of its map, in pixels per axis.
@@ -49,8 +49,8 @@ class Cost:
     layers : tuple of LayerCost
         In order of computation; the first is the input.
     peak_bytes : int
-        Of the maps that layers still to come need, the most at one time. A run takes more, which `insight.memory`
-        predicts: Python holds on to arguments and lists, and convolutions make copies.
+        Of the maps that layers still to come need, the most at one time. A run takes more, which
+        `insight.resources.memory` predicts: Python holds on to arguments and lists, and convolutions make copies.
     """
 
     layers: tuple[LayerCost, ...]
@@ -78,7 +78,7 @@ def cost(graph: Graph, size: Sequence[int], *, itemsize: int = 4) -> Cost:
     Parameters
     ----------
     graph : Graph
-        Of `nets.graph.read`.
+        Of `graph.graph.read`.
     size : sequence of int
         Input size in pixels per axis, one that fits the net.
     itemsize : int

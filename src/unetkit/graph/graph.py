@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry import Axis, Geometry, Window
-from .follow import Body, Follower, Met
+from .trace import Body, Follower, Met
 from .windows import Call, Misfit, Unreadable, interpret, pools_space
 
 # Sizes to try when reading a net: round ones first, then every residue of a total stride up to 64, small and large.
@@ -51,7 +51,7 @@ class Layer:
     parameters : int
         Learned numbers that it reads, without those that an earlier layer counts: the sum over layers is the net's.
     call : int
-        Its number among all maps of a run (`nets.follow`), by which `nets.replay` meets it again.
+        Its number among all maps of a run (`graph.trace`), by which `graph.hooks` meets it again.
     is_pixel : bool
         Its map is one pixel, pooled over all of space or computed from such (squeeze and excitation). In `Geometry` it
         has the size of the map it was pooled from, over which it is laid.

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .follow import Body, Follower, Met, replaced
 from .graph import Graph
+from .trace import Body, Follower, Met, replaced
 
 __all__ = ["Edge", "replay"]
 
@@ -25,14 +25,14 @@ def replay(
 ) -> Tensor:
     """Run a net, meeting the layers of its graph.
 
-    The net itself is not touched: the functions of its computation are met as `nets.graph.read` met them, in the same
+    The net itself is not touched: the functions of its computation are met as `graph.graph.read` met them, in the same
     order, so this works for every net that can be read.
 
     Parameters
     ----------
     net : Module
     graph : Graph
-        Of `nets.graph.read` for this net.
+        Of `graph.graph.read` for this net.
     x : Tensor of shape (N, in_channels, *spatial)
         Of a size that fits the net.
     see : callable, optional

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .follow import Body, Follower, Met, flat, replaced
 from .graph import Graph
+from .trace import Body, Follower, Met, flat, replaced
 
 __all__ = ["Ref", "Step", "bound", "program"]
 
@@ -80,7 +80,7 @@ def program(net: nn.Module, graph: Graph) -> tuple[Step, ...]:
     net : Module
         In evaluation mode. It is run once, on a small image.
     graph : Graph
-        Of `nets.graph.read` for this net.
+        Of `graph.graph.read` for this net.
     """
     weight = next(net.parameters())
     size = graph.geometry.above((_SIDE,) * len(graph.geometry.axes))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
-from ..nets.graph import Graph
+from .graph import Graph
 
 __all__ = ["Key", "Paths", "Way"]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..nets.graph import Graph, Layer
-from .paths import Key, Paths, Way
+from .graph import Graph, Layer
+from .roles import Key, Paths, Way
 
 __all__ = ["Arc", "Arrow", "Key", "Stage", "Structure", "structure"]
 
@@ -58,7 +58,7 @@ class Arrow:
 
     @property
     def arrivals(self) -> tuple[tuple[int, int], ...]:
-        """Where it enters its target, as (layer that reads, layer that is read): for `nets.replay`."""
+        """Where it enters its target, as (layer that reads, layer that is read): for `graph.hooks`."""
         return tuple((way.target, way.layers[0] if way.layers else way.source) for way in self.ways)
 
     @property
@@ -133,7 +133,7 @@ def structure(graph: Graph) -> Structure:
     Parameters
     ----------
     graph : Graph
-        Of `nets.graph.read`: of our nets, or of any Module.
+        Of `graph.graph.read`: of our nets, or of any Module.
     """
     return _Reader(graph).structure()
 

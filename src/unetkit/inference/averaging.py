@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..nets.net import Net
-from .stream import Stream
-from .tiled import run
+from .runner import run
+from .streaming.stream import Stream
 from .tiling import choose
 
 __all__ = ["Transform", "average", "symmetries"]

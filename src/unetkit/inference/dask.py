@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..learn.checkpoint import load_members
+from ..model.files import load_members
 from ..nets.unetpp import pruned
 from ..tiles import tile
-from .records import NOTHING, Beside
-from .segment import Portion, Segmenter
+from .mask_file import Task, Unfinished
+from .outputs import NOTHING, Beside
+from .predictor import Portion, Segmenter
 from .tiling import Tiling
-from .unfinished import Task, Unfinished
 
 __all__ = ["Recipe", "spread"]
 

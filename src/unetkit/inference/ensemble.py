@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..nets.net import Net
 from ..tiles import Slices, Tile
-from .stream import Stream
-from .tiled import Give, parts
+from .runner import Give, parts
+from .streaming.stream import Stream
 from .tiling import Tiling
 
 __all__ = ["Member", "joint_parts"]

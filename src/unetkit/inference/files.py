@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from ..allocator import keep_freed_memory
-from ..learn.checkpoint import load_members
+from ..model.files import load_members
 from ..nets.unetpp import pruned
-from .cluster import Recipe, spread
-from .engines.choose import asked_as
-from .engines.price import weights_hash
+from .dask import Recipe, spread
+from .engines.int8_card import weights_hash
+from .engines.select import asked_as
 from .jobs import find_jobs
-from .records import Beside
-from .segment import Segmenter
+from .mask_file import Task, Unfinished, check_all
+from .outputs import Beside
+from .predictor import Segmenter
 from .tiling import Tiling
-from .unfinished import Task, Unfinished, check_all
 
 DEFAULT_MEMORY = 2 * 2**30
 

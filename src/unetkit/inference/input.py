@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.channels import open_channels
+from ..data.normalise import Scaling, measure
+from ..data.planes import fold
 from ..geometry import mirror
 from ..image import Image, to_channels
 from ..io import LazyImage, valid_mask
-from ..io.resampled import Resampled, size_at
-from ..learn.channels import open_channels
-from ..learn.checkpoint import Card
-from ..learn.intensity import Scaling, measure
+from ..io.resample import Resampled, size_at
+from ..model.files import Card
 from ..nets.net import Net
 from ..tiles import Slices
-from .planes import fold
-from .tiled import Give
+from .runner import Give
 
 __all__ = ["Given"]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.pairs import Cases, channel_number, group_channels, raise_all
 from ..io import list_images, open_lazy
-from ..io.names import ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
-from ..learn.pairs import Cases, channel_number, group_channels, raise_all
+from ..io.filenames import ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
 
 __all__ = ["Job", "find_jobs", "mask_name"]
 

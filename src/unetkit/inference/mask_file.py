@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from ..data.normalise import Scaling
+from ..data.pairs import raise_all
 from ..image import Image
 from ..io import LazyImage, write_labels_from
-from ..io.blocks import BlockStore
+from ..io.block_store import BlockStore
 from ..io.lazy import Source, WholeImage
-from ..io.resampled import Resampled
-from ..learn.intensity import Scaling
-from ..learn.pairs import raise_all
-from ..masks.colours import colour_table
-from ..masks.instances import Decoding, decode_blocks, from_codes
+from ..io.resample import Resampled
+from ..labels.colours import colour_table
+from ..labels.instances import Decoding, decode_blocks, from_codes
 from ..tiles import Slices
-from .given import Given
+from .input import Given
 from .jobs import Job
-from .records import MISSING, Field
-from .segment import Portion, Segmenter
+from .outputs import MISSING, Field
+from .predictor import Portion, Segmenter
 from .tiling import Tiling
 
 __all__ = ["Task", "Unfinished", "check_all"]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..io.blocks import BlockStore
+from ..io.block_store import BlockStore
 from ..io.lazy import Region
-from ..learn.checkpoint import Card
+from ..model.files import Card
 
 __all__ = ["MISSING", "NOTHING", "Beside", "Field", "record"]
 

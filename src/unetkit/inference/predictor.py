@@ -13,22 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..io.blocks import BlockStore
-from ..learn.checkpoint import Card
-from ..masks.instances import CODE, to_codes
-from ..masks.labels import from_classes, nodata_value
+from ..io.block_store import BlockStore
+from ..labels.instances import CODE, to_codes
+from ..labels.kind import from_classes, nodata_value
+from ..model.files import Card
 from ..nets.net import Net
 from ..tiles import Slices, Tile, tile
-from .ahead import Behind, ReadAhead
-from .engines.choose import choose_engine
+from .averaging import average
 from .engines.engine import run_by, values_per_float, window_core
+from .engines.select import choose_engine
 from .ensemble import Member, joint_parts
-from .given import Given
+from .input import Given
+from .outputs import MISSING, NOTHING, Beside, record
+from .prefetch import Behind, ReadAhead
 from .prepare import prepare
-from .records import MISSING, NOTHING, Beside, record
-from .stream import Stream
-from .symmetries import average
-from .tiled import Give
+from .runner import Give
+from .streaming.stream import Stream
 from .tiling import Tiling, choose, plan_tiles
 
 __all__ = ["Portion", "Segmenter"]
@@ -49,7 +49,7 @@ class Segmenter:
     Attributes
     ----------
     net : Net
-        From `infer.prepare`.
+        From `inference.prepare`.
     card : Card
     stream : Stream or None
         Of the net, where it can be streamed.

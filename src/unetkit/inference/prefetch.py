@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..tiles import Slices
-from .tiled import Give
+from .runner import Give
 
 __all__ = ["Behind", "ReadAhead"]
 

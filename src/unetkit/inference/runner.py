@@ -22,7 +22,7 @@ from ..geometry import mirror
 from ..nets.net import Net
 from ..tiles import Slices, Tile
 from .prepare import CHANNELS_LAST
-from .stream import Stream
+from .streaming.stream import Stream
 from .tiling import Tiling
 
 __all__ = ["Give", "parts", "run"]

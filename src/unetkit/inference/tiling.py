@@ -10,7 +10,7 @@ from math import ceil, prod
 from ..geometry import Geometry
 from ..nets.net import Net
 from ..tiles import Tile, fit_core, redundancy, tiles
-from .stream import Stream
+from .streaming.stream import Stream
 
 __all__ = ["Tiling", "choose", "plan_stream", "plan_tiles"]
 
@@ -77,7 +77,7 @@ def choose(net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream |
     Parameters
     ----------
     net : Net
-        From `infer.prepare`.
+        From `inference.prepare`.
     size : sequence of int
         Spatial size of the image in pixels; any.
     memory_bytes : int

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..masks.metrics import score_image
-from ..nets.replay import Edge, replay
-from .figures import ACCENT, WARM, new_figure, show_image
+from ..graph.hooks import Edge, replay
+from ..graph.stages import Arrow, Structure, structure
+from ..metrics.pixels import score_image
+from ..plotting.matplotlib_style import ACCENT, WARM, new_figure, show_image
+from .inspection import Subject
 from .receptive_field import plane_of
-from .stages import Arrow, Structure, structure
-from .subject import Subject
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

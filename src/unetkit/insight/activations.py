@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..graph.hooks import replay
+from ..graph.roles import Paths
+from ..graph.stages import structure
 from ..nets.layers import center_crop
-from ..nets.replay import replay
 from ..nets.unetpp import UNetPlusPlus
-from .figures import new_figure, show_image
-from .paths import Paths
-from .silence import middle, to_classes_of
-from .stages import structure
-from .subject import Subject
+from ..plotting.matplotlib_style import new_figure, show_image
+from .ablation import middle, to_classes_of
+from .inspection import Subject
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..learn.losses import IGNORE, cross_entropy, dice_cross_entropy
-from ..nets.graph import Graph
-from ..nets.replay import replay
-from .cost import map_sizes
-from .figures import ACCENT, WARM, new_figure
-from .stages import Stage, structure
+from ..graph.cost import map_sizes
+from ..graph.graph import Graph
+from ..graph.hooks import replay
+from ..graph.stages import Stage, structure
+from ..plotting.matplotlib_style import ACCENT, WARM, new_figure
+from ..training.losses import IGNORE, cross_entropy, dice_cross_entropy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,7 +122,7 @@ def gradient_flow(net: nn.Module, graph: Graph, x: Tensor, *, loss: Loss) -> Gra
     ----------
     net : Module
     graph : Graph
-        Of `nets.graph.read` for this net.
+        Of `graph.graph.read` for this net.
     x : Tensor of shape (N, in_channels, *spatial)
         Of a size that fits the net.
     loss : callable

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..infer.planes import around
+from ..data.channels import read_channels
+from ..data.normalise import for_net
+from ..data.planes import around
+from ..graph.cost import cost
+from ..graph.graph import Graph, read
 from ..io import read_labels
-from ..learn.channels import read_channels
-from ..learn.checkpoint import Card
-from ..learn.intensity import for_net
-from ..masks.labels import to_classes
-from ..nets.graph import Graph, read
+from ..labels.kind import to_classes
+from ..model.files import Card
 from ..nets.net import Net
-from .cost import cost
 
 __all__ = ["Subject", "image_subject", "noise_subject", "subject"]
 
@@ -95,7 +95,7 @@ def subject(net: nn.Module, image: np.ndarray, *, name: str, source: str, truth:
     Parameters
     ----------
     net : Module
-        One that `nets.graph.read` can read.
+        One that `graph.graph.read` can read.
     image : ndarray of shape (C, *spatial), float32
         As the net is given images: standardised, where it was trained so.
     name, source : str

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ..geometry import ReceptiveField
-from ..nets.graph import Graph
-from ..nets.replay import Edge, replay
-from .figures import ACCENT, COLOURS, WARM, new_figure, show_image
-from .stages import structure
-from .subject import Subject
+from ..graph.graph import Graph
+from ..graph.hooks import Edge, replay
+from ..graph.stages import structure
+from ..plotting.matplotlib_style import ACCENT, COLOURS, WARM, new_figure, show_image
+from .inspection import Subject
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def stage_fields(graph: Graph) -> tuple[StageField, ...]:
     Parameters
     ----------
     graph : Graph
-        Of any net that `nets.graph.read` reads.
+        Of any net that `graph.graph.read` reads.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def _field(graph: Graph, layer: int) -> tuple[ReceptiveField, ...]:
 
 
 def skip_edges(graph: Graph) -> dict[Edge, Callable[[Tensor], Tensor]]:
-    """For `nets.replay`: every skip carries zeros."""
+    """For `graph.hooks`: every skip carries zeros."""
     arrows = (arrow for arrow in structure(graph).arrows if arrow.kind == "skip")
     return {edge: torch.zeros_like for arrow in arrows for edge in arrow.arrivals}
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nets.graph import Graph, read
+from ..graph.cost import cost
+from ..graph.graph import Graph, read
 from ..nets.net import Net
-from .cost import cost
-from .figures import ACCENT, QUIET, WARM, new_figure, show_image
-from .pattern import inner
-from .subject import Subject
+from ..plotting.matplotlib_style import ACCENT, QUIET, WARM, new_figure, show_image
+from .frequency.checkerboard import inner
+from .inspection import Subject
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +104,7 @@ def shift_changes(
     image : ndarray of shape (C, *spatial)
         As the net is given images, of its dtype.
     graph : Graph, optional
-        Of `nets.graph.read` for this net, where it is at hand.
+        Of `graph.graph.read` for this net, where it is at hand.
     shifts : sequence of int
         Pixels, at least 1.
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from ..learn.checkpoint import load_model, write_whole
+from ..graph.cost import Cost, cost
+from ..graph.graph import Graph
+from ..graph.stages import Stage, structure
+from ..model.files import load_model, write_whole
 from ..nets.build import build
-from ..nets.graph import Graph
 from ..nets.named import named
 from ..nets.net import Net
-from .cost import Cost, cost
-from .drawing import draw
-from .stages import Stage, structure
+from .drawing.draw import draw
 
 __all__ = ["Summary", "choose_net", "summarise", "write_drawing"]
 
@@ -178,7 +178,7 @@ def choose_net(model: Path | None = None, net: str | None = None, **options: Any
 
 
 def summarise(graph: Graph, size: Sequence[int] | None = None) -> Summary:
-    """Look at a net: one of ours, or any Module that `nets.graph.read` reads.
+    """Look at a net: one of ours, or any Module that `graph.graph.read` reads.
 
     Parameters
     ----------

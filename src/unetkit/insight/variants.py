@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..graph.cost import cost, map_sizes
 from ..nets.architecture import Architecture
 from ..nets.build import build
 from ..nets.net import Net
-from .cost import cost, map_sizes
-from .figures import ACCENT, COLOURS, LINE, QUIET, WARM, new_figure
+from ..plotting.matplotlib_style import ACCENT, COLOURS, LINE, QUIET, WARM, new_figure
 from .gradient_flow import GradientFlow, gradient_flow, loss_against, set_log_ticks
-from .subject import Subject, subject
+from .inspection import Subject, subject
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,8 +2,8 @@
 
 from ..georeference import GeoReference, valid_mask
 from .lazy import LazyImage
-from .pyramid import write_labels_from
-from .raster import list_images, open_lazy, read, read_labels
+from .reading import list_images, open_lazy, read, read_labels
+from .tiff.pyramid import write_labels_from
 from .writing import write, write_labels
 
 __all__ = [

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .faults import Refused, decoding, warned
-from .names import is_dicom_file
+from .decoder_errors import Refused, decoding, warned
+from .filenames import is_dicom_file
 from .nifti import read_nifti_bytes
-from .stored import Stored
+from .samples import Stored
 
 PARALLEL = 1e-3  # cosine and more: slices of one stack
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..image import Image
 from .colour import gray_of_equal
-from .stored import Stored, alpha_notes, colour_name, located
+from .samples import Stored, alpha_notes, colour_name, located
 
 MOST_COLOURS = 64
 # Measured on binary masks of cells: quality 75 moves pixels beside an edge by up to 45, quality 90 by 18.

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..georeference import GeoReference
 from ..image import Image, Place
-from .faults import naming
+from .decoder_errors import naming
 
 Region = tuple[slice, ...]
 

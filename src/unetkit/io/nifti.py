@@ -20,9 +20,9 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 
 from ..image import Image, Place
 from .colour import Colour
-from .faults import Refused, decoding, logged, warned
+from .decoder_errors import Refused, decoding, logged, warned
+from .samples import Stored
 from .spacing import METRES
-from .stored import Stored
 
 GZIP = b"\x1f\x8b"
 HEADER_BYTES = {Nifti1Image: 348, Nifti2Image: 540}

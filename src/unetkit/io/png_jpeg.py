@@ -13,8 +13,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from .colour import Colour
-from .faults import decoding, warned
-from .stored import Stored
+from .decoder_errors import decoding, warned
+from .samples import Stored
 
 # PNG, third edition, 11.2.1: bit depth and colour type are bytes 24 and 25 of the file
 BIT_DEPTH, COLOUR_TYPE = 24, 25

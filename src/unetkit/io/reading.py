@@ -10,15 +10,15 @@ from pathlib import Path
 
 from ..image import Image
 from .bands import banded
-from .faults import naming
-from .labels import as_labels
+from .decoder_errors import naming
+from .filenames import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, holds_dicom, holds_zarr, is_image_folder, suffix_of
+from .label_samples import as_labels
 from .lazy import LazyImage, WholeImage
-from .names import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, holds_dicom, holds_zarr, is_image_folder, suffix_of
-from .omezarr import ZarrRegions, read_omezarr
-from .pictures import read_jpeg, read_png
-from .regions import TiffRegions, can_slice
-from .stored import Stored, as_image
-from .tiff import TiffImage, read_tiff
+from .png_jpeg import read_jpeg, read_png
+from .samples import Stored, as_image
+from .tiff.layout import TiffImage, read_tiff
+from .tiff.regions import TiffRegions, can_slice
+from .zarr.reading import ZarrRegions, read_omezarr
 
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",

@@ -15,13 +15,13 @@ import tifffile
 from ..georeference import GeoReference
 from ..image import Image
 from .colour import gray_of_equal
-from .faults import naming
-from .geo import geo_tags
+from .decoder_errors import naming
+from .filenames import JPEG_SUFFIXES, NIFTI_SUFFIXES, PNG_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, ZARR_SUFFIXES, suffix_of
 from .lazy import LazyImage, WholeImage
-from .names import JPEG_SUFFIXES, NIFTI_SUFFIXES, PNG_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, ZARR_SUFFIXES, suffix_of
-from .omezarr_writing import write_pyramid
-from .pictures import jpeg_bytes, png_bytes
+from .png_jpeg import jpeg_bytes, png_bytes
 from .spacing import CENTIMETRE, METRES
+from .tiff.geotags import geo_tags
+from .zarr.writing import write_pyramid
 
 # OME-TIFF 2016-06 has no 64-bit integers and no half floats.
 OME_DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")

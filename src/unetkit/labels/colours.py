@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .labels import LabelKind, written_values
+from .kind import LabelKind, written_values
 
 __all__ = ["COLOURS", "class_colour", "colour_table"]
 

@@ -7,7 +7,7 @@ from math import gamma, pi
 import numpy as np
 from skimage.measure import label
 
-from ..masks.labels import IGNORED
+from .kind import IGNORED
 
 __all__ = ["object_sizes"]
 

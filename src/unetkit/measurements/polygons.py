@@ -14,7 +14,7 @@ import numpy as np
 from ..georeference import GeoReference
 from ..image import Image
 from ..io import list_images, read_labels
-from ..io.names import is_image_folder, stem_of
+from ..io.filenames import is_image_folder, stem_of
 from ..io.writing import replacing
 
 __all__ = ["Outlined", "mask_files", "outlines", "write_polygons"]

@@ -14,9 +14,9 @@ from scipy import ndimage
 from skimage.measure import regionprops_table
 
 from ..io import read, read_labels
-from ..io.names import stem_of
+from ..io.filenames import stem_of
 from ..io.writing import replacing
-from .labels import IGNORED, LabelKind, look, recognise, to_classes
+from ..labels.kind import IGNORED, LabelKind, look, recognise, to_classes
 from .polygons import mask_files, outlines
 
 __all__ = ["Measured", "measure", "write_tables"]

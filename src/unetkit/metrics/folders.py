@@ -17,10 +17,10 @@ from scipy.ndimage import label
 
 from ..image import Image
 from ..io import list_images, read_labels
-from ..io.names import is_image_folder
-from .labels import IGNORED, LabelKind, LabelStatistics, look, recognise, to_classes
-from .metrics import Evaluation, ImageScore, pool, score_image
+from ..io.filenames import is_image_folder
+from ..labels.kind import IGNORED, LabelKind, LabelStatistics, look, recognise, to_classes
 from .objects import score_objects
+from .pixels import Evaluation, ImageScore, pool, score_image
 
 TRUTH_SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt")
 

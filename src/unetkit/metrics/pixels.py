@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..labels.kind import IGNORED
 from .boundaries import (
     BoundaryMatch,
     boundary_f1,
@@ -22,7 +23,6 @@ from .boundaries import (
     normalised_surface_dice,
     surface_distances,
 )
-from .labels import IGNORED
 from .objects import ObjectScore, mean_object_score
 
 __all__ = [

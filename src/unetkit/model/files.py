@@ -15,8 +15,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .. import __version__
-from ..masks.instances import Decoding
-from ..masks.labels import LabelKind
+from ..labels.instances import Decoding
+from ..labels.kind import LabelKind
 from ..nets.architecture import Architecture
 from ..nets.build import build
 from ..nets.net import Net
@@ -62,7 +62,7 @@ class Card(BaseModel):
     resample : bool
         Whether images of another pixel size are brought to `spacing` first.
     temperature : float
-        By which logits are divided to make probabilities that are true to frequency (`learn.calibration`).
+        By which logits are divided to make probabilities that are true to frequency (`training.calibration`).
     """
 
     model_config = ConfigDict(extra="forbid")

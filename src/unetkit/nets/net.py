@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry import Geometry, mirror
+from ..graph.graph import Graph, read
 from .architecture import Architecture
-from .graph import Graph, read
 
 
 class Net(nn.Module):

@@ -161,7 +161,7 @@ def oktay2018(*, in_channels: int = 1, out_channels: int = 2, divide_width: int 
     """Attention U-Net: 3D, 16 to 256 channels, every skip but the finest gated by the coarser decoder map.
 
     As the released code has it: batch norm, trilinear upsampling without weights, gates of the encoder's width. Its
-    deep supervision is the trainer's (`learn.supervision`), its extra block before the deepest gate is left out.
+    deep supervision is the trainer's (`training.deep_supervision`); its extra block before the deepest gate is omitted.
 
     References
     ----------

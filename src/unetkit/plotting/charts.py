@@ -10,7 +10,7 @@ from math import ceil, floor, isfinite, log10
 
 import numpy as np
 
-from .page import Html
+from .html import Html
 
 __all__ = ["Axis", "Series", "curves", "distribution", "sizes_and_fields"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 from statistics import median
 
-from .figures import Axis, Series, curves
-from .page import Html, figure, grid, paragraph, section
+from ..plotting.charts import Axis, Series, curves
+from ..plotting.html import Html, figure, grid, paragraph, section
 from .run import Run
 from .training import clock
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from ..learn.folds import SUMMARY, Doubt
-from .page import Html, duration, header, page, paragraph, section, table
+from ..plotting.html import Html, duration, header, page, paragraph, section, table
+from ..training.cross_validation import SUMMARY, Doubt
 from .results import scores_section
 from .run import Run, read_evaluation, read_run
 
@@ -16,7 +16,7 @@ __all__ = ["folds_page"]
 
 
 def folds_page(folder: Path) -> str:
-    """The page of a folder that `learn.folds.train_folds` made."""
+    """The page of a folder that `training.cross_validation.train_folds` made."""
     name = folder.resolve().name
     summary = json.loads((folder / SUMMARY).read_text())
     runs = [read_run(folder / f"fold_{k}") for k in range(len(summary["dice"]))]

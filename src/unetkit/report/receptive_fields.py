@@ -8,8 +8,8 @@ import numpy as np
 
 from ..geometry import ReceptiveField
 from ..insight.receptive_field import StageField, stage_fields
-from .figures import sizes_and_fields
-from .page import Html, figure, grid, paragraph, section, table
+from ..plotting.charts import sizes_and_fields
+from ..plotting.html import Html, figure, grid, paragraph, section, table
 from .run import Run, measure_objects
 
 __all__ = ["field_table", "fields_section", "objects_figure", "verdict"]

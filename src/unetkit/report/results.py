@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Picture
 
-from ..masks.metrics import METRICS, ClassScore, Evaluation, ImageScore
-from .figures import Axis, distribution
-from .page import Html, figure, paragraph, section, table
+from ..metrics.pixels import METRICS, ClassScore, Evaluation, ImageScore
+from ..plotting.charts import Axis, distribution
+from ..plotting.html import Html, figure, paragraph, section, table
 from .run import Run
 from .training import class_colour
 

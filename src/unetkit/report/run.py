@@ -13,15 +13,15 @@ import numpy as np
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from ..insight.object_sizes import object_sizes
+from ..data.pairs import find_pairs
 from ..io import read_labels
-from ..learn.checkpoint import Card, load_model
-from ..learn.pairs import find_pairs
-from ..learn.plan import Plan
-from ..masks.labels import LabelKind, to_classes
-from ..masks.metrics import ClassScore, Evaluation, ImageScore
-from ..masks.objects import ObjectScore
+from ..labels.kind import LabelKind, to_classes
+from ..labels.object_sizes import object_sizes
+from ..metrics.objects import ObjectScore
+from ..metrics.pixels import ClassScore, Evaluation, ImageScore
+from ..model.files import Card, load_model
 from ..nets.net import Net
+from ..training.plan.plan import Plan
 
 __all__ = ["Run", "measure_objects", "read_evaluation", "read_run"]
 

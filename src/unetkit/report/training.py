@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..masks import colours
-from .figures import Axis, Series, curves
-from .page import Html, duration, figure, grid, paragraph, section, table
+from ..plotting.charts import Axis, Series, curves
+from ..plotting.html import Html, duration, figure, grid, paragraph, section, table
 from .run import Run
 
 __all__ = ["class_colour", "clock", "curves_section", "plan_section", "timings_section"]

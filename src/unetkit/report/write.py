@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from ..learn.checkpoint import ENSEMBLE, write_whole
-from .fields import fields_section
+from ..model.files import ENSEMBLE, write_whole
+from ..plotting.html import Html, duration, header, page, paragraph, section
 from .flow import flow_section
 from .folds import folds_page
-from .page import Html, duration, header, page, paragraph, section
+from .receptive_fields import fields_section
 from .results import overlays_section, scores_section
 from .run import Run, read_run
 from .training import curves_section, plan_section, timings_section

@@ -1,1 +1,1 @@
-
+"""From a data set and a budget to a model."""

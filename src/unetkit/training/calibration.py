@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from ..infer.planes import by_planes
-from ..infer.tiled import run
-from ..infer.tiling import plan_tiles
-from ..masks.labels import IGNORED
+from ..data.dataset import Case
+from ..data.planes import by_planes
+from ..inference.runner import run
+from ..inference.tiling import plan_tiles
+from ..labels.kind import IGNORED
 from ..nets.net import Net
-from .data import Case
 
 __all__ = ["Calibration", "calibrate", "calibration_error"]
 

@@ -12,22 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from ..infer.jobs import mask_name
+from ..data.dataset import Case, Dataset, load
+from ..data.pairs import find_pairs
+from ..data.split import FEW, hold_out
+from ..inference.jobs import mask_name
 from ..io import open_lazy, write_labels
-from ..io.resampled import to_size
-from ..masks.instances import from_codes
-from ..masks.labels import IGNORED, from_classes
-from ..masks.metrics import Evaluation, evaluate_arrays
+from ..io.resample import to_size
+from ..labels.instances import from_codes
+from ..labels.kind import IGNORED, from_classes
+from ..metrics.pixels import Evaluation, evaluate_arrays
+from ..model.files import Card, load_model, save_ensemble, write_whole
 from ..nets.net import Net
-from .checkpoint import Card, load_model, save_ensemble, write_whole
-from .data import Case, Dataset, load
-from .judge import find_objects
-from .loop import predict_classes
-from .objects import predict_codes
-from .pairs import find_pairs
-from .plan import Plan, read_plan
-from .split import FEW, hold_out
-from .train import Progress, check_out, train
+from .loop import Progress, check_out, train
+from .plan.plan import Plan, read_plan
+from .state import predict_classes
+from .thresholds import predict_codes
+from .validation import find_objects
 
 __all__ = ["Doubt", "Folds", "train_folds"]
 

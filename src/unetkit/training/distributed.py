@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 if TYPE_CHECKING:
-    from .sample import Batch
+    from .sampler import Batch
 
 __all__ = ["agreed", "joined", "joint", "launch", "rank", "share", "size", "summed"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..allocator import keep_freed_memory
-from .data import Dataset
-from .loop import time_steps, training_of, validate
-from .plan import Plan
-from .split import hold_out
-from .train import validation_interval_s, validation_interval_steps
+from ..data.dataset import Dataset
+from ..data.split import hold_out
+from .loop import validation_interval_s, validation_interval_steps
+from .plan.plan import Plan
+from .state import time_steps, training_of, validate
 
 __all__ = ["Pace", "measure_pace"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..data.dataset import load
+from ..data.pairs import find_pairs
+from ..data.split import hold_out
+from ..model.files import load_model
 from ..nets.unetpp import UNetPlusPlus
-from .checkpoint import load_model
-from .data import load
-from .loop import validate
-from .pairs import find_pairs
-from .plan import read_plan
-from .split import hold_out
+from .plan.plan import read_plan
+from .state import validate
 
 
 def score_levels(run: Path | str) -> list[dict[str, Any]]:

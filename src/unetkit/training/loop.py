@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from ..allocator import keep_freed_memory
+from ..data.dataset import Dataset, load
+from ..data.pairs import find_pairs
+from ..data.split import FEW, hold_out
+from ..model.files import Card, load_model, load_state, save_model, save_state, write_whole
 from ..nets.pretrained import check_encoder
-from .checkpoint import Card, load_model, load_state, save_model, save_state, write_whole
-from .data import Dataset, load
+from .distributed import agreed, joined, rank, size
 from .interrupt import interruptible
-from .judge import judge, write_pictures
-from .loop import Score, Training, choose_forward, predict_classes, training_of, validate
-from .objects import usual_decoding
-from .pairs import find_pairs
-from .parallel import agreed, joined, rank, size
-from .plan import Plan, check_same, pinned, read_plan
+from .plan.plan import Plan, check_same, pinned, read_plan
+from .plan.rules import make_plan
 from .preview import write_panel
-from .rules import make_plan
-from .split import FEW, hold_out
+from .state import Score, Training, choose_forward, predict_classes, training_of, validate
+from .thresholds import usual_decoding
+from .validation import judge, write_pictures
 
 _VALIDATIONS = 20  # per training, fewer where they would take more than 5 % of the time
 _EARLY_LOOK_S = 60.0

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .parallel import summed
+from .distributed import summed
 
 IGNORE = 255
 LOSSES = ("dice", "focal", "tversky", "generalised", "cldice")

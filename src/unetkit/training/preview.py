@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from ..data.dataset import Case
 from ..image import Image
 from ..io import write
-from ..masks.colours import class_colour
-from ..masks.labels import IGNORED
-from .data import Case
+from ..labels.colours import class_colour
+from ..labels.kind import IGNORED
 
 _WRONG, _MISSED = (214, 39, 40), (31, 119, 180)
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.dataset import Case
+from ..data.planes import fold
 from ..geometry import mirror
-from ..infer.planes import fold
-from ..masks.labels import IGNORED
-from . import warp
-from .augment import Augmentation, augment, window_size
-from .data import Case
+from ..labels.kind import IGNORED
+from .augment import spatial
+from .augment.augment import Augmentation, augment, window_size
 
 _FOREGROUND_SHARE = 1 / 3  # of the patches are drawn around a pixel of a random foreground class (nnU-Net's share)
 _REMEMBERED = 4096  # pixels remembered per class and case to draw around
@@ -56,7 +56,7 @@ class Sampler:
     augmentation : Augmentation
     seed : int
     planes : int, optional
-        Cases are volumes, cut to this many adjacent planes for a 2D net (see `infer.planes`); the
+        Cases are volumes, cut to this many adjacent planes for a 2D net (see `data.planes`); the
         labels are those of the middle plane, and each plane is as likely as any other.
     """
 
@@ -106,7 +106,7 @@ class Sampler:
         if crops[0][2] is not None:
             extra = torch.from_numpy(np.stack([crop[2] for crop in crops if crop[2] is not None]))[:, None]
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        plain = [None if maps is None else warp.centre_crop(maps, self.patch) for maps in (images, labels, extra)]
+        plain = [None if maps is None else spatial.centre_crop(maps, self.patch) for maps in (images, labels, extra)]
         images, labels, extra = augment(
             images, labels, self.patch, settings=self.augmentation, generator=generator, extra=extra
         )

@@ -14,22 +14,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..infer.planes import by_planes
-from ..infer.prepare import prepare
-from ..infer.tiled import run
-from ..infer.tiling import plan_tiles
-from ..masks.metrics import confusion
+from ..data.dataset import Case
+from ..data.planes import by_planes
+from ..inference.prepare import prepare
+from ..inference.runner import run
+from ..inference.tiling import plan_tiles
+from ..metrics.pixels import confusion
+from ..model.files import flatten_optimiser, restore_optimiser
 from ..nets.architecture import Architecture
 from ..nets.build import build
 from ..nets.net import Net
 from ..nets.pretrained import load_encoder
 from ..nets.transfer import copy_weights
-from .checkpoint import flatten_optimiser, restore_optimiser
-from .data import Case
-from .parallel import joint, rank, share, size
-from .plan import Plan, augmentation_of
-from .sample import Batch, Sampler
-from .supervision import Supervised
+from .deep_supervision import Supervised
+from .distributed import joint, rank, share, size
+from .plan.plan import Plan, augmentation_of
+from .sampler import Batch, Sampler
 
 _VALIDATION_MEMORY = 2 * 2**30
 _REESTIMATION_BATCHES = 20

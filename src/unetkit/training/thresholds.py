@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..infer.planes import by_planes
-from ..infer.tiled import run
-from ..infer.tiling import plan_tiles
-from ..masks.instances import Decoding, decode, from_codes, to_codes
-from ..masks.labels import IGNORED
-from ..masks.objects import ObjectScore, mean_average_precision, overlaps, score_objects
+from ..data.dataset import Case
+from ..data.planes import by_planes
+from ..inference.runner import run
+from ..inference.tiling import plan_tiles
+from ..labels.instances import Decoding, decode, from_codes, to_codes
+from ..labels.kind import IGNORED
+from ..metrics.objects import ObjectScore, mean_average_precision, overlaps, score_objects
 from ..nets.net import Net
-from .data import Case
 
 __all__ = ["predict_codes", "score_cases", "tune", "usual_decoding"]
 
@@ -39,7 +39,7 @@ def usual_decoding(cases: Sequence[Case]) -> Decoding:
 
 
 def predict_codes(net: Net, image: np.ndarray, *, planes: int | None = None) -> np.ndarray:
-    """Foreground and depth of one standardised image (C, *spatial), in two bytes per pixel (`masks.instances`)."""
+    """Foreground and depth of one standardised image (C, *spatial), in two bytes per pixel (`labels.instances`)."""
     tiling = plan_tiles(net, image.shape[-net.ndim :], memory_bytes=_MEMORY)
 
     def codes(part: np.ndarray, index: int = 0) -> np.ndarray:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..masks.instances import decode, from_codes
-from ..masks.metrics import Evaluation, evaluate_arrays
-from ..masks.objects import mean_object_score
+from ..data.dataset import Case
+from ..labels.instances import decode, from_codes
+from ..metrics.objects import mean_object_score
+from ..metrics.pixels import Evaluation, evaluate_arrays
+from ..model.files import Card
 from ..nets.net import Net
 from .calibration import calibrate
-from .checkpoint import Card
-from .data import Case
-from .loop import predict_classes
-from .objects import predict_codes, score_cases, tune, usual_decoding
 from .preview import write_panel
+from .state import predict_classes
+from .thresholds import predict_codes, score_cases, tune, usual_decoding
 
 __all__ = ["Judgement", "find_objects", "judge", "write_pictures"]
 

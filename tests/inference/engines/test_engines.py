@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-
 from unetkit.infer.engines import openvino as engine_openvino
-from unetkit.infer.engines.engine import Infer, RuntimeEngine, compiled_engine, run_by, torch_engine
-from unetkit.infer.engines.onnxruntime import onnxruntime_engine
-from unetkit.infer.engines.openvino import int8_engine, openvino_engine
-from unetkit.infer.prepare import prepare
-from unetkit.infer.tiled import run
-from unetkit.infer.tiling import plan_tiles
+
+from unetkit.inference.engines.engine import Infer, RuntimeEngine, compiled_engine, run_by, torch_engine
+from unetkit.inference.engines.onnxruntime import onnxruntime_engine
+from unetkit.inference.engines.openvino import int8_engine, openvino_engine
+from unetkit.inference.prepare import prepare
+from unetkit.inference.runner import run
+from unetkit.inference.tiling import plan_tiles
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net
@@ -46,7 +46,7 @@ def ready(**options: Any) -> Net:
 
 
 def windows(net: Net, n: int = 1) -> list[Tensor]:
-    """Two inputs, as `infer.tiled` lays them out, of sizes that fit: odd multiples of the stride, another per axis."""
+    """Two inputs, as `inference.runner` lays them out, of sizes that fit: odd multiples of the stride."""
     sizes = [(28, 36, 44)[: net.ndim], (44, 20, 28)[: net.ndim]]
     layout = {2: torch.channels_last, 3: torch.channels_last_3d}[net.ndim]
     generator = torch.Generator().manual_seed(1)

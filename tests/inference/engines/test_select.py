@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-
 from unetkit.infer.engines import choose
-from unetkit.infer.engines.choose import choose_engine
-from unetkit.infer.engines.price import Price
-from unetkit.infer.prepare import prepare
-from unetkit.learn.checkpoint import Card, save_model
-from unetkit.masks.labels import LabelKind
+
+from unetkit.inference.engines.int8_card import Price
+from unetkit.inference.engines.select import choose_engine
+from unetkit.inference.prepare import prepare
+from unetkit.labels.kind import LabelKind
+from unetkit.model.files import Card, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net

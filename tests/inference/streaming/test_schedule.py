@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unetkit.geometry import Axis, Window
-from unetkit.infer.schedule import longest_queues, schedule
+from unetkit.inference.streaming.schedule import longest_queues, schedule
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-
 from unetkit.infer import onednn
-from unetkit.infer.prepare import prepare
-from unetkit.infer.stream import Stream
-from unetkit.infer.tiled import parts, run
-from unetkit.infer.tiling import plan_stream, plan_tiles
+
+from unetkit.inference.prepare import prepare
+from unetkit.inference.runner import parts, run
+from unetkit.inference.streaming.stream import Stream
+from unetkit.inference.tiling import plan_stream, plan_tiles
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.tiles import tile, tiles

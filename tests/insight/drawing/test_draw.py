@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unetkit.insight.drawing import draw
-from unetkit.insight.stages import Key, structure
+from unetkit.graph.graph import Graph, read
+from unetkit.graph.stages import Key, structure
+from unetkit.insight.drawing.draw import draw
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import Graph, read
 from unetkit.nets.papers import PAPERS
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unetkit.insight.folding import (
+from unetkit.insight.frequency.aliasing import (
     detail_share,
     draw_folding,
     draw_gratings,
@@ -20,8 +20,8 @@ from unetkit.insight.folding import (
     low_passed,
     poolings,
 )
-from unetkit.insight.spectra import share_above
-from unetkit.insight.subject import Subject, noise_subject, subject
+from unetkit.insight.frequency.spectra import share_above
+from unetkit.insight.inspection import Subject, noise_subject, subject
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 
@@ -255,7 +255,7 @@ def test_pictures_show_every_stage_and_pooling() -> None:
 
 
 def test_of_large_maps_the_middle_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unetkit.insight.folding._MOST", {2: 33})
+    monkeypatch.setattr("unetkit.insight.frequency.aliasing._MOST", {2: 33})
     torch.manual_seed(5)
     pool = nn.MaxPool2d(2)
     net = Own(2, pool, has_skip=True)

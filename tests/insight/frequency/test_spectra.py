@@ -7,8 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from unetkit.insight.figures import svg
-from unetkit.insight.spectra import Line, checkerboard, draw_boards, draw_spectra, radial_spectrum, share_above
+from unetkit.insight.frequency.spectra import (
+    Line,
+    checkerboard,
+    draw_boards,
+    draw_spectra,
+    radial_spectrum,
+    share_above,
+)
+from unetkit.plotting.matplotlib_style import svg
 
 SIZES = {1: (200,), 2: (96, 128), 3: (36, 40, 48)}
 LIMITS = {1: [(1 / 4,)], 2: [(1 / 4, 1 / 4), (1 / 4, 1 / 8), (1 / 6, 0.5)], 3: [(1 / 4,) * 3, (0.5, 1 / 4, 1 / 4)]}

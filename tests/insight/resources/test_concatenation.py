@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.insight.cost import cost
-from unetkit.insight.joins import concatenation_share, draw_joins, reducing_net
-from unetkit.insight.stages import structure
+from unetkit.graph.cost import cost
+from unetkit.graph.graph import read
+from unetkit.graph.stages import structure
+from unetkit.insight.resources.concatenation import concatenation_share, draw_joins, reducing_net
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import read
 from unetkit.nets.papers import PAPERS
 
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.infer.prepare import prepare
-from unetkit.insight.ledger import laid_out_as
-from unetkit.insight.memory import draw_memory, measured_bytes, peak_memory
-from unetkit.insight.stages import structure
+from unetkit.graph.allocation import laid_out_as
+from unetkit.graph.graph import read
+from unetkit.graph.stages import structure
+from unetkit.inference.prepare import prepare
+from unetkit.insight.resources.memory import draw_memory, measured_bytes, peak_memory
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import read
 from unetkit.nets.named import named
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -66,12 +66,12 @@ def test_nets_as_they_were_built_take_what_is_predicted(name: str) -> None:
 _RESIDENT = """
 import json, re, sys, torch
 from pathlib import Path
-from unetkit.infer.prepare import prepare
-from unetkit.insight.ledger import laid_out_as
-from unetkit.insight.memory import peak_memory
+from unetkit.inference.prepare import prepare
+from unetkit.graph.allocation import laid_out_as
+from unetkit.insight.resources.memory import peak_memory
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import read
+from unetkit.graph.graph import read
 
 def status(key):
     return 1024 * int(re.search(rf"{key}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from unetkit.graph.cost import cost
+from unetkit.graph.graph import Graph, read
+from unetkit.graph.stages import structure
 from unetkit.insight import timing
-from unetkit.insight.cost import cost
-from unetkit.insight.stages import structure
-from unetkit.insight.timing import LayerTimes, draw_times, layer_times, predict_time, stage_times
+from unetkit.insight.resources.timing import LayerTimes, draw_times, layer_times, predict_time, stage_times
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.graph import Graph, read
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 

@@ -14,10 +14,10 @@ from rasterio.transform import Affine
 
 from unetkit import io
 from unetkit.image import Image
-from unetkit.io.geo import geo_tags
 from unetkit.io.lazy import WholeImage
-from unetkit.masks.colours import colour_table
-from unetkit.masks.labels import LabelKind
+from unetkit.io.tiff.geotags import geo_tags
+from unetkit.labels.colours import colour_table
+from unetkit.labels.kind import LabelKind
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 RNG = np.random.default_rng(0)

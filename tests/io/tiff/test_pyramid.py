@@ -14,7 +14,7 @@ import tifffile
 from unetkit import io
 from unetkit.image import Image
 from unetkit.io.lazy import Region, WholeImage
-from unetkit.io.pyramid import TILE, write_labels_from
+from unetkit.io.tiff.pyramid import TILE, write_labels_from
 
 RNG = np.random.default_rng(0)
 LEVELS = {(1100, 700): 3, (700, 513): 2, (3, 2050): 3, (1, 1500): 1, (600, 2): 2}
@@ -189,7 +189,7 @@ def test_one_column(tmp_path: Path, name: str, size: tuple[int, ...]) -> None:
 
 
 def test_many_small_planes_are_not_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unetkit.io.pyramid.SMALL_BYTES", 999)
+    monkeypatch.setattr("unetkit.io.tiff.pyramid.SMALL_BYTES", 999)
     source = Counted(blobs(5, 20, 10))
     write_labels_from(tmp_path / "a.tif", source)
     assert source.most == 200
@@ -201,7 +201,7 @@ def test_bigtiff_where_4_gb_might_not_suffice(tmp_path: Path, monkeypatch: pytes
     padded = 1024 * 1024 + 512 * 512
     for name in ("a.tif", "a.ome.tif"):
         for limit, is_big in ((padded, False), (padded - 1, True)):
-            monkeypatch.setattr("unetkit.io.pyramid.BIGTIFF_BYTES", limit)
+            monkeypatch.setattr("unetkit.io.tiff.pyramid.BIGTIFF_BYTES", limit)
             write_labels_from(tmp_path / name, Counted(labels))
             with tifffile.TiffFile(tmp_path / name) as tif:
                 assert tif.is_bigtiff == is_big

@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 from unetkit import io
-from unetkit.io.zarrays import make_array, open_array
+from unetkit.io.zarr.array import make_array, open_array
 
 ARRAY = np.random.default_rng(0).integers(1, 250, (45, 37)).astype(np.uint16)
 # File of the chunk (1, 2), in a grid of 3 x 3 chunks of 16 x 16.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unetkit.io.ngff import Axis, FullResolution, full_resolution, read_node
+from unetkit.io.zarr.metadata import Axis, FullResolution, full_resolution, read_node
 
 SPACE = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
 

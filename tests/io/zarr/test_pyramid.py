@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unetkit.io.omezarr_plan import CHUNK, Level, attributes, label_attributes, plan_levels
+from unetkit.io.zarr.pyramid import CHUNK, Level, attributes, label_attributes, plan_levels
 
 
 def test_a_small_image_is_one_level() -> None:

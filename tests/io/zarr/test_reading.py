@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unetkit import io
-from unetkit.io.omezarr import ZarrRegions
+from unetkit.io.zarr.reading import ZarrRegions
 
 RNG = np.random.default_rng(0)
 KINDS = {"t": "time", "c": "channel"}

@@ -10,7 +10,7 @@ import torch
 from PIL import Image as Picture
 from scipy import ndimage
 
-from unetkit.learn.augment import Augmentation, Probabilities, augment, window_size
+from unetkit.training.augment.augment import Augmentation, Probabilities, augment, window_size
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 NONE = Augmentation.none()

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-
 from unetkit.learn import recolour
 
 

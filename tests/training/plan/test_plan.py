@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from unetkit.learn.augment import Augmentation, window_size
-from unetkit.learn.choose_net import fitting_patch
-from unetkit.learn.data import Case, Dataset
-from unetkit.learn.machine import check_device, multiplies_bfloat16, usual_precision
-from unetkit.learn.plan import Plan, augmentation_of, check_same, read_plan
-from unetkit.learn.rules import make_plan
-from unetkit.masks.labels import LabelKind
+from unetkit.data.dataset import Case, Dataset
+from unetkit.labels.kind import LabelKind
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
+from unetkit.training.augment.augment import Augmentation, window_size
+from unetkit.training.plan.device import check_device, multiplies_bfloat16, usual_precision
+from unetkit.training.plan.net import fitting_patch
+from unetkit.training.plan.plan import Plan, augmentation_of, check_same, read_plan
+from unetkit.training.plan.rules import make_plan
 
 
 def dataset(size=(64, 64), *, channels=1, n=4, values=(0, 255), spacing=None, is_oriented=False):
@@ -161,7 +161,7 @@ def test_widths_say_how_many_levels():
 
 def test_a_gpu_has_room_for_more(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("unetkit.learn.machine.multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr("unetkit.training.plan.device.multiplies_bfloat16", lambda device: True)
     made = plan(data=dataset((100, 300, 300)), device="cuda")
     assert np.prod(made.patch) * made.batch <= 2**21
     assert np.prod(made.patch) * made.batch > 2**20

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unetkit.learn.volumes import SMALLEST_MAP, pyramid, shrink
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
+from unetkit.training.plan.pooling import SMALLEST_MAP, pyramid, shrink
 
 sizes = st.lists(st.integers(1, 300), min_size=3, max_size=3)
 spacings = st.lists(st.floats(0.1, 60), min_size=3, max_size=3)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unetkit.learn.data import Case, Dataset
-from unetkit.learn.shapes import thinnest_line, way_up
-from unetkit.masks.labels import LabelKind
+from unetkit.data.dataset import Case, Dataset
+from unetkit.labels.kind import LabelKind
+from unetkit.training.plan.shapes import thinnest_line, way_up
 
 
 def dataset(*masks):

@@ -1,1 +1,1 @@
-"""What computes a net: torch, or a runtime that is built for inference; int8 with its measured price."""
+"""What computes a net: torch, or a runtime that is built for inference."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...nets.follow import Body
+from ...graph.trace import Body
 from ...nets.net import Net
 
 __all__ = [
@@ -72,7 +72,7 @@ class RuntimeEngine(ABC):
     Parameters
     ----------
     net : Net
-        From `infer.prepare.prepare`.
+        From `inference.prepare.prepare`.
     name : str
     threads : int, optional
         As many as torch uses, unless given.
@@ -129,7 +129,7 @@ def torch_engine(net: Net) -> Engine:
     Parameters
     ----------
     net : Net
-        From `infer.prepare.prepare`.
+        From `inference.prepare.prepare`.
     """
     return _TorchEngine("torch", net, net.body)
 
@@ -140,7 +140,7 @@ def compiled_engine(net: Net) -> Engine:
     Parameters
     ----------
     net : Net
-        From `infer.prepare.prepare`.
+        From `inference.prepare.prepare`.
     """
     return _TorchEngine("torch compiled", net, torch.compile(Body(net), dynamic=False))
 
@@ -148,8 +148,7 @@ def compiled_engine(net: Net) -> Engine:
 def run_by(net: Net, engine: Engine) -> Net:
     """A net that knows everything `net` does, and whose `body` an engine computes.
 
-    So that whatever runs nets over images (`infer.tiled.run`, `infer.segment`, `learn.loop.predict_classes`)
-    runs engines as it is. The weights are shared, not copied.
+    So that whatever runs nets over images (`inference.runner.run`, `inference.predictor`) runs engines as it is. The weights are shared, not copied.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ...learn.checkpoint import model_files
+from ...model.files import model_files
 
 __all__ = ["FILE", "Price", "is_current", "read_price", "weights_hash"]
 

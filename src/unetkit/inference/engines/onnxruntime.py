@@ -23,7 +23,7 @@ def onnxruntime_engine(net: Net, *, threads: int | None = None) -> Engine:
     Parameters
     ----------
     net : Net
-        From `infer.prepare.prepare`, on the processor.
+        From `inference.prepare.prepare`, on the processor.
     threads : int, optional
         As many as torch uses, unless given.
 

@@ -36,7 +36,7 @@ def openvino_engine(net: Net, *, precision: Precision = "float32", threads: int 
     Parameters
     ----------
     net : Net
-        From `infer.prepare.prepare`, on the processor.
+        From `inference.prepare.prepare`, on the processor.
     precision : "float32" or "bfloat16"
         Of the multiplications; what goes in and comes out is float32.
     threads : int, optional
@@ -66,7 +66,7 @@ def int8_engine(net: Net, folder: Path | str, *, threads: int | None = None) -> 
     Parameters
     ----------
     net : Net
-        The one that was quantised, from `infer.prepare.prepare`, on the processor.
+        The one that was quantised, from `inference.prepare.prepare`, on the processor.
     folder : path
         RUN/int8, which holds model.xml and model.bin.
     threads : int, optional
@@ -151,7 +151,7 @@ def calibrated_model(net: Net, patches: Iterable[np.ndarray], *, n: int) -> Any:
     Parameters
     ----------
     net : Net
-        From `infer.prepare.prepare`.
+        From `inference.prepare.prepare`.
     patches : iterable of ndarray of shape (1, C, *patch), float32
         As the net is given images.
     n : int

@@ -12,13 +12,13 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from ...learn.checkpoint import load_model
+from ...export.int8 import quantise
+from ...model.files import load_model
 from ...nets.net import Net
 from .engine import Engine, RuntimeEngine, check_device, compiled_engine, torch_engine
+from .int8_card import is_current, read_price
 from .onnxruntime import onnxruntime_engine
 from .openvino import int8_engine, openvino_engine
-from .price import is_current, read_price
-from .quantise import quantise
 
 __all__ = ["ENGINES", "asked_as", "choose_engine"]
 
@@ -57,7 +57,7 @@ def choose_engine(
     Parameters
     ----------
     net : Net
-        From `infer.prepare.prepare`.
+        From `inference.prepare.prepare`.
     run : path, optional
         The run folder that it is from, where int8 is looked for.
     name : str

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry import Window
-from ..nets.graph import Layer
-from ..nets.program import Step, bound
+from ...geometry import Window
+from ...graph.graph import Layer
+from ...graph.operations import Step, bound
 from .onednn import CONVOLUTION, TRANSPOSED, per_axis
 
 __all__ = ["Piece", "maker", "mirrors"]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..nets.program import Step, bound
+from ...graph.operations import Step, bound
 
 __all__ = ["CONVOLUTION", "TRANSPOSED", "fused", "per_axis"]
 

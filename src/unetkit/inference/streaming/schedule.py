@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from ..geometry import Axis, Window
+from ...geometry import Axis, Window
 
 __all__ = ["Work", "longest_queues", "schedule"]
 

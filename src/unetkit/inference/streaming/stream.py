@@ -9,13 +9,13 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..geometry import Axis, Window
-from ..nets.graph import Graph, read
-from ..nets.net import Net
-from ..nets.program import Ref, Step, program
-from ..tiles import Slices, Tile
+from ...geometry import Axis, Window
+from ...graph.graph import Graph, read
+from ...graph.operations import Ref, Step, program
+from ...nets.net import Net
+from ...tiles import Slices, Tile
+from .layers import Piece, maker, mirrors
 from .onednn import fused
-from .rows import Piece, maker, mirrors
 from .schedule import Work, longest_queues, schedule
 
 __all__ = ["Stream"]
@@ -46,7 +46,7 @@ class Stream:
     Parameters
     ----------
     net : Net
-        From `infer.prepare.prepare`: in evaluation mode, batch norm folded.
+        From `inference.prepare.prepare`: in evaluation mode, batch norm folded.
 
     Raises
     ------

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from ..nets.graph import Graph
-from .cost import map_sizes
-from .ink import COLOURS, FAINT, FILLS, FONT, PARTS, alpha, line, path, plus, rectangle, text
+from ...graph.cost import map_sizes
+from ...graph.graph import Graph
+from ...graph.stages import Arrow, Key, Structure, structure
 from .layout import Box, Layout, Placed, lay_out, text_width
 from .legend import legend
-from .stages import Arrow, Key, Structure, structure
+from .svg import COLOURS, FAINT, FILLS, FONT, PARTS, alpha, line, path, plus, rectangle, text
 
 __all__ = ["draw"]
 
@@ -27,7 +27,7 @@ def draw(graph: Graph, size: Sequence[int], *, title: str = "") -> str:
     Parameters
     ----------
     graph : Graph
-        Of `nets.graph.read`.
+        Of `graph.graph.read`.
     size : sequence of int
         Input size in pixels per axis, one that fits the net.
     title : str

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
 
-from ..nets.graph import Graph
-from .cost import map_sizes
-from .stages import Arrow, Key, Stage, Structure
+from ...graph.cost import map_sizes
+from ...graph.graph import Graph
+from ...graph.stages import Arrow, Key, Stage, Structure
 
 __all__ = ["Box", "Layout", "Placed", "lay_out", "text_width"]
 

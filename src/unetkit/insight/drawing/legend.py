@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..nets.graph import Graph
-from .ink import PARTS, alpha, line, plus, rectangle, text
+from ...graph.graph import Graph
 from .layout import Layout, text_width
+from .svg import PARTS, alpha, line, plus, rectangle, text
 
 __all__ = ["legend"]
 

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nets.graph import Graph
-from ..nets.layers import MAX_POOL
-from ..nets.replay import Edge, replay
-from ..nets.sampling import BlurPool
-from .figures import COLOURS, INK, LINE, new_figure
-from .paths import Way
+from ...graph.graph import Graph
+from ...graph.hooks import Edge, replay
+from ...graph.roles import Way
+from ...graph.stages import Arrow, structure
+from ...nets.layers import MAX_POOL
+from ...nets.sampling import BlurPool
+from ...plotting.matplotlib_style import COLOURS, INK, LINE, new_figure
+from ..inspection import Subject
 from .spectra import Spectrum, radial_spectrum, share_above
-from .stages import Arrow, structure
-from .subject import Subject
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry import Axis
-from .cost import cost
-from .figures import new_figure, show_image
+from ...geometry import Axis
+from ...graph.cost import cost
+from ...plotting.matplotlib_style import new_figure, show_image
+from ..inspection import Subject
 from .spectra import Checkerboard, checkerboard
-from .subject import Subject
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

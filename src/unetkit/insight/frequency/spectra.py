@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .figures import ACCENT, COLOURS, QUIET, WARM, new_figure
+from ...plotting.matplotlib_style import ACCENT, COLOURS, QUIET, WARM, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..nets.build import build
-from ..nets.graph import Graph, Layer
-from ..nets.net import Net
-from .cost import Cost, cost
-from .figures import ACCENT, WARM, new_figure
-from .stages import Key, structure
+from ...graph.cost import Cost, cost
+from ...graph.graph import Graph, Layer
+from ...graph.stages import Key, structure
+from ...nets.build import build
+from ...nets.net import Net
+from ...plotting.matplotlib_style import ACCENT, WARM, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +134,7 @@ def concatenation_share(graph: Graph, size: Sequence[int], *, itemsize: int = 4)
     Parameters
     ----------
     graph : Graph
-        Of `nets.graph.read`.
+        Of `graph.graph.read`.
     size : sequence of int
         Input size in pixels per axis, one that fits the net.
     itemsize : int

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.profiler import profile
 
-from ..nets.follow import Body
-from ..nets.graph import Graph, read
-from .figures import ACCENT, QUIET, WARM, new_figure
-from .ledger import BACKWARD, keep_books, laid_out_as
-from .stages import structure
+from ...graph.allocation import BACKWARD, keep_books, laid_out_as
+from ...graph.graph import Graph, read
+from ...graph.stages import structure
+from ...graph.trace import Body
+from ...plotting.matplotlib_style import ACCENT, QUIET, WARM, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ class PeakMemory:
         Of the image, in pixels.
     maps_bytes, workspace_bytes : int
         At the peak: tensors that the net holds, the image with them, and (in training) gradients; and what the
-        convolution that runs then takes for itself (`insight.workspace`).
+        convolution that runs then takes for itself (`graph.workspace`).
     at : str
         Name of the layer that runs at the peak, or "backward pass".
     layer : int or None
@@ -79,11 +79,11 @@ def peak_memory(
     Parameters
     ----------
     net : Module
-        As it will run: `infer.prepare.prepare` saves maps. Its weights are not touched, and may be on the meta device.
+        As it will run: `inference.prepare` saves maps. Its weights are not touched, and may be on the meta device.
     size : sequence of int
         Of the image in pixels per axis, one that fits.
     graph : Graph, optional
-        Of `nets.graph.read` for this net as it is now, if it is at hand.
+        Of `graph.graph.read` for this net as it is now, if it is at hand.
     is_training : bool
         Forward and backward pass with gradients of all parameters, and AdamW's state. What the loss computes between
         the two comes on top: a few maps of as many channels as the net's output.

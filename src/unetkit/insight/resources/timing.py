@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nets.follow import Body, Met
-from ..nets.graph import Graph
-from .cost import cost
-from .figures import ACCENT, WARM, new_figure
-from .ledger import Watcher, laid_out_as
-from .stages import structure
+from ...graph.allocation import Watcher, laid_out_as
+from ...graph.cost import cost
+from ...graph.graph import Graph
+from ...graph.stages import structure
+from ...graph.trace import Body, Met
+from ...plotting.matplotlib_style import ACCENT, WARM, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -116,7 +116,7 @@ def layer_times(net: nn.Module, graph: Graph, image: Tensor, *, repeats: int = 3
     net : Module
         In evaluation mode.
     graph : Graph
-        Of `nets.graph.read` for this net as it is now (`infer.prepare.prepare` folds layers away).
+        Of `graph.graph.read` for this net as it is now (`inference.prepare.prepare` folds layers away).
     image : Tensor of shape (N, C, *spatial)
         Of a size that fits.
     repeats : int
@@ -184,7 +184,7 @@ def predict_time(net: nn.Module, graph: Graph, size: Sequence[int], *, repeats: 
     net : Module
         In evaluation mode.
     graph : Graph
-        Of `nets.graph.read` for this net.
+        Of `graph.graph.read` for this net.
     size : sequence of int
         Of the image, one that fits.
     repeats : int

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import tifffile
 
-from ..georeference import GeoReference
+from ...georeference import GeoReference
 
 PIXEL_SCALE, TIEPOINT, TRANSFORMATION = 33550, 33922, 34264
 KEY_DIRECTORY, DOUBLE_PARAMS, ASCII_PARAMS = 34735, 34736, 34737

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from ..georeference import GeoReference
-from .colour import Colour
-from .faults import Refused, decoding, logged
-from .geo import read_georeference
-from .spacing import pixel_size
-from .stored import Stored
+from ...georeference import GeoReference
+from ..colour import Colour
+from ..decoder_errors import Refused, decoding, logged
+from ..samples import Stored
+from ..spacing import pixel_size
+from .geotags import read_georeference
 
 # TIFF 6.0 tags, and their values
 COLOUR_MAP, ORIENTATION = 320, 274

@@ -21,14 +21,12 @@ from typing import IO
 import numpy as np
 import tifffile
 
-from ..georeference import GeoReference
-from ..image import Image
-from .faults import naming
-from .geo import nodata_tags
-from .lazy import LazyImage, Region, Source
-from .names import TIFF_SUFFIXES, ZARR_SUFFIXES, suffix_of
-from .omezarr_writing import write_pyramid
-from .writing import (
+from ...georeference import GeoReference
+from ...image import Image
+from ..decoder_errors import naming
+from ..filenames import TIFF_SUFFIXES, ZARR_SUFFIXES, suffix_of
+from ..lazy import LazyImage, Region, Source
+from ..writing import (
     BIGTIFF_BYTES,
     OME_DTYPES,
     is_ome,
@@ -39,6 +37,8 @@ from .writing import (
     where_labels_lie,
     write_labels,
 )
+from ..zarr.writing import write_pyramid
+from .geotags import nodata_tags
 
 TILE = 512  # pixels; what cloud-optimised GeoTIFFs and most viewers take
 SMALL_BYTES = 2**24  # an image of one tile and at most so many bytes needs neither tiles nor levels

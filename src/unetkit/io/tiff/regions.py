@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import tifffile
 
-from .faults import decoding, logged
-from .lazy import Region
-from .tiff import JPEG, Layout, TiffImage
+from ..decoder_errors import decoding, logged
+from ..lazy import Region
+from .layout import JPEG, Layout, TiffImage
 
 
 class TiffRegions:

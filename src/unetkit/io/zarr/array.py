@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .faults import Refused, decoding, warned
-from .lazy import Region
+from ..decoder_errors import Refused, decoding, warned
+from ..lazy import Region
 
 ZSTD_LEVEL = 3
 NOT_STORED = np.uint64(2**64 - 1)  # offset of a chunk in the index of its shard

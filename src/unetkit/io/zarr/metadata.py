@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .faults import Refused
+from ..decoder_errors import Refused
 
 # By name, for axes without a type, as before OME-Zarr 0.4.
 KINDS = {"x": "space", "y": "space", "z": "space", "c": "channel", "t": "time"}

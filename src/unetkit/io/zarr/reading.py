@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .colour import Colour
-from .faults import Refused
-from .lazy import Region
-from .ngff import Axis, full_resolution
-from .spacing import completed
-from .stored import Stored
-from .zarrays import open_array
+from ..colour import Colour
+from ..decoder_errors import Refused
+from ..lazy import Region
+from ..samples import Stored
+from ..spacing import completed
+from .array import open_array
+from .metadata import Axis, full_resolution
 
 DROPPED = "-"
 

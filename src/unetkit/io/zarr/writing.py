@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .lazy import LazyImage, Region, Source
-from .names import holds_zarr, stem_of
-from .omezarr_plan import Level, attributes, label_attributes, plan_levels
-from .zarrays import ChunkedArray, make_array
+from ..filenames import holds_zarr, stem_of
+from ..lazy import LazyImage, Region, Source
+from .array import ChunkedArray, make_array
+from .pyramid import Level, attributes, label_attributes, plan_levels
 
 
 def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, is_labels: bool = False) -> None:

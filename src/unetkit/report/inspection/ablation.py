@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...insight.ablation import Mask, Silencing, draw_effects, draw_masks, silence
 from ...insight.activations import (
     Attention,
     Heads,
@@ -15,10 +16,9 @@ from ...insight.activations import (
     head_masks,
     stage_maps,
 )
-from ...insight.figures import svg
-from ...insight.silence import Mask, Silencing, draw_effects, draw_masks, silence
-from ...insight.subject import Subject
-from ..page import Html, figure, grid, paragraph, section, table
+from ...insight.inspection import Subject
+from ...plotting.html import Html, figure, grid, paragraph, section, table
+from ...plotting.matplotlib_style import svg
 
 __all__ = ["paths_section"]
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...insight.subject import Subject, image_subject, noise_subject, subject
-from ...io.names import is_image_folder
-from ...learn.checkpoint import load_model
-from ...learn.pairs import Pair, find_pairs
-from ...learn.split import FEW, split
+from ...data.pairs import Pair, find_pairs
+from ...data.split import FEW, split
+from ...insight.inspection import Subject, image_subject, noise_subject, subject
+from ...io.filenames import is_image_folder
+from ...model.files import load_model
 from ...nets.build import build
 from ...nets.net import Net
 from ..run import Run, measure_objects, read_run
-from .sight import Objects
+from .receptive_fields import Objects
 
 __all__ = ["Choice", "choose", "choose_own", "page_path"]
 

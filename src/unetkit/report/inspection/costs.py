@@ -10,19 +10,19 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ...infer.prepare import prepare
-from ...insight.cost import cost
-from ...insight.figures import svg
-from ...insight.joins import Concatenation, concatenation_share, draw_joins, reducing_net
-from ...insight.ledger import laid_out_as
-from ...insight.memory import PeakMemory, draw_memory, measured_bytes, peak_memory
-from ...insight.stages import structure
-from ...insight.subject import Subject
+from ...graph.allocation import laid_out_as
+from ...graph.cost import cost
+from ...graph.graph import Graph, read
+from ...graph.stages import structure
+from ...inference.prepare import prepare
+from ...insight.inspection import Subject
+from ...insight.resources.concatenation import Concatenation, concatenation_share, draw_joins, reducing_net
+from ...insight.resources.memory import PeakMemory, draw_memory, measured_bytes, peak_memory
+from ...insight.resources.timing import LayerTimes, StageTime, draw_times, layer_times, predict_time, stage_times
 from ...insight.summary import macs_text, size_text
-from ...insight.timing import LayerTimes, StageTime, draw_times, layer_times, predict_time, stage_times
-from ...nets.graph import Graph, read
 from ...nets.net import Net
-from ..page import Html, duration, figure, grid, paragraph, section, table
+from ...plotting.html import Html, duration, figure, grid, paragraph, section, table
+from ...plotting.matplotlib_style import svg
 
 __all__ = ["costs_section"]
 

@@ -9,10 +9,9 @@ from functools import cache
 import numpy as np
 from torch import cat, zeros_like
 
-from ...insight.figures import svg
-from ...insight.folding import Folded, Folding, draw_folding, draw_gratings, folded_energy, folding, poolings
-from ...insight.pattern import Pattern, constant_answer, draw_pattern
-from ...insight.spectra import (
+from ...insight.frequency.aliasing import Folded, Folding, draw_folding, draw_gratings, folded_energy, folding, poolings
+from ...insight.frequency.checkerboard import Pattern, constant_answer, draw_pattern
+from ...insight.frequency.spectra import (
     Checkerboard,
     Line,
     Spectrum,
@@ -22,8 +21,9 @@ from ...insight.spectra import (
     radial_spectrum,
     share_above,
 )
-from ...insight.subject import Subject
-from ..page import Html, figure, grid, paragraph, section, table
+from ...insight.inspection import Subject
+from ...plotting.html import Html, figure, grid, paragraph, section, table
+from ...plotting.matplotlib_style import svg
 
 __all__ = ["frequencies_section", "percent"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...insight.figures import svg
 from ...insight.gradient_flow import GradientFlow, draw_flow, gradient_flow, loss_against
-from ...insight.relatives import Relative, draw_relatives, relatives
-from ...insight.subject import Subject
-from ..page import Html, figure, grid, paragraph, section, table
+from ...insight.inspection import Subject
+from ...insight.variants import Relative, draw_relatives, relatives
+from ...plotting.html import Html, figure, grid, paragraph, section, table
+from ...plotting.matplotlib_style import svg
 
 __all__ = ["gradients_section"]
 

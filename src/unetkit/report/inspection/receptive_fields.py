@@ -8,8 +8,7 @@ from math import isnan
 
 import numpy as np
 
-from ...insight.figures import svg
-from ...insight.object_sizes import object_sizes
+from ...insight.inspection import Subject
 from ...insight.receptive_field import (
     EffectiveField,
     StageField,
@@ -20,9 +19,10 @@ from ...insight.receptive_field import (
     skip_edges,
     stage_fields,
 )
-from ...insight.subject import Subject
-from ..fields import field_table, objects_figure, verdict
-from ..page import Html, figure, grid, paragraph, section, table
+from ...labels.object_sizes import object_sizes
+from ...plotting.html import Html, figure, grid, paragraph, section, table
+from ...plotting.matplotlib_style import svg
+from ..receptive_fields import field_table, objects_figure, verdict
 
 __all__ = ["sight_section"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ...insight.figures import svg
+from ...insight.inspection import Subject
 from ...insight.shift import Shifts, draw_shifts, draw_where, shift_equivariance
-from ...insight.subject import Subject
-from ..page import Html, figure, grid, paragraph, section
+from ...plotting.html import Html, figure, grid, paragraph, section
+from ...plotting.matplotlib_style import svg
 from .frequencies import percent
 
 __all__ = ["shifts_section"]

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from ...insight.drawing import draw
-from ...insight.subject import Subject
+from ...insight.drawing.draw import draw
+from ...insight.inspection import Subject
 from ...insight.summary import macs_text, size_text, summarise
-from ...learn.checkpoint import write_whole
-from ..page import Html, figure, header, page, paragraph, section, table
+from ...model.files import write_whole
+from ...plotting.html import Html, figure, header, page, paragraph, section, table
+from .ablation import paths_section
 from .choose import choose, choose_own
 from .costs import costs_section
 from .frequencies import frequencies_section
 from .gradients import gradients_section
-from .paths import paths_section
+from .receptive_fields import Objects, sight_section
 from .shifts import shifts_section
-from .sight import Objects, sight_section
 
 __all__ = ["SECTIONS", "inspect", "write_inspection"]
 
@@ -87,7 +87,7 @@ def write_inspection(
     Parameters
     ----------
     subject : Subject
-        Of `insight.subject`: a trained net, one by name, or your own Module.
+        Of `insight.inspection`: a trained net, one by name, or your own Module.
     out : Path
         The page; an existing one is replaced.
     objects : (diameters, sentence), optional

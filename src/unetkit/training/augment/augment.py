@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
-from . import recolour, warp
-from .recolour import per_sample
-from .warp import PLANES
+from . import intensity, spatial
+from .intensity import per_sample
+from .spatial import PLANES
 
 # Axes coarser than this many times the finest one are only flipped: interpolating between thick sections invents
 # structure (the same limit at which nnU-Net treats volumes plane by plane).
@@ -220,8 +220,8 @@ def augment(
     symmetry = _symmetry(len(images), settings, generator, len(size))
     grid = _grid(images, size, settings, generator)
     maps = images if extra is None else torch.cat((images, extra), dim=1)
-    maps = symmetry(warp.centre_crop(maps, size) if grid is None else warp.sample_linear(maps, grid))
-    labels = symmetry(warp.centre_crop(labels, size) if grid is None else warp.sample_nearest(labels, grid))
+    maps = symmetry(spatial.centre_crop(maps, size) if grid is None else spatial.sample_linear(maps, grid))
+    labels = symmetry(spatial.centre_crop(labels, size) if grid is None else spatial.sample_nearest(labels, grid))
     images, rest = maps[:, : images.shape[1]], maps[:, images.shape[1] :]
     images = _recolour(images, settings, generator)
     return images.contiguous(), labels.contiguous(), None if extra is None else rest.contiguous()
@@ -311,7 +311,7 @@ def _grid(images: Tensor, size: tuple[int, ...], settings: Augmentation, generat
     if shift is None and bool((matrix == torch.eye(len(size))).all()):
         return None
     shift = None if shift is None else shift.to(images.device)
-    return warp.sampling_grid(matrix.to(images.device), shift, size=size, window=tuple(images.shape[2:]))
+    return spatial.sampling_grid(matrix.to(images.device), shift, size=size, window=tuple(images.shape[2:]))
 
 
 def _matrix(n: int, size: tuple[int, ...], settings: Augmentation, generator: Generator) -> Tensor:
@@ -319,7 +319,7 @@ def _matrix(n: int, size: tuple[int, ...], settings: Augmentation, generator: Ge
     pitch, moves = _pitch(size, settings)
     limits = torch.deg2rad(torch.tensor(_angles(size, settings)))
     angles = limits * _uniform(-1, 1, (n, len(limits)), generator)
-    matrix = warp.rotations(angles * _chance(settings.probability.rotation, n, generator)[:, None], pitch)
+    matrix = spatial.rotations(angles * _chance(settings.probability.rotation, n, generator)[:, None], pitch)
     low, high = (math.log(value) for value in settings.scale)
     zoom = torch.exp(_uniform(low, high, (n,), generator) * _chance(settings.probability.scale, n, generator))
     return torch.where(torch.tensor(moves)[:, None], matrix / zoom[:, None, None], matrix)
@@ -334,7 +334,7 @@ def _displacement(n: int, size: tuple[int, ...], settings: Augmentation, generat
     vectors = torch.randn(n, ndim, *[points] * ndim, generator=generator).clamp(-CLAMP_SIGMAS, CLAMP_SIGMAS)
     if not (bool(chosen.any()) and bool(sigma.any())):
         return None
-    return warp.smooth_field(vectors * per_sample(chosen[:, None] * sigma, vectors), size)
+    return spatial.smooth_field(vectors * per_sample(chosen[:, None] * sigma, vectors), size)
 
 
 # ---- gray values
@@ -349,23 +349,23 @@ def _recolour(images: Tensor, settings: Augmentation, generator: Generator) -> T
     chosen = _chance(chances.brightness, n, generator)[:, None]
     shifts = chosen * _uniform(-settings.brightness, settings.brightness, (n, channels), generator)
     if bool((factors != 1).any()) or bool((shifts != 0).any()):
-        images = recolour.stretch(images, factors, shifts)
+        images = intensity.stretch(images, factors, shifts)
 
     chosen = _chance(chances.gamma, n, generator)
     exponents = _uniform(*settings.gamma, (n, channels), generator)
     if settings.gamma != (1, 1):
-        images = _change(images, chosen, lambda some: recolour.gamma(some, exponents[chosen]))
+        images = _change(images, chosen, lambda some: intensity.gamma(some, exponents[chosen]))
 
     chosen = _chance(chances.blur, n, generator)
     sigmas = _uniform(0, settings.blur_sigma_px, (n,), generator)
     if settings.blur_sigma_px > 0:
         _, moves = _pitch(tuple(images.shape[2:]), settings)
-        images = _change(images, chosen, lambda some: recolour.blur(some, sigmas[chosen], axes=moves))
+        images = _change(images, chosen, lambda some: intensity.blur(some, sigmas[chosen], axes=moves))
 
     chosen = _chance(chances.noise, n, generator)
     stds = _uniform(0, settings.noise_std, (n,), generator)
     if settings.noise_std > 0:
-        images = _change(images, chosen, lambda some: recolour.noise(some, stds[chosen], generator=generator))
+        images = _change(images, chosen, lambda some: intensity.noise(some, stds[chosen], generator=generator))
     return images
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from math import prod
 from statistics import median
 
-from ..infer.planes import check_planes
-from .data import Dataset
-from .volumes import shrink, whole
+from ...data.dataset import Dataset
+from ...data.planes import check_planes
+from .pooling import shrink, whole
 
 
 @dataclass(frozen=True)

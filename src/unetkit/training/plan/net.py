@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from ..geometry import Geometry
-from ..nets.architecture import Architecture
-from ..nets.build import build
-from ..nets.named import OURS, named
-from ..nets.pretrained import encoder_shape
-from .checkpoint import Card
-from .patches import Seen
-from .volumes import pyramid
+from ...geometry import Geometry
+from ...model.files import Card
+from ...nets.architecture import Architecture
+from ...nets.build import build
+from ...nets.named import OURS, named
+from ...nets.pretrained import encoder_shape
+from .fingerprint import Seen
+from .pooling import pyramid
 
 __all__ = ["OF_ARCHITECTURE", "choose_net", "fitting_patch", "per_axis", "started_net", "usual_patch"]
 

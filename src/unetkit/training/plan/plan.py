@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..nets.architecture import Architecture
-from .augment import Augmentation
-from .choose_net import OF_ARCHITECTURE, fitting_patch
-from .data import Dataset
-from .machine import Precision, check_device
+from ...data.dataset import Dataset
+from ...nets.architecture import Architecture
+from ..augment.augment import Augmentation
+from .device import Precision, check_device
+from .net import OF_ARCHITECTURE, fitting_patch
 
 __all__ = ["DERIVED", "Loss", "Plan", "Turns", "augmentation_of", "check_same", "first_error", "pinned", "read_plan"]
 

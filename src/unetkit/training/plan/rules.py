@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from ..nets.architecture import Architecture
-from .checkpoint import Card
-from .choose_net import OF_ARCHITECTURE, choose_net, fitting_patch, per_axis, started_net, usual_patch
-from .data import Dataset
-from .machine import check_device, usual_precision, why_precision
-from .patches import Seen, patches_per_batch, see, sides_in_2d, sides_in_3d
+from ...data.dataset import Dataset
+from ...model.files import Card
+from ...nets.architecture import Architecture
+from .device import check_device, usual_precision, why_precision
+from .fingerprint import Seen, patches_per_batch, see, sides_in_2d, sides_in_3d
+from .net import OF_ARCHITECTURE, choose_net, fitting_patch, per_axis, started_net, usual_patch
 from .plan import DERIVED, Plan, Turns, first_error
 from .shapes import mirrored_axes, thinnest_line, way_up
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-from .data import Dataset
+from ...data.dataset import Dataset
 
 __all__ = ["mirrored_axes", "thinnest_line", "way_up"]
 

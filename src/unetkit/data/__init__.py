@@ -1,0 +1,1 @@
+"""From files to a data set: pairs, channels, checks, splits."""

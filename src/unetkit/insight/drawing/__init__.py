@@ -1,0 +1,1 @@
+"""A net drawn as a U, from its graph alone."""

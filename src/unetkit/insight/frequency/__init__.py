@@ -1,0 +1,1 @@
+"""Frequencies that a net loses, folds and makes up."""

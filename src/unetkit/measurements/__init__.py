@@ -1,0 +1,1 @@
+"""Tables and outlines of the objects of masks."""

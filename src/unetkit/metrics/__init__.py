@@ -1,0 +1,1 @@
+"""Scores of masks against the truth: pixels, boundaries, objects; arrays and folders of files."""

@@ -1,0 +1,1 @@
+"""Every value of a training, with the rule that it follows from."""
