@@ -144,7 +144,7 @@ def _captured(step: Step) -> Step:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.replay
+    return graph.run_with_hooks
 
 
 if __name__ == "__main__":

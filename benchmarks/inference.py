@@ -35,7 +35,7 @@ from torch import Tensor
 
 from unetkit.allocator import keep_freed_memory
 from unetkit.data.normalise import standardise
-from unetkit.inference.engines.engine import Engine, run_by, window_core
+from unetkit.inference.engines.engine import Engine, window_core, with_engine
 from unetkit.inference.engines.openvino import calibrated_model, int8_engine, openvino_engine, save_openvino
 from unetkit.inference.prepare import prepare
 from unetkit.inference.runner import run
@@ -289,7 +289,7 @@ def by_engine(make: Callable[[Net, Task], Engine]) -> Callable[[Task], Runner]:
             raise ValueError(f"windows of {task.window} pixels are all halo, {halo} on both sides: give more --window")
         tiling = plan_tiles(ready, task.size, most=most)
         engine(torch.zeros(1, ready.in_channels, *tiling.tiles[0].window_size))
-        return lambda: run(run_by(ready, engine), task.image, tiling)
+        return lambda: run(with_engine(ready, engine), task.image, tiling)
 
     return row
 

@@ -101,7 +101,9 @@ def cycle(graph: dict[str, set[str]]) -> list[str]:
 
 
 def test_no_imports_in_circles() -> None:
-    graph = {module: {t for t in imports(module, for_types=False) if folder_of(t)} for module in MODULES if folder_of(module)}
+    graph = {
+        module: {t for t in imports(module, for_types=False) if folder_of(t)} for module in MODULES if folder_of(module)
+    }
     assert cycle(graph) == []
     assert sum(map(len, graph.values())) > 20  # the parser does find imports
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unetkit.image import Image, Place, to_channels
+from unetkit.image import Image, WorldAffine, to_channels
 
 
 @pytest.mark.parametrize("size", [(5, 7), (3, 5, 7)])
@@ -86,7 +86,7 @@ AXIAL = ((-0.5, 0.0, 0.0, 10.0), (0.0, -0.5, 0.0, 20.0), (0.0, 0.0, 3.0, -7.0), 
 
 
 def test_a_place_follows_the_image() -> None:
-    place = Place(AXIAL, "LPS", (2, 4, 5))
+    place = WorldAffine(AXIAL, "LPS", (2, 4, 5))
     image = Image(np.zeros((1, 2, 4, 5), np.uint8), "czyx", (3.0, 0.5, 0.5), "mm", place=place)
     assert to_channels(image.float32(), 3).place == place
     assert replace(image, place=None).place is None
@@ -97,14 +97,14 @@ def test_a_place_follows_the_image() -> None:
 def test_memory_and_file_agree_on_where_a_voxel_is(voxel: tuple[int, int, int]) -> None:
     x, y, z = voxel
     in_file = (4 - x, 3 - y, z, 1)  # stored to the left and to the back
-    place = Place(AXIAL, "LPS", (2, 4, 5))
+    place = WorldAffine(AXIAL, "LPS", (2, 4, 5))
     assert np.array_equal(place.affine_in_memory @ (x, y, z, 1), np.array(AXIAL) @ in_file)
     assert (np.diag(place.affine_in_memory) > 0).all()
 
 
 def test_memory_and_file_with_axes_exchanged() -> None:
     rows = ((0.0, 0.0, 2.0, 1.0), (0.0, -4.0, 0.0, 2.0), (3.0, 0.0, 0.0, 3.0), (0.0, 0.0, 0.0, 1.0))
-    place = Place(rows, "SPR", (5, 6, 7))  # stored as (z, y reversed, x)
+    place = WorldAffine(rows, "SPR", (5, 6, 7))  # stored as (z, y reversed, x)
     for x, y, z in ((0, 0, 0), (6, 5, 4), (3, 1, 2)):
         assert np.array_equal(place.affine_in_memory @ (x, y, z, 1), np.array(rows) @ (z, 5 - y, x, 1))
 
@@ -112,9 +112,9 @@ def test_memory_and_file_with_axes_exchanged() -> None:
 @pytest.mark.parametrize("orientation", ["RA", "RAR", "RLS", "ras", "RASS", ""])
 def test_wrong_orientations_are_refused(orientation: str) -> None:
     with pytest.raises(ValueError, match=rf"three letters, one each of R or L, A or P, S or I: got '{orientation}'"):
-        Place(AXIAL, orientation, (2, 4, 5))
+        WorldAffine(AXIAL, orientation, (2, 4, 5))
 
 
 def test_wrong_affines_are_refused() -> None:
     with pytest.raises(ValueError, match=r"4 rows of 4 numbers: got rows of \[4, 4, 4\]"):
-        Place(AXIAL[:3], "LPS", (2, 4, 5))
+        WorldAffine(AXIAL[:3], "LPS", (2, 4, 5))

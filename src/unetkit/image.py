@@ -14,7 +14,7 @@ DIRECTIONS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}  # axis of the wor
 
 
 @dataclass(frozen=True)
-class Place:
+class WorldAffine:
     """Where a volume lies in the world, and how its file stores it: what writing it back needs.
 
     Parameters
@@ -110,7 +110,7 @@ class Image:
     spacing: tuple[float, ...]
     unit: str = "px"
     notes: tuple[str, ...] = ()
-    place: Place | None = None
+    place: WorldAffine | None = None
     georeference: GeoReference | None = None
 
     def __post_init__(self) -> None:

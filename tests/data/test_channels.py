@@ -9,7 +9,7 @@ from unetkit import io
 from unetkit.data.channels import apart, mask_is_elsewhere, read_channels
 from unetkit.data.dataset import load
 from unetkit.data.pairs import find_pairs
-from unetkit.image import Image, Place
+from unetkit.image import Image, WorldAffine
 
 RAS = ((1.0, 0.0, 0.0, 5.0), (0.0, 1.0, 0.0, 6.0), (0.0, 0.0, 2.0, 7.0), (0.0, 0.0, 0.0, 1.0))
 LPS = ((-1.0, 0.0, 0.0, 9.0), (0.0, -1.0, 0.0, 9.0), (0.0, 0.0, 2.0, 7.0), (0.0, 0.0, 0.0, 1.0))
@@ -18,7 +18,7 @@ SIZE = (3, 4, 5)
 
 def volume(seed=0, dtype=np.int16, size=SIZE, affine=RAS, orientation="RAS"):
     array = np.random.default_rng(seed).integers(0, 100, (1, *size)).astype(dtype)
-    return Image(array, "czyx", (2.0, 1.0, 1.0), "mm", place=Place(affine, orientation, size))
+    return Image(array, "czyx", (2.0, 1.0, 1.0), "mm", place=WorldAffine(affine, orientation, size))
 
 
 def moved(by):
@@ -81,8 +81,10 @@ def test_grids_that_differ_are_named(tmp_path, other, message):
 
 @pytest.mark.parametrize(("by", "is_said"), [(0.4, False), (1.5, True)])
 def test_channels_that_lie_apart_are_said(tmp_path, by, is_said):
-    io.write(tmp_path / "a.nii", replace(volume(), place=Place(RAS, "RAS", SIZE, pixdim=(1.0, 1.0, 1.0, 2.0))))
-    io.write(tmp_path / "b.nii", replace(volume(), place=Place(moved(by), "RAS", SIZE, pixdim=(1.0, 1.0, 1.0, 2.0))))
+    io.write(tmp_path / "a.nii", replace(volume(), place=WorldAffine(RAS, "RAS", SIZE, pixdim=(1.0, 1.0, 1.0, 2.0))))
+    io.write(
+        tmp_path / "b.nii", replace(volume(), place=WorldAffine(moved(by), "RAS", SIZE, pixdim=(1.0, 1.0, 1.0, 2.0)))
+    )
     notes = read_channels([tmp_path / "a.nii", tmp_path / "b.nii"]).notes
     assert ("by their headers the files of the channels lie a voxel or more apart: stacked as they are" in notes) is (
         is_said
@@ -125,7 +127,7 @@ def test_training_reads_files_of_channels_and_names_masks_that_are_turned(tmp_pa
     assert data.cases[0].image.shape == (2, *SIZE)
     assert "2 files: 2 channels, each a file of its own" in data.notes
 
-    like = replace(volume(), place=Place(turned(), "LPS", SIZE))
+    like = replace(volume(), place=WorldAffine(turned(), "LPS", SIZE))
     io.write_labels(tmp_path / "masks" / "b.nii.gz", labels, like=like)
     with pytest.raises(ValueError, match=r"1 unusable file:\n.*masks/b\.nii\.gz: is stored LPS, its image RAS"):
         load(find_pairs(tmp_path))

@@ -11,10 +11,10 @@ from unetkit import io
 from unetkit.data.dataset import Case, Dataset, load
 from unetkit.data.normalise import standardise
 from unetkit.data.pairs import find_pairs
-from unetkit.data.split import hold_out, split
-from unetkit.image import Image, Place
+from unetkit.data.split import split, train_val_split
+from unetkit.image import Image, WorldAffine
 from unetkit.labels.borders import border_weights
-from unetkit.labels.kind import IGNORED, LabelKind
+from unetkit.labels.kind import IGNORE_INDEX, LabelKind
 
 
 def write_image(path, array, spacing=None, unit="px"):
@@ -160,7 +160,7 @@ def test_scans_that_know_how_the_body_lies(tmp_path, monkeypatch, ndim):
     """Only where all files say so, and only volumes: a map's place on the earth does not turn its fields."""
     size = (4, 9, 9)[-ndim:]
     mask = np.arange(np.prod(size)).reshape(size).astype(np.uint8) % 2
-    place = Place(((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)), "RAS", (4, 9, 9))
+    place = WorldAffine(((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)), "RAS", (4, 9, 9))
     for places, oriented in ((2, ndim == 3), (1, False), (0, False)):
 
         def placed(files, places=places):
@@ -386,19 +386,19 @@ def test_of_few_images_parts_are_held_out(n):
         Case(f"c{i}", rng.normal(size=(1, 40, 50)), rng.integers(0, 2, (40, 50), np.uint8), None, None, Path())
         for i in range(n)
     ]
-    training, held_out = hold_out(few, fraction=0.2, seed=0)
+    training, held_out = train_val_split(few, fraction=0.2, seed=0)
     assert names(training) == names(held_out) == names(few)
     for whole, one, other in zip(few, training, held_out, strict=True):
-        assert ((one.labels == IGNORED) != (other.labels == IGNORED)).all()
-        assert (np.where(one.labels == IGNORED, other.labels, one.labels) == whole.labels).all()
-        assert (other.labels != IGNORED).mean() == pytest.approx(0.2)
+        assert ((one.labels == IGNORE_INDEX) != (other.labels == IGNORE_INDEX)).all()
+        assert (np.where(one.labels == IGNORE_INDEX, other.labels, one.labels) == whole.labels).all()
+        assert (other.labels != IGNORE_INDEX).mean() == pytest.approx(0.2)
 
 
 def test_the_part_that_is_held_out_has_all_classes_where_it_can():
     labels = np.zeros((50, 50), np.uint8)
     labels[:, 30:] = 1
-    _, (held_out,) = hold_out([Case("c", labels[None] * 1.0, labels, None, None, Path())], fraction=0.2, seed=0)
-    assert np.bincount(held_out.labels[held_out.labels != IGNORED]).tolist() == [300, 200]
+    _, (held_out,) = train_val_split([Case("c", labels[None] * 1.0, labels, None, None, Path())], fraction=0.2, seed=0)
+    assert np.bincount(held_out.labels[held_out.labels != IGNORE_INDEX]).tolist() == [300, 200]
 
 
 def test_a_single_group_cannot_be_split():

@@ -14,7 +14,7 @@ from unetkit.infer.engines import quantise as quantise_module
 from unetkit.cli.demo import write_demo_data
 from unetkit.data.normalise import for_net
 from unetkit.export.int8 import quantise
-from unetkit.inference.engines.int8_card import Price, is_current, read_price, weights_hash
+from unetkit.inference.engines.int8_card import QuantisationReport, is_current, read_price, weights_hash
 from unetkit.inference.engines.openvino import int8_engine, openvino_model
 from unetkit.inference.engines.select import choose_engine
 from unetkit.inference.prepare import prepare
@@ -25,7 +25,9 @@ from unetkit.training.loop import train
 
 pytest.importorskip("openvino")
 SMALL: dict[str, Any] = {"widths": (4, 8), "patch": (32, 32), "device": "cpu", "batch": 2}
-PRICE = Price("00", 4, "validation", 3, 12_288, 0.93, 0.9251, 0.05, 0.06, 0.0123, 2.0, 0.5, 0.005, "openvino 1, nncf 2")
+PRICE = QuantisationReport(
+    "00", 4, "validation", 3, 12_288, 0.93, 0.9251, 0.05, 0.06, 0.0123, 2.0, 0.5, 0.005, "openvino 1, nncf 2"
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.graph.allocation import BACKWARD, Ledger, Watcher, keep_books
-from unetkit.graph.trace import Body, Met
+from unetkit.graph.allocation import BACKWARD, Ledger, Watcher, trace_allocations
+from unetkit.graph.trace import Body, TracedCall
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 
@@ -69,7 +69,7 @@ class Listening(Watcher):
         super().__init__(x)
         self.functions: dict[int, str] = {}
 
-    def made(self, met: Met, outputs: list[Tensor]) -> list[Tensor]:
+    def made(self, met: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
         self.functions |= {self.count + i: met.function for i in range(len(outputs))}
         return outputs
 
@@ -98,9 +98,9 @@ def test_the_net_is_left_as_it_was() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout())
     net[2].eval()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    ledger = keep_books(net, meta(2, 1, 8, 8), is_training=True)
+    ledger = trace_allocations(net, meta(2, 1, 8, 8), is_training=True)
     assert [module.training for module in net] == [True, True, False]
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert all(p.grad is None and p.device.type == "cpu" for p in net.parameters())
     assert BACKWARD in ledger.highest
-    assert BACKWARD not in keep_books(net, meta(1, 1, 8, 8), is_training=False).highest
+    assert BACKWARD not in trace_allocations(net, meta(1, 1, 8, 8), is_training=False).highest

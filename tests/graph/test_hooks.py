@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.graph.graph import read
-from unetkit.graph.hooks import replay
+from unetkit.graph.hooks import run_with_hooks
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 
@@ -36,7 +36,7 @@ def test_every_layer_is_met_once_with_its_shape_and_the_output_is_the_net_s(opti
     x = torch.randn(2, 1, *size)
     met: list[tuple[int, tuple[int, ...]]] = []
     with torch.no_grad():
-        y = replay(net, net.graph, x, see=lambda i, m: met.append((i, tuple(m.shape))))
+        y = run_with_hooks(net, net.graph, x, see=lambda i, m: met.append((i, tuple(m.shape))))
         assert torch.equal(y, net(x))
     sizes = list(zip(*(axis.sizes(n) or () for axis, n in zip(net.geometry.axes, size, strict=True)), strict=True))
     expected = [(i, (2, layer.channels, *sizes[i])) for i, layer in enumerate(net.graph.layers)]
@@ -50,7 +50,7 @@ def test_maps_are_those_that_hooks_see() -> None:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_hook(lambda _m, _i, o, name=name: hooked.__setitem__(name, o.clone()))
     with torch.no_grad():
-        replay(net, net.graph, x, see=lambda i, m: seen.__setitem__(net.graph.layers[i].name, m.clone()))
+        run_with_hooks(net, net.graph, x, see=lambda i, m: seen.__setitem__(net.graph.layers[i].name, m.clone()))
     assert hooked
     assert all(torch.equal(seen[name], found) for name, found in hooked.items())
 
@@ -58,9 +58,13 @@ def test_maps_are_those_that_hooks_see() -> None:
 def test_what_see_returns_takes_the_place_of_the_map() -> None:
     net = net_of()
     last = len(net.graph.layers) - 1
-    y = replay(net, net.graph, torch.randn(1, 1, 16, 16), see=lambda i, m: torch.ones_like(m) if i == last else None)
+    y = run_with_hooks(
+        net, net.graph, torch.randn(1, 1, 16, 16), see=lambda i, m: torch.ones_like(m) if i == last else None
+    )
     assert torch.equal(y, torch.ones_like(y))
-    first = replay(net, net.graph, torch.randn(1, 1, 16, 16), see=lambda i, m: torch.zeros_like(m) if i == 0 else None)
+    first = run_with_hooks(
+        net, net.graph, torch.randn(1, 1, 16, 16), see=lambda i, m: torch.zeros_like(m) if i == 0 else None
+    )
     assert first.shape == y.shape
 
 
@@ -83,11 +87,11 @@ def test_several_maps_of_one_call_and_a_user_s_own_net() -> None:
     net, x = Chunked(), torch.randn(1, 1, 8, 8)
     graph = read(net)
     names = [layer.function for layer in graph.layers]
-    y = replay(net, graph, x)
+    y = run_with_hooks(net, graph, x)
     assert torch.equal(y, net(x))
     join, chunk = names.index("add"), names.index("chunk") + 1
     assert graph.layers[join].inputs == (chunk, chunk - 1) or graph.layers[join].inputs == (chunk - 1, chunk)
-    silent = replay(net, graph, x, edges={(join, j): torch.zeros_like for j in graph.layers[join].inputs})
+    silent = run_with_hooks(net, graph, x, edges={(join, j): torch.zeros_like for j in graph.layers[join].inputs})
     assert torch.allclose(silent, (net.b(torch.zeros(1, 2, 8, 8))) * 2)
 
 
@@ -99,7 +103,7 @@ def test_an_edge_changes_what_one_reader_reads_and_nothing_else() -> None:
     skip = graph.layers[join].inputs[0]
     x = torch.randn(1, 1, 32, 32)
     with torch.no_grad():
-        found = replay(net, graph, x, edges={(join, skip): torch.zeros_like})
+        found = run_with_hooks(net, graph, x, edges={(join, skip): torch.zeros_like})
         bare = copy.deepcopy(net)
         reader = next(m for m in bare.decoder[0].modules() if isinstance(m, nn.Conv2d))
         reader.weight[:, : graph.layers[skip].channels] = 0
@@ -110,7 +114,7 @@ def test_an_edge_changes_what_one_reader_reads_and_nothing_else() -> None:
 def test_gradients_pass_through() -> None:
     net = net_of()
     x = torch.randn(1, 1, 16, 16, requires_grad=True)
-    (ours,) = torch.autograd.grad(replay(net, net.graph, x).sum(), x)
+    (ours,) = torch.autograd.grad(run_with_hooks(net, net.graph, x).sum(), x)
     (theirs,) = torch.autograd.grad(net(x).sum(), x)
     torch.testing.assert_close(ours, theirs)
 
@@ -128,7 +132,7 @@ class Moody(nn.Module):
 def test_what_does_not_fit_is_refused() -> None:
     net = net_of()
     with pytest.raises(ValueError, match="input size 30 does not fit the net: nearest sizes are 28 and 32"):
-        replay(net, net.graph, torch.zeros(1, 1, 30, 32))
+        run_with_hooks(net, net.graph, torch.zeros(1, 1, 30, 32))
     moody = Moody()
     with pytest.raises(RuntimeError, match=r"was read as sigmoid, but on data the net calls tanh there"):
-        replay(moody, read(moody), torch.zeros(1, 1, 8, 8))
+        run_with_hooks(moody, read(moody), torch.zeros(1, 1, 8, 8))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unetkit.graph.allocation import keep_books, laid_out_as
+from unetkit.graph.allocation import laid_out_as, trace_allocations
 from unetkit.graph.graph import read
 from unetkit.graph.workspace import is_channels_last, laid_out_on_cpu, workspace_bytes
 from unetkit.insight.resources.memory import measured_bytes, peak_memory
@@ -92,6 +92,6 @@ def test_layouts_without_data_are_those_with_data(ndim: int, size: tuple[int, ..
     image = laid_out_as(net, torch.randn(1, 6, *size[:ndim]))
     with torch.no_grad():
         net(image)
-    keep_books(net, torch.empty_like(image, device="meta"), is_training=False)
+    trace_allocations(net, torch.empty_like(image, device="meta"), is_training=False)
     assert len(seen) == 10
     assert seen[5:] == seen[:5]

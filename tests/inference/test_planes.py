@@ -8,8 +8,8 @@ from torch import nn
 from unetkit.data.normalise import standardise
 from unetkit.data.planes import around, by_planes, check_planes, fold, mirror
 from unetkit.image import Image
-from unetkit.inference.input import Given
-from unetkit.inference.predictor import Segmenter
+from unetkit.inference.input import InputImage
+from unetkit.inference.predictor import Predictor
 from unetkit.inference.prepare import prepare
 from unetkit.inference.tiling import plan_tiles
 from unetkit.io import write
@@ -139,9 +139,9 @@ def test_tiles_of_planes_give_the_same_volume(averages, tmp_path):
     card = Card(architecture=net.architecture.to_dict(), classes=["a", "b", "c"], labels=labels, planes=3)
     masks, shares = [], []
     for core in ((40, 52), (8, 16)):
-        segmenter, tiling = Segmenter(net, card, averages=averages), plan_tiles(net, (40, 52), core=core)
+        segmenter, tiling = Predictor(net, card, averages=averages), plan_tiles(net, (40, 52), core=core)
         store = BlockStore(None, (4, 40, 52), block=segmenter.block(tiling, (4, 40, 52)), dtype=segmenter.dtype)
-        with Given([tmp_path / "v.tif"], net, card) as given:
+        with InputImage([tmp_path / "v.tif"], net, card) as given:
             segmenter.fill(store, given, tiling, shares.append)
         masks.append(store.read((slice(0, 1), slice(0, 4), slice(0, 40), slice(0, 52)))[0])
         store.close()

@@ -14,8 +14,8 @@ from unetkit.infer import predict as predicting
 from unetkit import io
 from unetkit.image import Image
 from unetkit.inference.files import predict
-from unetkit.inference.input import Given
-from unetkit.inference.predictor import Segmenter
+from unetkit.inference.input import InputImage
+from unetkit.inference.predictor import Predictor
 from unetkit.inference.prepare import prepare
 from unetkit.inference.streaming.stream import Stream
 from unetkit.inference.tiling import plan_stream, plan_tiles
@@ -68,7 +68,7 @@ class Fails(BlockStore):
 def segmenter(run):
     net, card = load_model(run)
     ready = prepare(net)
-    return Segmenter(ready, card, Stream(ready))
+    return Predictor(ready, card, Stream(ready))
 
 
 def ways(found, size):
@@ -102,7 +102,7 @@ def test_every_way_gives_the_mask_of_the_whole_and_goes_on_where_it_was_stopped(
     masks = {}
     for name, tiling in {"whole": whole, **ways(found, size)}.items():
         store = Fails(None, size, block=found.block(tiling, size), dtype=found.dtype)
-        with Given([source], found.net, found.card) as given:
+        with InputImage([source], found.net, found.card) as given:
             for stop_after in () if name == "whole" else (1, 2):
                 store.left, before = stop_after, len(store)
                 with pytest.raises(Stopped):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.insight.ablation import draw_effects, draw_masks, silence
-from unetkit.insight.inspection import Subject, subject
+from unetkit.insight.inspection import Inspection, subject
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 
@@ -17,7 +17,7 @@ def picture(size: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(1, *size)).astype(np.float32)
 
 
-def look(size: tuple[int, ...], *, truth: bool = True, **options: Any) -> Subject:
+def look(size: tuple[int, ...], *, truth: bool = True, **options: Any) -> Inspection:
     torch.manual_seed(1)
     net = build(Architecture(ndim=len(size), **{"widths": (4, 6, 8), **options}))
     image = picture(size)

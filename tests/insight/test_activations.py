@@ -15,12 +15,12 @@ from unetkit.insight.activations import (
     head_masks,
     stage_maps,
 )
-from unetkit.insight.inspection import Subject, subject
+from unetkit.insight.inspection import Inspection, subject
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 
 
-def look(size: tuple[int, ...], **options: Any) -> Subject:
+def look(size: tuple[int, ...], **options: Any) -> Inspection:
     torch.manual_seed(2)
     net = build(Architecture(ndim=len(size), **{"widths": (4, 6, 8), **options}))
     image = np.random.default_rng(0).normal(size=(1, *size)).astype(np.float32)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.insight.inspection import Subject, noise_subject, subject
+from unetkit.insight.inspection import Inspection, noise_subject, subject
 from unetkit.insight.receptive_field import (
     EffectiveField,
     draw_boxes,
@@ -23,7 +23,7 @@ from unetkit.nets.build import build
 from unetkit.nets.papers import PAPERS
 
 
-def look(size: tuple[int, ...] = (96, 96), seed: int = 0, **options: Any) -> Subject:
+def look(size: tuple[int, ...] = (96, 96), seed: int = 0, **options: Any) -> Inspection:
     """A net of random weights, and noise."""
     torch.manual_seed(seed)
     net = build(Architecture(ndim=len(size), **{"widths": (4, 6, 8), **options}))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unetkit.insight import relatives as room
 from unetkit.insight.gradient_flow import GradientFlow, StageFlow, gradient_flow, loss_against
-from unetkit.insight.inspection import Subject, subject
+from unetkit.insight.inspection import Inspection, subject
 from unetkit.insight.variants import Relative, draw_relatives, relatives
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
@@ -20,7 +20,7 @@ SETTINGS = ("batch norm", "no norm", "no norm, weights halved")
 SIZE = {2: (40, 48), 3: (16, 24, 16)}
 
 
-def looked_at(ndim: int = 2, *, size: tuple[int, ...] | None = None, truth: bool = True, **options: Any) -> Subject:
+def looked_at(ndim: int = 2, *, size: tuple[int, ...] | None = None, truth: bool = True, **options: Any) -> Inspection:
     torch.manual_seed(5)
     net = build(Architecture(ndim=ndim, **{"widths": (4, 6, 8)} | options))
     size = size or SIZE[ndim]

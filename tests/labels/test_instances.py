@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from unetkit.io import read_labels
-from unetkit.labels.instances import Decoding, decode, decode_blocks, depths
+from unetkit.labels.instances import InstanceThresholds, decode, decode_blocks, distance_levels
 from unetkit.metrics.objects import mean_average_precision, overlaps
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -28,26 +28,26 @@ def noisy(ids: np.ndarray, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """About what a net predicts."""
     rng = np.random.default_rng(seed)
     smooth = [ndimage.gaussian_filter(rng.normal(size=ids.shape), 2) for _ in range(2)]
-    return (ids > 0) * 0.8 + 0.1 + smooth[0], depths(ids) + smooth[1]
+    return (ids > 0) * 0.8 + 0.1 + smooth[0], distance_levels(ids) + smooth[1]
 
 
 def test_depths() -> None:
     ids = np.zeros((7, 14), int)
     ids[1:6, 1:6], ids[1:6, 6:13] = 900, 3
-    found = depths(ids)
+    found = distance_levels(ids)
     assert found.dtype == np.float32
     assert (found[ids == 0] == 0).all()
     assert (found[ids > 0] > 0).all()
     assert found[3, 3] == found[3, 9] == 1
     assert found[3, 5] == pytest.approx(1 / 3)  # the border to another object is a border
-    assert depths(np.ones((5, 5), int))[0, 0] == pytest.approx(1 / 3)  # as is that of the image
-    thick = depths(np.ones((3, 9, 9), int), spacing=(10, 1, 1))
+    assert distance_levels(np.ones((5, 5), int))[0, 0] == pytest.approx(1 / 3)  # as is that of the image
+    thick = distance_levels(np.ones((3, 9, 9), int), spacing=(10, 1, 1))
     assert thick[0, 4, 4] == thick[1, 4, 4] == 1
 
 
 def test_touching_objects_come_apart() -> None:
     ids = balls((120, 150), 30, 12)
-    found = decode((ids > 0).astype(float), depths(ids))
+    found = decode((ids > 0).astype(float), distance_levels(ids))
     assert mean_average_precision(overlaps(found, ids)) > 0.8
     assert found.max() < 40
     one = decode((ids > 0).astype(float), (ids > 0).astype(float))
@@ -58,17 +58,17 @@ def test_shallow_and_small_ones() -> None:
     foreground, depth = np.zeros((20, 20)), np.zeros((20, 20))
     foreground[2:8, 2:8], foreground[12:14, 12:14] = 0.9, 0.9
     depth[2:8, 2:8] = 0.1  # nowhere a seed
-    found = decode(foreground, depth, Decoding(smallest=5))
+    found = decode(foreground, depth, InstanceThresholds(smallest=5))
     assert (found[2:8, 2:8] == 1).all()
     assert found.sum() == 36
-    assert decode(foreground, depth, Decoding(smallest=4)).max() == 2
-    assert decode(foreground, depth, Decoding(foreground=0.95)).max() == 0
+    assert decode(foreground, depth, InstanceThresholds(smallest=4)).max() == 2
+    assert decode(foreground, depth, InstanceThresholds(foreground=0.95)).max() == 0
 
 
 def test_the_order_of_ids() -> None:
     foreground = np.zeros((9, 9))
     foreground[0:2, 5:8], foreground[1:4, 0:3], foreground[6:, 6:] = 1, 1, 1
-    found = decode(foreground, foreground, Decoding(smallest=1))
+    found = decode(foreground, foreground, InstanceThresholds(smallest=1))
     assert (found[0, 5], found[1, 0], found[8, 8]) == (1, 2, 3)
 
 
@@ -104,4 +104,4 @@ def test_a_mosaic_of_real_nuclei() -> None:
 
 def test_what_makes_no_sense() -> None:
     with pytest.raises(ValueError, match=r"valley is 1\.5"):
-        Decoding(valley=1.5)
+        InstanceThresholds(valley=1.5)

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image as Picture
 
-from unetkit.labels.kind import LabelKind, from_classes, look, nodata_value, recognise, to_classes
+from unetkit.labels.kind import LabelKind, from_classes, label_statistics, nodata_value, recognise, to_classes
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -27,7 +27,7 @@ def objects(n, *, ndim=2, step=1):
 
 
 def kind_of(*masks, **options):
-    return recognise([look(mask) for mask in masks], **options)
+    return recognise([label_statistics(mask) for mask in masks], **options)
 
 
 @pytest.mark.parametrize("foreground", [1, 255, 7, 65535])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import unetkit
 from unetkit.image import Image
-from unetkit.insight.inspection import Subject, noise_subject, subject
+from unetkit.insight.inspection import Inspection, noise_subject, subject
 from unetkit.io import write, write_labels
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
@@ -23,7 +23,7 @@ from unetkit.training.loop import train
 TITLES = ["The net", "What it sees", "What each path carries"]
 
 
-def look(size: tuple[int, ...], *, truth: bool = True, **options: Any) -> Subject:
+def look(size: tuple[int, ...], *, truth: bool = True, **options: Any) -> Inspection:
     torch.manual_seed(0)
     net = build(Architecture(ndim=len(size), **{"widths": (3, 4, 6), **options}))
     image = np.random.default_rng(0).normal(size=(1, *size)).astype(np.float32)

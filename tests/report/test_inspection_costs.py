@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unetkit.graph.cost import cost
 from unetkit.graph.graph import read
 from unetkit.inference.prepare import prepare
-from unetkit.insight.inspection import Subject, noise_subject, subject
+from unetkit.insight.inspection import Inspection, noise_subject, subject
 from unetkit.insight.resources.concatenation import concatenation_share, reducing_net
 from unetkit.insight.resources.memory import peak_memory
 from unetkit.insight.resources.timing import LayerTimes, StageTime
@@ -37,7 +37,7 @@ class Own(nn.Module):
         return result
 
 
-def looked_at(ndim: int = 2, **options: Any) -> Subject:
+def looked_at(ndim: int = 2, **options: Any) -> Inspection:
     torch.manual_seed(0)
     net = build(Architecture(ndim=ndim, **{"widths": (4, 8, 8)} | options))
     image = np.random.default_rng(0).normal(size=(1, *net.geometry.above(SIZE[ndim]))).astype(np.float32)

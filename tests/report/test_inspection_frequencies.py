@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unetkit.insight.frequency.aliasing import folding
 from unetkit.insight.frequency.spectra import Spectrum, share_above
-from unetkit.insight.inspection import Subject, noise_subject, subject
+from unetkit.insight.inspection import Inspection, noise_subject, subject
 from unetkit.insight.shift import Shifts, shift_equivariance
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
@@ -48,7 +48,7 @@ NETS: dict[str, Any] = {
 }
 
 
-def looked_at(name: str, *, has_truth: bool = True) -> Subject:
+def looked_at(name: str, *, has_truth: bool = True) -> Inspection:
     """A net with random weights, biases too, and discs in noise."""
     torch.manual_seed(0)
     net = NETS[name]()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unetkit.insight import relatives
 from unetkit.insight.gradient_flow import GradientFlow, StageFlow, gradient_flow, loss_against
-from unetkit.insight.inspection import Subject, noise_subject, subject
+from unetkit.insight.inspection import Inspection, noise_subject, subject
 from unetkit.insight.variants import Relative
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
@@ -36,7 +36,7 @@ class Own(nn.Module):
         return result
 
 
-def looked_at(ndim: int = 2, *, has_truth: bool = True, size: tuple[int, ...] = (), **options: Any) -> Subject:
+def looked_at(ndim: int = 2, *, has_truth: bool = True, size: tuple[int, ...] = (), **options: Any) -> Inspection:
     torch.manual_seed(0)
     net = build(Architecture(ndim=ndim, **{"widths": (4, 8, 8)} | options))
     rng = np.random.default_rng(0)

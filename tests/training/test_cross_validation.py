@@ -10,7 +10,7 @@ from unetkit import io
 from unetkit.cli.demo import write_demo_data
 from unetkit.data.dataset import Case, load
 from unetkit.data.pairs import find_pairs
-from unetkit.data.split import hold_out, split
+from unetkit.data.split import split, train_val_split
 from unetkit.inference.files import predict
 from unetkit.model.files import load_members, load_model
 from unetkit.report import write_report
@@ -46,7 +46,7 @@ def test_every_image_is_held_out_once():
 
 def test_strips_of_few_images_are_folds():
     case = Case("c", np.zeros((1, 10, 41)), np.ones((10, 41), np.uint8), None, None, None)
-    held_out = [hold_out([case], fraction=0.2, seed=0, fold=(k, 4))[1][0].labels != 255 for k in range(4)]
+    held_out = [train_val_split([case], fraction=0.2, seed=0, fold=(k, 4))[1][0].labels != 255 for k in range(4)]
     assert (np.sum(held_out, axis=0) == 1).all()
 
 
@@ -76,7 +76,7 @@ def test_all_nets_predict_as_one(run, tmp_path):
         logits = [net(torch.from_numpy(dataset.cases[0].image)[None])[0] for net in nets]
     mean = torch.stack([one.softmax(0) for one in logits]).mean(0)
     calibrated = (mean.log() / card.temperature).softmax(0)
-    foreground = 1 - calibrated[0].numpy() if card.labels.has_depth else calibrated[1].numpy()
+    foreground = 1 - calibrated[0].numpy() if card.labels.has_distance else calibrated[1].numpy()
     written = io.read_labels(tmp_path / "out" / "probability" / images[0].name).array
     assert np.abs(written - 100 * foreground).max() <= 0.51
     entropy = -(foreground * np.log(foreground) + (1 - foreground) * np.log(1 - foreground)) / np.log(2)

@@ -79,7 +79,7 @@ def test_a_batch_that_is_too_small(monkeypatch):
     monkeypatch.setattr(parallel, "size", lambda: 2)
     batch = Batch(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4), None)
     with pytest.raises(ValueError, match=r"a batch of 1 cannot be shared by 2 processes: give --batch 2 or more"):
-        parallel.share(batch)
+        parallel.shard(batch)
 
 
 # --- in a process that is alone ---
@@ -93,31 +93,31 @@ def test_joint_batch_norm_is_torch_s(ndim, momentum):
     with torch.no_grad():
         plain.weight.uniform_(0.5, 2)
         plain.bias.uniform_(-1, 1)
-    joint = JointBatchNorm.of({2: torch.nn.BatchNorm2d, 3: torch.nn.BatchNorm3d}[ndim](5, momentum=momentum))
-    joint.load_state_dict(plain.state_dict())
+    joined = JointBatchNorm.of({2: torch.nn.BatchNorm2d, 3: torch.nn.BatchNorm3d}[ndim](5, momentum=momentum))
+    joined.load_state_dict(plain.state_dict())
     for _ in range(3):
         x = (torch.randn(4, 5, *(6,) * ndim) * 3 + 2).requires_grad_()
         other = x.detach().clone().requires_grad_()
-        one, two = plain(x), joint(other)
+        one, two = plain(x), joined(other)
         torch.testing.assert_close(two, one)
         weights = torch.randn_like(one)
         (one * weights).sum().backward()
         (two * weights).sum().backward()
         torch.testing.assert_close(other.grad, x.grad, rtol=1e-4, atol=1e-5)
-    for (name, first), (_, second) in zip(plain.state_dict().items(), joint.state_dict().items(), strict=True):
+    for (name, first), (_, second) in zip(plain.state_dict().items(), joined.state_dict().items(), strict=True):
         torch.testing.assert_close(second, first, msg=name)
     x = torch.randn(2, 5, *(6,) * ndim)
-    torch.testing.assert_close(joint.eval()(x), plain.eval()(x))
+    torch.testing.assert_close(joined.eval()(x), plain.eval()(x))
 
 
 def test_alone_nothing_is_changed():
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
-    assert parallel.joint(net) is net
+    assert parallel.wrap_ddp(net) is net
     assert type(net[1]) is torch.nn.BatchNorm2d
     batch = Batch(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4), None)
-    assert parallel.share(batch) is batch
+    assert parallel.shard(batch) is batch
     x = torch.ones(3)
-    assert parallel.summed(x) is x
-    assert (parallel.rank(), parallel.size(), parallel.agreed("a")) == (0, 1, "a")
-    with parallel.joined():
+    assert parallel.all_reduce(x) is x
+    assert (parallel.rank(), parallel.world_size(), parallel.broadcast("a")) == (0, 1, "a")
+    with parallel.process_group():
         assert parallel.rank() == 0

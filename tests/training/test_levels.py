@@ -12,7 +12,7 @@ from unetkit.model.files import load_model
 from unetkit.nets.build import build
 from unetkit.nets.named import named
 from unetkit.nets.unetpp import UNetPlusPlus, pruned
-from unetkit.training.levels import score_levels
+from unetkit.training.levels import compare_levels
 from unetkit.training.loop import train
 
 SMALL = {"patch": (32, 32), "device": "cpu", "steps": 30, "batch": 2}
@@ -33,7 +33,7 @@ def run(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_head_has_learned_and_is_scored(run: Path) -> None:
-    rows = score_levels(run)
+    rows = compare_levels(run)
     assert [row["level"] for row in rows] == ["L1", "L2", "all"]
     counts = [row["parameters"] for row in rows]
     assert counts == sorted(counts)
@@ -65,10 +65,10 @@ def test_nets_without_levels_say_so(cells: Path, run: Path, tmp_path: Path) -> N
     with pytest.raises(
         ValueError, match="its net has one head, so there are no levels to compare; train with --net unet"
     ):
-        score_levels(tmp_path / "plain")
+        compare_levels(tmp_path / "plain")
     train(cells, out=tmp_path / "whole", net="unet++", widths=(2, 2), validation=0.0, **{**SMALL, "steps": 1})
     with pytest.raises(ValueError, match="was trained with --validation 0, so no images are left to compare levels on"):
-        score_levels(tmp_path / "whole")
+        compare_levels(tmp_path / "whole")
 
 
 def test_heads_are_kept_and_the_supervision_of_a_plain_u_net_is_not(cells: Path, run: Path, tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_statistics_of_the_average_are_those_of_a_plain_pass(ndim):
     run = training(ndim)
     for _ in range(5):
         run.take_step()
-    run.reestimate()
+    run.update_batch_norm()
     inputs: dict[str, list[torch.Tensor]] = {}
     for name, module in run.averaged.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -213,11 +213,11 @@ def test_statistics_of_the_average_are_those_of_a_plain_pass(ndim):
 def test_reestimation_changes_no_weight_and_needs_a_norm():
     run = training(net={"widths": (4, 8), "norm": "group"})
     before = {name: tensor.clone() for name, tensor in run.averaged.state_dict().items()}
-    run.reestimate()
+    run.update_batch_norm()
     assert equal(before, run.averaged.state_dict())
     run = training()
     before = [p.clone() for p in run.averaged.parameters()]
-    run.reestimate()
+    run.update_batch_norm()
     assert all(torch.equal(a, b) for a, b in zip(before, run.averaged.parameters(), strict=True))
     assert not run.averaged.training
 

@@ -14,11 +14,11 @@ from unetkit.data.dataset import load
 from unetkit.data.pairs import find_pairs
 from unetkit.image import Image
 from unetkit.inference.files import predict
-from unetkit.labels.instances import Decoding, decode, from_codes, to_codes
+from unetkit.labels.instances import InstanceThresholds, decode, pack_maps, unpack_maps
 from unetkit.metrics.folders import evaluate
 from unetkit.model.files import Card, load_model
 from unetkit.training.loop import train
-from unetkit.training.thresholds import predict_codes, tune, usual_decoding
+from unetkit.training.thresholds import predict_codes, tune_thresholds, usual_decoding
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_the_masks_say(data: Path) -> None:
     pairs = find_pairs(data)
     dataset = load(pairs)
-    assert dataset.kind.has_depth
+    assert dataset.kind.has_distance
     assert dataset.kind.values == (0, 1, 2, 3, 4)
     assert "4 levels of depth" in dataset.kind.description
     case = dataset.cases[0]
@@ -61,7 +61,7 @@ def test_what_the_masks_say(data: Path) -> None:
 
 def test_codes() -> None:
     probabilities = torch.rand(5, 6, 7).softmax(0).numpy()
-    foreground, depth = from_codes(to_codes(probabilities))
+    foreground, depth = unpack_maps(pack_maps(probabilities))
     assert np.allclose(foreground, 1 - probabilities[0], atol=1 / 255)
     assert np.allclose(depth, np.tensordot([0.125, 0.375, 0.625, 0.875], probabilities[1:], 1), atol=1 / 255)
 
@@ -69,7 +69,7 @@ def test_codes() -> None:
 def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     net, card = load_model(run)
     assert net.out_channels == 5
-    assert isinstance(card.decoding, Decoding)
+    assert isinstance(card.decoding, InstanceThresholds)
     scores = json.loads((run / "validation.json").read_text())
     assert [row["name"] for row in scores["pooled"]] == ["background", "foreground"]
     assert scores["objects"]["ap50"] > 0.3
@@ -77,7 +77,7 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     ids = io.read_labels(done.mask).array
     dataset = load(find_pairs(data))
     image = next(case.image for case in dataset.cases if case.name == "0")
-    assert np.array_equal(ids, decode(*from_codes(predict_codes(net, image)), card.decoding))
+    assert np.array_equal(ids, decode(*unpack_maps(predict_codes(net, image)), card.decoding))
     found = evaluate(done.mask, data / "masks" / "0.png").objects
     assert found is not None
     assert found.ap50 > 0.3
@@ -86,7 +86,7 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
 def test_cards_with_a_depth_for_seeds_are_still_read(run: Path) -> None:
     _, card = load_model(run)
     old = card.model_dump() | {"decoding": {"foreground": 0.4, "seed": 0.3, "smallest": 30, "sure": 0.8}}
-    assert Card.model_validate(old).decoding == Decoding(foreground=0.4, smallest=30, sure=0.8)
+    assert Card.model_validate(old).decoding == InstanceThresholds(foreground=0.4, smallest=30, sure=0.8)
 
 
 def test_a_large_image_is_made_in_blocks(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_thresholds_are_the_best_of_those_tried(data: Path) -> None:
     cases = load(find_pairs(data)).cases[:2]
     how = usual_decoding(cases)
     levels = np.arange(5).reshape(-1, 1, 1)
-    sure = [to_codes(0.96 * (case.labels == levels) + 0.008) for case in cases]
+    sure = [pack_maps(0.96 * (case.labels == levels) + 0.008) for case in cases]
     shy = [((code >> 8) // 2 << 8 | (code & 255)).astype(np.uint16) for code in sure]
-    assert tune(sure, cases, how).foreground == 0.5
-    assert tune(shy, cases, how).foreground < 0.5
+    assert tune_thresholds(sure, cases, how).foreground == 0.5
+    assert tune_thresholds(shy, cases, how).foreground < 0.5

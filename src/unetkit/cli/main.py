@@ -282,9 +282,9 @@ def evaluate(
 
 
 def _evaluate_levels(run: Path, as_json: bool) -> None:
-    from ..training.levels import score_levels
+    from ..training.levels import compare_levels
 
-    rows = score_levels(run)
+    rows = compare_levels(run)
     if as_json:
         print(json.dumps(rows))
         return

@@ -118,7 +118,7 @@ def plan(
     from ..data.dataset import load
     from ..data.pairs import find_pairs
     from ..model.files import write_whole
-    from ..training.estimate import measure_pace
+    from ..training.estimate import estimate_training
     from ..training.plan.rules import make_plan
 
     values = dict(option(plan_value, text) for text in given or ())
@@ -138,7 +138,7 @@ def plan(
 
     rows = [(str(number), *row) for number, row in enumerate(found.describe(), start=1)]
     print_words(("", "what", "value", "because"), rows)
-    pace = measure_pace(found, dataset)
+    pace = estimate_training(found, dataset)
     typer.echo(
         f"On this machine: {pace.step_s * 1e3:.0f} ms per step, about {pace.steps} steps in {clock(pace.time_s)}, "
         f"each image seen {pace.passes:.3g} times; {clock(pace.validation_s)} of it to validate"

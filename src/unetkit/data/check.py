@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .dataset import Dataset, load
-from .issues import Suspicion, look_over
+from .issues import LabelIssue, find_issues
 from .pairs import Pair, Unusable, find_pairs
 
 __all__ = ["Checked", "check"]
@@ -31,7 +31,7 @@ class Checked:
 
     dataset: Dataset | None
     errors: tuple[str, ...]
-    suspicions: tuple[Suspicion, ...]
+    suspicions: tuple[LabelIssue, ...]
 
 
 def check(
@@ -59,7 +59,7 @@ def check(
         errors.append(str(error))
         pairs = error.rest
     dataset, pairs = _loaded(pairs, labels, errors, on_file)
-    suspicions = look_over(pairs, dataset.kind, on_file=on_file) if dataset else []
+    suspicions = find_issues(pairs, dataset.kind, on_file=on_file) if dataset else []
     return Checked(dataset, tuple(errors), tuple(suspicions))
 
 

@@ -14,7 +14,8 @@ from ..image import Image
 from ..io import read_labels
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
-from ..labels.kind import IGNORED, LabelKind, look, recognise, to_classes
+from ..labels.kind import IGNORE_INDEX, LabelKind, recognise, to_classes
+from ..labels.statistics import label_statistics
 from .channels import mask_is_elsewhere, read_channels
 from .normalise import for_net
 from .pairs import Pair, Unusable, raise_all, without
@@ -63,7 +64,7 @@ class Case:
         """Class indices that predictions are scored by: the labels, with depths inside of objects as one foreground."""
         if self.ids is None:
             return self.labels
-        return np.where(self.labels == IGNORED, IGNORED, self.labels > 0).astype(np.uint8)
+        return np.where(self.labels == IGNORE_INDEX, IGNORE_INDEX, self.labels > 0).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,14 @@ class Dataset:
     @property
     def scored_names(self) -> list[str]:
         """Names of the classes that predictions are scored by, background first."""
-        return ["background", "foreground"] if self.kind.has_depth else self.class_names
+        return ["background", "foreground"] if self.kind.has_distance else self.class_names
 
     @property
     def class_names(self) -> list[str]:
         """Names of the classes, background first."""
         if self.kind.kind == "classes":
             return [f"class {value}" for value in self.kind.values]
-        if self.kind.has_depth:
+        if self.kind.has_distance:
             return ["background", *(f"depth {value} of {self.kind.n_classes - 1}" for value in self.kind.values[1:])]
         return ["background", "foreground"]
 
@@ -135,7 +136,7 @@ class Dataset:
         if self.labelled_share < 1:
             rows.append(f"{_percent(self.labelled_share)} of the {name}s are labelled; the others are left out")
         names = self.class_names
-        if self.kind.has_depth:
+        if self.kind.has_distance:
             names, shares = ["background", "objects"], np.array([shares[0], shares[1:].sum()])
         rows.append("; ".join(f"{name} {share:.1%}" for name, share in zip(names, shares, strict=True)))
         return rows + self.notes
@@ -190,7 +191,7 @@ def load(
     spacing, unit = _typical_spacing(images)
     n_resampled = _resample(pairs, images, masks, spacing, unit) if resample else 0
     if kind.kind == "instances" and objects and labels != "foreground":
-        kind = kind.with_depth(_LEVELS)
+        kind = kind.with_distance(_LEVELS)
     channels = max(image.channels for image in images)
     ndim = Counter(image.ndim for image in images).most_common(1)[0][0]
     cases: list[Case] = []
@@ -200,13 +201,13 @@ def load(
             array = for_net(image, channels=channels, ndim=ndim)
             classes, valid = to_classes(mask.array, kind, spacing=image.spacing), image.valid_mask()
             if valid is not None:
-                classes[~valid] = IGNORED
-            if image.georeference is not None and (classes == IGNORED).all():
+                classes[~valid] = IGNORE_INDEX
+            if image.georeference is not None and (classes == IGNORE_INDEX).all():
                 left_out.append(str(pair.image))
                 continue
             _check_labelled(classes, pair.mask)
             weights = _border_weights(mask.array, classes, kind) if border_weight else None
-            ids = np.where((classes > 0) & (classes != IGNORED), mask.array, 0) if kind.has_depth else None
+            ids = np.where((classes > 0) & (classes != IGNORE_INDEX), mask.array, 0) if kind.has_distance else None
             if ids is not None:
                 steps = [step / min(image.spacing) for step in image.spacing]
                 weights = border_weights(ids, w0=_GAP_WEIGHT, sigma=_GAP_SIGMA, spacing=steps)
@@ -239,13 +240,13 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _check_labelled(classes: np.ndarray, mask: Path) -> None:
-    if (classes == IGNORED).all():
+    if (classes == IGNORE_INDEX).all():
         raise ValueError(f"its mask {mask} labels none of its {classes.size} pixels; leave both out")
 
 
 def _recognise(pairs: Sequence[Pair], masks: Sequence[Image], labels: str) -> LabelKind:
     """What the masks hold; where that fails, the file with the most values is named, as one stray picture will do."""
-    statistics = [look(mask.array) for mask in masks]
+    statistics = [label_statistics(mask.array) for mask in masks]
     try:
         return recognise(statistics, override=labels)
     except ValueError as error:
@@ -328,7 +329,7 @@ def _border_weights(ids: np.ndarray, classes: np.ndarray, kind: LabelKind) -> np
     """Weight map of the 2015 paper, from the ids where there are any, else from connected components."""
     from skimage.measure import label
 
-    is_foreground = (classes > 0) & (classes != IGNORED)
+    is_foreground = (classes > 0) & (classes != IGNORE_INDEX)
     instances = np.where(is_foreground, ids, 0) if kind.kind == "instances" else label(is_foreground)
     return border_weights(np.asarray(instances), class_weights=(1.0, 1.0))
 

@@ -19,11 +19,11 @@ from scipy import fft, ndimage
 from ..image import Image
 from ..io import read_labels
 from ..labels.kind import LabelKind
-from ..labels.statistics import LabelStatistics, look
+from ..labels.statistics import LabelStatistics, label_statistics
 from .channels import read_channels
 from .pairs import Pair
 
-__all__ = ["Suspicion", "look_over"]
+__all__ = ["LabelIssue", "find_issues"]
 
 _FEW = (
     0.1  # share of a set up to which files that differ from the others are odd; in larger numbers they are its variety
@@ -38,7 +38,7 @@ _SIZE_FACTOR, _SPACING_FACTOR = 4.0, 3.0
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class LabelIssue:
     """A file, and why it looks wrong."""
 
     path: Path
@@ -74,9 +74,9 @@ class _Seen:
         return 1 - self.labels.counts.get(0, 0) / max(total, 1)
 
 
-def look_over(
+def find_issues(
     pairs: Sequence[Pair], kind: LabelKind, *, on_file: Callable[[int, int], None] | None = None
-) -> list[Suspicion]:
+) -> list[LabelIssue]:
     """Name the files that look wrong beside the others.
 
     Parameters
@@ -119,7 +119,7 @@ def _see(pair: Pair) -> _Seen:
         finite.size > 0,
         float(finite.min()) if finite.size else 0.0,
         float(finite.max()) if finite.size else 0.0,
-        look(labels),
+        label_statistics(labels),
         _border_share(labels),
         _slope(image),
         _outline(labels),
@@ -158,26 +158,26 @@ def _outline(labels: np.ndarray) -> np.ndarray:
 # --- what an image is by itself, and beside the others ---
 
 
-def _images(seen: Sequence[_Seen], _: LabelKind) -> Iterator[Suspicion]:
+def _images(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]:
     areas = [float(np.prod(one.size)) for one in seen]
     usual = median(areas)
     for one, area in zip(seen, areas, strict=True):
         if one.has_values and one.low == one.high:
-            yield Suspicion(one.pair.image, f"every pixel is {one.low:g}: is it an image?")
+            yield LabelIssue(one.pair.image, f"every pixel is {one.low:g}: is it an image?")
         factor = (max(area, usual) / max(min(area, usual), 1)) ** (1 / len(one.size))
         if factor >= _SIZE_FACTOR and _is_odd(sum(_differs(a, usual, len(one.size)) for a in areas), len(seen)):
             size = " x ".join(map(str, one.size))
-            yield Suspicion(one.pair.image, f"is {size} pixels, {factor:.1f} times as long or short as is usual here")
+            yield LabelIssue(one.pair.image, f"is {size} pixels, {factor:.1f} times as long or short as is usual here")
     steps = [_step(one) for one in seen]
     known = [step for one, step in zip(seen, steps, strict=True) if one.unit != "px"]
     for one, step in zip(seen, steps, strict=True):
         if known and one.unit == "px" and _is_odd(len(seen) - len(known), len(seen)):
-            yield Suspicion(one.pair.image, "does not say its pixel size, which the others do")
+            yield LabelIssue(one.pair.image, "does not say its pixel size, which the others do")
         elif one.unit != "px" and isfinite(step) and known:
             factor = max(step, median(known)) / min(step, median(known))
             odd = sum(max(s, median(known)) / min(s, median(known)) >= _SPACING_FACTOR for s in known)
             if factor >= _SPACING_FACTOR and _is_odd(odd, len(seen)):
-                yield Suspicion(
+                yield LabelIssue(
                     one.pair.image,
                     f"says pixels of {one.spacing[-1]:g} {one.unit}, {factor:.3g} times as large or small as others",
                 )
@@ -200,7 +200,7 @@ def _is_odd(n: int, total: int) -> bool:
     return total > 2 and n <= max(1, _FEW * total)
 
 
-def _duplicates(seen: Sequence[_Seen], _: LabelKind) -> Iterator[Suspicion]:
+def _duplicates(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]:
     same: dict[str, list[_Seen]] = defaultdict(list)
     for one in seen:
         if one.low < one.high:
@@ -209,17 +209,17 @@ def _duplicates(seen: Sequence[_Seen], _: LabelKind) -> Iterator[Suspicion]:
         for one in others:
             apart = one.pair.group != first.pair.group
             where = f", which is of another group ({first.pair.group})" if apart else ""
-            yield Suspicion(one.pair.image, f"has the very pixels of {first.pair.image.name}{where}")
+            yield LabelIssue(one.pair.image, f"has the very pixels of {first.pair.image.name}{where}")
 
 
-def _of_other_kinds(seen: Sequence[_Seen], _: LabelKind) -> Iterator[Suspicion]:
+def _of_other_kinds(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]:
     """Files of another dtype, or read in another way than the others."""
     for name, values in (("pixels of", [one.dtype for one in seen]), ("", ["; ".join(one.notes) for one in seen])):
         counts = Counter(values)
         usual, most = counts.most_common(1)[0]
         for one, value in zip(seen, values, strict=True):
             if value != usual and most > len(seen) / 2 and _is_odd(counts[value], len(seen)):
-                yield Suspicion(
+                yield LabelIssue(
                     one.pair.image,
                     f"{name} {value or 'nothing special'}, unlike the others: {usual or 'plain'}".strip(),
                 )
@@ -228,23 +228,23 @@ def _of_other_kinds(seen: Sequence[_Seen], _: LabelKind) -> Iterator[Suspicion]:
 # --- masks ---
 
 
-def _masks(seen: Sequence[_Seen], _: LabelKind) -> Iterator[Suspicion]:
+def _masks(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]:
     empty = [one for one in seen if one.share == 0]
     usual = median(one.share for one in seen)
     for one in empty if _is_odd(len(empty), len(seen)) else ():
-        yield Suspicion(one.pair.mask, "marks nothing; is there nothing in the image?")
+        yield LabelIssue(one.pair.mask, "marks nothing; is there nothing in the image?")
     border = median(one.on_border for one in seen)
     most, along = max(0.5, 1 - usual - _NEAR), max(0.5, 1 - border - _NEAR)
     inverted = [one for one in seen if one.share > most and one.on_border > along]
     for one in inverted if usual < 0.4 and border < 0.4 and _is_odd(len(inverted), len(seen)) else ():
-        yield Suspicion(
+        yield LabelIssue(
             one.pair.mask,
             f"marks {one.share:.0%}, and {one.on_border:.0%} of the image's border; {usual:.0%} and {border:.0%} are "
             "usual: is it inverted?",
         )
 
 
-def _values(seen: Sequence[_Seen], kind: LabelKind) -> Iterator[Suspicion]:
+def _values(seen: Sequence[_Seen], kind: LabelKind) -> Iterator[LabelIssue]:
     """Values that one mask alone has, or lacks."""
     if kind.kind == "instances":
         return
@@ -252,13 +252,13 @@ def _values(seen: Sequence[_Seen], kind: LabelKind) -> Iterator[Suspicion]:
     for one in seen:
         alone = [v for v in one.labels.counts if files[v] == 1 and v != kind.ignore] if len(seen) > 2 else []
         if alone and len(one.labels.counts) > 2:
-            yield Suspicion(one.pair.mask, f"is the only one with value {', '.join(map(str, alone))}")
+            yield LabelIssue(one.pair.mask, f"is the only one with value {', '.join(map(str, alone))}")
         lacks = [v for v in kind.values if v not in one.labels.counts and files[v] == len(seen) - 1 and v != 0]
         if lacks and len(seen) > 2 and one.share > 0 and len(kind.values) > 2:
-            yield Suspicion(one.pair.mask, f"is the only one without value {', '.join(map(str, lacks))}")
+            yield LabelIssue(one.pair.mask, f"is the only one without value {', '.join(map(str, lacks))}")
 
 
-def _pieces(seen: Sequence[_Seen], kind: LabelKind) -> Iterator[Suspicion]:
+def _pieces(seen: Sequence[_Seen], kind: LabelKind) -> Iterator[LabelIssue]:
     """Ids whose objects lie in pieces."""
     if kind.kind != "instances":
         return
@@ -267,7 +267,7 @@ def _pieces(seen: Sequence[_Seen], kind: LabelKind) -> Iterator[Suspicion]:
     usual = median(shares)
     for one, n, share in zip(seen, broken, shares, strict=True):
         if n > 1 and share > 0.3 and share > 3 * usual:
-            yield Suspicion(one.pair.mask, f"{n} of its {len(one.labels.components)} ids are in several pieces")
+            yield LabelIssue(one.pair.mask, f"{n} of its {len(one.labels.components)} ids are in several pieces")
 
 
 # --- does the mask lie on what the image shows? ---
@@ -282,7 +282,7 @@ class _Fit:
     shift: tuple[int, int]
 
 
-def _misfits(seen: Sequence[_Seen], _: LabelKind) -> Iterator[Suspicion]:
+def _misfits(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]:
     fits = [_fit(one.slope, one.outline) for one in seen]
     known = [fit for fit in fits if fit is not None]
     good = [fit for fit in known if fit.here >= _FIT and hypot(*fit.shift) < _LEAST_SHIFT]
@@ -295,11 +295,11 @@ def _misfits(seen: Sequence[_Seen], _: LabelKind) -> Iterator[Suspicion]:
         far = hypot(*fit.shift)
         if far >= _LEAST_SHIFT and fit.best >= max(_FIT, _GOOD * usual) and fit.best > 1.5 * fit.here:
             y, x = fit.shift
-            yield Suspicion(one.pair.mask, f"seems shifted: its outlines fit the image {y} pixels down and {x} right")
+            yield LabelIssue(one.pair.mask, f"seems shifted: its outlines fit the image {y} pixels down and {x} right")
         elif fit.here <= _POOR * usual:
             other = _better(i, seen, fits, usual)
             if other is not None:
-                yield Suspicion(one.pair.mask, f"does not fit its image, but that of {other.pair.name}: interchanged?")
+                yield LabelIssue(one.pair.mask, f"does not fit its image, but that of {other.pair.name}: interchanged?")
 
 
 def _fit(slope: np.ndarray | None, outline: np.ndarray) -> _Fit | None:

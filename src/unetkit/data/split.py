@@ -9,11 +9,11 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from ..labels.kind import IGNORED
+from ..labels.kind import IGNORE_INDEX
 from ..tiles import Slices
 from .dataset import Case
 
-__all__ = ["FEW", "hold_out", "split"]
+__all__ = ["FEW", "split", "train_val_split"]
 
 FEW = 5  # images from which whole ones are held out: of fewer, one is too much of what there is to learn from
 
@@ -31,7 +31,7 @@ _Item = TypeVar("_Item", bound=_Named)
 Fold = tuple[int, int]  # this one, counted from 0, of so many
 
 
-def hold_out(
+def train_val_split(
     cases: Sequence[Case], *, fraction: float, seed: int, fold: Fold | None = None
 ) -> tuple[list[Case], list[Case]]:
     """Cases to train on and to validate on: `split`, or of fewer than `FEW` a part of every image.
@@ -60,8 +60,8 @@ def _parts(case: Case, fraction: float, fold: Fold | None) -> tuple[Case, Case]:
         strip = min(_strips(case.size, fraction), key=lambda one: _unlike(case.labels[one], case.labels))
     else:
         strip = _strip_of(case.size, fold)
-    training, held_out = case.labels.copy(), np.full_like(case.labels, IGNORED)
-    held_out[strip], training[strip] = case.labels[strip], IGNORED
+    training, held_out = case.labels.copy(), np.full_like(case.labels, IGNORE_INDEX)
+    held_out[strip], training[strip] = case.labels[strip], IGNORE_INDEX
     return replace(case, labels=training), replace(case, labels=held_out)
 
 
@@ -90,7 +90,7 @@ def _strips(size: tuple[int, ...], fraction: float) -> list[Slices]:
 
 def _unlike(part: np.ndarray, whole: np.ndarray) -> float:
     """How much the classes of a part differ from those of the whole, 0 to 2; more where nothing is labelled."""
-    counts = [np.bincount(labels.ravel(), minlength=IGNORED + 1)[:IGNORED] for labels in (part, whole)]
+    counts = [np.bincount(labels.ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX] for labels in (part, whole)]
     if not counts[0].sum():
         return 3.0
     one, other = (count / max(count.sum(), 1) for count in counts)

@@ -20,10 +20,10 @@ import numpy as np
 
 from ..data.dataset import Case, load
 from ..data.pairs import find_pairs
-from ..data.split import hold_out
+from ..data.split import train_val_split
 from ..geometry import Geometry
-from ..inference.engines.engine import Engine, run_by
-from ..inference.engines.int8_card import FILE, Price, is_current, read_price, weights_hash
+from ..inference.engines.engine import Engine, with_engine
+from ..inference.engines.int8_card import FILE, QuantisationReport, is_current, read_price, weights_hash
 from ..inference.engines.openvino import calibrated_model, check_installed, int8_engine, save_openvino
 from ..inference.prepare import prepare
 from ..metrics.pixels import confusion
@@ -47,7 +47,7 @@ def quantise(
     allowed_loss: float = ALLOWED_LOSS,
     patches: int = PATCHES,
     observer: Callable[[str], None] | None = None,
-) -> Price:
+) -> QuantisationReport:
     """Make the int8 model of a run, measure what it costs, and keep it if that is little.
 
     Parameters
@@ -106,7 +106,9 @@ def quantise(
         engine = int8_engine(ready, temporary)
         about: dict[str, Any] = {"weights": weights_hash(run), "patches": patches, "allowed_loss": allowed_loss}
         measured = _measure(ready, engine, held_out or training, card.planes)
-        price = Price(measured_on="validation" if held_out else "training", made_with=_versions(), **about, **measured)
+        price = QuantisationReport(
+            measured_on="validation" if held_out else "training", made_with=_versions(), **about, **measured
+        )
         _refuse(price, run)
         write_whole(temporary / FILE, json.dumps(asdict(price), indent=2))
         _replace(folder, temporary)
@@ -144,7 +146,7 @@ def _cases(run: Path, plan: Plan, net: Net) -> tuple[list[Case], list[Case]]:
             f"{plan.images}: now holds {now[0]} images for {now[1]} channels and {now[2]} classes; {run} was trained "
             f"on {before[0]}, {before[1]} and {before[2]}, so which ones it has not seen is not known: bring them back"
         )
-    return hold_out(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
+    return train_val_split(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
 
 
 def _patches(cases: Sequence[Case], plan: Plan, geometry: Geometry, n: int) -> Iterator[np.ndarray]:
@@ -157,18 +159,18 @@ def _patches(cases: Sequence[Case], plan: Plan, geometry: Geometry, n: int) -> I
 
 def _measure(net: Net, engine: Engine, cases: Sequence[Case], planes: int | None) -> dict[str, Any]:
     """Both on every image, timed without the first run of a size, which compiles."""
-    nets = {"float32": net, "int8": run_by(net, engine)}
-    has_depth = cases[0].ids is not None
-    n = 2 if has_depth else net.out_channels
+    nets = {"float32": net, "int8": with_engine(net, engine)}
+    has_distance = cases[0].ids is not None
+    n = 2 if has_distance else net.out_channels
     totals = {name: np.zeros((n, n), dtype=np.int64) for name in nets}
     times, changed, known = dict.fromkeys(nets, 0.0), 0, set()
     for case in cases:
         found = {}
         for name, one in nets.items():
             if case.size not in known:
-                predict_classes(one, case.image, planes=planes, has_depth=has_depth)
+                predict_classes(one, case.image, planes=planes, has_distance=has_distance)
             start = time.perf_counter()
-            found[name] = predict_classes(one, case.image, planes=planes, has_depth=has_depth)
+            found[name] = predict_classes(one, case.image, planes=planes, has_distance=has_distance)
             times[name] += time.perf_counter() - start
             totals[name] += confusion(found[name], case.classes, n)
         known.add(case.size)
@@ -182,7 +184,7 @@ def _measure(net: Net, engine: Engine, cases: Sequence[Case], planes: int | None
     return numbers
 
 
-def _refuse(price: Price, run: Path) -> None:
+def _refuse(price: QuantisationReport, run: Path) -> None:
     if not price.is_allowed:
         raise ValueError(
             f"{run}: int8 lowers the Dice from {price.dice_float32:.4f} to {price.dice_int8:.4f}, by {price.loss:.4f} "

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .trace import Body, Follower, Met, flat
+from .trace import Body, CallTracer, TracedCall, flat
 from .workspace import is_channels_last, laid_out_on_cpu, workspace_bytes
 
-__all__ = ["BACKWARD", "Ledger", "Watcher", "keep_books", "laid_out_as"]
+__all__ = ["BACKWARD", "Ledger", "Watcher", "laid_out_as", "trace_allocations"]
 
 BACKWARD = -1  # in place of the number of a call
 
 
-class Watcher(Follower):
+class Watcher(CallTracer):
     """Follows a run without keeping its maps: they die when the net drops them, as they do unwatched."""
 
     def __init__(self, x: Tensor) -> None:
@@ -94,7 +94,7 @@ class Ledger(TorchDispatchMode):
             self.highest[self.call] = (self.alive, workspace)
 
 
-def keep_books(net: nn.Module, x: Tensor, *, is_training: bool) -> Ledger:
+def trace_allocations(net: nn.Module, x: Tensor, *, is_training: bool) -> Ledger:
     """Run a net, and in training its gradients, without data.
 
     Parameters
@@ -132,7 +132,7 @@ class _Marker(Watcher):
         super().__init__(x)
         self.ledger = ledger
 
-    def call(self, func: Callable[..., Any], met: Met) -> Any:
+    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
         """Make it, on the books."""
         if met.numbers:
             self.ledger.call = self.count

@@ -92,7 +92,7 @@ def cost(graph: Graph, size: Sequence[int], *, itemsize: int = 4) -> Cost:
     Examples
     --------
     >>> from torch import nn
-    >>> from unetkit.nets.graph import read
+    >>> from unetkit.graph.graph import read
     >>> found = cost(read(nn.Conv2d(3, 8, 3, padding=1)), (32, 32))
     >>> found.parameters, found.macs == 3 * 8 * 9 * 32 * 32
     (224, True)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry import Axis, Geometry, Window
-from .trace import Body, Follower, Met
+from .trace import Body, CallTracer, TracedCall
 from .windows import Call, Misfit, Unreadable, interpret, pools_space
 
 # Sizes to try when reading a net: round ones first, then every residue of a total stride up to 64, small and large.
@@ -239,7 +239,7 @@ def _names(net: nn.Module, path: list[tuple[str, bool]]) -> Iterator[None]:
             hook.remove()
 
 
-class _Tape(Follower):
+class _Tape(CallTracer):
     """Writes down every torch function that a tracked tensor passes through."""
 
     def __init__(self, x: Tensor, learned: dict[str, Tensor]) -> None:
@@ -252,7 +252,7 @@ class _Tape(Follower):
         self.names = {"input": 1}
         self.unread: dict[int, Unreadable] = {}  # layers, and why; no matter while the output does not need them
 
-    def made(self, met: Met, outputs: list[Tensor]) -> list[Tensor]:
+    def made(self, met: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
         self.reads += [self._learned(met)] * len(outputs)
         pooled = tuple(self.layers[self.known[id(t)]].is_pixel for t in met.read)
         constants = tuple(t.shape for t in met.others)
@@ -260,20 +260,20 @@ class _Tape(Follower):
         self._write(call, met.numbers, outputs)
         return outputs
 
-    def call(self, func: Callable[..., Any], met: Met) -> Any:
+    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
         if met.numbers and met.function == "setitem":
             raise Unreadable(
                 f"layer {self._name(met.function)!r} ({met.function}) cannot be read: it writes into a part of a map"
             )
         return super().call(func, met)
 
-    def passed(self, met: Met, outputs: list[Tensor]) -> None:
+    def passed(self, met: TracedCall, outputs: list[Tensor]) -> None:
         learned = self._learned(met)
         if learned:  # weights computed from parameters, as by weight norm
             self.learned |= {id(output): learned for output in outputs}
             self.alive += outputs
 
-    def _learned(self, met: Met) -> dict[str, int]:
+    def _learned(self, met: TracedCall) -> dict[str, int]:
         return {name: n for t in met.others for name, n in self.learned.get(id(t), {}).items()}
 
     def _write(self, call: Call, read_from: tuple[int, ...], outputs: list[Tensor]) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from .graph import Graph
-from .trace import Body, Follower, Met, replaced
+from .trace import Body, CallTracer, TracedCall, replaced
 
-__all__ = ["Edge", "replay"]
+__all__ = ["Edge", "run_with_hooks"]
 
 Edge = tuple[int, int]  # (layer that reads, layer that is read), indices into `Graph.layers`
 
 
-def replay(
+def run_with_hooks(
     net: nn.Module,
     graph: Graph,
     x: Tensor,
@@ -57,7 +57,7 @@ def replay(
     Examples
     --------
     >>> import torch
-    >>> from unetkit.nets.graph import read
+    >>> from unetkit.graph.graph import read
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
     >>> graph, shapes = read(net), {}
     >>> y = replay(net, graph, torch.zeros(1, 1, 8, 8), see=lambda i, m: shapes.update({graph.layers[i].name: m.shape}))
@@ -71,7 +71,7 @@ def replay(
     return y  # type: ignore[no-any-return]
 
 
-class _Replay(Follower):
+class _Replay(CallTracer):
     def __init__(
         self,
         x: Tensor,
@@ -88,7 +88,7 @@ class _Replay(Follower):
         if see is not None:
             see(0, x)
 
-    def call(self, func: Callable[..., Any], met: Met) -> Any:
+    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
         changes = self.edges.get(self.count)
         if not changes:
             return func(*met.args, **met.kwargs)
@@ -99,7 +99,7 @@ class _Replay(Follower):
 
         return func(*replaced(met.args, change), **replaced(met.kwargs, change))
 
-    def made(self, met: Met, outputs: list[Tensor]) -> list[Tensor]:
+    def made(self, met: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
         found = []
         for number, output in enumerate(outputs, start=self.count):
             i = self.index.get(number)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .graph import Graph
-from .trace import Body, Follower, Met, flat, replaced
+from .trace import Body, CallTracer, TracedCall, flat, replaced
 
 __all__ = ["Ref", "Step", "bound", "program"]
 
@@ -92,7 +92,7 @@ def program(net: nn.Module, graph: Graph) -> tuple[Step, ...]:
     return tuple(recorder.steps.get(i, given) for i in range(len(graph.layers)))
 
 
-class _Recorder(Follower):
+class _Recorder(CallTracer):
     def __init__(self, x: Tensor, graph: Graph) -> None:
         super().__init__(x)
         self.index = {layer.call: i for i, layer in enumerate(graph.layers)}
@@ -100,19 +100,19 @@ class _Recorder(Follower):
         self._func: Callable[..., Any] = lambda *_: None
         self._arguments: tuple[Any, Any] = ((), {})
 
-    def call(self, func: Callable[..., Any], met: Met) -> Any:
+    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
         # Before the call: one that works in place makes its result known under the id of what it read.
         self._func, self._arguments = func, self._named(met)
         return func(*met.args, **met.kwargs)
 
-    def _named(self, met: Met) -> tuple[Any, Any]:
+    def _named(self, met: TracedCall) -> tuple[Any, Any]:
         def name(t: Tensor) -> Any:
             number = self.known.get(id(t))
             return t if number is None else Ref(self.index.get(number, -1))
 
         return replaced(met.args, name), replaced(met.kwargs, name)
 
-    def made(self, met: Met, outputs: list[Tensor]) -> list[Tensor]:
+    def made(self, met: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
         for k, _ in enumerate(outputs):
             layer = self.index.get(self.count + k)
             if layer is not None:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Body", "Follower", "Met", "flat"]
+__all__ = ["Body", "CallTracer", "TracedCall", "flat"]
 
 
 @dataclass(frozen=True)
-class Met:
+class TracedCall:
     """One call of a torch function.
 
     Attributes
@@ -40,7 +40,7 @@ class Met:
     numbers: tuple[int, ...]
 
 
-class Follower(TorchFunctionMode):
+class CallTracer(TorchFunctionMode):
     """Numbers every map that is computed from `x`, in the order of computation; `x` itself is 0.
 
     A run of the same net on another input meets the same functions in the same order, so that a number names a map.
@@ -53,15 +53,15 @@ class Follower(TorchFunctionMode):
         self.alive = [x]  # keeps ids from being used again
         self.count = 1
 
-    def call(self, func: Callable[..., Any], met: Met) -> Any:
+    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
         """Make the call; `count` is the number of what it will return."""
         return func(*met.args, **met.kwargs)
 
-    def made(self, met: Met, outputs: list[Tensor]) -> list[Tensor]:
+    def made(self, met: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
         """Look at the maps that a call returned, numbered from `count` on; what is returned takes their place."""
         return outputs
 
-    def passed(self, met: Met, outputs: list[Tensor]) -> None:
+    def passed(self, met: TracedCall, outputs: list[Tensor]) -> None:
         """Look at what was computed from weights and constants alone."""
 
     def __torch_function__(
@@ -72,7 +72,7 @@ class Follower(TorchFunctionMode):
         others = tuple(t for t in tensors if id(t) not in self.known)
         numbers = tuple(dict.fromkeys(self.known[id(t)] for t in read))
         name = func.__name__.strip("_") or "function"
-        met = Met(name, args, kwargs or {}, read, others, tuple(t.shape for t in read), numbers)
+        met = TracedCall(name, args, kwargs or {}, read, others, tuple(t.shape for t in read), numbers)
         result = self.call(func, met)
         outputs = [r for r in flat((result,)) if isinstance(r, Tensor)]
         if not numbers:

@@ -18,12 +18,12 @@ import torch
 from ..model.files import load_members
 from ..nets.unetpp import pruned
 from ..tiles import tile
-from .mask_file import Task, Unfinished
-from .outputs import NOTHING, Beside
-from .predictor import Portion, Segmenter
+from .mask_file import MaskFile, PlannedMask
+from .outputs import NOTHING, Outputs
+from .predictor import PendingTile, Predictor
 from .tiling import Tiling
 
-__all__ = ["Recipe", "spread"]
+__all__ = ["WorkerSetup", "predict_on_cluster"]
 
 _PORTION = 2**23  # pixels of a task: some ten seconds' work, so that little is lost with a worker
 _IN_FLIGHT = 2  # tasks per worker: one that runs and one that waits; results are kept as they come
@@ -33,7 +33,7 @@ Blocks = list[tuple[tuple[int, ...], np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class WorkerSetup:
     """What a worker needs to make the model ready, which it reads from the path that all machines share.
 
     Attributes
@@ -55,17 +55,17 @@ class Recipe:
     memory_bytes: int
     averages: bool
     engine: str = "torch"
-    beside: Beside = NOTHING
+    beside: Outputs = NOTHING
 
 
-def spread(
+def predict_on_cluster(
     where: str,
-    recipe: Recipe,
-    segmenter: Segmenter,
-    tasks: Sequence[Task],
+    recipe: WorkerSetup,
+    segmenter: Predictor,
+    tasks: Sequence[PlannedMask],
     settings: dict[str, Any],
     tell: Callable[..., None],
-) -> Iterator[tuple[Task, int, float]]:
+) -> Iterator[tuple[PlannedMask, int, float]]:
     """Make the masks of all tasks on a cluster; a lost worker's portions are made again by the others.
 
     Parameters
@@ -77,7 +77,7 @@ def spread(
         The same model, here.
     tasks : sequence of Task
     settings : dict
-        As `Unfinished` takes them.
+        As `MaskFile` takes them.
     tell : callable
         Called with the number of pixels made since the last call, and a line for the user or "".
 
@@ -135,7 +135,7 @@ def spread(
                 mask.close()
 
 
-def _finished(opened: list[_Mask]) -> Iterator[tuple[Task, int, float]]:
+def _finished(opened: list[_Mask]) -> Iterator[tuple[PlannedMask, int, float]]:
     for mask in [mask for mask in opened if mask.is_complete]:
         opened.remove(mask)
         yield mask.task, mask.made, mask.finish()
@@ -144,16 +144,18 @@ def _finished(opened: list[_Mask]) -> Iterator[tuple[Task, int, float]]:
 class _Mask:
     """A mask whose portions are on their way."""
 
-    def __init__(self, task: Task, segmenter: Segmenter, settings: dict[str, Any], tell: Callable[..., None]) -> None:
+    def __init__(
+        self, task: PlannedMask, segmenter: Predictor, settings: dict[str, Any], tell: Callable[..., None]
+    ) -> None:
         self.task, self._segmenter, self._tell = task, segmenter, tell
         self._settings = settings
         self._start = time.perf_counter()
         self._missing = self.made = 0
         self._is_known = False
 
-    def waiting(self) -> Iterator[Portion | None]:
+    def waiting(self) -> Iterator[PendingTile | None]:
         """Open the store, and hand out what has to be run; None where nothing has."""
-        self.unfinished = Unfinished(self.task, self._segmenter, self._settings)
+        self.unfinished = MaskFile(self.task, self._segmenter, self._settings)
         self._tell(self.unfinished.store.pixels)
         self.made = prod(self.task.size) - self.unfinished.store.pixels
         with self.task.open(self._segmenter) as given:
@@ -190,7 +192,7 @@ class _Mask:
         self.unfinished.store.close()
 
 
-def _cut(portion: Portion, tiling: Tiling, segmenter: Segmenter) -> Iterator[Portion]:
+def _cut(portion: PendingTile, tiling: Tiling, segmenter: Predictor) -> Iterator[PendingTile]:
     """Pieces of a streamed portion that are small enough to be lost; each reads a halo of its own."""
     rows, *across = portion.tile.core
     if tiling.slab is None or segmenter.averages:
@@ -202,10 +204,10 @@ def _cut(portion: Portion, tiling: Tiling, segmenter: Segmenter) -> Iterator[Por
     first = rows.start // step * step
     for low in range(first, min(rows.stop, tiling.size[0]), step):
         core = (slice(max(low, rows.start), min(low + step, rows.stop)), *across)
-        yield Portion(portion.place, tile(segmenter.net.geometry, tiling.padded, core))
+        yield PendingTile(portion.place, tile(segmenter.net.geometry, tiling.padded, core))
 
 
-def make(recipe: Recipe, task: Task, portion: Portion) -> Blocks:
+def make(recipe: WorkerSetup, task: PlannedMask, portion: PendingTile) -> Blocks:
     """Make the blocks of one portion; runs on a worker."""
     segmenter = _ready(recipe)
     with task.open(segmenter) as given:
@@ -213,7 +215,7 @@ def make(recipe: Recipe, task: Task, portion: Portion) -> Blocks:
 
 
 @lru_cache(maxsize=1)
-def _ready(recipe: Recipe) -> Segmenter:
+def _ready(recipe: WorkerSetup) -> Predictor:
     """The model, read once per worker."""
     from distributed import get_worker
 
@@ -224,7 +226,7 @@ def _ready(recipe: Recipe) -> Segmenter:
     nets = nets if recipe.prune is None else [pruned(net, recipe.prune) for net in nets]
     options: dict[str, Any] = {"memory_bytes": recipe.memory_bytes, "averages": recipe.averages}
     options["beside"] = recipe.beside
-    return Segmenter.of(nets, card, engine=recipe.engine, run=recipe.model, **options)
+    return Predictor.of(nets, card, engine=recipe.engine, run=recipe.model, **options)
 
 
 @contextmanager

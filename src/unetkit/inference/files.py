@@ -12,20 +12,20 @@ from typing import Any
 from ..allocator import keep_freed_memory
 from ..model.files import load_members
 from ..nets.unetpp import pruned
-from .dask import Recipe, spread
+from .dask import WorkerSetup, predict_on_cluster
 from .engines.int8_card import weights_hash
-from .engines.select import asked_as
+from .engines.select import engine_key
 from .jobs import find_jobs
-from .mask_file import Task, Unfinished, check_all
-from .outputs import Beside
-from .predictor import Segmenter
+from .mask_file import MaskFile, PlannedMask, check_all
+from .outputs import Outputs
+from .predictor import Predictor
 from .tiling import Tiling
 
 DEFAULT_MEMORY = 2 * 2**30
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictionResult:
     """One mask that was written.
 
     Attributes
@@ -77,7 +77,7 @@ def predict(
     probabilities: bool = False,
     uncertainty: bool = False,
     observer: Observer | None = None,
-) -> list[Predicted]:
+) -> list[PredictionResult]:
     """Segment images of any size.
 
     Images are read and masks made region by region; the finished blocks of a large mask are kept beside
@@ -148,7 +148,7 @@ def predict(
         )
     nets = nets if prune is None else [pruned(net, prune) for net in nets]
     channels = nets[0].in_channels // (card.planes or 1)
-    beside = Beside(probabilities, uncertainty)
+    beside = Outputs(probabilities, uncertainty)
     folders = beside.folders(card)
     jobs = find_jobs(inputs, Path(out), channels=channels, folders=folders, overwrite=overwrite, resume=resume)
     run = Path(model)
@@ -157,13 +157,13 @@ def predict(
         say(Step(0, len(jobs), 0.0, line))
 
     how: dict[str, Any] = {"memory_bytes": memory_bytes, "averages": average_symmetries, "beside": beside}
-    segmenter = Segmenter.of(nets, card, engine=engine, run=run, observer=announce, **how)
+    segmenter = Predictor.of(nets, card, engine=engine, run=run, observer=announce, **how)
     tasks = check_all(jobs, segmenter)
     digest = weights_hash(run)
     settings: dict[str, Any] = {"model": digest, "prune": prune, "averages": average_symmetries, "beside": folders}
     settings["engine"] = segmenter.engine
     if cluster is not None:
-        recipe = Recipe(run.resolve(), digest, prune, engine=asked_as(segmenter.engine), **how)
+        recipe = WorkerSetup(run.resolve(), digest, prune, engine=engine_key(segmenter.engine), **how)
         return _on_cluster(cluster, recipe, segmenter, tasks, settings, say)
     results = []
     for i, task in enumerate(tasks):
@@ -176,24 +176,31 @@ def predict(
     return results
 
 
-def _make(task: Task, segmenter: Segmenter, settings: dict[str, Any], tell: Callable[..., None]) -> Predicted:
+def _make(
+    task: PlannedMask, segmenter: Predictor, settings: dict[str, Any], tell: Callable[..., None]
+) -> PredictionResult:
     """Make one mask, or what is left of it, and write it."""
-    with task.open(segmenter) as given, Unfinished(task, segmenter, settings) as mask:
+    with task.open(segmenter) as given, MaskFile(task, segmenter, settings) as mask:
         for message in mask.messages(given):
             tell(0.0, message)
         start, pixels = time.perf_counter(), prod(task.size) - mask.store.pixels
         segmenter.fill(mask.store, given, task.tiling, tell)
         seconds = time.perf_counter() - start
         mask.finish(given.image)
-    return Predicted(task.job.files[0], task.job.mask, task.image_size, task.tiling, pixels, seconds)
+    return PredictionResult(task.job.files[0], task.job.mask, task.image_size, task.tiling, pixels, seconds)
 
 
 def _on_cluster(
-    where: str, recipe: Recipe, segmenter: Segmenter, tasks: Sequence[Task], settings: dict[str, Any], say: Observer
-) -> list[Predicted]:
+    where: str,
+    recipe: WorkerSetup,
+    segmenter: Predictor,
+    tasks: Sequence[PlannedMask],
+    settings: dict[str, Any],
+    say: Observer,
+) -> list[PredictionResult]:
     """Make all masks on the workers of a cluster; the time of each is that from the first task to its last block."""
     total, done = max(sum(prod(task.size) for task in tasks), 1), 0.0
-    results: dict[int, Predicted] = {}
+    results: dict[int, PredictionResult] = {}
 
     def tell(pixels: float, message: str = "") -> None:
         nonlocal done
@@ -201,7 +208,9 @@ def _on_cluster(
         at = min(done / total, 1.0) * len(tasks)
         say(Step(int(at), len(tasks), at - int(at), message))
 
-    for task, pixels, seconds in spread(where, recipe, segmenter, tasks, settings, tell):
-        results[id(task)] = Predicted(task.job.files[0], task.job.mask, task.image_size, task.tiling, pixels, seconds)
+    for task, pixels, seconds in predict_on_cluster(where, recipe, segmenter, tasks, settings, tell):
+        results[id(task)] = PredictionResult(
+            task.job.files[0], task.job.mask, task.image_size, task.tiling, pixels, seconds
+        )
     say(Step(len(tasks), len(tasks), 0.0))
     return [results[id(task)] for task in tasks]

@@ -21,10 +21,10 @@ from ..nets.net import Net
 from ..tiles import Slices
 from .runner import Give
 
-__all__ = ["Given"]
+__all__ = ["InputImage"]
 
 
-class Given:
+class InputImage:
     """An image on disk, checked and ready for a net; nothing of it is kept in memory unless its format asks for it.
 
     Every pixel is read once on opening, for the mean and deviation of each channel, so that damage is known before
@@ -118,7 +118,7 @@ class Given:
         """Close the files."""
         self.image.close()
 
-    def __enter__(self) -> Given:
+    def __enter__(self) -> InputImage:
         return self
 
     def __exit__(self, *_: object) -> None:

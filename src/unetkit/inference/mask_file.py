@@ -19,22 +19,22 @@ from ..io.block_store import BlockStore
 from ..io.lazy import Source, WholeImage
 from ..io.resample import Resampled
 from ..labels.colours import colour_table
-from ..labels.instances import Decoding, decode_blocks, from_codes
+from ..labels.instances import InstanceThresholds, decode_blocks, unpack_maps
 from ..tiles import Slices
-from .input import Given
+from .input import InputImage
 from .jobs import Job
-from .outputs import MISSING, Field
-from .predictor import Portion, Segmenter
+from .outputs import MISSING, StoredMap
+from .predictor import PendingTile, Predictor
 from .tiling import Tiling
 
-__all__ = ["Task", "Unfinished", "check_all"]
+__all__ = ["MaskFile", "PlannedMask", "check_all"]
 
 _OBJECT_BLOCK = {2: 2048, 3: 128}  # pixels per axis of which foreground is looked at together
 _LEDGER_FROM = 2**22  # pixels of a mask whose finished blocks are kept on disk while it is made: some ten seconds' work
 
 
 @dataclass(frozen=True)
-class Task:
+class PlannedMask:
     """An image that was read once, and how its mask will be made: `size` is what the net is given of `image_size`."""
 
     job: Job
@@ -43,12 +43,12 @@ class Task:
     tiling: Tiling
     image_size: tuple[int, ...]
 
-    def absolute(self) -> Task:
+    def absolute(self) -> PlannedMask:
         """The same with paths that hold wherever a process runs."""
         job = Job(tuple(file.resolve() for file in self.job.files), self.job.mask.resolve())
         return replace(self, job=job)
 
-    def open(self, segmenter: Segmenter) -> Given:
+    def open(self, segmenter: Predictor) -> InputImage:
         """Open the image again.
 
         Raises
@@ -56,14 +56,14 @@ class Task:
         ValueError
             If it has another size by now.
         """
-        given = Given(self.job.files, segmenter.net, segmenter.card, scaling=self.scaling)
+        given = InputImage(self.job.files, segmenter.net, segmenter.card, scaling=self.scaling)
         if given.size != self.size:
             given.close()
             raise ValueError(f"{self.job.files[0]}: was {self.size} pixels when it was checked and is {given.size} now")
         return given
 
 
-def check_all(jobs: Sequence[Job], segmenter: Segmenter) -> list[Task]:
+def check_all(jobs: Sequence[Job], segmenter: Predictor) -> list[PlannedMask]:
     """Read every image once before the work starts, so that a bad one is known now and not in an hour.
 
     Raises
@@ -74,8 +74,8 @@ def check_all(jobs: Sequence[Job], segmenter: Segmenter) -> list[Task]:
     tasks, problems = [], []
     for job in jobs:
         try:
-            with Given(job.files, segmenter.net, segmenter.card) as given:
-                tasks.append(Task(job, given.size, given.scaling, segmenter.plan(given.size), given.image.size))
+            with InputImage(job.files, segmenter.net, segmenter.card) as given:
+                tasks.append(PlannedMask(job, given.size, given.scaling, segmenter.plan(given.size), given.image.size))
         except (ValueError, OSError, MemoryError) as error:
             text = str(error)
             problems.append(text if any(str(file) in text for file in job.files) else f"{job.files[0]}: {text}")
@@ -83,7 +83,7 @@ def check_all(jobs: Sequence[Job], segmenter: Segmenter) -> list[Task]:
     return tasks
 
 
-class Unfinished:
+class MaskFile:
     """The blocks of one mask.
 
     Small masks are kept in memory; those that take long in a file beside the mask, which is found again after a crash.
@@ -96,14 +96,14 @@ class Unfinished:
         What the mask depends on beside image and model plan; plain values.
     """
 
-    def __init__(self, task: Task, segmenter: Segmenter, settings: dict[str, Any]) -> None:
+    def __init__(self, task: PlannedMask, segmenter: Predictor, settings: dict[str, Any]) -> None:
         self.task, self._segmenter = task, segmenter
         job, block = task.job, segmenter.block(task.tiling, task.size)
         job.mask.parent.mkdir(parents=True, exist_ok=True)
         path = job.partial if prod(task.size) >= _LEDGER_FROM else None
         self.store = BlockStore(path, task.size, block=block, dtype=segmenter.dtype, key=job.key(**settings))
 
-    def messages(self, given: Given) -> Iterator[str]:
+    def messages(self, given: InputImage) -> Iterator[str]:
         """What the user should know before the work starts."""
         name, size = self.task.job.files[0].name, self.task.size
         for note in given.notes:
@@ -118,7 +118,7 @@ class Unfinished:
             yield f"{name}: going on where it was stopped, {self.store.pixels / prod(size):.0%} are there"
 
     @property
-    def left(self) -> list[Portion]:
+    def left(self) -> list[PendingTile]:
         """What has still to be run."""
         return self._segmenter.left(self.store, self.task.tiling)
 
@@ -128,12 +128,12 @@ class Unfinished:
         for index, folder in enumerate(self._segmenter.folders):
             path = self.task.job.beside(folder)
             path.parent.mkdir(exist_ok=True)
-            percent = _at_size(Field(self.store, index), like)
+            percent = _at_size(StoredMap(self.store, index), like)
             write_labels_from(path, percent, like=like, nodata=MISSING if is_map else None)
         if decoding is None:
             nodata = self._segmenter.nodata if is_map else None
             colours = colour_table(self._segmenter.card.labels) if is_map else None
-            labels = _at_size(Field(self.store), like)
+            labels = _at_size(StoredMap(self.store), like)
             write_labels_from(self.task.job.mask, labels, like=like, nodata=nodata, colours=colours)
         else:
             with self._objects(decoding) as labels:
@@ -141,7 +141,7 @@ class Unfinished:
         self.store.remove()
 
     @contextmanager
-    def _objects(self, how: Decoding) -> Iterator[Source]:
+    def _objects(self, how: InstanceThresholds) -> Iterator[Source]:
         """Ids of the objects; those of a large mask are on disk while they are made."""
         size = self.task.size
         with ExitStack() as files:
@@ -153,17 +153,17 @@ class Unfinished:
                 file = files.enter_context(tempfile.TemporaryFile(dir=self.task.job.mask.parent))
                 return np.memmap(file, dtype, "w+", shape=size)
 
-            codes = Field(self.store)
+            codes = StoredMap(self.store)
             block = tuple(min(n, _OBJECT_BLOCK[len(size)]) for n in size)
 
             def read(box: Slices) -> tuple[np.ndarray, np.ndarray]:
-                return from_codes(codes.read((slice(0, 1), *box))[0])
+                return unpack_maps(codes.read((slice(0, 1), *box))[0])
 
             ids = decode_blocks(read, size, block, how, room=room)
             axes = "cyx" if len(size) == 2 else "czyx"
             yield WholeImage(Image(ids[None], axes, (1.0,) * len(size)))
 
-    def __enter__(self) -> Unfinished:
+    def __enter__(self) -> MaskFile:
         return self
 
     def __exit__(self, *_: object) -> None:

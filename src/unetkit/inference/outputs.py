@@ -10,13 +10,13 @@ from ..io.block_store import BlockStore
 from ..io.lazy import Region
 from ..model.files import Card
 
-__all__ = ["MISSING", "NOTHING", "Beside", "Field", "record"]
+__all__ = ["MISSING", "NOTHING", "Outputs", "StoredMap", "stored_dtype"]
 
 MISSING = 255  # in percent, where a map holds no data
 
 
 @dataclass(frozen=True)
-class Beside:
+class Outputs:
     """Maps of percentages that are wanted beside the masks.
 
     Attributes
@@ -33,13 +33,13 @@ class Beside:
 
     def folders(self, card: Card) -> list[str]:
         """Folders beside the masks, one per map; those of several classes are named by their values."""
-        values = [1] if card.labels.has_depth else card.labels.values[1:]
+        values = [1] if card.labels.has_distance else card.labels.values[1:]
         classes = ["probability"] if len(values) == 1 else [f"probability_{value}" for value in values]
         return classes * self.probabilities + ["uncertainty"] * self.uncertainty
 
     def percentages(self, probabilities: np.ndarray, card: Card) -> np.ndarray:
         """The maps, uint8 of shape (*spatial, n), 0 to 100, from class probabilities of shape (K, *spatial), 0 to 1."""
-        if card.labels.has_depth:
+        if card.labels.has_distance:
             probabilities = np.stack([probabilities[0], 1 - probabilities[0]])
         maps = [*probabilities[1:]] if self.probabilities else []
         if self.uncertainty:
@@ -48,15 +48,15 @@ class Beside:
         return np.rint(np.stack(maps, -1).clip(0, 1) * 100).astype(np.uint8)
 
 
-NOTHING = Beside()
+NOTHING = Outputs()
 
 
-def record(label: np.dtype, n: int) -> np.dtype:
+def stored_dtype(label: np.dtype, n: int) -> np.dtype:
     """Of a pixel: a label, and `n` percentages; the label alone where there are none."""
     return label if n == 0 else np.dtype([("label", label), ("percent", np.uint8, (n,))])
 
 
-class Field:
+class StoredMap:
     """The labels of a store of records, or one map of percentages: a source like any image.
 
     Parameters

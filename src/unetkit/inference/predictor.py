@@ -14,28 +14,28 @@ import torch
 from torch import Tensor
 
 from ..io.block_store import BlockStore
-from ..labels.instances import CODE, to_codes
+from ..labels.instances import CODE, pack_maps
 from ..labels.kind import from_classes, nodata_value
 from ..model.files import Card
 from ..nets.net import Net
 from ..tiles import Slices, Tile, tile
 from .averaging import average
-from .engines.engine import run_by, values_per_float, window_core
+from .engines.engine import values_per_float, window_core, with_engine
 from .engines.select import choose_engine
 from .ensemble import Member, joint_parts
-from .input import Given
-from .outputs import MISSING, NOTHING, Beside, record
-from .prefetch import Behind, ReadAhead
+from .input import InputImage
+from .outputs import MISSING, NOTHING, Outputs, stored_dtype
+from .prefetch import BackgroundWriter, Prefetcher
 from .prepare import prepare
 from .runner import Give
 from .streaming.stream import Stream
 from .tiling import Tiling, choose, plan_tiles
 
-__all__ = ["Portion", "Segmenter"]
+__all__ = ["PendingTile", "Predictor"]
 
 
 @dataclass(frozen=True)
-class Portion:
+class PendingTile:
     """A tile of an image, or of the plane at `place` of a volume that is given plane by plane."""
 
     place: tuple[int, ...]
@@ -43,7 +43,7 @@ class Portion:
 
 
 @dataclass(frozen=True)
-class Segmenter:
+class Predictor:
     """A model, and how it is to be run.
 
     Attributes
@@ -71,7 +71,7 @@ class Segmenter:
     memory_bytes: int = 2 * 2**30
     averages: bool = False
     engine: str = "torch"
-    beside: Beside = NOTHING
+    beside: Outputs = NOTHING
     others: tuple[Member, ...] = ()
 
     @classmethod
@@ -83,10 +83,10 @@ class Segmenter:
         memory_bytes: int,
         averages: bool = False,
         engine: str = "torch",
-        beside: Beside = NOTHING,
+        beside: Outputs = NOTHING,
         run: Path | None = None,
         observer: Callable[[str], None] | None = None,
-    ) -> Segmenter:
+    ) -> Predictor:
         """Make a model ready: on the fastest device of this machine, or by an engine as `choose_engine` takes it."""
         device = "cuda" if torch.cuda.is_available() and engine in ("auto", "torch", "compiled") else "cpu"
         ready, *others = (prepare(net, device=device) for net in nets)
@@ -97,7 +97,7 @@ class Segmenter:
             window = (window_core(net.ndim, engine),) * net.ndim
             chosen = choose_engine(ready, run, engine, window=window, observer=observer)
             if chosen.name != "torch":
-                return cls(run_by(ready, chosen), card, None, memory_bytes, averages, chosen.name, beside)
+                return cls(with_engine(ready, chosen), card, None, memory_bytes, averages, chosen.name, beside)
         # A GPU is served best by few large windows.
         members = [(net, _stream(net) if device == "cpu" else None) for net in (ready, *others)]
         (ready, stream), *rest = members
@@ -132,14 +132,14 @@ class Segmenter:
     def dtype(self) -> np.dtype:
         """Of the blocks: that of the values that stand for the classes, or of the codes that become objects."""
         label = CODE if self.card.decoding else from_classes(np.zeros(1, np.uint8), self.card.labels).dtype
-        return record(label, len(self.folders))
+        return stored_dtype(label, len(self.folders))
 
     @property
     def folders(self) -> list[str]:
         """Of the maps that are kept, beside the masks."""
         return self.beside.folders(self.card)
 
-    def fill(self, store: BlockStore, given: Given, tiling: Tiling, tell: Callable[[float], None]) -> None:
+    def fill(self, store: BlockStore, given: InputImage, tiling: Tiling, tell: Callable[[float], None]) -> None:
         """Make the blocks of a mask that are not there yet.
 
         Parameters
@@ -160,21 +160,25 @@ class Segmenter:
             done += pixels
             tell(min(done / total, 1.0))
 
-        with Behind() as write:
+        with BackgroundWriter() as write:
             for start, labels in self.make(given, tiling, self.left(store, tiling), count):
                 write(store.write, start, labels)
 
-    def left(self, store: BlockStore, tiling: Tiling) -> list[Portion]:
+    def left(self, store: BlockStore, tiling: Tiling) -> list[PendingTile]:
         """What has to be run for the blocks that are not there."""
         planes = [()] if self.card.planes is None else [(z,) for z in range(store.size[0])]
         if self.averages:
             whole = tuple(slice(0, n) for n in tiling.size)
             origin = (0,) * len(whole)
-            return [Portion(at, Tile(whole, whole, whole)) for at in planes if (*at, *origin) not in store]
+            return [PendingTile(at, Tile(whole, whole, whole)) for at in planes if (*at, *origin) not in store]
         return [portion for at in planes for portion in _left(self.net, store, at, tiling)]
 
     def make(
-        self, given: Given, tiling: Tiling, portions: Sequence[Portion], count: Callable[[float], None] = lambda n: None
+        self,
+        given: InputImage,
+        tiling: Tiling,
+        portions: Sequence[PendingTile],
+        count: Callable[[float], None] = lambda n: None,
     ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
         """Make the blocks of some portions, in the values of the training masks, and of no data where a map has none.
 
@@ -238,7 +242,7 @@ class Segmenter:
     def _labels(self, logits: Tensor) -> np.ndarray:
         """What is kept of pixels: the values of their classes, or for objects how likely and how deep."""
         if self.card.decoding:
-            labels = to_codes(logits.softmax(0).cpu().numpy())
+            labels = pack_maps(logits.softmax(0).cpu().numpy())
         else:
             labels = from_classes(logits.argmax(0).to(torch.uint8).cpu().numpy(), self.card.labels)
         if not self.folders:
@@ -272,10 +276,10 @@ def _stream(net: Net) -> Stream | None:
 
 def _read_ahead(give: Give, tiling: Tiling) -> AbstractContextManager[Give]:
     """In a stream it is known which rows come next."""
-    return nullcontext(give) if tiling.slab is None else ReadAhead(give, tiling.size[0])
+    return nullcontext(give) if tiling.slab is None else Prefetcher(give, tiling.size[0])
 
 
-def _left(net: Net, store: BlockStore, place: tuple[int, ...], tiling: Tiling) -> Iterator[Portion]:
+def _left(net: Net, store: BlockStore, place: tuple[int, ...], tiling: Tiling) -> Iterator[PendingTile]:
     """Tiles with blocks that are not there; of a streamed one, the rows that are missing."""
     for whole in tiling.tiles:
         if any(part.start >= n for part, n in zip(whole.core, tiling.size, strict=True)):
@@ -285,13 +289,13 @@ def _left(net: Net, store: BlockStore, place: tuple[int, ...], tiling: Tiling) -
         starts = range(rows.start, min(rows.stop, tiling.size[0]), height)
         there = [(*place, row, *(part.start for part in across)) in store for row in starts]
         if not any(there):
-            yield Portion(place, whole)
+            yield PendingTile(place, whole)
             continue
         for is_there, group in groupby(zip(there, starts, strict=True), key=lambda pair: pair[0]):
             missing = [row for _, row in group]
             if not is_there:
                 core = (slice(missing[0], min(missing[-1] + height, rows.stop)), *across)
-                yield Portion(place, tile(net.geometry, tiling.padded, core))
+                yield PendingTile(place, tile(net.geometry, tiling.padded, core))
 
 
 def _joined(made: Iterator[tuple[Slices, np.ndarray]], height: int, n: int) -> Iterator[tuple[Slices, np.ndarray]]:

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..tiles import Slices
 from .runner import Give
 
-__all__ = ["Behind", "ReadAhead"]
+__all__ = ["BackgroundWriter", "Prefetcher"]
 
 
-class ReadAhead:
+class Prefetcher:
     """Reads an image in a thread of its own, guessing that the rows after the last ones come next.
 
     A wrong guess costs nothing but the read. Use it as a context manager.
@@ -44,14 +44,14 @@ class ReadAhead:
             self._next = (after, self._thread.submit(self._give, after))
         return values
 
-    def __enter__(self) -> ReadAhead:
+    def __enter__(self) -> Prefetcher:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(cancel_futures=True)
 
 
-class Behind:
+class BackgroundWriter:
     """Runs one task at a time in a thread of its own; what a task raises is raised by the next call, or on leaving."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Behind:
             self._last.result()
         self._last = self._thread.submit(task, *arguments)
 
-    def __enter__(self) -> Behind:
+    def __enter__(self) -> BackgroundWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

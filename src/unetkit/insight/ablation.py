@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph.hooks import Edge, replay
+from ..graph.hooks import Edge, run_with_hooks
 from ..graph.stages import Arrow, Structure, structure
 from ..metrics.pixels import score_image
 from ..plotting.matplotlib_style import ACCENT, WARM, new_figure, show_image
-from .inspection import Subject
+from .inspection import Inspection
 from .receptive_field import plane_of
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Silencing:
         return tuple(mask for mask in self.masks if mask.how == how)
 
 
-def silence(subject: Subject, *, tolerance: float = _TOLERANCE) -> Silencing:
+def silence(subject: Inspection, *, tolerance: float = _TOLERANCE) -> Silencing:
     """Silence every skip, and what comes from the bottom, and score the masks that result.
 
     Parameters
@@ -126,8 +126,8 @@ def _order(arrow: Arrow) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def _classes(subject: Subject, edges: Mapping[Edge, Callable[[Tensor], Tensor]]) -> np.ndarray:
-    logits = replay(subject.net, subject.graph, subject.image, edges=edges)[0]
+def _classes(subject: Inspection, edges: Mapping[Edge, Callable[[Tensor], Tensor]]) -> np.ndarray:
+    logits = run_with_hooks(subject.net, subject.graph, subject.image, edges=edges)[0]
     return to_classes_of(logits)
 
 
@@ -138,7 +138,7 @@ def to_classes_of(logits: Tensor) -> np.ndarray:
 
 
 def _scored(
-    subject: Subject,
+    subject: Inspection,
     path: str,
     how: str,
     classes: np.ndarray,
@@ -179,7 +179,7 @@ def draw_effects(found: Silencing) -> Figure:
     return figure
 
 
-def draw_masks(subject: Subject, found: Silencing, *, columns: int = 3) -> Figure:
+def draw_masks(subject: Inspection, found: Silencing, *, columns: int = 3) -> Figure:
     """The mask with each path silenced (by its mean), beside the image, the truth and the net as it is."""
     image = plane_of(subject.image[0].numpy())
     pictures: list[tuple[str, np.ndarray, dict[str, Any]]] = [("image", image, {"cmap": "gray"})]

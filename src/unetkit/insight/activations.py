@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph.hooks import replay
+from ..graph.hooks import run_with_hooks
 from ..graph.roles import Paths
 from ..graph.stages import structure
 from ..nets.layers import center_crop
 from ..nets.unetpp import UNetPlusPlus
 from ..plotting.matplotlib_style import new_figure, show_image
 from .ablation import middle, to_classes_of
-from .inspection import Subject
+from .inspection import Inspection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ class StageMaps:
         return int((self.activity < 1e-6 * max(self.activity.max(), 1e-30)).sum())
 
 
-def _maps_of(subject: Subject, layers: set[int]) -> dict[int, Tensor]:
+def _maps_of(subject: Inspection, layers: set[int]) -> dict[int, Tensor]:
     """The maps of some layers for the subject's image, (C, *spatial) each."""
     maps: dict[int, Tensor] = {}
 
@@ -72,11 +72,11 @@ def _maps_of(subject: Subject, layers: set[int]) -> dict[int, Tensor]:
             maps[i] = found[0].clone()  # a later layer may write over it
 
     with torch.no_grad():
-        replay(subject.net, subject.graph, subject.image, see=see)
+        run_with_hooks(subject.net, subject.graph, subject.image, see=see)
     return maps
 
 
-def stage_maps(subject: Subject, *, n: int = 3) -> tuple[StageMaps, ...]:
+def stage_maps(subject: Inspection, *, n: int = 3) -> tuple[StageMaps, ...]:
     """The `n` most active channels of every stage, in order of computation; activity is deviation over space."""
     found = structure(subject.graph)
     layers = {stage.exit: found.name(stage.key) for stage in found.stages}
@@ -104,7 +104,7 @@ class Attention:
     alpha: np.ndarray
 
 
-def attention_maps(subject: Subject) -> tuple[Attention, ...]:
+def attention_maps(subject: Inspection) -> tuple[Attention, ...]:
     """Attention coefficients of every gate, in order of computation; empty for a net without gates.
 
     Gates are found in the net's graph: what is multiplied with a map and comes from a sigmoid (or softmax). Gates of
@@ -143,7 +143,7 @@ class Heads:
         return float((self.disagreement > 0).mean())
 
 
-def head_masks(subject: Subject) -> Heads | None:
+def head_masks(subject: Inspection) -> Heads | None:
     """The masks of all heads of a UNet++; None for other nets, and for one with a single head."""
     net = subject.net
     if not isinstance(net, UNetPlusPlus) or len(net.heads) < 2:
@@ -172,7 +172,7 @@ def draw_stages(rows: Sequence[StageMaps]) -> Figure:
     return figure
 
 
-def draw_attention(subject: Subject, rows: Sequence[Attention], *, columns: int = 3) -> Figure:
+def draw_attention(subject: Inspection, rows: Sequence[Attention], *, columns: int = 3) -> Figure:
     """Each gate's coefficients, from 0 (black) to 1 (yellow)."""
     lines = -(-len(rows) // columns)
     figure, axes = new_figure(lines, columns, width=4.8, height=1.75 * lines + 0.5)

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from ..graph.cost import map_sizes
 from ..graph.graph import Graph
-from ..graph.hooks import replay
+from ..graph.hooks import run_with_hooks
 from ..graph.stages import Stage, structure
 from ..plotting.matplotlib_style import ACCENT, WARM, new_figure
-from ..training.losses import IGNORE, cross_entropy, dice_cross_entropy
+from ..training.losses import IGNORE_INDEX, cross_entropy, dice_cross_entropy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,7 +100,9 @@ def loss_against(truth: np.ndarray | None) -> Loss:
     callable
         Maps logits (1, K, *spatial) to the loss; one channel is taken as that of the foreground of two classes.
     """
-    labels = None if truth is None or not (truth != IGNORE).any() else torch.from_numpy(truth.astype(np.int64))[None]
+    labels = (
+        None if truth is None or not (truth != IGNORE_INDEX).any() else torch.from_numpy(truth.astype(np.int64))[None]
+    )
 
     def loss(logits: Tensor) -> Tensor:
         if logits.shape[1] == 1:
@@ -160,7 +162,7 @@ def gradient_flow(net: nn.Module, graph: Graph, x: Tensor, *, loss: Loss) -> Gra
     with _all_learning(net, is_batch=is_batch), torch.enable_grad():
         weights = dict(net.named_parameters())
         start = x.detach().requires_grad_().clone()  # a net that reads its input twice in a stage has a gradient there
-        value = loss(replay(net, graph, start, see=see))
+        value = loss(run_with_hooks(net, graph, start, see=see))
         wanted = [*(maps[i] for i in last), *weights.values()]
         found_gradients = torch.autograd.grad(value, wanted, allow_unused=True)
     of_weights = dict(zip(weights, found_gradients[len(last) :], strict=True))

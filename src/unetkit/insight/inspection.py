@@ -19,14 +19,14 @@ from ..labels.kind import to_classes
 from ..model.files import Card
 from ..nets.net import Net
 
-__all__ = ["Subject", "image_subject", "noise_subject", "subject"]
+__all__ = ["Inspection", "image_subject", "noise_subject", "subject"]
 
 _MOST_MACS = 4 * 10**10  # about half a second on two cores: every tool runs the net several times
 _NOISE_SIDE = {2: 256, 3: 64}
 
 
 @dataclass(frozen=True)
-class Subject:
+class Inspection:
     """A net and an image for it.
 
     Attributes
@@ -89,7 +89,9 @@ class Subject:
         return result
 
 
-def subject(net: nn.Module, image: np.ndarray, *, name: str, source: str, truth: np.ndarray | None = None) -> Subject:
+def subject(
+    net: nn.Module, image: np.ndarray, *, name: str, source: str, truth: np.ndarray | None = None
+) -> Inspection:
     """Look at a net through an image, cropped to its middle to what fits the net and is quickly computed.
 
     Parameters
@@ -122,7 +124,7 @@ def subject(net: nn.Module, image: np.ndarray, *, name: str, source: str, truth:
     middle = tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
     said = source if size == have else f"{source}, its middle {' x '.join(map(str, size))} pixels"
     part = torch.from_numpy(np.ascontiguousarray(image[(slice(None), *middle)], dtype=np.float32))[None]
-    return Subject(name, net.eval(), graph, part, said, None if truth is None else truth[middle].astype(np.uint8))
+    return Inspection(name, net.eval(), graph, part, said, None if truth is None else truth[middle].astype(np.uint8))
 
 
 def _size(graph: Graph, have: tuple[int, ...]) -> tuple[int, ...]:
@@ -146,7 +148,7 @@ def _size(graph: Graph, have: tuple[int, ...]) -> tuple[int, ...]:
             return found
 
 
-def noise_subject(net: nn.Module, *, name: str, is_trained: bool = False, seed: int = 0) -> Subject:
+def noise_subject(net: nn.Module, *, name: str, is_trained: bool = False, seed: int = 0) -> Inspection:
     """A net without an image: it is given Gaussian noise, which is enough for what follows from the net alone."""
     graph = net.graph if isinstance(net, Net) else read(net)
     ndim, channels = len(graph.geometry.axes), graph.layers[0].channels
@@ -156,7 +158,7 @@ def noise_subject(net: nn.Module, *, name: str, is_trained: bool = False, seed: 
     return replace(subject(net, noise, name=name, source="noise"), is_trained=is_trained)
 
 
-def image_subject(net: Net, card: Card | None, files: tuple[Path, ...], *, mask: Path | None, name: str) -> Subject:
+def image_subject(net: Net, card: Card | None, files: tuple[Path, ...], *, mask: Path | None, name: str) -> Inspection:
     """A net and an image file, with its mask if there is one.
 
     Parameters

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..geometry import ReceptiveField
 from ..graph.graph import Graph
-from ..graph.hooks import Edge, replay
+from ..graph.hooks import Edge, run_with_hooks
 from ..graph.stages import structure
 from ..plotting.matplotlib_style import ACCENT, COLOURS, WARM, new_figure, show_image
-from .inspection import Subject
+from .inspection import Inspection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,7 +141,7 @@ class EffectiveField:
 
 
 def effective_fields(
-    subject: Subject, *, probes: int = 8, seed: int = 0, without_skips: bool = False, output_only: bool = False
+    subject: Inspection, *, probes: int = 8, seed: int = 0, without_skips: bool = False, output_only: bool = False
 ) -> tuple[EffectiveField, ...]:
     """Measure what the places of `stage_fields` really depend on.
 
@@ -195,7 +195,7 @@ def _effective(place: StageField, total: np.ndarray, window: tuple[int, ...]) ->
     return EffectiveField(place.name, energy, sizes, any(s > n for s, n in zip(sizes, window, strict=True)))
 
 
-def _window(subject: Subject) -> tuple[int, ...]:
+def _window(subject: Inspection) -> tuple[int, ...]:
     """Pixels around an element that hold its receptive field in every phase, as far as the image has them."""
     geometry = subject.graph.geometry
     wanted = [axis.receptive_field().largest + 2 * axis.stride for axis in geometry.axes]
@@ -203,7 +203,7 @@ def _window(subject: Subject) -> tuple[int, ...]:
     return tuple(min(w, n) for w, n in zip(fitting, subject.size, strict=True))  # the image itself fits
 
 
-def _windows(subject: Subject, window: Sequence[int], n: int, draw: np.random.Generator) -> Tensor:
+def _windows(subject: Inspection, window: Sequence[int], n: int, draw: np.random.Generator) -> Tensor:
     """`n` windows (n, C, *window) at random places of the image."""
     parts = []
     for _ in range(n):
@@ -214,7 +214,7 @@ def _windows(subject: Subject, window: Sequence[int], n: int, draw: np.random.Ge
 
 
 def _probe(
-    subject: Subject,
+    subject: Inspection,
     x: Tensor,
     places: Sequence[StageField],
     edges: Mapping[Edge, Callable[[Tensor], Tensor]],
@@ -229,7 +229,7 @@ def _probe(
             maps[i] = found
 
     with torch.enable_grad():
-        replay(subject.net, subject.graph, x, see=see, edges=edges)
+        run_with_hooks(subject.net, subject.graph, x, see=see, edges=edges)
     for k, place in enumerate(places):
         found, seed = maps[place.layer], torch.zeros_like(maps[place.layer])
         own = []
@@ -262,7 +262,7 @@ def _own_pixel(graph: Graph, layer: int, at: Sequence[int], window: Sequence[int
     return tuple(pixels)
 
 
-def draw_boxes(subject: Subject, fields: Sequence[StageField], effective: Sequence[EffectiveField]) -> Figure:
+def draw_boxes(subject: Inspection, fields: Sequence[StageField], effective: Sequence[EffectiveField]) -> Figure:
     """Nested boxes over the image: what each level can see (lines), and what holds 95 % of its energy (dashes)."""
     from matplotlib.patches import Rectangle
 

@@ -19,7 +19,7 @@ from ..graph.graph import Graph, read
 from ..nets.net import Net
 from ..plotting.matplotlib_style import ACCENT, QUIET, WARM, new_figure, show_image
 from .frequency.checkerboard import inner
-from .inspection import Subject
+from .inspection import Inspection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ class Shifts:
     is_clear: bool
 
 
-def shift_equivariance(subject: Subject, *, shifts: Sequence[int] | None = None) -> Shifts:
+def shift_equivariance(subject: Inspection, *, shifts: Sequence[int] | None = None) -> Shifts:
     """Measure how much the mask of a subject's image changes when the image moves; see `shift_changes`.
 
     Parameters
@@ -145,7 +145,7 @@ def shift_changes(
     )
 
 
-def _chosen(subject: Subject) -> tuple[int, ...]:
+def _chosen(subject: Inspection) -> tuple[int, ...]:
     """As many shifts as take a few seconds."""
     axes, longest = _moving(subject.ndim), max(_SHIFTS[0])
     found = cost(subject.graph, _window(subject.graph, subject.size, axes[-1], longest) or subject.size)

@@ -18,7 +18,7 @@ from ..nets.build import build
 from ..nets.net import Net
 from ..plotting.matplotlib_style import ACCENT, COLOURS, LINE, QUIET, WARM, new_figure
 from .gradient_flow import GradientFlow, gradient_flow, loss_against, set_log_ticks
-from .inspection import Subject, subject
+from .inspection import Inspection, subject
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ class Relative:
         return "no norm, weights halved" if self.is_halved else "no norm"
 
 
-def relatives(looked_at: Subject, *, seed: int = 0) -> tuple[Relative, ...]:
+def relatives(looked_at: Inspection, *, seed: int = 0) -> tuple[Relative, ...]:
     """Follow the gradient at initialisation, in a net and in others like it: without skips, residual, deeper.
 
     Each is built with fresh weights and given the middle of the image, 192 x 192 or 48 x 48 x 48 pixels (128 or 32 a
@@ -103,7 +103,7 @@ def _halved(net: Net) -> Net:
     return net
 
 
-def _middle(looked_at: Subject) -> tuple[slice, ...]:
+def _middle(looked_at: Inspection) -> tuple[slice, ...]:
     """The part of an image that is used, batch and channels first."""
     graph, have = looked_at.graph, looked_at.size
     large, small = ([min(n, side) for n in have] for side in _SIDES[looked_at.ndim])
@@ -151,7 +151,7 @@ def _deeper(a: Architecture, n: int) -> Architecture:
     return replace(a, **longer)
 
 
-def _flow_of(net: Net, looked_at: Subject, middle: tuple[slice, ...]) -> GradientFlow | None:
+def _flow_of(net: Net, looked_at: Inspection, middle: tuple[slice, ...]) -> GradientFlow | None:
     image = looked_at.image[middle][0].numpy()
     if None in net.geometry.below(image.shape[1:]):
         return None

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ..georeference import GeoReference
-from ..image import Image, Place
+from ..image import Image, WorldAffine
 from .decoder_errors import naming
 
 Region = tuple[slice, ...]
@@ -66,7 +66,7 @@ class LazyImage:
     """
 
     def __init__(
-        self, path: Path, source: Source, place: Place | None = None, georeference: GeoReference | None = None
+        self, path: Path, source: Source, place: WorldAffine | None = None, georeference: GeoReference | None = None
     ) -> None:
         self.path, self.place, self.georeference = path, place, georeference
         self._source: Source | None = source

@@ -18,7 +18,7 @@ from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt2axcodes, ornt_transform
 
-from ..image import Image, Place
+from ..image import Image, WorldAffine
 from .colour import Colour
 from .decoder_errors import Refused, decoding, logged, warned
 from .samples import Stored
@@ -167,7 +167,7 @@ def _scaled(picture: Nifti) -> np.ndarray:
         return stored.astype(wide) * wide.type(slope) + wide.type(offset)
 
 
-def _place(picture: Nifti, notes: list[str]) -> tuple[Place, tuple[float, ...], str]:
+def _place(picture: Nifti, notes: list[str]) -> tuple[WorldAffine, tuple[float, ...], str]:
     """Where the volume lies, and its spacing along z, y, x with the unit."""
     header, affine = picture.header, np.asarray(picture.affine, np.float64)
     steps = np.sqrt((affine[:3, :3] ** 2).sum(0))
@@ -181,7 +181,7 @@ def _place(picture: Nifti, notes: list[str]) -> tuple[Place, tuple[float, ...], 
     code = int(header["xyzt_units"])
     if code & 7 not in UNITS:
         notes.append("unit of length not stated: taken to be mm")
-    place = Place(
+    place = WorldAffine(
         affine=tuple(tuple(float(value) for value in row) for row in affine),
         orientation="".join(ornt2axcodes(order)),
         size=tuple(int(sizes[by_axis[axis]]) for axis in (2, 1, 0)),
@@ -213,7 +213,7 @@ def _storable(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _check_size(image: Image, place: Place) -> None:
+def _check_size(image: Image, place: WorldAffine) -> None:
     if image.size != place.size:
         raise ValueError(
             f"image of size {image.size} with the place of a volume of size {place.size}: a cropped or resampled image "
@@ -221,7 +221,7 @@ def _check_size(image: Image, place: Place) -> None:
         )
 
 
-def _is_beyond_nifti1(shape: tuple[int, ...], place: Place | None) -> bool:
+def _is_beyond_nifti1(shape: tuple[int, ...], place: WorldAffine | None) -> bool:
     """Whether a length or a number of the header needs NIfTI-2, with 64 bits where NIfTI-1 has 8 to 32."""
     if max(shape) > LONGEST or place is None:
         return max(shape) > LONGEST
@@ -246,7 +246,7 @@ def _put_spacing(header: Nifti1Header | Nifti2Header, image: Image) -> None:
     header["xyzt_units"] = UNIT_CODES.get(unit, 0)
 
 
-def _put_place(header: Nifti1Header | Nifti2Header, place: Place) -> None:
+def _put_place(header: Nifti1Header | Nifti2Header, place: WorldAffine) -> None:
     """The fields of the file that the image came from, number by number."""
     header["pixdim"][:4] = place.pixdim
     header["sform_code"], header["qform_code"] = place.codes

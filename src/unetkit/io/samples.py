@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..georeference import GeoReference
-from ..image import Image, Place
+from ..image import Image, WorldAffine
 from .colour import Colour, gray_of_equal
 
 
@@ -39,7 +39,7 @@ class Stored:
     unit: str = "px"
     notes: tuple[str, ...] = ()
     is_lossy: bool = False
-    place: Place | None = None
+    place: WorldAffine | None = None
     georeference: GeoReference | None = None
 
 

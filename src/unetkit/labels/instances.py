@@ -21,7 +21,7 @@ from skimage.segmentation import watershed
 
 from ..tiles import Slices
 
-__all__ = ["Decoding", "decode", "decode_blocks", "depths", "from_codes", "to_codes"]
+__all__ = ["InstanceThresholds", "decode", "decode_blocks", "distance_levels", "pack_maps", "unpack_maps"]
 
 _SMOOTH = 1.0  # pixels: what a net says of neighbours is not alike enough for one peak per object
 CODE = np.dtype(np.uint16)  # of a pixel: its probability of an object in the upper byte, its depth in the lower
@@ -32,7 +32,7 @@ Room = Callable[[np.dtype], np.ndarray]  # an array of zeros as large as the ima
 
 
 @dataclass(frozen=True)
-class Decoding:
+class InstanceThresholds:
     """How maps become objects.
 
     Attributes
@@ -58,7 +58,7 @@ class Decoding:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
 
 
-def depths(ids: np.ndarray, *, spacing: Sequence[float] | None = None) -> np.ndarray:
+def distance_levels(ids: np.ndarray, *, spacing: Sequence[float] | None = None) -> np.ndarray:
     """How deep inside of its object every pixel lies: the distance to what is not of it, as a share of the largest.
 
     Parameters
@@ -90,7 +90,7 @@ def depths(ids: np.ndarray, *, spacing: Sequence[float] | None = None) -> np.nda
     return found
 
 
-def to_codes(probabilities: np.ndarray) -> np.ndarray:
+def pack_maps(probabilities: np.ndarray) -> np.ndarray:
     """What a net says of pixels, in two bytes each: how likely one is of an object, and how deep inside on average.
 
     Parameters
@@ -101,7 +101,7 @@ def to_codes(probabilities: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (*spatial), uint16
-        See `from_codes`.
+        See `unpack_maps`.
     """
     levels = len(probabilities) - 1
     middles = (np.arange(levels, dtype=np.float32) + 0.5) / levels
@@ -111,12 +111,12 @@ def to_codes(probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(upper << 8 | lower, CODE)
 
 
-def from_codes(codes: np.ndarray) -> Maps:
+def unpack_maps(codes: np.ndarray) -> Maps:
     """Foreground and depth, 0 to 1, float32, in steps of 1/255."""
     return (codes >> 8).astype(np.float32) / 255, (codes & 255).astype(np.float32) / 255
 
 
-def decode(foreground: np.ndarray, depth: np.ndarray, how: Decoding | None = None) -> np.ndarray:
+def decode(foreground: np.ndarray, depth: np.ndarray, how: InstanceThresholds | None = None) -> np.ndarray:
     """Objects of an image.
 
     Parameters
@@ -124,7 +124,7 @@ def decode(foreground: np.ndarray, depth: np.ndarray, how: Decoding | None = Non
     foreground : ndarray of shape (*spatial), float
         Probability of an object, 0 to 1.
     depth : ndarray of shape (*spatial), float
-        As `depths` defines it, predicted.
+        As `distance_levels` defines it, predicted.
     how : Decoding, optional
 
     Returns
@@ -132,7 +132,7 @@ def decode(foreground: np.ndarray, depth: np.ndarray, how: Decoding | None = Non
     ndarray of shape (*spatial), int32
         0 is background; objects are numbered 1 to n in the order of their first pixels.
     """
-    how = how or Decoding()
+    how = how or InstanceThresholds()
     parts, _ = ndimage.label(foreground > how.foreground)
     found, n = np.zeros(foreground.shape, np.int32), 0
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
@@ -142,7 +142,12 @@ def decode(foreground: np.ndarray, depth: np.ndarray, how: Decoding | None = Non
 
 
 def decode_blocks(
-    read: Read, size: tuple[int, ...], block: tuple[int, ...], how: Decoding | None = None, *, room: Room | None = None
+    read: Read,
+    size: tuple[int, ...],
+    block: tuple[int, ...],
+    how: InstanceThresholds | None = None,
+    *,
+    room: Room | None = None,
 ) -> np.ndarray:
     """Objects of an image that is read in blocks; the same ids as `decode` gives for the whole.
 
@@ -162,7 +167,7 @@ def decode_blocks(
     ndarray of shape (*spatial), uint16, or uint32 for more than 65535 objects
         From `room`.
     """
-    how, room = how or Decoding(), room or (lambda dtype: np.zeros(size, dtype))
+    how, room = how or InstanceThresholds(), room or (lambda dtype: np.zeros(size, dtype))
     parts = _Parts(read, size, block, how, room(np.dtype(np.int32)))
     found = room(np.dtype(np.int32))
     first = [np.zeros(0, np.int64)]  # pixel of every object, counted row by row
@@ -189,7 +194,7 @@ def _first_pixels(ids: np.ndarray, box: Slices, size: tuple[int, ...]) -> np.nda
     return np.ravel_multi_index(tuple(p + s.start for p, s in zip(inside, box, strict=True)), size).astype(np.int64)
 
 
-def _decoded(inside: np.ndarray, foreground: np.ndarray, depth: np.ndarray, how: Decoding) -> np.ndarray:
+def _decoded(inside: np.ndarray, foreground: np.ndarray, depth: np.ndarray, how: InstanceThresholds) -> np.ndarray:
     """Ids from 1 to n of one connected part of the foreground, by itself: what ties are decided by is then its own."""
     depth = ndimage.gaussian_filter(np.where(inside, depth, 0).clip(0), _SMOOTH, mode="constant")
     seeds, n = _seeds(depth, how.valley)
@@ -240,7 +245,7 @@ class _Parts:
     """
 
     def __init__(
-        self, read: Read, size: tuple[int, ...], block: tuple[int, ...], how: Decoding, labels: np.ndarray
+        self, read: Read, size: tuple[int, ...], block: tuple[int, ...], how: InstanceThresholds, labels: np.ndarray
     ) -> None:
         self.labels, self._block = labels, block
         n = 0

@@ -1,8 +1,8 @@
 """Recognise what a set of masks means by looking at it, and say it in words.
 
 Masks come as 0/255 pictures, as class numbers with or without a "not labelled" value, or as one id per object. Nobody
-should have to say which: `look` takes a few numbers from each file, `recognise` decides over all files at once, and
-`to_classes` / `from_classes` go from the file's values to class indices and back.
+should have to say which: `label_statistics` takes a few numbers from each file, `recognise` decides over all files at
+once, and `to_classes` / `from_classes` go from the file's values to class indices and back.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ from typing import Literal
 
 import numpy as np
 
-from .instances import depths
-from .statistics import LabelStatistics, as_integers, count_values, look
+from .instances import distance_levels
+from .statistics import LabelStatistics, as_integers, count_values
 
-IGNORED = 255  # the class index that means "not labelled" in every class array of the package
+IGNORE_INDEX = 255  # the class index that means "not labelled" in every class array of the package
 MAX_CLASSES = 250  # class indices are uint8 and 255 is taken; a set with more values holds ids or intensities
 
 __all__ = [
-    "IGNORED",
+    "IGNORE_INDEX",
     "LabelKind",
-    "LabelStatistics",
     "from_classes",
-    "look",
     "nodata_value",
     "recognise",
     "to_classes",
@@ -77,11 +75,11 @@ class LabelKind:
         return len(self.values)
 
     @property
-    def has_depth(self) -> bool:
+    def has_distance(self) -> bool:
         """Whether the classes are levels of depth inside of objects, so that objects can be told apart."""
         return self.kind == "instances" and self.n_classes > 2
 
-    def with_depth(self, levels: int) -> LabelKind:
+    def with_distance(self, levels: int) -> LabelKind:
         """The same, instances read as so many levels of depth."""
         if self.kind != "instances":
             raise ValueError(f"masks are {self.kind}, which have no depth: expected instances")
@@ -99,7 +97,7 @@ def recognise(statistics: Sequence[LabelStatistics], override: str = "auto", *, 
     Parameters
     ----------
     statistics : sequence of LabelStatistics
-        One per file, from `look`.
+        One per file, from `label_statistics`.
     override : {"auto", "binary", "classes", "instances", "foreground"}
         Decide so without judging. "foreground" is any value but 0, whatever it is: instances that are not told apart.
     ignore : int, optional
@@ -127,7 +125,7 @@ def recognise(statistics: Sequence[LabelStatistics], override: str = "auto", *, 
     _refuse_unusable(values, counts, n_files=len(statistics))
     if override in ("instances", "foreground") or (override == "auto" and _are_instances(statistics, ignore)):
         counted = all(_is_counted(_ids(one, ignore)) for one in statistics)
-        if given is None and ignore == IGNORED and not counted:
+        if given is None and ignore == IGNORE_INDEX and not counted:
             ignore = None  # 255 is one id among others
         return LabelKind("instances", (0, 1), ignore, _say_instances(statistics, ignore, sure=override != "auto"))
     nonzero = [value for value in values if value]
@@ -182,7 +180,7 @@ def to_classes(labels: np.ndarray, kind: LabelKind, *, spacing: Sequence[float] 
         classes, known = index.astype(np.uint8), values[index] == labels
     if kind.ignore is not None:
         ignored = labels == kind.ignore
-        classes[ignored] = IGNORED
+        classes[ignored] = IGNORE_INDEX
         known |= ignored
     if not known.all():
         raise ValueError(_say_unexpected(labels[~known], kind))
@@ -191,10 +189,10 @@ def to_classes(labels: np.ndarray, kind: LabelKind, *, spacing: Sequence[float] 
 
 def _levels(ids: np.ndarray, kind: LabelKind, spacing: Sequence[float] | None) -> np.ndarray:
     """0 for background, 1 to L by depth inside of an object."""
-    if not kind.has_depth:
+    if not kind.has_distance:
         return (ids != 0).astype(np.uint8)
     objects = ids if kind.ignore is None else np.where(ids == kind.ignore, 0, ids)
-    return np.ceil(depths(objects, spacing=spacing) * (kind.n_classes - 1)).astype(np.uint8)
+    return np.ceil(distance_levels(objects, spacing=spacing) * (kind.n_classes - 1)).astype(np.uint8)
 
 
 def from_classes(classes: np.ndarray, kind: LabelKind) -> np.ndarray:
@@ -225,7 +223,7 @@ def from_classes(classes: np.ndarray, kind: LabelKind) -> np.ndarray:
     """
     classes = as_integers(classes)
     values = written_values(kind)
-    ignored = classes == IGNORED
+    ignored = classes == IGNORE_INDEX
     wrong = (classes < 0) | (classes >= len(values)) & ~ignored
     if kind.ignore is None:
         wrong |= ignored
@@ -233,10 +231,10 @@ def from_classes(classes: np.ndarray, kind: LabelKind) -> np.ndarray:
         found = _say_counts(count_values(classes[wrong]))
         raise ValueError(f"class indices {found}: expected 0 to {len(values) - 1}, file values {_listed(values)}")
     written = [*values, kind.ignore] if kind.ignore is not None and ignored.any() else values
-    table = np.zeros(IGNORED + 1, dtype=np.result_type(*map(np.min_scalar_type, written)))
+    table = np.zeros(IGNORE_INDEX + 1, dtype=np.result_type(*map(np.min_scalar_type, written)))
     table[: len(values)] = values
     if len(written) > len(values):
-        table[IGNORED] = kind.ignore
+        table[IGNORE_INDEX] = kind.ignore
     return table[classes]
 
 
@@ -253,14 +251,14 @@ def nodata_value(kind: LabelKind) -> int:
     """
     values = written_values(kind)
     bounds = np.iinfo(np.result_type(*map(np.min_scalar_type, values)))
-    wanted = [value for value in (kind.ignore, IGNORED) if value is not None and bounds.min <= value <= bounds.max]
+    wanted = [value for value in (kind.ignore, IGNORE_INDEX) if value is not None and bounds.min <= value <= bounds.max]
     return next(value for value in chain(wanted, range(int(bounds.max), -1, -1)) if value not in values)
 
 
 def written_values(kind: LabelKind) -> list[int]:
     """The values that masks are written with, one per class."""
     if kind.kind == "instances":
-        return [0] + [1 if kind.ignore == IGNORED else 255] * (kind.n_classes - 1)
+        return [0] + [1 if kind.ignore == IGNORE_INDEX else 255] * (kind.n_classes - 1)
     return list(kind.values)
 
 
@@ -280,10 +278,10 @@ def _not_labelled(values: Iterable[int]) -> int | None:
     values = set(values)
     if -1 in values:
         return -1
-    others = sorted(values - {IGNORED})
-    if IGNORED not in values or len(others) < 2 or others[-1] >= MAX_CLASSES:
+    others = sorted(values - {IGNORE_INDEX})
+    if IGNORE_INDEX not in values or len(others) < 2 or others[-1] >= MAX_CLASSES:
         return None
-    return IGNORED if min(np.diff(others)) < 10 else None
+    return IGNORE_INDEX if min(np.diff(others)) < 10 else None
 
 
 def _ids(one: LabelStatistics, ignore: int | None) -> frozenset[int]:

@@ -7,12 +7,12 @@ from math import gamma, pi
 import numpy as np
 from skimage.measure import label
 
-from .kind import IGNORED
+from .kind import IGNORE_INDEX
 
 __all__ = ["object_sizes"]
 
 
-def object_sizes(labels: np.ndarray, *, ignore: int | None = IGNORED) -> np.ndarray:
+def object_sizes(labels: np.ndarray, *, ignore: int | None = IGNORE_INDEX) -> np.ndarray:
     """Measure every labelled object: the diameter of a disc (2D) or ball (3D) of the same area or volume.
 
     An object is a connected set of pixels with one value; pixels are connected by their faces, so that cells which

@@ -15,7 +15,7 @@ WINDOW_PIXELS = 4_000_000  # connectedness is judged on at most so many pixels: 
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """What `look` saw in one label image.
+    """What `label_statistics` saw in one label image.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class LabelStatistics:
     components: dict[int, int] = field(default_factory=dict)
 
 
-def look(labels: np.ndarray) -> LabelStatistics:
+def label_statistics(labels: np.ndarray) -> LabelStatistics:
     """Take from one label image the few numbers that `recognise` needs.
 
     Parameters

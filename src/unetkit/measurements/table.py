@@ -16,7 +16,8 @@ from skimage.measure import regionprops_table
 from ..io import read, read_labels
 from ..io.filenames import stem_of
 from ..io.writing import replacing
-from ..labels.kind import IGNORED, LabelKind, look, recognise, to_classes
+from ..labels.kind import IGNORE_INDEX, LabelKind, recognise, to_classes
+from ..labels.statistics import label_statistics
 from .polygons import mask_files, outlines
 
 __all__ = ["Measured", "measure", "write_tables"]
@@ -189,7 +190,7 @@ def _objects(labels: np.ndarray, kind: LabelKind) -> Iterator[tuple[int | None, 
     """Ids of the objects; of classes, class by class with its value."""
     classes = to_classes(labels, kind)
     if kind.kind == "instances":
-        yield None, np.where((classes > 0) & (classes != IGNORED), labels, 0)
+        yield None, np.where((classes > 0) & (classes != IGNORE_INDEX), labels, 0)
         return
     for index, value in enumerate(kind.values[1:], start=1):
         yield (None if kind.n_classes == 2 else value), ndimage.label(classes == index)[0]
@@ -201,7 +202,7 @@ def _check(files: Sequence[Path], pictures: Sequence[Path | None], labels: str, 
     for file, picture in zip(files, pictures, strict=True):
         try:
             mask = read_labels(file)
-            looked.append(look(mask.array))
+            looked.append(label_statistics(mask.array))
             spaces.append((mask.array.ndim, mask.unit))
             if rois and mask.array.ndim != 2:
                 raise ValueError(f"{file}: a mask of {mask.array.ndim} axes; ImageJ's outlines are of 2D masks")

@@ -18,7 +18,8 @@ from scipy.ndimage import label
 from ..image import Image
 from ..io import list_images, read_labels
 from ..io.filenames import is_image_folder
-from ..labels.kind import IGNORED, LabelKind, LabelStatistics, look, recognise, to_classes
+from ..labels.kind import IGNORE_INDEX, LabelKind, recognise, to_classes
+from ..labels.statistics import LabelStatistics, label_statistics
 from .objects import score_objects
 from .pixels import Evaluation, ImageScore, pool, score_image
 
@@ -200,7 +201,7 @@ def _look_at_all(pairs: Sequence[_Pair]) -> list[tuple[_Looked, _Looked]]:
 def _look_at(path: Path, problems: list[str], read: _Reader) -> _Looked | None:
     try:
         image, _ = read(path)
-        return _Looked(look(image.array), image.array.shape, image.notes)
+        return _Looked(label_statistics(image.array), image.array.shape, image.notes)
     except (ValueError, OSError) as error:
         problems.append(str(error) if path.name in str(error) else f"{path.name}: {error}")
         return None
@@ -288,19 +289,19 @@ def _score(pair: _Pair, kinds: tuple[LabelKind, LabelKind], names: Sequence[str]
     (predicted, gone), (truth, _) = (read(path) for path, read in _readers(pair))
     classes = [to_classes(image.array, kind) for image, kind in zip((predicted, truth), kinds, strict=True)]
     if gone is not None:
-        classes[0][gone] = IGNORED
+        classes[0][gone] = IGNORE_INDEX
     spacing = _relative_spacing(predicted, truth)
     score = score_image(pair.name, classes[0], classes[1], names, tolerance=tolerance, spacing=spacing)
     if kinds[1].kind != "instances":
         return score
     ids = [_objects(image.array, c, kind) for image, c, kind in zip((predicted, truth), classes, kinds, strict=True)]
-    valid = (classes[0] != IGNORED) & (classes[1] != IGNORED)
+    valid = (classes[0] != IGNORE_INDEX) & (classes[1] != IGNORE_INDEX)
     return replace(score, objects=score_objects(ids[0], ids[1], valid=valid))
 
 
 def _objects(ids: np.ndarray, classes: np.ndarray, kind: LabelKind) -> np.ndarray:
     """Ids of objects; where a side tells none apart, the connected parts of its foreground (by edges, not corners)."""
-    inside = (classes > 0) & (classes != IGNORED)
+    inside = (classes > 0) & (classes != IGNORE_INDEX)
     return np.where(inside, ids, 0) if kind.kind == "instances" else np.asarray(label(inside)[0])
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..labels.kind import IGNORED
+from ..labels.kind import IGNORE_INDEX
 from .boundaries import (
     BoundaryMatch,
     boundary_f1,
@@ -47,7 +47,7 @@ Array = np.ndarray
 METRICS = ("dice", "iou", "precision", "recall", "boundary_f1", "surface_dice")
 
 
-def confusion(predicted: Array, truth: Array, n_classes: int, *, ignore: int | None = IGNORED) -> Array:
+def confusion(predicted: Array, truth: Array, n_classes: int, *, ignore: int | None = IGNORE_INDEX) -> Array:
     """Count how often each class was predicted as each class.
 
     Parameters
@@ -275,7 +275,7 @@ def evaluate_arrays(
     *,
     tolerance: float = 2.0,
     spacing: Sequence[float] | None = None,
-    ignore: int | None = IGNORED,
+    ignore: int | None = IGNORE_INDEX,
 ) -> Evaluation:
     """Score predicted classes against the truth, image by image and over all of them.
 
@@ -323,7 +323,7 @@ def score_image(
     *,
     tolerance: float = 2.0,
     spacing: Sequence[float] | None = None,
-    ignore: int | None = IGNORED,
+    ignore: int | None = IGNORE_INDEX,
 ) -> ImageScore:
     """Score one image. Parameters and errors are those of `evaluate_arrays`."""
     predicted, truth, n_classes = np.asarray(predicted), np.asarray(truth), len(class_names)

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .. import __version__
-from ..labels.instances import Decoding
+from ..labels.instances import InstanceThresholds
 from ..labels.kind import LabelKind
 from ..nets.architecture import Architecture
 from ..nets.build import build
@@ -79,14 +79,14 @@ class Card(BaseModel):
     planes: int | None = None
     augmentation: str = "full"
     flip: list[bool] = []
-    decoding: Decoding | None = None
+    decoding: InstanceThresholds | None = None
     resample: bool = False
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
     @property
     def scored_classes(self) -> list[str]:
         """Names of the classes that predictions are scored by: depths inside of objects are one foreground."""
-        return ["background", "foreground"] if self.labels.has_depth else self.classes
+        return ["background", "foreground"] if self.labels.has_distance else self.classes
 
     @property
     def flips(self) -> list[bool] | None:

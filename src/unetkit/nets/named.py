@@ -8,8 +8,8 @@ from typing import Any
 from .architecture import Architecture
 from .papers import PAPERS
 
-OURS: dict[str, dict[str, Any]] = {"unet": {}, "unet++": {"topology": "unet++", "heads": "all"}}
-NAMES = (*OURS, *PAPERS)
+CONFIGURABLE: dict[str, dict[str, Any]] = {"unet": {}, "unet++": {"topology": "unet++", "heads": "all"}}
+NAMES = (*CONFIGURABLE, *PAPERS)
 
 
 def named(name: str, *, divide_width: int | None = None, **options: Any) -> Architecture:
@@ -31,10 +31,10 @@ def named(name: str, *, divide_width: int | None = None, **options: Any) -> Arch
     """
     if name not in NAMES:
         raise ValueError(f"no net is named {name!r}; expected {', '.join(NAMES)}")
-    if name in OURS:
+    if name in CONFIGURABLE:
         if divide_width is not None:
             raise ValueError(f"divide_width is {divide_width}, but {name} has no paper's widths to divide; give widths")
-        return Architecture(**OURS[name] | options)
+        return Architecture(**CONFIGURABLE[name] | options)
     if "widths" in options:
         raise ValueError(
             f"widths are {tuple(options['widths'])}, but {name} has its paper's widths; give divide_width instead"

@@ -141,7 +141,7 @@ def _unranked(name: str) -> str:
 
 def _legend(run: Run) -> str:
     plane = " Of volumes the middle plane is shown." if run.net and run.net.ndim == 3 else ""
-    what = "object" if run.card and run.card.labels.has_depth else "class"
+    what = "object" if run.card and run.card.labels.has_distance else "class"
     return (
         f"Outlines in the second and third picture show each {what}; in the fourth, red was wrongly added or is of a "
         f"wrong class, and blue was missed.{plane}"

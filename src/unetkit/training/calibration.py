@@ -19,7 +19,7 @@ from ..data.dataset import Case
 from ..data.planes import by_planes
 from ..inference.runner import run
 from ..inference.tiling import plan_tiles
-from ..labels.kind import IGNORED
+from ..labels.kind import IGNORE_INDEX
 from ..nets.net import Net
 
 __all__ = ["Calibration", "calibrate", "calibration_error"]
@@ -96,7 +96,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def _some(net: Net, case: Case, planes: int | None, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Logits (n, K) and classes (n,) of up to `n` labelled pixels."""
     tiling = plan_tiles(net, case.size[-net.ndim :], memory_bytes=_MEMORY)
-    labelled = np.flatnonzero(case.labels.ravel() != IGNORED)
+    labelled = np.flatnonzero(case.labels.ravel() != IGNORE_INDEX)
     at = np.random.default_rng(seed).choice(labelled, min(n, len(labelled)), replace=False)
 
     def logits(part: np.ndarray, index: int = 0) -> np.ndarray:

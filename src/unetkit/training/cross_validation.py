@@ -14,12 +14,12 @@ import numpy as np
 
 from ..data.dataset import Case, Dataset, load
 from ..data.pairs import find_pairs
-from ..data.split import FEW, hold_out
+from ..data.split import FEW, train_val_split
 from ..inference.jobs import mask_name
 from ..io import open_lazy, write_labels
 from ..io.resample import to_size
-from ..labels.instances import from_codes
-from ..labels.kind import IGNORED, from_classes
+from ..labels.instances import unpack_maps
+from ..labels.kind import IGNORE_INDEX, from_classes
 from ..metrics.pixels import Evaluation, evaluate_arrays
 from ..model.files import Card, load_model, save_ensemble, write_whole
 from ..nets.net import Net
@@ -182,14 +182,14 @@ def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[D
     """Masks and scores of all images by nets that have not seen them, and the card of all nets together."""
     loaded = [load_model(out / f"fold_{k}") for k in range(folds)]
     card = loaded[0][1]
-    objects = card.labels.has_depth
+    objects = card.labels.has_distance
     dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels, objects=objects, resample=plan.resample)
     members = [
-        _Member(net, own, hold_out(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=(k, folds))[1])
+        _Member(net, own, train_val_split(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=(k, folds))[1])
         for k, (net, own) in enumerate(loaded)
     ]
     found = _found(members, dataset, plan)
-    classes = [(from_codes(one)[0] > 0.5).astype(np.uint8) if objects else one for one in found]
+    classes = [(unpack_maps(one)[0] > 0.5).astype(np.uint8) if objects else one for one in found]
     named = ((case.name, one, case.classes) for case, one in zip(dataset.cases, classes, strict=True))
     evaluation = evaluate_arrays(named, dataset.scored_names)
     together = {"temperature": fmean(member.card.temperature for member in members), "score": evaluation.mean.dice}
@@ -221,7 +221,7 @@ def _found(members: Sequence[_Member], dataset: Dataset, plan: Plan) -> list[np.
             else:
                 found = predict_codes(member.net, case.image, planes=plan.planes)
             if case.path in whole:
-                np.copyto(whole[case.path], found, where=case.labels != IGNORED)
+                np.copyto(whole[case.path], found, where=case.labels != IGNORE_INDEX)
             else:
                 whole[case.path] = found
     return [whole[case.path] for case in dataset.cases]
@@ -243,5 +243,5 @@ def _doubts(evaluation: Evaluation, dataset: Dataset, members: Sequence[_Member]
 
 
 def _dice(net: Net, case: Case, dataset: Dataset, plan: Plan) -> float:
-    found = predict_classes(net, case.image, planes=plan.planes, has_depth=case.ids is not None)
+    found = predict_classes(net, case.image, planes=plan.planes, has_distance=case.ids is not None)
     return evaluate_arrays([(case.name, found, case.classes)], dataset.scored_names).per_image[0].dice

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 if TYPE_CHECKING:
     from .sampler import Batch
 
-__all__ = ["agreed", "joined", "joint", "launch", "rank", "share", "size", "summed"]
+__all__ = ["all_reduce", "broadcast", "launch", "process_group", "rank", "shard", "world_size", "wrap_ddp"]
 
 _SETTLE_S = 0.5
 
@@ -39,13 +39,13 @@ def rank() -> int:
     return dist.get_rank() if _is_joined() else 0
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if _is_joined() else 1
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Join the processes that torchrun has started beside this one; does nothing in a process that is alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _is_joined():
         yield
@@ -63,7 +63,7 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def agreed(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """What process 0 says of something small: a number, a flag, a text."""
     if not _is_joined():
         return value
@@ -72,7 +72,7 @@ def agreed(value: Any) -> Any:
     return box[0]
 
 
-def share(batch: Batch) -> Batch:
+def shard(batch: Batch) -> Batch:
     """The samples of a joint batch that this process takes.
 
     Raises
@@ -83,18 +83,20 @@ def share(batch: Batch) -> Batch:
     if not _is_joined():
         return batch
     n = len(batch.images)
-    if n < size():
-        raise ValueError(f"a batch of {n} cannot be shared by {size()} processes: give --batch {size()} or more")
-    mine = slice(rank(), None, size())
+    if n < world_size():
+        raise ValueError(
+            f"a batch of {n} cannot be shared by {world_size()} processes: give --batch {world_size()} or more"
+        )
+    mine = slice(rank(), None, world_size())
     weights = None if batch.weights is None else batch.weights[mine]
     return replace(batch, images=batch.images[mine], labels=batch.labels[mine], weights=weights)
 
 
-def summed(x: Tensor) -> Tensor:
+def all_reduce(x: Tensor) -> Tensor:
     """A tensor added over all processes, with its gradient; the tensor itself in a process that is alone.
 
-    Every process then holds the same loss. Its gradient by the maps of one process is `size` times too large, as each
-    of them passes it on, and is right again after `DistributedDataParallel` has averaged it over the parameters.
+    Every process then holds the same loss. Its gradient by the maps of one process is `world_size` times too large, as
+    each of them passes it on, and is right again after `DistributedDataParallel` has averaged it over the parameters.
     """
     return _Summed.apply(x) if _is_joined() else x  # type: ignore[no-any-return]
 
@@ -113,7 +115,7 @@ class _Summed(torch.autograd.Function):
         return total
 
 
-def joint(net: nn.Module) -> nn.Module:
+def wrap_ddp(net: nn.Module) -> nn.Module:
     """A net whose gradients are averaged, and whose batch norms are taken, over all processes; changed in place.
 
     In a process that is alone the net is handed back as it is.
@@ -154,10 +156,10 @@ class JointBatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(x)
         over, shape = [0, *range(2, x.ndim)], (1, -1, *(1,) * (x.ndim - 2))
         values = x.float()
-        n = summed(values.new_tensor(float(x.numel() // x.shape[1])))
-        mean = summed(values.sum(over)) / n
+        n = all_reduce(values.new_tensor(float(x.numel() // x.shape[1])))
+        mean = all_reduce(values.sum(over)) / n
         centred = values - mean.reshape(shape)
-        variance = summed(centred.square().sum(over)) / n
+        variance = all_reduce(centred.square().sum(over)) / n
         if self.track_running_stats:
             self._track(mean.detach(), variance.detach() * n / (n - 1))
         scaled = centred * (variance + self.eps).rsqrt().reshape(shape)

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from ..allocator import keep_freed_memory
 from ..data.dataset import Dataset
-from ..data.split import hold_out
+from ..data.split import train_val_split
 from .loop import validation_interval_s, validation_interval_steps
 from .plan.plan import Plan
 from .state import time_steps, training_of, validate
 
-__all__ = ["Pace", "measure_pace"]
+__all__ = ["TrainingEstimate", "estimate_training"]
 
 
 @dataclass(frozen=True)
-class Pace:
+class TrainingEstimate:
     """What a training would be on this machine.
 
     Attributes
@@ -38,7 +38,7 @@ class Pace:
     passes: float
 
 
-def measure_pace(plan: Plan, dataset: Dataset) -> Pace:
+def estimate_training(plan: Plan, dataset: Dataset) -> TrainingEstimate:
     """Take a few steps by a plan and validate one image; nothing is kept.
 
     Parameters
@@ -48,7 +48,7 @@ def measure_pace(plan: Plan, dataset: Dataset) -> Pace:
         That the plan was made for.
     """
     keep_freed_memory()  # as `train` does
-    cases, held_out = hold_out(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
+    cases, held_out = train_val_split(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
     training = training_of(plan, cases)
     step_s, validation_s = time_steps(training), 0.0
     if held_out:
@@ -60,4 +60,4 @@ def measure_pace(plan: Plan, dataset: Dataset) -> Pace:
             validation_s = plan.time_s / validation_interval_s(plan.time_s, cost_s) * cost_s
     steps = plan.steps or max(1, round(((plan.time_s or 0) - validation_s) / step_s))
     time_s = plan.time_s or steps * step_s + validation_s
-    return Pace(step_s, validation_s, steps, time_s, steps * plan.batch / len(cases))
+    return TrainingEstimate(step_s, validation_s, steps, time_s, steps * plan.batch / len(cases))

@@ -7,14 +7,14 @@ from typing import Any
 
 from ..data.dataset import load
 from ..data.pairs import find_pairs
-from ..data.split import hold_out
+from ..data.split import train_val_split
 from ..model.files import load_model
 from ..nets.unetpp import UNetPlusPlus
 from .plan.plan import read_plan
 from .state import validate
 
 
-def score_levels(run: Path | str) -> list[dict[str, Any]]:
+def compare_levels(run: Path | str) -> list[dict[str, Any]]:
     """Score and time of each level on the images that the training held out.
 
     Parameters
@@ -44,7 +44,7 @@ def score_levels(run: Path | str) -> list[dict[str, Any]]:
         raise ValueError(f"{run}: was trained with --validation 0, so no images are left to compare levels on")
     pairs = find_pairs(plan.images, plan.masks)
     dataset = load(pairs, labels=plan.labels, objects=net.out_channels > 2, resample=plan.resample)
-    _, held_out = hold_out(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
+    _, held_out = train_val_split(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
     nets = {f"L{level}": net.prune(level) for level in range(1, net.depth + 1)} | {"all": net}
     rows = []
     for name, one in nets.items():

@@ -13,10 +13,10 @@ from typing import Any
 from ..allocator import keep_freed_memory
 from ..data.dataset import Dataset, load
 from ..data.pairs import find_pairs
-from ..data.split import FEW, hold_out
+from ..data.split import FEW, train_val_split
 from ..model.files import Card, load_model, load_state, save_model, save_state, write_whole
 from ..nets.pretrained import check_encoder
-from .distributed import agreed, joined, rank, size
+from .distributed import broadcast, process_group, rank, world_size
 from .interrupt import interruptible
 from .plan.plan import Plan, check_same, pinned, read_plan
 from .plan.rules import make_plan
@@ -132,7 +132,7 @@ def train(
         If an `encoder` is given and timm is not installed.
     """
     keep_freed_memory()
-    with joined():
+    with process_group():
         return _train(images, masks, Path(out), resume, observer, divide_width, plan, given)
 
 
@@ -151,7 +151,7 @@ def _train(
     file = None if plan_file is None or saved else _read_plan(Path(plan_file))
     if rank() == 0:
         check_out(out, resume)
-    agreed(None)  # before anything is written
+    broadcast(None)  # before anything is written
     known = saved or file
     encoder = known.architecture.get("encoder") if known else given.get("encoder")
     check_encoder(encoder, None if known else given.get("weights"))
@@ -174,8 +174,8 @@ def _train(
     else:
         start = None if given.get("start") is None else load_model(given["start"])[1]
         plan = make_plan(dataset, given=given, divide_width=divide_width, start=start)
-    if size() > 1:
-        plan = read_plan(agreed(plan.model_dump_json()))
+    if world_size() > 1:
+        plan = read_plan(broadcast(plan.model_dump_json()))
     if saved:
         check_same(saved, given | {"divide_width": divide_width}, dataset)
     run = _Run(out, plan, dataset, say)
@@ -226,10 +226,10 @@ class _Run:
     def __init__(self, out: Path, plan: Plan, dataset: Dataset, say: Observer) -> None:
         self.out, self.plan, self.dataset, self.say = out, plan, dataset, say
         how: dict[str, Any] = {"fraction": plan.validation, "seed": plan.seed, "fold": plan.fold}
-        self.training_cases, self.held_out = hold_out(dataset.cases, **how)
+        self.training_cases, self.held_out = train_val_split(dataset.cases, **how)
         self.log = out / "log.jsonl"
         self.score: Score | None = None
-        self.decoding = usual_decoding(dataset.cases) if dataset.kind.has_depth else None
+        self.decoding = usual_decoding(dataset.cases) if dataset.kind.has_distance else None
         self.next_validation_s, self.saved_s, self.save_cost_s = 0.0, 0.0, 0.0
 
     def go(self, resume: bool) -> Result:
@@ -266,7 +266,7 @@ class _Run:
             self.say(Progress(message=f"resumed at step {training.step}"))
         if rank() == 0:
             self._cut_log(training.step)
-        agreed(None)  # all have read the state before it is written again
+        broadcast(None)  # all have read the state before it is written again
 
     @property
     def _state(self) -> Path:
@@ -289,7 +289,7 @@ class _Run:
 
     def _goes_on(self, training: Training, stop: threading.Event) -> bool:
         is_asked = not stop.is_set() or training.step == 0
-        return bool(agreed(is_asked and not self._is_over(training)))
+        return bool(broadcast(is_asked and not self._is_over(training)))
 
     def _after_step(self, training: Training, start: float) -> None:
         """Tell, validate and save, each where it is due; processes beside the first take its time for theirs."""
@@ -303,7 +303,7 @@ class _Run:
                 self.next_validation_s = training.elapsed_s + validation_interval_s(self.plan.time_s, cost_s)
             if training.elapsed_s - self.saved_s > max(_SAVE_EVERY_S, 50 * self.save_cost_s):
                 self._save(training)
-        training.elapsed_s = agreed(training.elapsed_s)
+        training.elapsed_s = broadcast(training.elapsed_s)
 
     def _is_over(self, training: Training) -> bool:
         if self.plan.steps:
@@ -370,7 +370,7 @@ class _Run:
         """Re-estimate, validate once more, keep the better model, and write the tables and pictures."""
         self._save(training)
         if training.step:
-            training.reestimate()
+            training.update_batch_norm()
             last = self._score(training) if self.held_out else None
             if last is None or last.mean_dice >= training.best:
                 training.best = last.mean_dice if last else -1.0

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .distributed import summed
+from .distributed import all_reduce
 
-IGNORE = 255
+IGNORE_INDEX = 255
 LOSSES = ("dice", "focal", "tversky", "generalised", "cldice")
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -34,7 +34,7 @@ def cross_entropy(
     weights: Tensor | None = None,
     class_weights: Sequence[float] | Tensor | None = None,
     gamma: float = 0.0,
-    ignore: int = IGNORE,
+    ignore: int = IGNORE_INDEX,
     check: bool = True,
 ) -> Tensor:
     """Mean cross-entropy over labelled pixels, weighted per pixel and per class.
@@ -84,15 +84,15 @@ def cross_entropy(
         if per_class.shape != (logits.shape[1],):
             raise ValueError(f"{per_class.numel()} class weights for {logits.shape[1]} classes: give one per class")
         pixel_weights = pixel_weights * per_class[targets.where(targets != ignore, 0)]
-    total = summed(pixel_weights.sum())
-    return summed((losses * pixel_weights).sum()) / total.clamp(min=_TINY)
+    total = all_reduce(pixel_weights.sum())
+    return all_reduce((losses * pixel_weights).sum()) / total.clamp(min=_TINY)
 
 
 def soft_dice(
     logits: Tensor,
     labels: Tensor,
     *,
-    ignore: int = IGNORE,
+    ignore: int = IGNORE_INDEX,
     include_background: bool = False,
     smooth: float = 1.0,
     check: bool = True,
@@ -136,7 +136,7 @@ def tversky(
     *,
     alpha: float = 0.3,
     beta: float = 0.7,
-    ignore: int = IGNORE,
+    ignore: int = IGNORE_INDEX,
     include_background: bool = False,
     smooth: float = 1.0,
     check: bool = True,
@@ -171,7 +171,7 @@ def tversky(
     return _mean_of_present(1 - index, true)
 
 
-def generalised_dice(logits: Tensor, labels: Tensor, *, ignore: int = IGNORE, check: bool = True) -> Tensor:
+def generalised_dice(logits: Tensor, labels: Tensor, *, ignore: int = IGNORE_INDEX, check: bool = True) -> Tensor:
     """One minus the generalised Dice [5]_: all classes in one fraction, each weighted by 1 / its squared volume.
 
     Parameters
@@ -199,7 +199,13 @@ def generalised_dice(logits: Tensor, labels: Tensor, *, ignore: int = IGNORE, ch
 
 
 def cl_dice(
-    logits: Tensor, labels: Tensor, *, width: int = 3, ignore: int = IGNORE, smooth: float = 1.0, check: bool = True
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    width: int = 3,
+    ignore: int = IGNORE_INDEX,
+    smooth: float = 1.0,
+    check: bool = True,
 ) -> Tensor:
     """One minus the soft clDice [6]_: do the centre lines of one side lie in the other? A gap counts by its length.
 
@@ -226,7 +232,7 @@ def cl_dice(
     lines, true_lines = _skeleton(shares, width), _skeleton(truth, width)
     space = [0, *range(2, logits.ndim)]
     parts = (lines * truth, lines, true_lines * shares, true_lines)
-    inside, ours, found, theirs = (summed(part.sum(space)) for part in parts)
+    inside, ours, found, theirs = (all_reduce(part.sum(space)) for part in parts)
     precision, recall = (inside + smooth) / (ours + smooth), (found + smooth) / (theirs + smooth)
     index = 2 * precision * recall / (precision + recall).clamp(min=_TINY)
     return _mean_of_present(1 - index, theirs)
@@ -268,9 +274,9 @@ def _regions(logits: Tensor, labels: Tensor, ignore: int, include_background: bo
 def _sums(shares: Tensor, truth: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Overlap, predicted and true volume per class, over the whole batch."""
     space = [0, *range(2, shares.ndim)]
-    overlap = summed(torch.where(truth, shares, 0).sum(space))
-    predicted = summed(torch.where(labelled, shares, 0).sum(space))
-    return overlap, predicted, summed(truth.sum(space).float())
+    overlap = all_reduce(torch.where(truth, shares, 0).sum(space))
+    predicted = all_reduce(torch.where(labelled, shares, 0).sum(space))
+    return overlap, predicted, all_reduce(truth.sum(space).float())
 
 
 def _mean_of_present(losses: Tensor, true: Tensor) -> Tensor:
@@ -285,7 +291,7 @@ def dice_cross_entropy(
     *,
     weights: Tensor | None = None,
     class_weights: Sequence[float] | Tensor | None = None,
-    ignore: int = IGNORE,
+    ignore: int = IGNORE_INDEX,
     include_background: bool = False,
     check: bool = True,
 ) -> Tensor:

@@ -11,7 +11,7 @@ from ..data.dataset import Case
 from ..image import Image
 from ..io import write
 from ..labels.colours import class_colour
-from ..labels.kind import IGNORED
+from ..labels.kind import IGNORE_INDEX
 
 _WRONG, _MISSED = (214, 39, 40), (31, 119, 180)
 
@@ -35,7 +35,7 @@ def outlines(image: np.ndarray, labels: np.ndarray, *, are_ids: bool = False) ->
         picture[edge] = class_colour(1)
         return picture
     for value in np.unique(plane[edge]):
-        if value != IGNORED:
+        if value != IGNORE_INDEX:
             picture[edge & (plane == value)] = class_colour(value)
     return picture
 

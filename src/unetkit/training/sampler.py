@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.dataset import Case
 from ..data.planes import fold
 from ..geometry import mirror
-from ..labels.kind import IGNORED
+from ..labels.kind import IGNORE_INDEX
 from .augment import spatial
 from .augment.augment import Augmentation, augment, window_size
 
@@ -80,14 +80,14 @@ class Sampler:
         flat = case.labels.ravel()
         found = []
         for value in np.unique(flat):
-            if value not in (0, IGNORED):
+            if value not in (0, IGNORE_INDEX):
                 pixels = np.flatnonzero(flat == value)
                 found.append(rng.choice(pixels, min(len(pixels), _REMEMBERED), replace=False))
         return found
 
     def _some_labelled(self, case: Case, index: int) -> np.ndarray | None:
         """Some of a case's labelled pixels as flat indices; None where all are, or none is."""
-        is_labelled = case.labels.ravel() != IGNORED
+        is_labelled = case.labels.ravel() != IGNORE_INDEX
         if is_labelled.all() or not is_labelled.any():
             return None
         pixels = np.flatnonzero(is_labelled)
@@ -113,7 +113,7 @@ class Sampler:
         middle = [slice((p - t) // 2, (p - t) // 2 + t) for p, t in zip(self.patch, self.target, strict=True)]
         everything: Any = (slice(None), *middle)
         # Warping may push the few labelled pixels of a sparse mask out of sight: such samples stay as they were cut.
-        lost = (labels[everything] == IGNORED).flatten(1).all(1)
+        lost = (labels[everything] == IGNORE_INDEX).flatten(1).all(1)
         if bool(lost.any()):
             for maps, cut in zip((images, labels, extra), plain, strict=True):
                 if maps is not None and cut is not None:
@@ -153,7 +153,7 @@ class Sampler:
         if labelled is None:
             return centre
         for _ in range(_TRIES):
-            if labels[tuple(centre)] != IGNORED:
+            if labels[tuple(centre)] != IGNORE_INDEX:
                 return centre
             centre = np.array([rng.integers(n) for n in labels.shape])
         return np.array(np.unravel_index(rng.choice(labelled), labels.shape))

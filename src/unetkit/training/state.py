@@ -27,7 +27,7 @@ from ..nets.net import Net
 from ..nets.pretrained import load_encoder
 from ..nets.transfer import copy_weights
 from .deep_supervision import Supervised
-from .distributed import joint, rank, share, size
+from .distributed import rank, shard, world_size, wrap_ddp
 from .plan.plan import Plan, augmentation_of
 from .sampler import Batch, Sampler
 
@@ -122,7 +122,7 @@ class Training:
         self.net = net.to(plan.device).to(memory_format=_CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).requires_grad_(False)
         self.supervised = Supervised(self.net, deep=plan.supervision, loss=plan.loss).to(plan.device)
-        self.forward = joint(self.supervised)
+        self.forward = wrap_ddp(self.supervised)
         decayed = [p for p in self.supervised.parameters() if p.ndim > 1]
         plain = [p for p in self.supervised.parameters() if p.ndim <= 1]  # biases and norms are not decayed
         groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -154,7 +154,7 @@ class Training:
 
     def take_step(self) -> float:
         """Draw a batch, take a step, and return the loss."""
-        plan, batch = self.plan, share(self.sampler.draw(self.step))
+        plan, batch = self.plan, shard(self.sampler.draw(self.step))
         torch.manual_seed(plan.seed * 1_000_003 + self.step + 7919 * rank())  # drop-out: the same again after a resume
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
@@ -216,7 +216,7 @@ class Training:
         order = dict.fromkeys(name for name in names.values() if name in squares)
         return {name: Part(*map(math.sqrt, squares[name])) for name in order}
 
-    def reestimate(self) -> None:
+    def update_batch_norm(self) -> None:
         """Take batch-norm statistics anew for the averaged weights; averaged statistics belong to no net."""
         norms = [m for m in self.averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if not norms:
@@ -297,11 +297,11 @@ def validate(net: Net, cases: Sequence[Case], *, device: str, planes: int | None
     """Predict every validation image whole or in exact tiles, and score all pixels together; objects as foreground."""
     start = time.perf_counter()
     ready = prepare(net, device=device)
-    has_depth = cases[0].ids is not None
-    n = 2 if has_depth else net.out_channels
+    has_distance = cases[0].ids is not None
+    n = 2 if has_distance else net.out_channels
     total = np.zeros((n, n), dtype=np.int64)
     for case in cases:
-        predicted = predict_classes(ready, case.image, planes=planes, has_depth=has_depth)
+        predicted = predict_classes(ready, case.image, planes=planes, has_distance=has_distance)
         total += confusion(predicted, case.classes, n)
     return score_of(total, time.perf_counter() - start)
 
@@ -315,7 +315,9 @@ def score_of(total: np.ndarray, time_s: float) -> Score:
     return Score(tuple(float(d) for d in dice[1:]), float(error), time_s)
 
 
-def predict_classes(net: Net, image: np.ndarray, *, planes: int | None = None, has_depth: bool = False) -> np.ndarray:
+def predict_classes(
+    net: Net, image: np.ndarray, *, planes: int | None = None, has_distance: bool = False
+) -> np.ndarray:
     """Class indices (*spatial), uint8, of one standardised image (C, *spatial).
 
     Parameters
@@ -332,7 +334,7 @@ def predict_classes(net: Net, image: np.ndarray, *, planes: int | None = None, h
     def classes(part: np.ndarray, index: int = 0) -> np.ndarray:
         return run(net, torch.from_numpy(part), tiling, finish=finish).numpy()
 
-    finish = _foreground if has_depth else _most_likely
+    finish = _foreground if has_distance else _most_likely
     return classes(image) if planes is None else by_planes(image, planes, classes)
 
 
@@ -352,8 +354,8 @@ def choose_forward(training: Training) -> str:
     chosen by the clock: it is compiled only where the plan says so.
     """
     plan = training.plan
-    if size() > 1:
-        return f"not compiled: {size()} processes train as one"
+    if world_size() > 1:
+        return f"not compiled: {world_size()} processes train as one"
     worthwhile = plan.time_s is not None and plan.time_s - training.elapsed_s >= _COMPILE_FROM_S
     if plan.compile == "no" or (plan.compile == "auto" and not worthwhile):
         return "not compiled"

@@ -14,12 +14,12 @@ from ..data.dataset import Case
 from ..data.planes import by_planes
 from ..inference.runner import run
 from ..inference.tiling import plan_tiles
-from ..labels.instances import Decoding, decode, from_codes, to_codes
-from ..labels.kind import IGNORED
+from ..labels.instances import InstanceThresholds, decode, pack_maps, unpack_maps
+from ..labels.kind import IGNORE_INDEX
 from ..metrics.objects import ObjectScore, mean_average_precision, overlaps, score_objects
 from ..nets.net import Net
 
-__all__ = ["predict_codes", "score_cases", "tune", "usual_decoding"]
+__all__ = ["predict_codes", "score_cases", "tune_thresholds", "usual_decoding"]
 
 _MOST_PIXELS = 2**22  # that thresholds are tuned on: some ten seconds
 # What is tried, one after the other, twice; sizes as factors of the first.
@@ -32,10 +32,10 @@ _TRIED: dict[str, tuple[float, ...]] = {
 _MEMORY = 2 * 2**30
 
 
-def usual_decoding(cases: Sequence[Case]) -> Decoding:
+def usual_decoding(cases: Sequence[Case]) -> InstanceThresholds:
     """Thresholds in the middle, and a smallest object that all but 1 % of the true ones exceed."""
     sizes = np.concatenate([np.zeros(0, np.int64), *(_sizes(case.ids) for case in cases if case.ids is not None)])
-    return Decoding(smallest=max(1, int(np.quantile(sizes, 0.01))) if len(sizes) else 1)
+    return InstanceThresholds(smallest=max(1, int(np.quantile(sizes, 0.01))) if len(sizes) else 1)
 
 
 def predict_codes(net: Net, image: np.ndarray, *, planes: int | None = None) -> np.ndarray:
@@ -44,12 +44,14 @@ def predict_codes(net: Net, image: np.ndarray, *, planes: int | None = None) -> 
 
     def codes(part: np.ndarray, index: int = 0) -> np.ndarray:
         probabilities = run(net, torch.from_numpy(part), tiling, finish=lambda k: k.float().softmax(0))
-        return to_codes(probabilities.numpy())
+        return pack_maps(probabilities.numpy())
 
     return codes(image) if planes is None else by_planes(image, planes, codes)
 
 
-def tune(codes: Sequence[np.ndarray], cases: Sequence[Case], start: Decoding) -> Decoding:
+def tune_thresholds(
+    codes: Sequence[np.ndarray], cases: Sequence[Case], start: InstanceThresholds
+) -> InstanceThresholds:
     """Thresholds with the highest mean average precision on some images: one after the other, and once more.
 
     A change is made where its gain is more than its own standard error over the images: less is chance, and thresholds
@@ -72,7 +74,7 @@ def tune(codes: Sequence[np.ndarray], cases: Sequence[Case], start: Decoding) ->
     chosen = list(zip(codes, cases, strict=True))[::step][:n]
 
     @cache
-    def precisions(how: Decoding) -> np.ndarray:
+    def precisions(how: InstanceThresholds) -> np.ndarray:
         return np.array([_precision(code, case, how) for code, case in chosen])
 
     best = start
@@ -87,16 +89,16 @@ def tune(codes: Sequence[np.ndarray], cases: Sequence[Case], start: Decoding) ->
     return best
 
 
-def score_cases(codes: Sequence[np.ndarray], cases: Sequence[Case], how: Decoding) -> list[ObjectScore]:
+def score_cases(codes: Sequence[np.ndarray], cases: Sequence[Case], how: InstanceThresholds) -> list[ObjectScore]:
     """The scores of the objects of every case."""
     return [
-        score_objects(decode(*from_codes(code), how), _ids(case), valid=case.labels != IGNORED)
+        score_objects(decode(*unpack_maps(code), how), _ids(case), valid=case.labels != IGNORE_INDEX)
         for code, case in zip(codes, cases, strict=True)
     ]
 
 
-def _precision(code: np.ndarray, case: Case, how: Decoding) -> float:
-    found = overlaps(decode(*from_codes(code), how), _ids(case), valid=case.labels != IGNORED)
+def _precision(code: np.ndarray, case: Case, how: InstanceThresholds) -> float:
+    found = overlaps(decode(*unpack_maps(code), how), _ids(case), valid=case.labels != IGNORE_INDEX)
     return mean_average_precision(found)
 
 

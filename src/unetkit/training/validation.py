@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Case
-from ..labels.instances import decode, from_codes
+from ..labels.instances import decode, unpack_maps
 from ..metrics.objects import mean_object_score
 from ..metrics.pixels import Evaluation, evaluate_arrays
 from ..model.files import Card
@@ -17,7 +17,7 @@ from ..nets.net import Net
 from .calibration import calibrate
 from .preview import write_panel
 from .state import predict_classes
-from .thresholds import predict_codes, score_cases, tune, usual_decoding
+from .thresholds import predict_codes, score_cases, tune_thresholds, usual_decoding
 
 __all__ = ["Judgement", "find_objects", "judge", "write_pictures"]
 
@@ -54,14 +54,14 @@ def judge(net: Net, card: Card, cases: Sequence[Case], names: Sequence[str], say
     say : callable
         Called with lines for the user.
     """
-    masks = [predict_classes(net, case.image, planes=card.planes, has_depth=case.ids is not None) for case in cases]
+    masks = [predict_classes(net, case.image, planes=card.planes, has_distance=case.ids is not None) for case in cases]
     triples = ((case.name, mask, case.classes) for case, mask in zip(cases, masks, strict=True))
     evaluation = evaluate_arrays(triples, names)
     fit = calibrate(net, cases, planes=card.planes)
     before, after = f"{fit.error_before:.2%}", f"{fit.error_after:.2%}"
     say(f"probabilities: off by {before} on average, {after} at temperature {fit.temperature:.2f}, which is kept")
     card = card.model_copy(update={"temperature": fit.temperature})
-    if not card.labels.has_depth:
+    if not card.labels.has_distance:
         return Judgement(evaluation, card, tuple(masks))
     say(f"choosing how objects are told apart, on {len(cases)} held-out images: up to half a minute")
     codes = [predict_codes(net, case.image, planes=card.planes) for case in cases]
@@ -82,11 +82,11 @@ def find_objects(evaluation: Evaluation, card: Card, cases: Sequence[Case], code
     codes : sequence of ndarray
         Of `predict_codes`, one per case.
     """
-    how = tune(codes, cases, usual_decoding(cases))
+    how = tune_thresholds(codes, cases, usual_decoding(cases))
     scores = score_cases(codes, cases, how)
     images = [replace(image, objects=one) for image, one in zip(evaluation.per_image, scores, strict=True)]
     evaluation = replace(evaluation, per_image=tuple(images), objects=mean_object_score(scores))
-    ids = tuple(decode(*from_codes(code), how) for code in codes)
+    ids = tuple(decode(*unpack_maps(code), how) for code in codes)
     return Judgement(evaluation, card.model_copy(update={"decoding": how}), ids)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from unetkit.infer.engines import openvino as engine_openvino
 
-from unetkit.inference.engines.engine import Infer, RuntimeEngine, compiled_engine, run_by, torch_engine
+from unetkit.inference.engines.engine import Infer, RuntimeEngine, compiled_engine, torch_engine, with_engine
 from unetkit.inference.engines.onnxruntime import onnxruntime_engine
 from unetkit.inference.engines.openvino import int8_engine, openvino_engine
 from unetkit.inference.prepare import prepare
@@ -129,7 +129,7 @@ def test_tiles_of_an_image_by_an_engine() -> None:
             return 2 * body(net, x)
 
     tiling = plan_tiles(net, (61, 50), core=(32, 32))
-    found, expected = run(run_by(net, Doubled()), image, tiling), run(net, image, tiling)
+    found, expected = run(with_engine(net, Doubled()), image, tiling), run(net, image, tiling)
     assert torch.equal(found, 2 * expected)
     assert len(seen) == len(tiling.tiles) == 4
     assert "body" not in vars(net)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from unetkit.infer.engines import choose
 
-from unetkit.inference.engines.int8_card import Price
+from unetkit.inference.engines.int8_card import QuantisationReport
 from unetkit.inference.engines.select import choose_engine
 from unetkit.inference.prepare import prepare
 from unetkit.labels.kind import LabelKind
@@ -18,7 +18,9 @@ from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net
 
-PRICE = Price("00", 4, "validation", 3, 12_288, 0.93, 0.929, 0.05, 0.06, 0.0123, 2.0, 0.5, 0.005, "openvino 1, nncf 2")
+PRICE = QuantisationReport(
+    "00", 4, "validation", 3, 12_288, 0.93, 0.929, 0.05, 0.06, 0.0123, 2.0, 0.5, 0.005, "openvino 1, nncf 2"
+)
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_int8_is_measured_only_where_its_price_is_known_and_allowed(
 ) -> None:
     timed["int8"] = 0.1
 
-    def chosen(price: Price | None, *, current: bool = True, net: Net = net) -> str:
+    def chosen(price: QuantisationReport | None, *, current: bool = True, net: Net = net) -> str:
         monkeypatch.setattr(choose, "read_price", lambda folder: price)
         monkeypatch.setattr(choose, "is_current", lambda run, price: current)
         return choose_engine(net, run, "auto", window=(64, 64), seconds=60).name
@@ -104,7 +106,7 @@ def test_int8_is_measured_only_where_its_price_is_known_and_allowed(
     assert chosen(PRICE) == "int8"
     assert chosen(None) == "openvino"
     assert chosen(PRICE, current=False) == "openvino"
-    assert chosen(Price(**vars(PRICE) | {"dice_int8": 0.92})) == "openvino"
+    assert chosen(QuantisationReport(**vars(PRICE) | {"dice_int8": 0.92})) == "openvino"
     assert chosen(PRICE, net=prepare(build(Architecture(widths=(2, 2))))) == "openvino"  # pruned, perhaps
 
 

@@ -21,7 +21,7 @@ from unetkit.insight.frequency.aliasing import (
     poolings,
 )
 from unetkit.insight.frequency.spectra import share_above
-from unetkit.insight.inspection import Subject, noise_subject, subject
+from unetkit.insight.inspection import Inspection, noise_subject, subject
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 
@@ -158,7 +158,7 @@ class Own(nn.Module):
         return y
 
 
-def looked_at(net: nn.Module, ndim: int) -> Subject:
+def looked_at(net: nn.Module, ndim: int) -> Inspection:
     rng = np.random.default_rng(ndim)
     return subject(net, rng.normal(size=(1, *SIZE[ndim])).astype(np.float32), name="own", source="own.png")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.training.plan.pooling import SMALLEST_MAP, pyramid, shrink
+from unetkit.training.plan.pooling import SMALLEST_MAP, fit_patch, plan_pooling
 
 sizes = st.lists(st.integers(1, 300), min_size=3, max_size=3)
 spacings = st.lists(st.floats(0.1, 60), min_size=3, max_size=3)
@@ -26,7 +26,7 @@ def maps(size, strides):
 
 @given(sizes, spacings)
 def test_no_axis_is_pooled_below_4_voxels(size, spacing):
-    shape = pyramid(size, spacing)
+    shape = plan_pooling(size, spacing)
     rows = maps(size, shape.strides)
     assert 2 <= len(rows) == len(shape.kernels) <= 5
     for before, after in pairwise(rows):
@@ -38,7 +38,7 @@ def test_no_axis_is_pooled_below_4_voxels(size, spacing):
 @given(sizes, spacings)
 def test_coarse_axes_wait(size, spacing):
     """Along the way down, an axis is pooled only within twice the finest spacing of those that can be."""
-    shape, at = pyramid(size, spacing), list(spacing)
+    shape, at = plan_pooling(size, spacing), list(spacing)
     for row, stride in zip(maps(size, shape.strides), shape.strides, strict=False):
         finest = min((s for s, n in zip(at, row, strict=True) if n // 2 >= SMALLEST_MAP), default=None)
         for s, n, by in zip(at, row, stride, strict=True):
@@ -48,7 +48,7 @@ def test_coarse_axes_wait(size, spacing):
 
 @given(sizes, spacings)
 def test_kernels_only_grow_and_a_pooled_axis_has_one(size, spacing):
-    shape = pyramid(size, spacing)
+    shape = plan_pooling(size, spacing)
     for fine, coarse in pairwise(shape.kernels):
         assert all(k in (1, 3) and k <= j for k, j in zip(fine, coarse, strict=True))
     for kernel, stride in zip(shape.kernels, shape.strides, strict=False):
@@ -56,33 +56,33 @@ def test_kernels_only_grow_and_a_pooled_axis_has_one(size, spacing):
 
 
 def test_isotropic_and_anisotropic_volumes():
-    assert pyramid((32, 48, 32), (1, 1, 1)).strides == ((2, 2, 2),) * 3
-    assert pyramid((32, 48, 32), (1, 1, 1)).kernels == ((3, 3, 3),) * 4
-    sections = pyramid((10, 112, 112), (50, 4.6, 4.6), levels=4)
+    assert plan_pooling((32, 48, 32), (1, 1, 1)).strides == ((2, 2, 2),) * 3
+    assert plan_pooling((32, 48, 32), (1, 1, 1)).kernels == ((3, 3, 3),) * 4
+    sections = plan_pooling((10, 112, 112), (50, 4.6, 4.6), levels=4)
     assert sections.strides == ((1, 2, 2),) * 3
     assert sections.kernels == ((1, 3, 3),) * 3 + ((3, 3, 3),)
     assert sections.total_stride == (1, 8, 8)
-    assert pyramid((64, 64, 64), (2, 1, 1)).strides[0] == (2, 2, 2)  # twice is not more than twice
-    assert pyramid((64, 64, 64), (2.1, 1, 1)).strides[:2] == ((1, 2, 2), (2, 2, 2))
-    assert pyramid((3, 3, 3), (1, 1, 1)).strides == ((1, 1, 1),)
-    assert pyramid((64, 64, 64), (1, 1, 1), levels=2).strides == ((2, 2, 2),)
-    assert pyramid((8, 8, 8), (1, 1, 1), levels=4).strides == ((2, 2, 2), (1, 1, 1), (1, 1, 1))
+    assert plan_pooling((64, 64, 64), (2, 1, 1)).strides[0] == (2, 2, 2)  # twice is not more than twice
+    assert plan_pooling((64, 64, 64), (2.1, 1, 1)).strides[:2] == ((1, 2, 2), (2, 2, 2))
+    assert plan_pooling((3, 3, 3), (1, 1, 1)).strides == ((1, 1, 1),)
+    assert plan_pooling((64, 64, 64), (1, 1, 1), levels=2).strides == ((2, 2, 2),)
+    assert plan_pooling((8, 8, 8), (1, 1, 1), levels=4).strides == ((2, 2, 2), (1, 1, 1), (1, 1, 1))
 
 
 @given(sizes, spacings, st.integers(500, 2**18))
 def test_patches_are_within_image_and_budget_and_fit_their_net(size, spacing, voxels):
-    patch = shrink(size, spacing, voxels=voxels)
+    patch = fit_patch(size, spacing, voxels=voxels)
     assert all(1 <= p <= n for p, n in zip(patch, size, strict=True))
     assert prod(patch) <= voxels or max(p for p, n in zip(patch, size, strict=True) if n > 4) <= 32
-    total = pyramid(patch, spacing).total_stride
+    total = plan_pooling(patch, spacing).total_stride
     assert all(p % s == 0 for p, s in zip(patch, total, strict=True))
 
 
 @given(spacings, st.integers(2**14, 2**18))
 def test_large_images_give_patches_as_long_as_wide(spacing, voxels):
     spacing = [max(s, max(spacing) / 4) for s in spacing]
-    patch = shrink((300, 300, 300), spacing, voxels=voxels)
-    steps = pyramid(patch, spacing).total_stride
+    patch = fit_patch((300, 300, 300), spacing, voxels=voxels)
+    steps = plan_pooling(patch, spacing).total_stride
     lengths = [p * s for p, s in zip(patch, spacing, strict=True)]
     if all(p < 280 for p in patch):  # no axis was all there is
         tallest = max(range(3), key=lambda i: lengths[i])
@@ -93,17 +93,17 @@ def test_large_images_give_patches_as_long_as_wide(spacing, voxels):
 
 
 def test_sizes_of_real_sets():
-    assert shrink((35, 50, 36), (1, 1, 1), voxels=2**17) == (32, 48, 32)  # hippocampus
+    assert fit_patch((35, 50, 36), (1, 1, 1), voxels=2**17) == (32, 48, 32)  # hippocampus
     for levels in (None, 4):  # 50 nm sections; with z left whole, 11 x 104 x 112 would be 550 x 480 x 520 nm
-        assert shrink((11, 1024, 1024), (50, 4.6, 4.6), voxels=2**17, levels=levels) == (10, 112, 112)
-    assert shrink((300, 300, 300), (4, 1, 1), voxels=2**17, levels=4) == (20, 80, 80)
-    assert shrink((60, 40, 300), (1, 1, 1), voxels=2**16, levels=3) == (40, 40, 40)
+        assert fit_patch((11, 1024, 1024), (50, 4.6, 4.6), voxels=2**17, levels=levels) == (10, 112, 112)
+    assert fit_patch((300, 300, 300), (4, 1, 1), voxels=2**17, levels=4) == (20, 80, 80)
+    assert fit_patch((60, 40, 300), (1, 1, 1), voxels=2**16, levels=3) == (40, 40, 40)
 
 
 @pytest.mark.parametrize(("size", "spacing"), [((10, 48, 48), (50.0, 4.6, 4.6)), ((9, 20, 17), (1.0, 1.0, 1.0))])
 def test_the_net_takes_its_patch(size, spacing):
-    patch = shrink(size, spacing, voxels=2**18)
-    shape = pyramid(patch, spacing)
+    patch = fit_patch(size, spacing, voxels=2**18)
+    shape = plan_pooling(patch, spacing)
     widths = (2,) * len(shape.kernels)
     net = build(Architecture(ndim=3, widths=widths, strides=shape.strides, kernels=shape.kernels))
     assert net.geometry.stride == shape.total_stride

@@ -7,7 +7,7 @@ import pytest
 
 from unetkit.data.dataset import Case, Dataset
 from unetkit.labels.kind import LabelKind
-from unetkit.training.plan.shapes import thinnest_line, way_up
+from unetkit.training.plan.shapes import line_width, orientation
 
 
 def dataset(*masks):
@@ -26,26 +26,26 @@ def line(width, size=(64, 64)):
 
 @pytest.mark.parametrize(("width", "half"), [(1, 1), (3, 2), (9, 4), (30, np.inf)])
 def test_lines_are_as_thin_as_they_are(width, half):
-    assert thinnest_line(dataset(line(width))) == half
+    assert line_width(dataset(line(width))) == half
 
 
 def test_dots_and_discs_are_no_lines():
     dots = np.zeros((64, 64), np.uint8)
     dots[4::8, 4::8] = 1
     y, x = np.indices((64, 64))
-    assert thinnest_line(dataset(dots)) == np.inf
-    assert thinnest_line(dataset(((y - 30) ** 2 + (x - 30) ** 2 < 200).astype(np.uint8))) == np.inf
+    assert line_width(dataset(dots)) == np.inf
+    assert line_width(dataset(((y - 30) ** 2 + (x - 30) ** 2 < 200).astype(np.uint8))) == np.inf
 
 
 def test_the_thinnest_of_several_classes():
     mask = line(3)
     mask[40:60, 10:50] = 2
-    assert thinnest_line(dataset(mask)) == 2
+    assert line_width(dataset(mask)) == 2
 
 
 def test_masks_of_nothing():
     empty = dataset(np.zeros((8, 8), np.uint8))
-    assert thinnest_line(empty) == np.inf
+    assert line_width(empty) == np.inf
 
 
 def skies(n, *, turned=0):
@@ -59,9 +59,9 @@ def skies(n, *, turned=0):
 
 
 def test_which_way_is_up():
-    assert way_up(dataset(*skies(20))).endswith("of class 0 lie in the lower half of the images")
-    assert way_up(dataset(*[mask.T.copy() for mask in skies(20)])).endswith("in the right half of the images")
-    assert way_up(dataset(*skies(20, turned=10))) is None
-    assert way_up(dataset(*skies(10))) is None
+    assert orientation(dataset(*skies(20))).endswith("of class 0 lie in the lower half of the images")
+    assert orientation(dataset(*[mask.T.copy() for mask in skies(20)])).endswith("in the right half of the images")
+    assert orientation(dataset(*skies(20, turned=10))) is None
+    assert orientation(dataset(*skies(10))) is None
     rng = np.random.default_rng(0)
-    assert way_up(dataset(*[rng.integers(0, 2, (40, 50), np.uint8) for _ in range(20)])) is None
+    assert orientation(dataset(*[rng.integers(0, 2, (40, 50), np.uint8) for _ in range(20)])) is None

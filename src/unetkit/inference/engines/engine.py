@@ -25,11 +25,11 @@ __all__ = [
     "check_device",
     "compiled_engine",
     "portable",
-    "run_by",
     "smallest_window",
     "torch_engine",
     "values_per_float",
     "window_core",
+    "with_engine",
 ]
 
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -145,10 +145,11 @@ def compiled_engine(net: Net) -> Engine:
     return _TorchEngine("torch compiled", net, torch.compile(Body(net), dynamic=False))
 
 
-def run_by(net: Net, engine: Engine) -> Net:
+def with_engine(net: Net, engine: Engine) -> Net:
     """A net that knows everything `net` does, and whose `body` an engine computes.
 
-    So that whatever runs nets over images (`inference.runner.run`, `inference.predictor`) runs engines as it is. The weights are shared, not copied.
+    So that whatever runs nets over images (`inference.runner.run`, `inference.predictor`) runs engines as it is. The
+    weights are shared, not copied.
 
     Parameters
     ----------

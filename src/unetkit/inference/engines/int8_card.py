@@ -10,13 +10,13 @@ from typing import Any
 
 from ...model.files import model_files
 
-__all__ = ["FILE", "Price", "is_current", "read_price", "weights_hash"]
+__all__ = ["FILE", "QuantisationReport", "is_current", "read_price", "weights_hash"]
 
 FILE = "price.json"
 
 
 @dataclass(frozen=True)
-class Price:
+class QuantisationReport:
     """What int8 costs a run, and what it gives.
 
     Attributes
@@ -93,7 +93,7 @@ class Price:
         )
 
 
-def read_price(folder: Path | str) -> Price | None:
+def read_price(folder: Path | str) -> QuantisationReport | None:
     """The price of an int8 folder, None where there is none.
 
     Raises
@@ -106,7 +106,7 @@ def read_price(folder: Path | str) -> Price | None:
         return None
     try:
         found = json.loads(path.read_text())
-        return Price(**{field.name: found[field.name] for field in fields(Price)})
+        return QuantisationReport(**{field.name: found[field.name] for field in fields(QuantisationReport)})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: is damaged ({type(error).__name__}: {error}); make it anew: delete the folder "
@@ -114,7 +114,7 @@ def read_price(folder: Path | str) -> Price | None:
         ) from None
 
 
-def is_current(run: Path | str, price: Price) -> bool:
+def is_current(run: Path | str, price: QuantisationReport) -> bool:
     """Whether a price is that of the weights that the run has now."""
     return price.weights == weights_hash(run)
 

@@ -20,7 +20,7 @@ from .int8_card import is_current, read_price
 from .onnxruntime import onnxruntime_engine
 from .openvino import int8_engine, openvino_engine
 
-__all__ = ["ENGINES", "asked_as", "choose_engine"]
+__all__ = ["ENGINES", "choose_engine", "engine_key"]
 
 ENGINES = ("auto", "torch", "compiled", "openvino", "onnxruntime", "bfloat16", "int8")
 _FLOAT32: dict[str, Callable[[Net], Engine]] = {
@@ -33,7 +33,7 @@ _RUNS = 5
 Say = Callable[[str], None]
 
 
-def asked_as(name: str) -> str:
+def engine_key(name: str) -> str:
     """The name by which an engine is asked for, so that every machine takes the same one.
 
     >>> asked_as("openvino int8"), asked_as("openvino float32"), asked_as("torch")

@@ -15,14 +15,14 @@ from ...graph.graph import Layer
 from ...graph.operations import Step, bound
 from .onednn import CONVOLUTION, TRANSPOSED, per_axis
 
-__all__ = ["Piece", "maker", "mirrors"]
+__all__ = ["RowRange", "maker", "mirrors"]
 
 _MAX_POOL: dict[int, Any] = {2: F.max_pool2d, 3: F.max_pool3d}
 _AVG_POOL: dict[int, Any] = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 @dataclass(frozen=True)
-class Piece:
+class RowRange:
     """What is made, along the first spatial axis, and how large the whole maps are.
 
     Attributes
@@ -44,7 +44,7 @@ class Piece:
     size: tuple[int, ...]
 
 
-Maker = Callable[[Tensor, Piece], Tensor]
+Maker = Callable[[Tensor, RowRange], Tensor]
 
 
 def mirrors(layer: Layer, step: Step) -> bool:
@@ -67,13 +67,13 @@ def maker(layer: Layer, step: Step) -> Maker | None:
     if name == "avg_pool":
         _check_average(layer, step)
 
-    def of_layer(rows: Tensor, piece: Piece) -> Tensor:
+    def of_layer(rows: Tensor, piece: RowRange) -> Tensor:
         return make(layer, step, rows, piece)
 
     return of_layer
 
 
-def _span(rows: Tensor, piece: Piece, start: int, stop: int, value: float = 0.0) -> Tensor:
+def _span(rows: Tensor, piece: RowRange, start: int, stop: int, value: float = 0.0) -> Tensor:
     """Rows `start ... stop - 1` of what is read; what lies beyond the borders holds `value`."""
     first, last = max(start, piece.low), min(stop, piece.low + rows.shape[2])
     if last <= first:
@@ -85,7 +85,7 @@ def _span(rows: Tensor, piece: Piece, start: int, stop: int, value: float = 0.0)
     return inside
 
 
-def _read_by(window: Window, piece: Piece) -> tuple[int, int]:
+def _read_by(window: Window, piece: RowRange) -> tuple[int, int]:
     """First row and last row plus one that a plain window reads, borders ignored."""
     low, high = window.reads(piece.start, piece.stop - 1)
     return low, high + 1
@@ -100,7 +100,7 @@ def _across(windows: Sequence[Window], x: Tensor, value: float = 0.0) -> tuple[T
     return F.pad(x, flat, value=value), [0] * len(pads)
 
 
-def _convolution(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
+def _convolution(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     a, ndim = bound(step, CONVOLUTION), len(layer.windows)
     x = _span(rows, piece, *_read_by(layer.windows[0], piece))
     x, pads = _across(layer.windows, x)
@@ -109,7 +109,7 @@ def _convolution(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor
     return result
 
 
-def _transposed(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
+def _transposed(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     a = bound(step, TRANSPOSED)
     ndim, window = len(layer.windows), layer.windows[0]
     low, high = window.reads(piece.start, piece.stop - 1)
@@ -125,7 +125,7 @@ def _transposed(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
     return y.narrow(2, skipped, piece.stop - piece.start)
 
 
-def _max_pool(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
+def _max_pool(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     a = bound(step, "input kernel_size stride padding dilation ceil_mode return_indices")
     ndim = len(layer.windows)
     x = _span(rows, piece, *_read_by(layer.windows[0], piece), value=float("-inf"))
@@ -135,7 +135,7 @@ def _max_pool(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
     return result
 
 
-def _avg_pool(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
+def _avg_pool(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     a = bound(step, "input kernel_size stride padding ceil_mode count_include_pad divisor_override")
     x = _span(rows, piece, *_read_by(layer.windows[0], piece))
     kernel, stride = (tuple(getattr(w, k) for w in layer.windows) for k in ("kernel", "stride"))
@@ -152,7 +152,7 @@ def _check_average(layer: Layer, step: Step) -> None:
         raise ValueError(f"layer {layer.name!r} averages fewer pixels at the borders: it cannot be streamed")
 
 
-def _interpolate(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
+def _interpolate(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     a = bound(step, "input size scale_factor mode align_corners recompute_scale_factor antialias")
     mode, window = a.get("mode", "nearest"), layer.windows[0]
     options = {} if mode.startswith("nearest") else {"align_corners": False}
@@ -163,7 +163,7 @@ def _interpolate(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor
     return y.narrow(2, piece.start - piece.low * window.stride, piece.stop - piece.start)
 
 
-def _pad(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
+def _pad(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     a, window = bound(step, "input pad mode value"), layer.windows[0]
     mode, pads = a.get("mode", "constant"), list(a["pad"])
     start, stop = piece.start - window.before, piece.stop - window.before
@@ -181,7 +181,7 @@ def _pad(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
     return F.pad(rows, pads, mode) if any(pads) else rows
 
 
-def _getitem(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
+def _getitem(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     index: Any = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
     if Ellipsis in index:
         at = index.index(Ellipsis)
@@ -190,14 +190,14 @@ def _getitem(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
     return _cut(layer, rows[channels], piece)
 
 
-def _narrow(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
+def _narrow(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     a = bound(step, "input dim start length")
     if a["dim"] % rows.ndim < 2:
         rows = rows.narrow(a["dim"], a["start"], a["length"])
     return _cut(layer, rows, piece)
 
 
-def _cut(layer: Layer, rows: Tensor, piece: Piece) -> Tensor:
+def _cut(layer: Layer, rows: Tensor, piece: RowRange) -> Tensor:
     """The part of the map that a crop keeps: rows of the piece, and all of the other axes' own."""
     rows = _span(rows, piece, *_read_by(layer.windows[0], piece))
     parts = [slice(None, None, layer.windows[0].stride)]
@@ -207,7 +207,7 @@ def _cut(layer: Layer, rows: Tensor, piece: Piece) -> Tensor:
     return rows[(slice(None), slice(None), *parts)]
 
 
-def _shuffle(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
+def _shuffle(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     window = layer.windows[0]
     factor = step.args[1] if len(step.args) > 1 else next(iter(step.kwargs.values()))
     if not window.transposed:
@@ -217,7 +217,7 @@ def _shuffle(layer: Layer, step: Step, rows: Tensor, piece: Piece) -> Tensor:
     return y.narrow(2, piece.start - piece.low * window.stride, piece.stop - piece.start)
 
 
-_MAKERS: dict[str, Callable[[Layer, Step, Tensor, Piece], Tensor]] = {
+_MAKERS: dict[str, Callable[[Layer, Step, Tensor, RowRange], Tensor]] = {
     "conv": _convolution,
     "conv_transpose": _transposed,
     "max_pool": _max_pool,

@@ -13,11 +13,11 @@ from math import ceil
 
 from ...geometry import Axis, Window
 
-__all__ = ["Work", "longest_queues", "schedule"]
+__all__ = ["ScheduledRows", "longest_queues", "schedule"]
 
 
 @dataclass(frozen=True)
-class Work:
+class ScheduledRows:
     """Rows `start ... stop - 1` of a layer are made from rows `low ... high - 1` of those that it reads.
 
     Attributes
@@ -38,7 +38,7 @@ class Work:
     forget: tuple[tuple[int, int], ...] = ()
 
 
-def schedule(axis: Axis, n: int, *, slab: int, mirrors: frozenset[int] = frozenset()) -> Iterator[Work]:
+def schedule(axis: Axis, n: int, *, slab: int, mirrors: frozenset[int] = frozenset()) -> Iterator[ScheduledRows]:
     """All work, in order, for an image of `n` rows that comes in slabs of `slab` rows.
 
     Parameters
@@ -98,7 +98,7 @@ def schedule(axis: Axis, n: int, *, slab: int, mirrors: frozenset[int] = frozens
                     free[j] = needed
                     forget.append((j, needed))
             low, high = _reads(window, start, stop, sizes[axis.inputs[i][0]], i in mirrors) if i else (0, 0)
-            yield Work(i, start, stop, low, high, tuple(forget))
+            yield ScheduledRows(i, start, stop, low, high, tuple(forget))
 
 
 def _most(window: Window, rows: int) -> int:

@@ -14,9 +14,9 @@ from ...graph.graph import Graph, read
 from ...graph.operations import Ref, Step, program
 from ...nets.net import Net
 from ...tiles import Slices, Tile
-from .layers import Piece, maker, mirrors
+from .layers import RowRange, maker, mirrors
 from .onednn import fused
-from .schedule import Work, longest_queues, schedule
+from .schedule import ScheduledRows, longest_queues, schedule
 
 __all__ = ["Stream"]
 
@@ -96,7 +96,7 @@ class Stream:
             for layer, row in work.forget:
                 queues[layer].forget(row)
 
-    def _make(self, work: Work, queues: list[_Queue], sizes: list[tuple[int, ...]]) -> Tensor:
+    def _make(self, work: ScheduledRows, queues: list[_Queue], sizes: list[tuple[int, ...]]) -> Tensor:
         stage, make = self.stages[work.layer], self.makers[work.layer]
         first, *rest = stage.layers
         read = {self.stages[j].layers[-1]: queues[j].rows(work.low, work.high) for j in stage.inputs}
@@ -104,7 +104,7 @@ class Stream:
             kept = {i: rows.clone() for i, rows in read.items()} if self.steps[first].writes else read
             rows = self.steps[first](kept)
         else:
-            piece = Piece(work.start, work.stop, work.low, sizes[stage.inputs[0]][0], sizes[work.layer])
+            piece = RowRange(work.start, work.stop, work.low, sizes[stage.inputs[0]][0], sizes[work.layer])
             rows = make(next(iter(read.values())), piece)
         shared = {_memory(part) for part in read.values()}
         for i in rest:

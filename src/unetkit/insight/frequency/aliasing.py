@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from ...graph.graph import Graph
-from ...graph.hooks import Edge, replay
+from ...graph.hooks import Edge, run_with_hooks
 from ...graph.roles import Way
 from ...graph.stages import Arrow, structure
 from ...nets.layers import MAX_POOL
 from ...nets.sampling import BlurPool
 from ...plotting.matplotlib_style import COLOURS, INK, LINE, new_figure
-from ..inspection import Subject
+from ..inspection import Inspection
 from .spectra import Spectrum, radial_spectrum, share_above
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def folded_energy(pool: Pool, frequencies: Sequence[float] | np.ndarray, *, ndim
 
 
 @torch.no_grad()
-def folding(subject: Subject) -> tuple[Folding, ...]:
+def folding(subject: Inspection) -> tuple[Folding, ...]:
     """Measure every sampling-down of a net on an image, in order of computation; empty for a net that has none."""
     found = structure(subject.graph)
     skipped = {arrow.source for arrow in found.arrows if arrow.kind == "skip"}
@@ -229,7 +229,7 @@ def folding(subject: Subject) -> tuple[Folding, ...]:
     return tuple(_folding(subject, arrow, found.name(arrow.source), arrow.source in skipped) for arrow in downs)
 
 
-def _folding(subject: Subject, arrow: Arrow, stage: str, has_skip: bool) -> Folding:
+def _folding(subject: Inspection, arrow: Arrow, stage: str, has_skip: bool) -> Folding:
     axes, shares, details, maps = subject.graph.geometry.axes, [], [], []
     rows = dict(_layers(subject.graph, arrow))  # two of a residual block whose shortcut is strided, too
     for down, edge in rows.items():
@@ -272,7 +272,7 @@ class _Enough(Exception):
     """The map that is wanted has been computed; the rest of the net need not be."""
 
 
-def _run(subject: Subject, down: int, edge: Edge, strides: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _run(subject: Inspection, down: int, edge: Edge, strides: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The map that is read, and what a layer makes of all of its phases (the first: as it is) and of it low-passed."""
     kept: dict[str, Tensor] = {}
 
@@ -286,7 +286,7 @@ def _run(subject: Subject, down: int, edge: Edge, strides: Sequence[int]) -> tup
             raise _Enough
 
     with suppress(_Enough):
-        replay(subject.net, subject.graph, subject.image, see=see, edges={edge: change})
+        run_with_hooks(subject.net, subject.graph, subject.image, see=see, edges={edge: change})
     return kept["map"], kept["coarse"]
 
 

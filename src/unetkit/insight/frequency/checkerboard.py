@@ -15,7 +15,7 @@ from torch import Tensor
 from ...geometry import Axis
 from ...graph.cost import cost
 from ...plotting.matplotlib_style import new_figure, show_image
-from ..inspection import Subject
+from ..inspection import Inspection
 from .spectra import Checkerboard, checkerboard
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def inner(axis: Axis, n: int) -> range:
 
 
 @torch.no_grad()
-def constant_answer(subject: Subject) -> Pattern | None:
+def constant_answer(subject: Inspection) -> Pattern | None:
     """Give a net an image of one value, the mean of the subject's, and look at its answer away from the borders.
 
     A net that treats all places alike gives one value, too: what varies is its own pattern, which repeats with its

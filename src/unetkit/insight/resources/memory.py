@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.profiler import profile
 
-from ...graph.allocation import BACKWARD, keep_books, laid_out_as
+from ...graph.allocation import BACKWARD, laid_out_as, trace_allocations
 from ...graph.graph import Graph, read
 from ...graph.stages import structure
 from ...graph.trace import Body
@@ -107,7 +107,7 @@ def peak_memory(
     graph, size = read(net) if graph is None else graph, tuple(size)
     graph.geometry.output_size(size)
     x = laid_out_as(net, torch.empty(1, graph.layers[0].channels, *size, device="meta"))
-    ledger = keep_books(net, x, is_training=is_training)
+    ledger = trace_allocations(net, x, is_training=is_training)
     call = max(ledger.highest, key=lambda c: sum(ledger.highest[c]))
     at = None if call == BACKWARD else max(i for i, layer in enumerate(graph.layers) if layer.call <= call)
     maps, work = ledger.highest[call]

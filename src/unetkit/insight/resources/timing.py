@@ -17,7 +17,7 @@ from ...graph.allocation import Watcher, laid_out_as
 from ...graph.cost import cost
 from ...graph.graph import Graph
 from ...graph.stages import structure
-from ...graph.trace import Body, Met
+from ...graph.trace import Body, TracedCall
 from ...plotting.matplotlib_style import ACCENT, WARM, new_figure
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class _Clock(Watcher):
         super().__init__(x)
         self.seconds: dict[int, float] = {}
 
-    def call(self, func: Callable[..., Any], met: Met) -> Any:
+    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
         start = perf_counter()
         result = super().call(func, met)
         self.seconds[self.count] = self.seconds.get(self.count, 0.0) + perf_counter() - start

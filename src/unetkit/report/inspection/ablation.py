@@ -16,14 +16,14 @@ from ...insight.activations import (
     head_masks,
     stage_maps,
 )
-from ...insight.inspection import Subject
+from ...insight.inspection import Inspection
 from ...plotting.html import Html, figure, grid, paragraph, section, table
 from ...plotting.matplotlib_style import svg
 
 __all__ = ["paths_section"]
 
 
-def paths_section(subject: Subject) -> Html:
+def paths_section(subject: Inspection) -> Html:
     """Maps of every stage, the mask without each skip, attention, and the heads of a UNet++."""
     found, maps = silence(subject), stage_maps(subject)
     pictures = _stages(maps)

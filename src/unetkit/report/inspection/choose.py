@@ -11,7 +11,7 @@ from torch import nn
 
 from ...data.pairs import Pair, find_pairs
 from ...data.split import FEW, split
-from ...insight.inspection import Subject, image_subject, noise_subject, subject
+from ...insight.inspection import Inspection, image_subject, noise_subject, subject
 from ...io.filenames import is_image_folder
 from ...model.files import load_model
 from ...nets.build import build
@@ -35,7 +35,7 @@ class Choice:
         What the user should know about how the image was chosen.
     """
 
-    subject: Subject
+    subject: Inspection
     objects: Objects | None = None
     notes: tuple[str, ...] = ()
 

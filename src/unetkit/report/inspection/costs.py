@@ -15,7 +15,7 @@ from ...graph.cost import cost
 from ...graph.graph import Graph, read
 from ...graph.stages import structure
 from ...inference.prepare import prepare
-from ...insight.inspection import Subject
+from ...insight.inspection import Inspection
 from ...insight.resources.concatenation import Concatenation, concatenation_share, draw_joins, reducing_net
 from ...insight.resources.memory import PeakMemory, draw_memory, measured_bytes, peak_memory
 from ...insight.resources.timing import LayerTimes, StageTime, draw_times, layer_times, predict_time, stage_times
@@ -45,7 +45,7 @@ class _Run:
         return tuple(self.image.shape[2:])
 
 
-def costs_section(subject: Subject) -> Html:
+def costs_section(subject: Inspection) -> Html:
     """Parameters, multiplications, time and memory per stage; what concatenation adds; predicted against measured."""
     run = _run(subject)
     macs = cost(run.graph, run.size).macs
@@ -78,7 +78,7 @@ def costs_section(subject: Subject) -> Html:
     )
 
 
-def _run(subject: Subject) -> _Run:
+def _run(subject: Inspection) -> _Run:
     if not isinstance(subject.net, Net):
         return _Run(subject.net, subject.graph, subject.image, False)
     net = prepare(subject.net)
@@ -138,7 +138,7 @@ def _predicted(run: _Run, times: LayerTimes) -> str:
     )
 
 
-def _stage_table(subject: Subject, stages: Sequence[StageTime]) -> Html:
+def _stage_table(subject: Inspection, stages: Sequence[StageTime]) -> Html:
     """Parameters are those of the net as it was trained: folding batch norm changes a few."""
     layers, found = cost(subject.graph, subject.size).layers, structure(subject.graph)
     learned = {found.name(s.key): sum(layers[i].parameters for i in s.layers) for s in found.stages}
@@ -186,7 +186,7 @@ def _large(run: _Run, times: LayerTimes, macs: int) -> str:
     )
 
 
-def _training(subject: Subject, peak: PeakMemory) -> str:
+def _training(subject: Inspection, peak: PeakMemory) -> str:
     net, ndim = subject.net, subject.ndim
     if isinstance(net, Net):  # trained with channels last, batch norm not folded
         layout = {2: torch.channels_last, 3: torch.channels_last_3d}[ndim]
@@ -236,7 +236,7 @@ def _owner(joins: Concatenation, layer: int) -> int:
     return max((join.layer for join in joins.joins if join.layer < layer), default=-1)
 
 
-def _reduction(subject: Subject, joins: Concatenation, peak: PeakMemory) -> list[Html]:
+def _reduction(subject: Inspection, joins: Concatenation, peak: PeakMemory) -> list[Html]:
     """The net as it is beside one with 1x1 convolutions after its joins; nothing where it has them already."""
     if all(prod(subject.graph.layers[r.layer].weights[2:]) == 1 for r in joins.readers):
         return [paragraph("Here 1x1 convolutions read the joined maps, and bring their channels back right away.")]

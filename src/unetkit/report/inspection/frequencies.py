@@ -21,7 +21,7 @@ from ...insight.frequency.spectra import (
     radial_spectrum,
     share_above,
 )
-from ...insight.inspection import Subject
+from ...insight.inspection import Inspection
 from ...plotting.html import Html, figure, grid, paragraph, section, table
 from ...plotting.matplotlib_style import svg
 
@@ -33,7 +33,7 @@ _LOST = 0.5  # error over truth, in energy, from which on a mask does not follow
 _SEEN = 1e-4  # a pattern below this share of the logits' deviation is not worth a picture
 
 
-def frequencies_section(subject: Subject) -> Html:
+def frequencies_section(subject: Inspection) -> Html:
     """Spectra of image, answer and maps; what is lost and folded on the way down; checkerboards."""
     answer, downs = _answer(subject), folding(subject)
     pictures = [_answer_figure(answer, downs)]
@@ -84,7 +84,7 @@ class _Answer:
         return {name: array for name, array in rows.items() if array is not None}
 
 
-def _answer(subject: Subject) -> _Answer:
+def _answer(subject: Inspection) -> _Answer:
     logits = subject.logits()[0]
     pair = cat([zeros_like(logits), logits]) if len(logits) == 1 else logits  # a sigmoid is a softmax with 0
     probability = 1 - pair.softmax(0)[0].numpy()
@@ -232,7 +232,7 @@ def _table(downs: Sequence[Folding]) -> Html:
 # --- checkerboards ---
 
 
-def _boards(subject: Subject, answer: _Answer) -> list[Html]:
+def _boards(subject: Inspection, answer: _Answer) -> list[Html]:
     pictures, rows = [], _measured(answer)
     if rows:
         words = _board_words(rows["image"], rows["logits"])

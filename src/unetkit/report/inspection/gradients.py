@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...insight.gradient_flow import GradientFlow, draw_flow, gradient_flow, loss_against
-from ...insight.inspection import Subject
+from ...insight.inspection import Inspection
 from ...insight.variants import Relative, draw_relatives, relatives
 from ...plotting.html import Html, figure, grid, paragraph, section, table
 from ...plotting.matplotlib_style import svg
@@ -16,7 +16,7 @@ _VANISHES, _EXPLODES = 1e-2, 1e2  # of the gradient at the last stage, at the fi
 _ALIKE = 1.5  # factors below it are called none
 
 
-def gradients_section(subject: Subject) -> Html:
+def gradients_section(subject: Inspection) -> Html:
     """The gradient at every stage of the net, and at initialisation in nets like it."""
     truth = subject.output_truth
     found = gradient_flow(subject.net, subject.graph, subject.image, loss=loss_against(truth))

@@ -8,7 +8,7 @@ from math import isnan
 
 import numpy as np
 
-from ...insight.inspection import Subject
+from ...insight.inspection import Inspection
 from ...insight.receptive_field import (
     EffectiveField,
     StageField,
@@ -29,7 +29,7 @@ __all__ = ["sight_section"]
 Objects = tuple[np.ndarray, str]  # diameters in pixels, and a sentence on what was measured
 
 
-def sight_section(subject: Subject, objects: Objects | None = None) -> Html:
+def sight_section(subject: Inspection, objects: Objects | None = None) -> Html:
     """Theoretical and effective receptive fields, beside the sizes of the objects.
 
     Parameters
@@ -56,7 +56,7 @@ def _figure(drawing: str, sentence: str, title: str) -> Html:
     return figure(Html(drawing), sentence, title=title)
 
 
-def _own_objects(subject: Subject) -> Objects:
+def _own_objects(subject: Inspection) -> Objects:
     if subject.truth is None:
         return np.empty(0), ""
     sizes = object_sizes(subject.truth)
@@ -111,7 +111,7 @@ def _heat(effective: Sequence[EffectiveField]) -> str:
     )
 
 
-def _with_and_without(subject: Subject, whole: EffectiveField) -> list[Html]:
+def _with_and_without(subject: Inspection, whole: EffectiveField) -> list[Html]:
     """The output's field with and without skips; nothing for a net without them."""
     if not skip_edges(subject.graph):
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...insight.inspection import Subject
+from ...insight.inspection import Inspection
 from ...insight.shift import Shifts, draw_shifts, draw_where, shift_equivariance
 from ...plotting.html import Html, figure, grid, paragraph, section
 from ...plotting.matplotlib_style import svg
@@ -13,7 +13,7 @@ __all__ = ["shifts_section"]
 _LEAST_SHOWN = 16  # pixels per side: less is no picture
 
 
-def shifts_section(subject: Subject) -> Html:
+def shifts_section(subject: Inspection) -> Html:
     """How much of the mask changes when the image moves by 1 to 16 pixels, and where."""
     if set(subject.graph.geometry.scale) != {1}:
         words = "The mask has another scale than the image, so it cannot be moved back pixel by pixel."
@@ -29,7 +29,7 @@ def shifts_section(subject: Subject) -> Html:
     return section("Shifts", paragraph(*_words(subject, found)), grid(*pictures))
 
 
-def _words(subject: Subject, found: Shifts) -> list[str]:
+def _words(subject: Inspection, found: Shifts) -> list[str]:
     stride = _sizes(found.strides)
     words = [
         "The image is moved by a few pixels, the mask moved back, and both masks compared.",

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from ...insight.drawing.draw import draw
-from ...insight.inspection import Subject
+from ...insight.inspection import Inspection
 from ...insight.summary import macs_text, size_text, summarise
 from ...model.files import write_whole
 from ...plotting.html import Html, figure, header, page, paragraph, section, table
@@ -80,7 +80,7 @@ def inspect(
 
 
 def write_inspection(
-    subject: Subject, out: Path, *, objects: Objects | None = None, observer: Callable[[str], None] | None = None
+    subject: Inspection, out: Path, *, objects: Objects | None = None, observer: Callable[[str], None] | None = None
 ) -> Path:
     """Write the page on a net and an image: one HTML file that needs nothing else.
 
@@ -111,13 +111,13 @@ def write_inspection(
     return out
 
 
-def _sections(subject: Subject, objects: Objects | None) -> Iterator[Callable[[], Html]]:
+def _sections(subject: Inspection, objects: Objects | None) -> Iterator[Callable[[], Html]]:
     yield lambda: sight_section(subject, objects)
     for make in (paths_section, frequencies_section, gradients_section, costs_section, shifts_section):
         yield partial(make, subject)
 
 
-def _top(subject: Subject) -> Html:
+def _top(subject: Inspection) -> Html:
     found = summarise(subject.graph, subject.size)
     totals = found.to_dict()
     field = max(high for _, high in totals["receptive_field"])
@@ -132,13 +132,13 @@ def _top(subject: Subject) -> Html:
     return header(subject.name, f"The net, {state}, looking at {_image(subject)}.", values)
 
 
-def _image(subject: Subject) -> str:
+def _image(subject: Inspection) -> str:
     if subject.is_noise:
         return "Gaussian noise: no image was given, so what follows from the net alone is shown"
     return subject.source if subject.truth is not None else f"{subject.source}, of which no true mask is known"
 
 
-def _stages(subject: Subject) -> Html:
+def _stages(subject: Inspection) -> Html:
     found = summarise(subject.graph, subject.size)
     rows = found.table()
     names = [key for key in rows[0] if key != "level"]

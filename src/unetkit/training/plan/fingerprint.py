@@ -8,11 +8,11 @@ from statistics import median
 
 from ...data.dataset import Dataset
 from ...data.planes import check_planes
-from .pooling import shrink, whole
+from .pooling import fit_patch, fit_whole
 
 
 @dataclass(frozen=True)
-class Seen:
+class Fingerprint:
     """What the net sees of the data: all axes of it, or adjacent planes of volumes as channels of a 2D image."""
 
     ndim: int
@@ -23,7 +23,7 @@ class Seen:
     unit: str
 
 
-def see(dataset: Dataset, planes: int | None) -> Seen:
+def fingerprint(dataset: Dataset, planes: int | None) -> Fingerprint:
     """What a 3D net sees of volumes, or a 2D net of images or (with `planes`) of adjacent planes of volumes.
 
     Raises
@@ -37,25 +37,25 @@ def see(dataset: Dataset, planes: int | None) -> Seen:
     sizes = [case.size[-ndim:] for case in dataset.cases]
     typical = tuple(median(size[i] for size in sizes) for i in range(ndim))
     channels = dataset.channels * (planes or 1)
-    return Seen(ndim, channels, len(dataset.kind.values), typical, tuple(dataset.spacing[-ndim:]), dataset.unit)
+    return Fingerprint(ndim, channels, len(dataset.kind.values), typical, tuple(dataset.spacing[-ndim:]), dataset.unit)
 
 
-def sides_in_2d(seen: Seen, most: int) -> tuple[tuple[int, ...], str]:
+def sides_in_2d(seen: Fingerprint, most: int) -> tuple[tuple[int, ...], str]:
     """Sides of a patch, and why."""
     return tuple(min(most, int(t)) for t in seen.typical), f"{_typical(seen)}; at most {most}, fitting the net"
 
 
-def sides_in_3d(seen: Seen, voxels: int, levels: int) -> tuple[tuple[int, ...], str]:
+def sides_in_3d(seen: Fingerprint, voxels: int, levels: int) -> tuple[tuple[int, ...], str]:
     """Sides of a patch of at most so many voxels for a net of so many levels, and why."""
     reason, typical = _typical(seen), [int(t) for t in seen.typical]
-    all_of_it = whole(typical, seen.spacing, levels=levels)
+    all_of_it = fit_whole(typical, seen.spacing, levels=levels)
     if prod(all_of_it) <= voxels:
         return all_of_it, f"{reason}, which is seen whole: at most {voxels} voxels, fitting the net"
-    sides = shrink(typical, seen.spacing, voxels=max(voxels, 1), levels=levels)
+    sides = fit_patch(typical, seen.spacing, voxels=max(voxels, 1), levels=levels)
     return sides, f"{reason}; at most {voxels} voxels, longest side first, fitting the net"
 
 
-def _typical(seen: Seen) -> str:
+def _typical(seen: Fingerprint) -> str:
     return f"the typical image is {' x '.join(f'{t:g}' for t in seen.typical)}"
 
 

@@ -12,12 +12,12 @@ from ...geometry import Geometry
 from ...model.files import Card
 from ...nets.architecture import Architecture
 from ...nets.build import build
-from ...nets.named import OURS, named
+from ...nets.named import CONFIGURABLE, named
 from ...nets.pretrained import encoder_shape
-from .fingerprint import Seen
-from .pooling import pyramid
+from .fingerprint import Fingerprint
+from .pooling import plan_pooling
 
-__all__ = ["OF_ARCHITECTURE", "choose_net", "fitting_patch", "per_axis", "started_net", "usual_patch"]
+__all__ = ["OF_ARCHITECTURE", "choose_net", "finetune_net", "fitting_patch", "per_axis", "usual_patch"]
 
 # What a user may set of an architecture, beside the values of a plan.
 OF_ARCHITECTURE = ("widths", "block", "skip", "down", "encoder")
@@ -27,21 +27,23 @@ def _layers(
     sides: tuple[int, ...], spacing: tuple[float, ...], default: tuple[int, ...], widths: Sequence[int] | None
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
     """Default widths cut to the levels that a patch of these sides can be pooled to, and the strides and kernels."""
-    levels = min(len(pyramid(sides, spacing).kernels), len(default)) if widths is None else len(widths)
-    shape = pyramid(sides, spacing, levels=levels)
+    levels = min(len(plan_pooling(sides, spacing).kernels), len(default)) if widths is None else len(widths)
+    shape = plan_pooling(sides, spacing, levels=levels)
     return default[:levels], {"strides": shape.strides, "kernels": shape.kernels}
 
 
-def _encoder_layers(net: str, encoder: str, seen: Seen, width: int, widths: Sequence[int] | None) -> dict[str, Any]:
+def _encoder_layers(
+    net: str, encoder: str, seen: Fingerprint, width: int, widths: Sequence[int] | None
+) -> dict[str, Any]:
     """What a timm encoder behind an own finest level of `width` asks of an architecture."""
-    if net not in OURS:
-        raise ValueError(f"encoder is {encoder}, but {net} has its paper's own: use net {' or '.join(OURS)}")
+    if net not in CONFIGURABLE:
+        raise ValueError(f"encoder is {encoder}, but {net} has its paper's own: use net {' or '.join(CONFIGURABLE)}")
     if widths is not None:
         raise ValueError(f"widths are {tuple(widths)}, but encoder {encoder} has its own: leave out one of the two")
     return encoder_shape(encoder, in_channels=seen.channels, width=width)
 
 
-def started_net(start: Card, seen: Seen, given: dict[str, Any], divide_width: int | None) -> Architecture:
+def finetune_net(start: Card, seen: Fingerprint, given: dict[str, Any], divide_width: int | None) -> Architecture:
     """The architecture of a model, for these channels and classes."""
     odd = [name for name in ("net", "weights", *OF_ARCHITECTURE) if name in given and given[name] != "unet"]
     odd += ["divide_width"] * (divide_width is not None)
@@ -57,7 +59,7 @@ def started_net(start: Card, seen: Seen, given: dict[str, Any], divide_width: in
 def choose_net(
     given: dict[str, Any],
     reasons: dict[str, str],
-    seen: Seen,
+    seen: Fingerprint,
     sides: tuple[int, ...],
     default: tuple[int, ...],
     wide: bool,
@@ -82,23 +84,23 @@ def choose_net(
         reasons["weights"] = "what an encoder of another's is worth having for" if weights is None else "given"
         weights = weights or "imagenet"
         reasons |= {"encoder": "given", "widths": f"those of {encoder}, behind an own level at full resolution"}
-    elif seen.ndim == 3 and net in OURS:
+    elif seen.ndim == 3 and net in CONFIGURABLE:
         default, shape = _layers(per_axis(given.get("patch", sides), 3), seen.spacing, default, given.get("widths"))
         layers |= shape
         size = " x ".join(f"{s:g}" for s in seen.spacing)
         reasons["strides"] = f"voxels of {size} {seen.unit}: coarse axes later, and no map below 4 voxels"
-    if encoder is None and ("widths" in given or net in OURS):
+    if encoder is None and ("widths" in given or net in CONFIGURABLE):
         is_given = "widths" in given
         layers["widths"] = given.pop("widths", default)
         why = f"a GPU or hours: {default[0]} to {default[-1]} channels" if wide else "more steps beat more channels"
         reasons["widths"] = "given" if is_given else why
-    elif net not in OURS:
+    elif net not in CONFIGURABLE:
         reasons["widths"] = f"{net}" + (f", divided by {divide_width}" if divide_width else "")
     return net, weights, _architecture(net, seen, divide_width=divide_width, options=layers)
 
 
-def _architecture(net: str, seen: Seen, *, divide_width: int | None, options: dict[str, Any]) -> Architecture:
-    axes = {"ndim": seen.ndim} if net in OURS else {}
+def _architecture(net: str, seen: Fingerprint, *, divide_width: int | None, options: dict[str, Any]) -> Architecture:
+    axes = {"ndim": seen.ndim} if net in CONFIGURABLE else {}
     options = {"in_channels": seen.channels, "out_channels": seen.classes, **axes, **options}
     architecture = named(net, divide_width=divide_width, **options)
     if architecture.ndim != seen.ndim:

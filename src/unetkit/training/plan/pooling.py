@@ -21,7 +21,7 @@ Size = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Pyramid:
+class PoolingPlan:
     """Per pooling its stride per axis, and per level its kernel per axis; one level more than there are poolings."""
 
     strides: tuple[Size, ...]
@@ -33,7 +33,7 @@ class Pyramid:
         return tuple(prod(axis) for axis in zip(*self.strides, strict=True))
 
 
-def pyramid(size: Sequence[int], spacing: Sequence[float], *, levels: int | None = None) -> Pyramid:
+def plan_pooling(size: Sequence[int], spacing: Sequence[float], *, levels: int | None = None) -> PoolingPlan:
     """Choose strides and kernels so that voxels become as long as wide on the way down (nnU-Net's rule [1]_).
 
     At every level, an axis whose spacing is more than twice that of the finest axis that can
@@ -71,10 +71,10 @@ def pyramid(size: Sequence[int], spacing: Sequence[float], *, levels: int | None
         strides.append(stride)
         size = [n // s for n, s in zip(size, stride, strict=True)]
         spacing = [a * s for a, s in zip(spacing, stride, strict=True)]
-    return Pyramid(tuple(strides[: len(kernels) - 1]), tuple(kernels))
+    return PoolingPlan(tuple(strides[: len(kernels) - 1]), tuple(kernels))
 
 
-def whole(size: Sequence[int], spacing: Sequence[float], *, levels: int | None = None) -> Size:
+def fit_whole(size: Sequence[int], spacing: Sequence[float], *, levels: int | None = None) -> Size:
     """The smallest patch that holds an image and that its own pyramid fits.
 
     Examples
@@ -84,14 +84,14 @@ def whole(size: Sequence[int], spacing: Sequence[float], *, levels: int | None =
     """
     size = tuple(size)
     while True:
-        steps = pyramid(size, spacing, levels=levels).total_stride
+        steps = plan_pooling(size, spacing, levels=levels).total_stride
         fitted = tuple(-(-n // step) * step for n, step in zip(size, steps, strict=True))
         if fitted == size:
             return fitted
         size = fitted
 
 
-def shrink(size: Sequence[int], spacing: Sequence[float], *, voxels: int, levels: int | None = None) -> Size:
+def fit_patch(size: Sequence[int], spacing: Sequence[float], *, voxels: int, levels: int | None = None) -> Size:
     """Shrink a patch to at most `voxels`, its physically longest axis first, in sizes that its own pyramid fits.
 
     So it ends up as close to a cube in space as the images allow, and sees equally far along every axis.
@@ -104,7 +104,7 @@ def shrink(size: Sequence[int], spacing: Sequence[float], *, voxels: int, levels
     voxels : int
         At least 1.
     levels : int, optional
-        As in `pyramid`.
+        As in `plan_pooling`.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def shrink(size: Sequence[int], spacing: Sequence[float], *, voxels: int, levels
     """
     size = [max(n, 1) for n in size]
     while True:
-        steps = pyramid(size, spacing, levels=levels).total_stride
+        steps = plan_pooling(size, spacing, levels=levels).total_stride
         fitted = tuple(n // step * step for n, step in zip(size, steps, strict=True))
         can_shrink = [i for i, (n, step) in enumerate(zip(fitted, steps, strict=True)) if n > max(step, SMALLEST_MAP)]
         if prod(fitted) <= voxels or not can_shrink:

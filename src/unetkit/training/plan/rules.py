@@ -16,10 +16,10 @@ from ...data.dataset import Dataset
 from ...model.files import Card
 from ...nets.architecture import Architecture
 from .device import check_device, usual_precision, why_precision
-from .fingerprint import Seen, patches_per_batch, see, sides_in_2d, sides_in_3d
-from .net import OF_ARCHITECTURE, choose_net, fitting_patch, per_axis, started_net, usual_patch
+from .fingerprint import Fingerprint, fingerprint, patches_per_batch, sides_in_2d, sides_in_3d
+from .net import OF_ARCHITECTURE, choose_net, finetune_net, fitting_patch, per_axis, usual_patch
 from .plan import DERIVED, Plan, Turns, first_error
-from .shapes import mirrored_axes, thinnest_line, way_up
+from .shapes import line_width, mirrored_axes, orientation
 
 __all__ = ["make_plan"]
 
@@ -73,7 +73,7 @@ def make_plan(
     planes = given.pop("planes", _planes(dataset) if start is None else start.planes) or None  # 0: a 3D net
     if planes is not None or dataset.ndim == 3:
         rules.reasons["planes"] = "given" if is_given else _why_planes(dataset, planes)
-    seen = see(dataset, planes)
+    seen = fingerprint(dataset, planes)
     # 5. Resampling: images of other pixel sizes become alike, so that objects have one size; those to come as well.
     is_sized = dataset.unit != "px"
     resample = rules.derive("resample", True, _why_resample(dataset)) if is_sized else given.pop("resample", True)
@@ -91,7 +91,7 @@ def make_plan(
         sides, reason = sides_in_3d(seen, voxels // max(given.get("batch", 2), 1), levels)
     # 7. Net: that of the model that training starts from, or as many channels as the budget can train.
     if start is not None:
-        net, weights, architecture = "unet", None, started_net(start, seen, given, divide_width)
+        net, weights, architecture = "unet", None, finetune_net(start, seen, given, divide_width)
         rules.reasons["start"] = "given: its architecture, and its weights where channels and classes are the same"
     else:
         net, weights, architecture = choose_net(given, rules.reasons, seen, sides, default, wide, divide_width)
@@ -100,7 +100,7 @@ def make_plan(
     #    with 256; twenty: 0.946 and 0.836, 0.941 and 0.812), and for a quick look. Several classes are told apart by
     #    what lies around them (vnc_em, twenty minutes, mean Dice of five: 0.826 with 128, 0.842 with 256), and a valid
     #    net needs its margin.
-    is_one_thing = dataset.kind.has_depth or dataset.kind.n_classes == 2
+    is_one_thing = dataset.kind.has_distance or dataset.kind.n_classes == 2
     if seen.ndim == 2 and not wide and architecture.padding == "same" and (short or is_one_thing):
         sides, reason = sides_in_2d(seen, 128)
         reason += f": {'a quick look' if short else 'one thing on its background'} needs steps more than context"
@@ -167,7 +167,7 @@ def _of_machine(rules: _Rules) -> dict[str, Any]:
 
 
 def _of_training(
-    rules: _Rules, dataset: Dataset, seen: Seen, architecture: Architecture, is_tuned: bool
+    rules: _Rules, dataset: Dataset, seen: Fingerprint, architecture: Architecture, is_tuned: bool
 ) -> dict[str, Any]:
     """Rules 10 to 15."""
     # 10. Augmentation: everything, but for images that are all turned the same way: left is then not right.
@@ -219,7 +219,7 @@ def _of_end(rules: _Rules, is_by_heart: bool) -> dict[str, float]:
 
 def _turns(dataset: Dataset) -> tuple[Turns, str]:
     """How patches may be turned, and why."""
-    why = "the files say how the body lies" if dataset.is_oriented else way_up(dataset)
+    why = "the files say how the body lies" if dataset.is_oriented else orientation(dataset)
     if why is not None:
         return "oriented", f"{why}: turns of at most 30 degrees"
     return "full", "flips, turns, scale, elastic, gray values"
@@ -233,7 +233,7 @@ def _validation(n: int) -> tuple[float, str]:
 
 
 def _why_loss(dataset: Dataset) -> str:
-    width = np.inf if dataset.kind.has_depth else thinnest_line(dataset)
+    width = np.inf if dataset.kind.has_distance else line_width(dataset)
     if width <= _THIN:
         return f"lines of {2 * width:.2g} pixels' width: --set loss=cldice keeps them in fewer pieces, at a little Dice"
     return "cross-entropy and Dice"

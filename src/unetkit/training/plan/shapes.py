@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ...data.dataset import Dataset
 
-__all__ = ["mirrored_axes", "thinnest_line", "way_up"]
+__all__ = ["line_width", "mirrored_axes", "orientation"]
 
 _CASES = 8  # looked at, spread over the data
 _SIDE = {2: 512, 3: 96}  # pixels per axis of the middle of each
@@ -21,7 +21,7 @@ _MANY = 16  # images from which one side of them may be told from the other
 _ONE_SIDED, _ALIKE = 0.65, 0.9  # of a class on one side of an image, on average; in so many images on the same one
 
 
-def thinnest_line(dataset: Dataset) -> float:
+def line_width(dataset: Dataset) -> float:
     """Half the width of the thinnest foreground class that is made of lines, in pixels of the finest axis; inf if none.
 
     Nine tenths of a class lie nearer to its border than that, in up to 8 images. Lines are long: half of the class is
@@ -47,7 +47,7 @@ def thinnest_line(dataset: Dataset) -> float:
     return float(min(widths))
 
 
-def way_up(dataset: Dataset) -> str | None:
+def orientation(dataset: Dataset) -> str | None:
     """Why images are all turned the same way, in words; None where nothing says so.
 
     They are where some class lies mostly on the same side of nearly every image, as sky does, or the retina in OCT.
