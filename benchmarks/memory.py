@@ -4,7 +4,7 @@
 
 Predicted: `insight.resources.memory.peak_memory`, from the net alone. Given out: the most that torch's allocator had
 given out at one time. Resident: what the operating system saw at most (VmHWM) above what the process held before the
-run, with glibc returning freed blocks at once (MALLOC_MMAP_THRESHOLD_=65536), after a first run in which oneDNN's kernels were
+run, with glibc returning freed blocks at once (MALLOC_MMAP_THRESHOLD_=65536), after a first run in which kernels were
 compiled. First: the same for that first run, as glibc is by default, with the kernels and the freed blocks
 that it keeps. The net is as `predict` runs it. Linux only.
 """

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unetkit import doctor
+from unetkit.cli import doctor
 from unetkit.cli.doctor import examine
 
 FINE = "Everything needed is here."

@@ -4,10 +4,10 @@ import json
 import sys
 
 import pytest
-from unetkit.infer.engines import quantise as quantise_module
 
 from unetkit import cli
 from unetkit.cli.demo import write_demo_data
+from unetkit.export import int8 as quantise_module
 from unetkit.inference.engines.int8_card import read_price
 from unetkit.inference.prepare import prepare
 from unetkit.training.loop import train

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from unetkit.infer.engines import quantise as quantise_module
 
 from unetkit.cli.demo import write_demo_data
 from unetkit.data.normalise import for_net
+from unetkit.export import int8 as quantise_module
 from unetkit.export.int8 import quantise
 from unetkit.inference.engines.int8_card import QuantisationReport, is_current, read_price, weights_hash
 from unetkit.inference.engines.openvino import int8_engine, openvino_model

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from unetkit.infer import cluster as clusters
 
 from unetkit import io
 from unetkit.image import Image
+from unetkit.inference import dask as clusters
 from unetkit.inference.files import predict
 from unetkit.io.block_store import BlockStore
 from unetkit.labels.kind import LabelKind

@@ -9,10 +9,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from unetkit.infer import predict as predicting
 
 from unetkit import io
 from unetkit.image import Image
+from unetkit.inference import files as predicting
 from unetkit.inference.files import predict
 from unetkit.inference.input import InputImage
 from unetkit.inference.predictor import Predictor

@@ -11,7 +11,7 @@ from torch import nn
 from unetkit.data.normalise import standardise
 from unetkit.data.planes import around
 from unetkit.image import Image
-from unetkit.insight import subject as subject_module
+from unetkit.insight import inspection as subject_module
 from unetkit.insight.inspection import image_subject, noise_subject, subject
 from unetkit.io import write, write_labels
 from unetkit.labels.kind import LabelKind

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.graph.graph import read
-from unetkit.insight import pattern, shift
+from unetkit.insight import shift
+from unetkit.insight.frequency import checkerboard as pattern
 from unetkit.insight.frequency.checkerboard import constant_answer, draw_pattern, inner
 from unetkit.insight.inspection import noise_subject, subject
 from unetkit.insight.shift import Shifts, draw_shifts, draw_where, shift_changes, shift_equivariance

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.insight import relatives as room
+from unetkit.insight import variants as room
 from unetkit.insight.gradient_flow import GradientFlow, StageFlow, gradient_flow, loss_against
 from unetkit.insight.inspection import Inspection, subject
 from unetkit.insight.variants import Relative, draw_relatives, relatives

@@ -8,7 +8,8 @@ import pytest
 import tifffile
 from PIL import Image as Picture
 
-from unetkit.labels.kind import LabelKind, from_classes, label_statistics, nodata_value, recognise, to_classes
+from unetkit.labels.kind import LabelKind, from_classes, nodata_value, recognise, to_classes
+from unetkit.labels.statistics import label_statistics
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from unetkit.masks import statistics
 
+from unetkit.labels import statistics
 from unetkit.labels.statistics import as_integers, count_values, label_statistics
 
 

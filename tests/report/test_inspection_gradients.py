@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.insight import relatives
+from unetkit.insight import variants as relatives
 from unetkit.insight.gradient_flow import GradientFlow, StageFlow, gradient_flow, loss_against
 from unetkit.insight.inspection import Inspection, noise_subject, subject
 from unetkit.insight.variants import Relative

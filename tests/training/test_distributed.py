@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from unetkit.learn import parallel
 
 from unetkit.cli.demo import write_demo_data
 from unetkit.model.files import load_model, load_state
+from unetkit.training import distributed
 from unetkit.training.distributed import JointBatchNorm, launch
 from unetkit.training.loop import train
 from unetkit.training.sampler import Batch
@@ -75,11 +75,11 @@ def test_an_error_of_another_process_is_heard(capfd):
 
 
 def test_a_batch_that_is_too_small(monkeypatch):
-    monkeypatch.setattr(parallel, "_is_joined", lambda: True)
-    monkeypatch.setattr(parallel, "size", lambda: 2)
+    monkeypatch.setattr(distributed, "_is_joined", lambda: True)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     batch = Batch(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4), None)
     with pytest.raises(ValueError, match=r"a batch of 1 cannot be shared by 2 processes: give --batch 2 or more"):
-        parallel.shard(batch)
+        distributed.shard(batch)
 
 
 # --- in a process that is alone ---
@@ -112,12 +112,12 @@ def test_joint_batch_norm_is_torch_s(ndim, momentum):
 
 def test_alone_nothing_is_changed():
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
-    assert parallel.wrap_ddp(net) is net
+    assert distributed.wrap_ddp(net) is net
     assert type(net[1]) is torch.nn.BatchNorm2d
     batch = Batch(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4), None)
-    assert parallel.shard(batch) is batch
+    assert distributed.shard(batch) is batch
     x = torch.ones(3)
-    assert parallel.all_reduce(x) is x
-    assert (parallel.rank(), parallel.world_size(), parallel.broadcast("a")) == (0, 1, "a")
-    with parallel.process_group():
-        assert parallel.rank() == 0
+    assert distributed.all_reduce(x) is x
+    assert (distributed.rank(), distributed.world_size(), distributed.broadcast("a")) == (0, 1, "a")
+    with distributed.process_group():
+        assert distributed.rank() == 0

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from scipy import ndimage
-from unetkit.learn import loop
-from unetkit.learn import train as train_module
 
 from unetkit import io
 from unetkit.cli.demo import synthetic_cells, write_demo_data
 from unetkit.image import Image
 from unetkit.inference.files import predict
 from unetkit.model.files import load_model, load_state
+from unetkit.training import loop as train_module
+from unetkit.training import state as loop
 from unetkit.training.loop import train
 from unetkit.training.plan.plan import Plan
 

@@ -20,7 +20,7 @@ STEPS = 40
 TRAINING = """
 import os, signal
 import torch
-from unetkit.learn import train
+from unetkit.training import loop as train
 
 torch.set_num_threads(1)
 train._SAVE_EVERY_S = 0.0

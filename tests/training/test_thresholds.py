@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from unetkit.infer import unfinished
 
 from unetkit import io
 from unetkit.cli.demo import synthetic_cells
 from unetkit.data.dataset import load
 from unetkit.data.pairs import find_pairs
 from unetkit.image import Image
+from unetkit.inference import mask_file
 from unetkit.inference.files import predict
 from unetkit.labels.instances import InstanceThresholds, decode, pack_maps, unpack_maps
 from unetkit.metrics.folders import evaluate
@@ -93,8 +93,8 @@ def test_a_large_image_is_made_in_blocks(run: Path, tmp_path: Path, monkeypatch:
     image, _ = synthetic_cells((300, 260), seed=77)
     io.write(tmp_path / "a.tif", Image(image[None], "cyx", (1.0, 1.0)))
     whole = predict(run, [tmp_path / "a.tif"], out=tmp_path / "whole")[0].mask
-    monkeypatch.setattr(unfinished, "_OBJECT_BLOCK", {2: 64, 3: 16})
-    monkeypatch.setattr(unfinished, "_LEDGER_FROM", 2**12)
+    monkeypatch.setattr(mask_file, "_OBJECT_BLOCK", {2: 64, 3: 16})
+    monkeypatch.setattr(mask_file, "_LEDGER_FROM", 2**12)
     parts = predict(run, [tmp_path / "a.tif"], out=tmp_path / "parts", average_symmetries=False)[0].mask
     assert np.array_equal(io.read_labels(whole).array, io.read_labels(parts).array)
     averaged = predict(run, [tmp_path / "a.tif"], out=tmp_path / "averaged", average_symmetries=True)[0].mask

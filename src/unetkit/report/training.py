@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..masks import colours
+from ..labels import colours
 from ..plotting.charts import Axis, Series, curves
 from ..plotting.html import Html, duration, figure, grid, paragraph, section, table
 from .run import Run

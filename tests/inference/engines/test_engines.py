@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from unetkit.infer.engines import openvino as engine_openvino
 
+from unetkit.inference.engines import openvino as engine_openvino
 from unetkit.inference.engines.engine import Infer, RuntimeEngine, compiled_engine, torch_engine, with_engine
 from unetkit.inference.engines.onnxruntime import onnxruntime_engine
 from unetkit.inference.engines.openvino import int8_engine, openvino_engine

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from unetkit.infer.engines import choose
 
+from unetkit.inference.engines import select
 from unetkit.inference.engines.int8_card import QuantisationReport
 from unetkit.inference.engines.select import choose_engine
 from unetkit.inference.prepare import prepare
@@ -42,7 +42,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Seconds that each engine takes for a run; engines that are not in it are not there."""
     seconds: dict[str, float] = {"torch": 1.0, "openvino": 0.5, "onnxruntime": 2.0}
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(choose.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(select.time, "perf_counter", lambda: clock.now)
 
     def maker(name: str) -> Any:
         def make(net: Net, *_: Any) -> Any:
@@ -57,9 +57,9 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
         return make
 
-    monkeypatch.setattr(choose, "find_spec", lambda name: name if name in seconds else None)
-    monkeypatch.setattr(choose, "_FLOAT32", {name: maker(name) for name in ("torch", "openvino", "onnxruntime")})
-    monkeypatch.setattr(choose, "int8_engine", maker("int8"))
+    monkeypatch.setattr(select, "find_spec", lambda name: name if name in seconds else None)
+    monkeypatch.setattr(select, "_FLOAT32", {name: maker(name) for name in ("torch", "openvino", "onnxruntime")})
+    monkeypatch.setattr(select, "int8_engine", maker("int8"))
     return seconds
 
 
@@ -99,8 +99,8 @@ def test_int8_is_measured_only_where_its_price_is_known_and_allowed(
     timed["int8"] = 0.1
 
     def chosen(price: QuantisationReport | None, *, current: bool = True, net: Net = net) -> str:
-        monkeypatch.setattr(choose, "read_price", lambda folder: price)
-        monkeypatch.setattr(choose, "is_current", lambda run, price: current)
+        monkeypatch.setattr(select, "read_price", lambda folder: price)
+        monkeypatch.setattr(select, "is_current", lambda run, price: current)
         return choose_engine(net, run, "auto", window=(64, 64), seconds=60).name
 
     assert chosen(PRICE) == "int8"
@@ -117,7 +117,7 @@ def test_int8_is_measured_only_where_its_price_is_known_and_allowed(
 def test_it_is_measured_on_a_window_that_is_quickly_computed(
     padding: Any, window: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    x = choose._probe(prepare(build(Architecture(widths=(2, 4), padding=padding))), window)
+    x = select._probe(prepare(build(Architecture(widths=(2, 4), padding=padding))), window)
     assert x.shape == (1, 1, *expected)
 
 

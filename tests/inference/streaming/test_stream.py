@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from unetkit.infer import onednn
 
 from unetkit.inference.prepare import prepare
 from unetkit.inference.runner import parts, run
+from unetkit.inference.streaming import onednn
 from unetkit.inference.streaming.stream import Stream
 from unetkit.inference.tiling import plan_stream, plan_tiles
 from unetkit.nets.architecture import Architecture

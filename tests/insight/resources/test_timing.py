@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from unetkit.graph.cost import cost
 from unetkit.graph.graph import Graph, read
 from unetkit.graph.stages import structure
-from unetkit.insight import timing
+from unetkit.insight.resources import timing
 from unetkit.insight.resources.timing import LayerTimes, draw_times, layer_times, predict_time, stage_times
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build

@@ -11,9 +11,10 @@ import zarr
 
 from unetkit import io
 from unetkit.image import Image
-from unetkit.io import omezarr_plan, omezarr_writing
 from unetkit.io.lazy import Region, WholeImage
 from unetkit.io.tiff.pyramid import write_labels_from
+from unetkit.io.zarr import pyramid as omezarr_plan
+from unetkit.io.zarr import writing as omezarr_writing
 
 RNG = np.random.default_rng(0)
 SIZES = [(45, 37), (5, 45, 37)]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from unetkit.learn import recolour
+
+from unetkit.training.augment import intensity
 
 
 def seeded(seed=0):
@@ -14,15 +15,15 @@ def seeded(seed=0):
 def test_stretch_sets_mean_and_std():
     images = torch.randn(2, 3, 40, 40, generator=seeded())
     factors, shifts = torch.rand(2, 3, generator=seeded()) + 0.5, torch.randn(2, 3, generator=seeded(1))
-    found = recolour.stretch(images, factors, shifts).flatten(2)
+    found = intensity.stretch(images, factors, shifts).flatten(2)
     torch.testing.assert_close(found.mean(2), images.flatten(2).mean(2) + shifts)
     torch.testing.assert_close(found.std(2), images.flatten(2).std(2) * factors)
-    assert torch.equal(recolour.stretch(images, torch.ones(2, 3), torch.zeros(2, 3)), images)
+    assert torch.equal(intensity.stretch(images, torch.ones(2, 3), torch.zeros(2, 3)), images)
 
 
 def test_gamma_keeps_minimum_and_maximum_and_order():
     images = torch.randn(2, 1, 30, generator=seeded()).sort(2).values[:, :, None]
-    found = recolour.gamma(images, torch.tensor([[0.5], [2.0]]))
+    found = intensity.gamma(images, torch.tensor([[0.5], [2.0]]))
     torch.testing.assert_close(found.amin((2, 3)), images.amin((2, 3)))
     torch.testing.assert_close(found.amax((2, 3)), images.amax((2, 3)))
     assert bool((found.diff(dim=3) >= 0).all())
@@ -34,7 +35,7 @@ def test_gamma_keeps_minimum_and_maximum_and_order():
 def test_blur_is_scipys_gaussian_per_sample(size):
     images = torch.randn(3, 2, *size, generator=seeded())
     sigmas = torch.tensor([0.0, 0.6, 1.0])
-    found = recolour.blur(images, sigmas).numpy()
+    found = intensity.blur(images, sigmas).numpy()
     assert np.array_equal(found[0], images[0].numpy())
     for n in (1, 2):
         for c in range(2):
@@ -43,5 +44,5 @@ def test_blur_is_scipys_gaussian_per_sample(size):
 
 
 def test_noise_has_each_samples_std():
-    found = recolour.noise(torch.zeros(2, 1, 200, 200), torch.tensor([0.1, 0.5]), generator=seeded())
+    found = intensity.noise(torch.zeros(2, 1, 200, 200), torch.tensor([0.1, 0.5]), generator=seeded())
     torch.testing.assert_close(found.flatten(1).std(1), torch.tensor([0.1, 0.5]), rtol=0.02, atol=0)

@@ -1,6 +1,6 @@
 """Gray-value changes of a batch, each sample with its own strength: contrast, gamma, blur, noise.
 
-Nothing here draws a strength or knows a setting; `unetkit.learn.augment` does. Every function returns a new tensor.
+Nothing here draws a strength or knows a setting; `augment` does. Every function returns a new tensor.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Warp a batch by one sampling grid: matrices and displacement fields in pixels, 2D and 3D by the same lines.
 
-Nothing here draws at random or knows a setting; `unetkit.learn.augment` does.
+Nothing here draws at random or knows a setting; `augment` does.
 
 References
 ----------
