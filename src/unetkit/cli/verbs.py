@@ -117,7 +117,7 @@ def plan(
     """
     from ..data.dataset import load
     from ..data.pairs import find_pairs
-    from ..model.files import write_whole
+    from ..io.atomic import write_text
     from ..training.estimate import estimate_training
     from ..training.plan.rules import make_plan
 
@@ -128,7 +128,7 @@ def plan(
     found = make_plan(dataset, given={"time_s": option(seconds, time)} | values)
     text = found.model_dump_json(indent=2)
     if out:
-        write_whole(out, text)
+        write_text(out, text)
     if as_json:
         print(text)
         return

@@ -26,8 +26,9 @@ from ..inference.engines.engine import Engine, with_engine
 from ..inference.engines.int8_card import FILE, QuantisationReport, is_current, read_price, weights_hash
 from ..inference.engines.openvino import calibrated_model, check_installed, int8_engine, save_openvino
 from ..inference.prepare import prepare
+from ..io.atomic import write_text
 from ..metrics.pixels import confusion
-from ..model.files import load_model, write_whole
+from ..model.files import load_model
 from ..nets.net import Net
 from ..training.augment.augment import Augmentation
 from ..training.plan.plan import Plan, read_plan
@@ -110,7 +111,7 @@ def quantise(
             measured_on="validation" if held_out else "training", made_with=_versions(), **about, **measured
         )
         _refuse(price, run)
-        write_whole(temporary / FILE, json.dumps(asdict(price), indent=2))
+        write_text(temporary / FILE, json.dumps(asdict(price), indent=2))
         _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -12,7 +12,8 @@ import torch
 from ..graph.cost import Cost, cost
 from ..graph.graph import Graph
 from ..graph.stages import Stage, structure
-from ..model.files import load_model, write_whole
+from ..io.atomic import write_text
+from ..model.files import load_model
 from ..nets.build import build
 from ..nets.named import named
 from ..nets.net import Net
@@ -223,4 +224,4 @@ def write_drawing(path: Path, summary: Summary, *, title: str = "") -> None:
         If the folder does not exist.
     """
     check_drawing_path(path)
-    write_whole(path, draw(summary.graph, summary.size, title=title))
+    write_text(path, draw(summary.graph, summary.size, title=title))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +10,7 @@ import tifffile
 
 from ..georeference import GeoReference
 from ..image import Image
+from .atomic import replace_file
 from .colour import gray_of_equal
 from .decoder_errors import naming
 from .filenames import JPEG_SUFFIXES, NIFTI_SUFFIXES, PNG_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, ZARR_SUFFIXES, suffix_of
@@ -70,7 +67,7 @@ def write(path: str | Path, image: Image) -> None:
         name, allowed = ("PNG", ("bool", "uint8", "uint16")) if suffix in PNG_SUFFIXES else ("JPEG", ("uint8",))
         _check_picture(image, name, allowed)
         content = png_bytes(image.array) if name == "PNG" else jpeg_bytes(image.array)
-        with replacing(path) as temporary:
+        with replace_file(path) as temporary:
             temporary.write_bytes(content)
 
 
@@ -131,7 +128,7 @@ def write_labels(
             raise ValueError(f"PNG holds ids from 0 to 65535, got {low} to {high}: use .tif")
         small = image.array.astype(np.uint8 if high <= 255 else np.uint16)
         _check_picture(replace(image, array=small), "PNG", ("uint8", "uint16"))
-        with replacing(path) as temporary:
+        with replace_file(path) as temporary:
             temporary.write_bytes(png_bytes(small))
 
 
@@ -213,7 +210,7 @@ def _write_nifti(path: Path, image: Image) -> None:
     from .nifti import nifti_bytes  # nibabel takes a while to import, and pictures do without it
 
     content = nifti_bytes(image, is_compressed=suffix_of(path) == ".nii.gz")
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_bytes(content)
 
 
@@ -235,7 +232,7 @@ def _write_tiff(path: Path, image: Image, compression: str | None = None, colour
     else:
         options = plain_options(image.spacing, image.unit, image.georeference)
     options["metadata"] |= {"axes": axes}
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         tifffile.imwrite(
             temporary,
             array,
@@ -274,22 +271,3 @@ def ome_options(spacing: tuple[float, ...], unit: str) -> dict:
     for axis, step in zip("XYZ", reversed(spacing), strict=False):
         sizes |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": unit}
     return {"metadata": sizes}
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder, and rename it to `path` if all goes well; else remove it.
-
-    Raises
-    ------
-    OSError
-        Of the same number as the one inside, naming `path`.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

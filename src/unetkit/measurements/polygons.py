@@ -14,8 +14,8 @@ import numpy as np
 from ..georeference import GeoReference
 from ..image import Image
 from ..io import list_images, read_labels
+from ..io.atomic import replace_file
 from ..io.filenames import is_image_folder, stem_of
-from ..io.writing import replacing
 
 __all__ = ["Outlined", "mask_files", "outlines", "write_polygons"]
 
@@ -122,7 +122,7 @@ def _write(image: Image, mask: Path, path: Path) -> Outlined:
     if at.transform is not None and at.epsg is not None:
         head["crs"] = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{at.epsg}"}}
     n = 0
-    with replacing(path) as temporary, temporary.open("w") as file:
+    with replace_file(path) as temporary, temporary.open("w") as file:
         file.write(json.dumps(head)[:-1] + ', "features": [')
         for n, (value, geometry) in enumerate(found, start=1):
             row = {"type": "Feature", "id": n, "properties": {"value": value}, "geometry": geometry}

@@ -14,8 +14,8 @@ from scipy import ndimage
 from skimage.measure import regionprops_table
 
 from ..io import read, read_labels
+from ..io.atomic import replace_file
 from ..io.filenames import stem_of
-from ..io.writing import replacing
 from ..labels.kind import IGNORE_INDEX, LabelKind, recognise, to_classes
 from ..labels.statistics import label_statistics
 from .polygons import mask_files, outlines
@@ -178,7 +178,7 @@ def write_tables(
         if rois:
             _write_rois(zips[i], outlined)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as text:
+    with replace_file(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as text:
         writer = csv.DictWriter(text, names, restval="")
         writer.writeheader()
         writer.writerows(rows)
@@ -250,7 +250,7 @@ def _rois(ids: np.ndarray, value: int | None) -> Iterator[Any]:
 
 
 def _write_rois(path: Path, found: Sequence[Any]) -> None:
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         archive = temporary.with_suffix(".zip")  # by its suffix roifile knows what to write
         try:
             _roifile().roiwrite(archive, list(found), mode="w")

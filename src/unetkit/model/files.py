@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .. import __version__
+from ..io.atomic import write_bytes, write_text
 from ..labels.instances import InstanceThresholds
 from ..labels.kind import LabelKind
 from ..nets.architecture import Architecture
@@ -113,7 +113,7 @@ class Card(BaseModel):
 def save_model(path: Path | str, net: Net, card: Card) -> None:
     """Write weights and card to one `.safetensors` file, all or nothing."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    write_whole(Path(path), save(weights, metadata={_KEY: card.model_dump_json()}))
+    write_bytes(Path(path), save(weights, metadata={_KEY: card.model_dump_json()}))
 
 
 def load_model(path: Path | str) -> tuple[Net, Card]:
@@ -186,7 +186,7 @@ def load_members(path: Path | str) -> tuple[list[Net], Card]:
 def save_ensemble(folder: Path, members: Sequence[str], card: Card) -> None:
     """Make one model of the runs in some folders of `folder`."""
     text = json.dumps({"members": list(members), "card": card.model_dump(mode="json")}, indent=2)
-    write_whole(folder / ENSEMBLE, text)
+    write_text(folder / ENSEMBLE, text)
 
 
 def _first(error: ValidationError) -> str:
@@ -198,7 +198,7 @@ def _first(error: ValidationError) -> str:
 def save_state(path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
     """Write the full state of a training, all or nothing."""
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_whole(path, save(flat, metadata={_KEY: json.dumps(dict(numbers))}))
+    write_bytes(path, save(flat, metadata={_KEY: json.dumps(dict(numbers))}))
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -216,28 +216,6 @@ def _card_of(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, s
     if not isinstance(found, dict):
         raise ValueError(f"{path}: holds {len(tensors)} tensors but no unetkit card: it was written by other software")
     return found
-
-
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file under a temporary name and rename it: a crash leaves the previous one whole.
-
-    Raises
-    ------
-    OSError
-        As the system raises it (disk full, no permission), the path named, the temporary file removed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, f"{error.strerror or error}; nothing was written", str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

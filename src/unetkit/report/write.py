@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from ..model.files import ENSEMBLE, write_whole
+from ..io.atomic import write_text
+from ..model.files import ENSEMBLE
 from ..plotting.html import Html, duration, header, page, paragraph, section
 from .flow import flow_section
 from .folds import folds_page
@@ -48,7 +49,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     is_of_folds = (folder / ENSEMBLE).is_file()
     content = folds_page(folder) if is_of_folds else _page(read_run(folder))
     out = Path(out) if out else folder / "report.html"
-    write_whole(out, content)
+    write_text(out, content)
     return out
 
 

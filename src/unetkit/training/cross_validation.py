@@ -17,11 +17,12 @@ from ..data.pairs import find_pairs
 from ..data.split import FEW, train_val_split
 from ..inference.jobs import mask_name
 from ..io import open_lazy, write_labels
+from ..io.atomic import write_text
 from ..io.resample import to_size
 from ..labels.instances import unpack_maps
 from ..labels.kind import IGNORE_INDEX, from_classes
 from ..metrics.pixels import Evaluation, evaluate_arrays
-from ..model.files import Card, load_model, save_ensemble, write_whole
+from ..model.files import Card, load_model, save_ensemble
 from ..nets.net import Net
 from .loop import Progress, check_out, train
 from .plan.plan import Plan, read_plan
@@ -148,7 +149,7 @@ def train_folds(
     evaluation, doubts = _out_of_fold(out, first, folds)
     found = Folds(out, dice, evaluation, doubts, steps, time_s)
     summary = {"dice": dice, "steps": steps, "time_s": time_s, "doubts": [asdict(one) for one in doubts]}
-    write_whole(out / SUMMARY, json.dumps(summary, indent=2))
+    write_text(out / SUMMARY, json.dumps(summary, indent=2))
     return found
 
 
@@ -205,8 +206,8 @@ def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[D
         path.parent.mkdir(exist_ok=True)
         with open_lazy(case.path) as like:
             write_labels(path, to_size(mask, like.size), like=like)
-    write_whole(out / "validation.json", evaluation.to_json())
-    write_whole(out / "validation.csv", evaluation.to_csv())
+    write_text(out / "validation.json", evaluation.to_json())
+    write_text(out / "validation.csv", evaluation.to_csv())
     save_ensemble(out, [f"fold_{k}" for k in range(folds)], card)
     return evaluation, tuple(_doubts(evaluation, dataset, members, plan))
 

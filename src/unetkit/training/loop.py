@@ -14,7 +14,8 @@ from ..allocator import keep_freed_memory
 from ..data.dataset import Dataset, load
 from ..data.pairs import find_pairs
 from ..data.split import FEW, train_val_split
-from ..model.files import Card, load_model, load_state, save_model, save_state, write_whole
+from ..io.atomic import write_text
+from ..model.files import Card, load_model, load_state, save_model, save_state
 from ..nets.pretrained import check_encoder
 from .distributed import broadcast, process_group, rank, world_size
 from .interrupt import interruptible
@@ -243,7 +244,7 @@ class _Run:
         if resume:
             self._resume(training)
         if rank() == 0:
-            write_whole(self.out / "plan.json", self.plan.model_dump_json(indent=2))
+            write_text(self.out / "plan.json", self.plan.model_dump_json(indent=2))
         with interruptible() as stop:
             self._loop(training, stop)
             interrupted = stop.is_set()
@@ -364,7 +365,7 @@ class _Run:
         """Drop what was logged after the state that is resumed."""
         if self.log.is_file():
             lines = [line for line in self.log.read_text().splitlines() if line.endswith("}")]
-            write_whole(self.log, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+            write_text(self.log, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
 
     def _finish(self, training: Training) -> None:
         """Re-estimate, validate once more, keep the better model, and write the tables and pictures."""
@@ -381,8 +382,8 @@ class _Run:
             save_model(self.out / "model.safetensors", net, found.card)
             dice = tuple(score.dice for score in found.evaluation.pooled[1:] if score.occurs)
             self.score = Score(dice, found.evaluation.pixel_error, 0.0)
-            write_whole(self.out / "validation.json", found.evaluation.to_json())
-            write_whole(self.out / "validation.csv", found.evaluation.to_csv())
+            write_text(self.out / "validation.json", found.evaluation.to_json())
+            write_text(self.out / "validation.csv", found.evaluation.to_csv())
             write_pictures(self.out / "previews", found, self.held_out)
 
     def _preview(self, training: Training) -> None:

@@ -23,6 +23,7 @@ import tifffile
 
 from ...georeference import GeoReference
 from ...image import Image
+from ..atomic import replace_file
 from ..decoder_errors import naming
 from ..filenames import TIFF_SUFFIXES, ZARR_SUFFIXES, suffix_of
 from ..lazy import LazyImage, Region, Source
@@ -32,7 +33,6 @@ from ..writing import (
     is_ome,
     ome_options,
     plain_options,
-    replacing,
     shown_as,
     where_labels_lie,
     write_labels,
@@ -125,7 +125,7 @@ def _write(path: Path, labels: Source, like: LazyImage | None, nodata: int | Non
     how: dict = {"dtype": dtype, "tile": tile, "buffersize": BUFFER_BYTES}
     how |= {"compression": "zlib"} | shown_as(dtype, None if is_ome(path) else colours)
     is_big = dtype.itemsize * sum(prod(_padded(size, tile)) for size in sizes) > BIGTIFF_BYTES
-    with replacing(path) as temporary, ExitStack() as opened:
+    with replace_file(path) as temporary, ExitStack() as opened:
         # Opened here, since tifffile passes over errors on closing a file: one of a full disk would be lost.
         file = opened.enter_context(temporary.open("w+b"))
         tif = opened.enter_context(tifffile.TiffWriter(file, bigtiff=is_big, ome=is_ome(path)))

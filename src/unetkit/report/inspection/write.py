@@ -12,7 +12,7 @@ from torch import nn
 from ...insight.drawing.draw import draw
 from ...insight.inspection import Inspection
 from ...insight.summary import macs_text, size_text, summarise
-from ...model.files import write_whole
+from ...io.atomic import write_text
 from ...plotting.html import Html, figure, header, page, paragraph, section, table
 from .ablation import paths_section
 from .choose import choose, choose_own
@@ -107,7 +107,7 @@ def write_inspection(
             observer(name)
         parts.append(make())
     title = f"{subject.name}: what the net sees"
-    write_whole(out, page(title, *parts, footer=f"Written by unetkit: {subject.name}", is_large=True))
+    write_text(out, page(title, *parts, footer=f"Written by unetkit: {subject.name}", is_large=True))
     return out
 
 

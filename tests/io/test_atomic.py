@@ -1,0 +1,30 @@
+"""Files are written whole or not at all; more in tests/model/test_files.py, where model files are."""
+
+import errno
+
+import pytest
+
+from unetkit.io.atomic import replace_file, write_bytes, write_text
+
+
+@pytest.mark.parametrize("content", ["text µ", b"\x00bytes"])
+def test_files_are_written_and_replaced(tmp_path, content):
+    path = tmp_path / "new" / "deeper" / "file"
+    for _ in range(2):
+        (write_text if isinstance(content, str) else write_bytes)(path, content)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert [file.name for file in path.parent.iterdir()] == ["file"]
+
+
+def test_a_failure_inside_keeps_the_previous_file_and_its_number(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    with (
+        pytest.raises(OSError, match=r"cannot write .*file: disk full; nothing was written") as caught,
+        replace_file(path) as temporary,
+    ):
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "disk full")
+    assert caught.value.errno == errno.ENOSPC
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
