@@ -19,12 +19,14 @@ def test_files_are_written_and_replaced(tmp_path, content):
 def test_a_failure_inside_keeps_the_previous_file_and_its_number(tmp_path):
     path = tmp_path / "file"
     path.write_text("before")
-    with (
-        pytest.raises(OSError, match=r"cannot write .*file: disk full; nothing was written") as caught,
-        replace_file(path) as temporary,
-    ):
-        temporary.write_text("half")
-        raise OSError(errno.ENOSPC, "disk full")
+
+    def fill():
+        with replace_file(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, "disk full")
+
+    with pytest.raises(OSError, match=r"cannot write .*file: disk full; nothing was written") as caught:
+        fill()
     assert caught.value.errno == errno.ENOSPC
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
