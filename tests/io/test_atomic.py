@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from unetkit.io.atomic import replace_file, write_bytes, write_text
+from unetkit.io.atomic import replace_file, replace_folder, write_bytes, write_text
 
 
 @pytest.mark.parametrize("content", ["text µ", b"\x00bytes"])
@@ -29,4 +29,31 @@ def test_a_failure_inside_keeps_the_previous_file_and_its_number(tmp_path):
         fill()
     assert caught.value.errno == errno.ENOSPC
     assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folders_are_written_and_replaced(tmp_path):
+    path = tmp_path / "folder"
+    for content in ("first", "second"):
+        with replace_folder(path) as temporary:
+            (temporary / content).write_text(content)
+            assert temporary.parent == tmp_path
+        assert [file.name for file in path.iterdir()] == [content]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_inside_keeps_the_previous_folder_and_its_number(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "before").touch()
+
+    def fill():
+        with replace_folder(path) as temporary:
+            (temporary / "half").touch()
+            raise OSError(errno.ENOSPC, "disk full")
+
+    with pytest.raises(OSError, match=r"cannot write .*folder: disk full; nothing was written") as caught:
+        fill()
+    assert caught.value.errno == errno.ENOSPC
+    assert [file.name for file in path.iterdir()] == ["before"]
     assert list(tmp_path.iterdir()) == [path]

@@ -230,7 +230,7 @@ def test_written_files_have_the_permissions_of_new_files(tmp_path: Path) -> None
 
 def test_bigtiff_beyond_4_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, is_big in ((99, False), (98, True)):
-        monkeypatch.setattr("unetkit.io.writing.BIGTIFF_BYTES", limit)
+        monkeypatch.setattr("unetkit.io.tiff.writing.BIGTIFF_BYTES", limit)
         assert_round_trip(tmp_path / "a.tif", image_of(1, (9, 11)))
         with tifffile.TiffFile(tmp_path / "a.tif") as tif:
             assert tif.is_bigtiff == is_big

@@ -3,8 +3,7 @@
 from ..georeference import GeoReference, valid_mask
 from .lazy import LazyImage
 from .reading import list_images, open_lazy, read, read_labels
-from .tiff.pyramid import write_labels_from
-from .writing import write, write_labels
+from .writing import write, write_labels, write_labels_from
 
 __all__ = [
     "GeoReference",

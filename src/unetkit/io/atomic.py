@@ -1,14 +1,15 @@
-"""Files that are written whole or not at all: under a temporary name beside their place, then renamed."""
+"""Files and folders that are written whole or not at all: under a temporary name in the same folder, then renamed."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replace_file", "write_bytes", "write_text"]
+__all__ = ["replace_file", "replace_folder", "write_bytes", "write_text"]
 
 
 @contextmanager
@@ -22,14 +23,56 @@ def replace_file(path: Path) -> Iterator[Path]:
     OSError
         Of the same number as the one inside (disk full, no permission), naming `path`.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}; nothing was written") from error
+        with _naming(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Give a new temporary folder in the same folder; rename it to `path` if all goes well, else remove it.
+
+    A folder that is at `path` already is replaced with all that it holds; a failure leaves it as it was.
+
+    Raises
+    ------
+    OSError
+        Of the same number as the one inside (disk full, no permission), naming `path`.
+    """
+    temporary = _temporary(path)
+    former = temporary.with_suffix(".old")
+    try:
+        with _naming(path):
+            temporary.mkdir()
+            yield temporary
+            if not path.exists():
+                os.replace(temporary, path)
+                return
+            os.replace(path, former)  # a folder can be renamed only to a name that is free
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                os.replace(former, path)
+                raise
+            shutil.rmtree(former, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}; nothing was written") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

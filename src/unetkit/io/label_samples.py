@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..image import Image
-from .colour import gray_of_equal
-from .samples import Stored, alpha_notes, colour_name, located
+from .samples import Stored, alpha_notes, colour_name, gray_of_equal, located
 
 MOST_COLOURS = 64
 # Measured on binary masks of cells: quality 75 moves pixels beside an edge by up to 45, quality 90 by 18.

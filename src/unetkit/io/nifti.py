@@ -19,9 +19,9 @@ from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt2axcodes, ornt_transform
 
 from ..image import Image, WorldAffine
-from .colour import Colour
+from .atomic import replace_file
 from .decoder_errors import Refused, decoding, logged, warned
-from .samples import Stored
+from .samples import Colour, Stored
 from .spacing import METRES
 
 GZIP = b"\x1f\x8b"
@@ -64,16 +64,16 @@ def read_nifti_bytes(content: bytes, notes: list[str]) -> Stored:
     return Stored(turned.T, "zyx", Colour(), spacing, unit, tuple(dict.fromkeys(notes)), place=place)
 
 
-def nifti_bytes(image: Image, *, is_compressed: bool) -> bytes:
-    """Content of a NIfTI file: in the orientation, affine and unit of `image.place`, or RAS from the spacing alone.
+def write_nifti(path: Path, image: Image) -> None:
+    """Write a volume in the orientation, affine and unit of `image.place`, or RAS from the spacing alone.
 
     Parameters
     ----------
+    path : Path
+        Compressed by gzip where it ends in .gz.
     image : Image of shape (C, *spatial)
         Bool is stored as uint8, float16 as float32; a 2D image is a volume of one plane. Channels, where there are
         several, are the fourth axis.
-    is_compressed : bool
-        Whether to gzip it.
 
     Raises
     ------
@@ -95,7 +95,8 @@ def nifti_bytes(image: Image, *, is_compressed: bool) -> bytes:
     else:
         _put_place(header, image.place)
     content = kind(array, None, header, dtype=array.dtype).to_bytes()
-    return gzip.compress(content, GZIP_LEVEL, mtime=0) if is_compressed else content
+    with replace_file(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, GZIP_LEVEL, mtime=0) if path.suffix.lower() == ".gz" else content)
 
 
 def _opened(content: bytes, notes: list[str]) -> Nifti:

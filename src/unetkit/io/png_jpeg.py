@@ -12,9 +12,11 @@ from PIL import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from .colour import Colour
+from ..image import Image
+from .atomic import replace_file
 from .decoder_errors import decoding, warned
-from .samples import Stored
+from .filenames import PNG_SUFFIXES, suffix_of
+from .samples import Colour, Stored
 
 # PNG, third edition, 11.2.1: bit depth and colour type are bytes 24 and 25 of the file
 BIT_DEPTH, COLOUR_TYPE = 24, 25
@@ -132,3 +134,30 @@ def jpeg_bytes(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Pillow.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
+
+
+def write_picture(path: Path, image: Image) -> None:
+    """Write a PNG or JPEG, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Its suffix tells which.
+    image : Image of shape (C, y, x)
+
+    Raises
+    ------
+    ValueError
+        If the format does not hold the dimensions, the number of channels or the dtype of the image.
+    """
+    is_png = suffix_of(path) in PNG_SUFFIXES
+    name, allowed = ("PNG", ("bool", "uint8", "uint16")) if is_png else ("JPEG", ("uint8",))
+    if image.ndim != 2:
+        raise ValueError(f"{name} holds 2D images, got size {image.size}: use .tif")
+    if image.channels not in (1, 3) or (image.channels == 3 and image.array.dtype == bool):
+        raise ValueError(f"{name} holds 1 or 3 channels, got {image.channels} of {image.array.dtype}: use .tif")
+    if image.array.dtype.name not in allowed:
+        raise ValueError(f"{name} holds {', '.join(allowed)}, got {image.array.dtype}: use .tif")
+    content = png_bytes(image.array) if is_png else jpeg_bytes(image.array)
+    with replace_file(path) as temporary:
+        temporary.write_bytes(content)

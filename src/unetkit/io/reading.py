@@ -9,11 +9,10 @@ from collections import Counter
 from pathlib import Path
 
 from ..image import Image
-from .bands import banded
 from .decoder_errors import naming
 from .filenames import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, holds_dicom, holds_zarr, is_image_folder, suffix_of
 from .label_samples import as_labels
-from .lazy import LazyImage, WholeImage
+from .lazy import LazyImage, WholeImage, banded
 from .png_jpeg import read_jpeg, read_png
 from .samples import Stored, as_image
 from .tiff.layout import TiffImage, read_tiff

@@ -1,4 +1,4 @@
-"""Write PNG, JPEG, TIFF, OME-TIFF, NIfTI and OME-Zarr; a file is whole or not there."""
+"""Write images and label images, in the format of the suffix; a file is whole or not there."""
 
 from __future__ import annotations
 
@@ -6,23 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import tifffile
 
 from ..georeference import GeoReference
 from ..image import Image
-from .atomic import replace_file
-from .colour import gray_of_equal
 from .decoder_errors import naming
-from .filenames import JPEG_SUFFIXES, NIFTI_SUFFIXES, PNG_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, ZARR_SUFFIXES, suffix_of
-from .lazy import LazyImage, WholeImage
-from .png_jpeg import jpeg_bytes, png_bytes
-from .spacing import CENTIMETRE, METRES
-from .tiff.geotags import geo_tags
+from .filenames import JPEG_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, ZARR_SUFFIXES, suffix_of
+from .lazy import LazyImage, Source, WholeImage, read_region
+from .png_jpeg import write_picture
+from .tiff.pyramid import is_small, stored_dtype, write_tiled
+from .tiff.writing import is_ome, write_tiff
 from .zarr.writing import write_pyramid
-
-# OME-TIFF 2016-06 has no 64-bit integers and no half floats.
-OME_DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
-BIGTIFF_BYTES = 2**32 - 2**25  # 32-bit offsets end at 4 GiB; some room for tags
 
 
 def write(path: str | Path, image: Image) -> None:
@@ -56,19 +49,13 @@ def write(path: str | Path, image: Image) -> None:
     with naming(path):
         suffix = _suffix(path)
         if suffix in TIFF_SUFFIXES:
-            _write_tiff(path, image)
-            return
-        if suffix in NIFTI_SUFFIXES:
+            write_tiff(path, image)
+        elif suffix in NIFTI_SUFFIXES:
             _write_nifti(path, image)
-            return
-        if suffix in ZARR_SUFFIXES:
+        elif suffix in ZARR_SUFFIXES:
             write_pyramid(path, WholeImage(image))
-            return
-        name, allowed = ("PNG", ("bool", "uint8", "uint16")) if suffix in PNG_SUFFIXES else ("JPEG", ("uint8",))
-        _check_picture(image, name, allowed)
-        content = png_bytes(image.array) if name == "PNG" else jpeg_bytes(image.array)
-        with replace_file(path) as temporary:
-            temporary.write_bytes(content)
+        else:
+            write_picture(path, image)
 
 
 def write_labels(
@@ -112,24 +99,72 @@ def write_labels(
         if suffix in JPEG_SUFFIXES:
             raise ValueError("JPEG is lossy and would change ids: use .png or .tif")
         if suffix in TIFF_SUFFIXES:
-            if is_ome(path):
-                _write_tiff(path, _narrowed(image), compression="zlib")
-            else:
-                _write_tiff(path, image, compression="zlib", colours=colours)
-            return
-        if suffix in NIFTI_SUFFIXES:
+            write_tiff(path, _narrowed(image) if is_ome(path) else image, compression="zlib", colours=colours)
+        elif suffix in NIFTI_SUFFIXES:
             _write_nifti(path, replace(image, array=_smallest(image.array)))
-            return
-        if suffix in ZARR_SUFFIXES:
+        elif suffix in ZARR_SUFFIXES:
             write_pyramid(path, WholeImage(image), is_labels=True)
+        else:
+            low, high = (int(image.array.min()), int(image.array.max())) if image.array.size else (0, 0)
+            if low < 0 or high > 65535:
+                raise ValueError(f"PNG holds ids from 0 to 65535, got {low} to {high}: use .tif")
+            write_picture(path, replace(image, array=image.array.astype(np.uint8 if high <= 255 else np.uint16)))
+
+
+def write_labels_from(
+    path: str | Path,
+    labels: Source,
+    *,
+    like: LazyImage | None = None,
+    nodata: int | None = None,
+    colours: np.ndarray | None = None,
+) -> None:
+    """Write a label image of any size from a source, reading each part of it once, all or nothing as `write` does.
+
+    TIFF and OME-TIFF are written in compressed tiles with levels of half the resolution each (every second pixel: ids
+    cannot be averaged) down to one tile, as BigTIFF where 4 GB might not suffice; a few rows of tiles are held in
+    memory, and temporary files beside `path` take a third of the uncompressed size. A volume's levels keep all planes,
+    and only OME-TIFF has them. OME-Zarr is written shard by shard, with levels too. Other formats, and images of one
+    tile, are read whole and written by `write_labels`.
+
+    Parameters
+    ----------
+    path : str or Path
+    labels : Source of shape (1, *spatial), integer or bool
+        bool becomes uint8 in tiles.
+    like : LazyImage, optional
+        The image that the labels belong to; its spacing, unit, place and georeference are written. By default the
+        spacing and unit of `labels`.
+    nodata : int, optional
+        The value of pixels without data: see `write_labels`.
+    colours : ndarray of shape (256, 3), uint8, optional
+        Of every value: see `write_labels`.
+
+    Raises
+    ------
+    ValueError
+        As for `write_labels`; or if the labels have several channels, cannot be read, or end early.
+    OSError
+        If the file cannot be written, or the labels not be read; nothing is left behind.
+    """
+    path = Path(path)
+    with naming(path):
+        if labels.dtype.kind not in "bui":
+            raise ValueError(f"labels of dtype {labels.dtype}: expected integers or bool")
+        if labels.shape[0] != 1:
+            raise ValueError(f"labels of {labels.shape[0]} channels, shape {labels.shape}: expected one id per pixel")
+        if like is not None and like.size != labels.shape[1:]:
+            raise ValueError(f"labels of shape {labels.shape[1:]} for an image of size {like.size}: they must be equal")
+        if suffix_of(path) in ZARR_SUFFIXES:
+            write_pyramid(path, labels, like=like, is_labels=True)
             return
-        low, high = (int(image.array.min()), int(image.array.max())) if image.array.size else (0, 0)
-        if low < 0 or high > 65535:
-            raise ValueError(f"PNG holds ids from 0 to 65535, got {low} to {high}: use .tif")
-        small = image.array.astype(np.uint8 if high <= 255 else np.uint16)
-        _check_picture(replace(image, array=small), "PNG", ("uint8", "uint16"))
-        with replace_file(path) as temporary:
-            temporary.write_bytes(png_bytes(small))
+        if suffix_of(path) in TIFF_SUFFIXES and not is_small(labels):
+            place = like or labels
+            lies = _labels_georeference(None if like is None else like.georeference, nodata, stored_dtype(labels.dtype))
+            write_tiled(path, labels, spacing=place.spacing, unit=place.unit, georeference=lies, colours=colours)
+            return
+        array = read_region(labels, tuple(slice(0, length) for length in labels.shape))[0]
+    write_labels(path, Image(array, labels.axes[1:], labels.spacing, labels.unit), like, nodata=nodata, colours=colours)
 
 
 def _labelled(labels: np.ndarray | Image, like: Image | LazyImage | None, nodata: int | None) -> Image:
@@ -143,22 +178,16 @@ def _labelled(labels: np.ndarray | Image, like: Image | LazyImage | None, nodata
         raise ValueError(f"labels of shape {array.shape}: expected 2 or 3 axes, (y, x) or (z, y, x)")
     if like is not None and like.size != array.shape:
         raise ValueError(f"labels of shape {array.shape} for an image of size {like.size}: they must be equal")
-    axes = "cyx" if array.ndim == 2 else "czyx"
     if like is None:
-        return Image(array[None], axes, (1.0,) * array.ndim, georeference=where_labels_lie(None, nodata, array.dtype))
+        like = Image(array, "zyx"[-array.ndim :], (1.0,) * array.ndim)
     is_kept = like is own and nodata is None
-    georeference = like.georeference if is_kept else where_labels_lie(like.georeference, nodata, array.dtype)
+    georeference = like.georeference if is_kept else _labels_georeference(like.georeference, nodata, array.dtype)
+    axes = "cyx" if array.ndim == 2 else "czyx"
     return Image(array[None], axes, like.spacing, like.unit, place=like.place, georeference=georeference)
 
 
-def where_labels_lie(image: GeoReference | None, nodata: int | None, dtype: np.dtype) -> GeoReference | None:
-    """The georeference of a label image: that of its image, with its own value for pixels without data or none.
-
-    Raises
-    ------
-    ValueError
-        If the dtype of the labels does not hold `nodata`.
-    """
+def _labels_georeference(image: GeoReference | None, nodata: int | None, dtype: np.dtype) -> GeoReference | None:
+    """That of the image, with the labels' own value for pixels without data, or none."""
     low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
     if nodata is not None and not low <= nodata <= high:
         raise ValueError(f"nodata is {nodata}, but labels of {dtype} hold {low} to {high}: choose a value that fits")
@@ -192,82 +221,7 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
-def is_ome(path: Path) -> bool:
-    """Whether a file is OME-TIFF by its name."""
-    return path.name.lower().endswith(tuple(f".ome{suffix}" for suffix in TIFF_SUFFIXES))
-
-
-def _check_picture(image: Image, name: str, allowed: tuple[str, ...]) -> None:
-    if image.ndim != 2:
-        raise ValueError(f"{name} holds 2D images, got size {image.size}: use .tif")
-    if image.channels not in (1, 3) or (image.channels == 3 and image.array.dtype == bool):
-        raise ValueError(f"{name} holds 1 or 3 channels, got {image.channels} of {image.array.dtype}: use .tif")
-    if image.array.dtype.name not in allowed:
-        raise ValueError(f"{name} holds {', '.join(allowed)}, got {image.array.dtype}: use .tif")
-
-
 def _write_nifti(path: Path, image: Image) -> None:
-    from .nifti import nifti_bytes  # nibabel takes a while to import, and pictures do without it
+    from .nifti import write_nifti  # nibabel takes a while to import, and pictures do without it
 
-    content = nifti_bytes(image, is_compressed=suffix_of(path) == ".nii.gz")
-    with replace_file(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def _write_tiff(path: Path, image: Image, compression: str | None = None, colours: np.ndarray | None = None) -> None:
-    """One series: RGB for 3 channels of 8 or 16 bits, bands of a map, else a page for every channel and plane."""
-    if image.array.dtype.kind not in "buif" or (is_ome(path) and image.array.dtype.name not in OME_DTYPES):
-        kept = "integers, floats and bool" if image.array.dtype.kind not in "buif" else ", ".join(OME_DTYPES)
-        raise ValueError(f"{'OME-TIFF' if is_ome(path) else 'TIFF'} holds {kept}, got {image.array.dtype}")
-    array, axes = image.array, image.axes.upper()
-    is_rgb = image.channels == 3 and array.dtype.name in ("uint8", "uint16") and gray_of_equal(array) is None
-    if is_rgb:
-        array, axes = np.moveaxis(array, 0, -1), axes[1:] + "S"
-    elif image.channels == 1:
-        array, axes = array[0], axes[1:]
-    # The channels of a map are bands of one page: GDAL takes further pages for other maps.
-    is_banded = image.georeference is not None and axes == "CYX" and array.dtype.kind != "b" and not is_ome(path)
-    if is_ome(path):
-        options = ome_options(image.spacing, image.unit)
-    else:
-        options = plain_options(image.spacing, image.unit, image.georeference)
-    options["metadata"] |= {"axes": axes}
-    with replace_file(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            array,
-            ome=is_ome(path),
-            bigtiff=array.nbytes > BIGTIFF_BYTES,
-            planarconfig="separate" if is_banded else None,
-            compression=compression,
-            **({"photometric": "rgb"} if is_rgb else shown_as(array.dtype, colours)),
-            **options,
-        )
-
-
-def shown_as(dtype: np.dtype, colours: np.ndarray | None) -> dict:
-    """For tifffile: samples of one channel as gray, or by a table of colours of shape (256, 3) where they are uint8."""
-    if colours is None or dtype != np.uint8:
-        return {"photometric": "minisblack"}
-    return {"photometric": "palette", "colormap": colours.T.astype(np.uint16) * 257}  # 255 is 65535 there
-
-
-def plain_options(spacing: tuple[float, ...], unit: str, georeference: GeoReference | None) -> dict:
-    """For tifffile: exact spacing in its JSON description, resolution tags for other programs, tags of a GeoTIFF."""
-    options: dict = {"metadata": {"spacing": list(spacing), "unit": unit}, "extratags": geo_tags(georeference)}
-    if unit in METRES:
-        per_cm = [METRES["cm"] / (step * METRES[unit]) for step in spacing[:-3:-1]]  # x, y
-        if all(1e-6 < number < 1e9 for number in per_cm):  # what a fraction of 32-bit integers can say
-            options |= {"resolution": tuple(per_cm), "resolutionunit": CENTIMETRE}
-    return options
-
-
-def ome_options(spacing: tuple[float, ...], unit: str) -> dict:
-    """For tifffile: the spacing in OME metadata."""
-    unit = "pixel" if unit == "px" else unit
-    if unit != "pixel" and unit not in METRES:
-        raise ValueError(f"unit {unit!r} is not known to OME-TIFF: use px, {', '.join(METRES)}, or write .tif")
-    sizes: dict[str, float | str] = {}
-    for axis, step in zip("XYZ", reversed(spacing), strict=False):
-        sizes |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": unit}
-    return {"metadata": sizes}
+    write_nifti(path, image)

@@ -6,7 +6,7 @@ import pytest
 import tifffile
 
 from unetkit import io
-from unetkit.io.colour import Colour
+from unetkit.io.samples import Colour
 
 RNG = np.random.default_rng(0)
 

@@ -13,8 +13,9 @@ import tifffile
 
 from unetkit import io
 from unetkit.image import Image
+from unetkit.io import write_labels_from
 from unetkit.io.lazy import Region, WholeImage
-from unetkit.io.tiff.pyramid import TILE, write_labels_from
+from unetkit.io.tiff.pyramid import TILE
 
 RNG = np.random.default_rng(0)
 LEVELS = {(1100, 700): 3, (700, 513): 2, (3, 2050): 3, (1, 1500): 1, (600, 2): 2}

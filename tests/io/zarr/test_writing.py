@@ -11,8 +11,8 @@ import zarr
 
 from unetkit import io
 from unetkit.image import Image
+from unetkit.io import write_labels_from
 from unetkit.io.lazy import Region, WholeImage
-from unetkit.io.tiff.pyramid import write_labels_from
 from unetkit.io.zarr import pyramid as omezarr_plan
 from unetkit.io.zarr import writing as omezarr_writing
 
@@ -344,7 +344,7 @@ def test_a_rename_that_fails_puts_the_folder_back(tmp_path: Path, monkeypatch: p
             raise PermissionError(errno.EACCES, "Permission denied")
         replace(source, target)
 
-    monkeypatch.setattr("unetkit.io.zarr.writing.os.replace", refuse)
+    monkeypatch.setattr("unetkit.io.atomic.os.replace", refuse)
     with pytest.raises(PermissionError, match=r"cannot write .*a\.zarr: Permission denied"):
         io.write(path, image_of(1, (9, 11)))
     assert np.array_equal(io.read(path).array, before.array)

@@ -10,9 +10,8 @@ import numpy as np
 import tifffile
 
 from ...georeference import GeoReference
-from ..colour import Colour
 from ..decoder_errors import Refused, decoding, logged
-from ..samples import Stored
+from ..samples import Colour, Stored
 from ..spacing import pixel_size
 from .geotags import read_georeference
 

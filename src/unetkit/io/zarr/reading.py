@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..colour import Colour
 from ..decoder_errors import Refused
 from ..lazy import Region
-from ..samples import Stored
+from ..samples import Colour, Stored
 from ..spacing import completed
 from .array import open_array
 from .metadata import Axis, full_resolution

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from ..atomic import replace_folder
 from ..filenames import holds_zarr, stem_of
 from ..lazy import LazyImage, Region, Source
 from .array import ChunkedArray, make_array
@@ -61,7 +58,10 @@ def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, 
     spacing, unit = (source.spacing, source.unit) if like is None else (like.spacing, like.unit)
     axes = source.axes[1:] if is_labels else source.axes
     levels = plan_levels(source.shape[1:], spacing)
-    with _replacing(path) as folder:
+    if path.exists() and not holds_zarr(path) and not (path.is_dir() and not any(path.iterdir())):
+        kind = "folder without Zarr metadata" if path.is_dir() else "file"
+        raise ValueError(f"a {kind} is at this place, which is not replaced: remove it, or choose another name")
+    with replace_folder(path) as folder:
         above = _Stack(folder, 0, levels[0], source.shape[0], dtype, axes)
         values = _copy(source, above)
         for number, level in enumerate(levels[1:], 1):
@@ -137,43 +137,3 @@ def _boxes(size: tuple[int, ...], step: tuple[int, ...]) -> Iterator[Region]:
 
 def _lengths(box: Region) -> tuple[int, ...]:
     return tuple(part.stop - part.start for part in box)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`, and rename it to `path` if all goes well; else remove it.
-
-    Raises
-    ------
-    ValueError
-        If what is at `path` is not a Zarr folder, which is not removed.
-    OSError
-        Of the same number as the one inside, naming `path`.
-    """
-    if path.exists() and not holds_zarr(path) and not (path.is_dir() and not any(path.iterdir())):
-        kind = "folder without Zarr metadata" if path.is_dir() else "file"
-        raise ValueError(f"a {kind} is at this place, which is not replaced: remove it, or choose another name")
-    token = secrets.token_hex(4)
-    temporary, former = (path.with_name(f".{path.name}.{token}.{ending}") for ending in ("tmp", "old"))
-    try:
-        temporary.mkdir()
-        yield temporary
-        _swap(path, temporary, former)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _swap(path: Path, temporary: Path, former: Path) -> None:
-    """Rename the new folder to its place; one at its place is moved aside first, since folders replace no others."""
-    if not path.exists():
-        os.replace(temporary, path)
-        return
-    os.replace(path, former)
-    try:
-        os.replace(temporary, path)
-    except BaseException:
-        os.replace(former, path)
-        raise
-    shutil.rmtree(former, ignore_errors=True)
