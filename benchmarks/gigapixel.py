@@ -37,7 +37,7 @@ from unetkit.data.normalise import measure
 from unetkit.inference.prepare import prepare
 from unetkit.io import open_lazy
 from unetkit.labels.kind import from_classes
-from unetkit.model.files import load_model
+from unetkit.model.files import read_model
 from unetkit.tiles import tile
 from unetkit.training.loop import train
 
@@ -165,7 +165,7 @@ def _share(partial: Path) -> float:
 @torch.inference_mode()
 def check(run: Path, image: Path, mask: Path, places: int) -> dict[str, Any]:
     """Compare the mask with the net as it was trained, run at once on windows that hold all that matters."""
-    net, card = load_model(run)
+    net, card = read_model(run)
     ready, rng, side = prepare(net), np.random.default_rng(7), min(256, TILE)
     wrong = total = 0
     with open_lazy(image) as source, open_lazy(mask) as labels:

@@ -41,7 +41,7 @@ from unetkit.inference.prepare import prepare
 from unetkit.inference.runner import run
 from unetkit.inference.streaming.stream import Stream
 from unetkit.inference.tiling import plan_stream, plan_tiles
-from unetkit.model.files import load_model
+from unetkit.model.files import read_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net
@@ -224,7 +224,7 @@ def calibrate(row: str, size: tuple[int, ...], folder: Path, args: argparse.Name
 def net_of(ndim: int, folder: Path | None) -> Net:
     """The run's net, or one of random weights whose batch-norm statistics are not the initial ones."""
     if folder is not None:
-        net, _ = load_model(folder)
+        net, _ = read_model(folder)
         if net.architecture.padding == "valid":
             raise ValueError(f"{folder}: its net is unpadded; the rows here are for padded ones")
     else:

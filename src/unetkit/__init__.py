@@ -22,7 +22,7 @@ _HOMES = {
     "find_pairs": ("data.pairs", "find_pairs"),
     "inspect": ("report.inspection.write", "inspect"),
     "load": ("data.dataset", "load"),
-    "load_model": ("model.files", "load_model"),
+    "load_model": ("model.files", "read_model"),
     "named": ("nets.named", "named"),
     "plan_tiles": ("inference.tiling", "plan_tiles"),
     "predict": ("inference.files", "predict"),

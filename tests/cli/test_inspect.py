@@ -8,7 +8,8 @@ import pytest
 
 from unetkit import cli
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import Card, save_model
+from unetkit.model.card import Card
+from unetkit.model.files import save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from unetkit import cli, io
 from unetkit.cli.demo import write_demo_data
 from unetkit.image import Image
-from unetkit.model.files import load_model
+from unetkit.model.files import read_model
 
 VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 FAST = ("--patch", "32", "--batch", "2", "--device", "cpu")
@@ -164,7 +164,7 @@ def test_volumes_take_a_patch_of_one_number(run_cli, tmp_path):
         "train", tmp_path / "v", "--out", tmp_path / "run", "--steps", 1, "--patch", 16, "--batch", 2
     )
     assert (code, err) == (0, "")
-    assert load_model(tmp_path / "run")[0].ndim == 3
+    assert read_model(tmp_path / "run")[0].ndim == 3
 
 
 def test_planes_patches_per_axis_and_augmentation(run_cli, tmp_path):
@@ -177,7 +177,7 @@ def test_planes_patches_per_axis_and_augmentation(run_cli, tmp_path):
     code, out, err = run_cli(*arguments, "--out", tmp_path / "b")
     assert (code, err) == (0, "")
     assert "augmentation none: given" in out
-    net, card = load_model(tmp_path / "b")
+    net, card = read_model(tmp_path / "b")
     assert (net.ndim, net.in_channels, card.planes) == (2, 3, 3)
     code, out, err = run_cli("predict", tmp_path / "b", tmp_path / "v/images", "--out", tmp_path / "masks")
     assert (code, err) == (0, "")
@@ -359,7 +359,7 @@ def test_ctrl_c_stops_with_a_usable_model(cells, tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert re.search(r"^Stopped: [1-9]\d* steps in 0:\d\d, validation Dice 0\.\d{4}$", out, flags=re.MULTILINE)
-    load_model(run)
+    read_model(run)
     assert (run / "last" / "state.safetensors").exists()
 
 

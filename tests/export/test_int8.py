@@ -14,12 +14,12 @@ from unetkit.cli.demo import write_demo_data
 from unetkit.data.normalise import for_net
 from unetkit.export import int8 as quantise_module
 from unetkit.export.int8 import quantise
-from unetkit.inference.engines.int8_card import QuantisationReport, is_current, read_price, weights_hash
+from unetkit.inference.engines.int8_card import QuantisationReport, is_current, read_price
 from unetkit.inference.engines.openvino import int8_engine, openvino_model
 from unetkit.inference.engines.select import choose_engine
 from unetkit.inference.prepare import prepare
 from unetkit.io import read
-from unetkit.model.files import load_model, save_model
+from unetkit.model.files import read_model, save_model, weights_hash
 from unetkit.nets.net import Net
 from unetkit.training.loop import train
 
@@ -79,7 +79,7 @@ def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
     assert 0 < price.changed_share < 0.05
     assert price.made_with.startswith("openvino 20")
     assert lines[0].startswith("calibrated on 24 patches of the training images in ")
-    net = prepare(load_model(trained)[0])
+    net = prepare(read_model(trained)[0])
     image = for_net(read(cells / "images" / "cells_003.png"), channels=1, ndim=2)
     x = torch.from_numpy(image[None, :, :46, :58])  # another size than the patches'
     with torch.inference_mode():
@@ -92,12 +92,12 @@ def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
 @pytest.mark.usefixtures("uncalibrated")
 def test_other_weights_are_calibrated_anew(run: Path) -> None:
     quantise(run)
-    before, net = read_price(run / "int8"), prepare(load_model(run)[0])
+    before, net = read_price(run / "int8"), prepare(read_model(run)[0])
     assert before is not None
     lines: list[str] = []
     choose_engine(net, run, "int8", window=(32, 32), observer=lines.append)
     assert lines == [before.describe()]
-    changed, card = load_model(run)
+    changed, card = read_model(run)
     changed.heads[0].bias.data += 0.1
     save_model(run / "model.safetensors", changed, card)
     assert not is_current(run, before)
@@ -156,7 +156,7 @@ def test_calibration_sees_plain_training_patches(run: Path, cells: Path, monkeyp
     monkeypatch.setattr(quantise_module, "calibrated_model", calibrated)
     quantise(run, patches=7)
     assert [patch.shape for patch in taken] == [(1, 1, 32, 32)] * 7
-    training, held_out = quantise_module._cases(run, quantise_module._plan(run), load_model(run)[0])
+    training, held_out = quantise_module._cases(run, quantise_module._plan(run), read_model(run)[0])
     assert (len(training), len(held_out)) == (5, 1)
     for patch in taken:  # cut out of a training image, pixel for pixel
         places = (sliding_window_view(case.image[0], (32, 32)) == patch[0, 0] for case in training)
@@ -243,4 +243,4 @@ def test_what_is_not_installed_is_said_before_any_image_is_read(
 
 def test_a_model_that_is_not_there(run: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"model\.xml: there is no such model"):
-        int8_engine(prepare(load_model(run)[0]), run / "int8")
+        int8_engine(prepare(read_model(run)[0]), run / "int8")

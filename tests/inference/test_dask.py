@@ -14,7 +14,8 @@ from unetkit.inference import dask as clusters
 from unetkit.inference.files import predict
 from unetkit.io.block_store import BlockStore
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import Card, save_model
+from unetkit.model.card import Card
+from unetkit.model.files import save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 

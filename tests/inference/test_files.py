@@ -16,7 +16,8 @@ from unetkit.inference.files import predict
 from unetkit.inference.prepare import prepare
 from unetkit.io.resample import resampled, to_size
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import Card, save_model
+from unetkit.model.card import Card
+from unetkit.model.files import save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
@@ -256,7 +257,7 @@ def test_a_net_that_saw_no_flips_is_not_averaged_over_them(tmp_path, augmentatio
 
 
 def test_only_flips_that_the_net_saw_are_averaged(tmp_path):
-    net = model(tmp_path / "run", augmentation="oriented", about={"flip": [False, True]})
+    net = model(tmp_path / "run", augmentation="oriented", about={"flip_axes": [False, True]})
     array = pixels((21, 34))
     source = picture(tmp_path / "a.tif", array)
     (done,) = predict(tmp_path / "run", [source], out=tmp_path / "o", average_symmetries=True)

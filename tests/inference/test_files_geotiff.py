@@ -13,7 +13,8 @@ from unetkit import io
 from unetkit.inference.files import predict
 from unetkit.labels.kind import LabelKind
 from unetkit.metrics.folders import evaluate
-from unetkit.model.files import Card, load_model, save_model
+from unetkit.model.card import Card
+from unetkit.model.files import read_model, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 from unetkit.training.loop import train
@@ -75,7 +76,7 @@ def test_from_training_to_scores(tmp_path):
     small = {"patch": (32, 32), "widths": (4, 8), "device": "cpu"}
     train(data, out=tmp_path / "run", steps=20, observer=lambda p: seen.append(p.message), **small)
     assert f"left out, since no pixel holds data and is labelled: {data / 'images/chip3.tif'}" in seen
-    assert load_model(tmp_path / "run")[1].labels.ignore == -1
+    assert read_model(tmp_path / "run")[1].labels.ignore == -1
     steps = []
     done = predict(tmp_path / "run", [data / "images"], out=tmp_path / "out", observer=steps.append)
     said = [step.message for step in steps]

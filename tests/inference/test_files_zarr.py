@@ -12,7 +12,8 @@ from unetkit.image import Image
 from unetkit.inference.files import predict
 from unetkit.labels.kind import LabelKind
 from unetkit.metrics.folders import evaluate
-from unetkit.model.files import Card, save_model
+from unetkit.model.card import Card
+from unetkit.model.files import save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 

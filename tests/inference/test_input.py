@@ -12,7 +12,7 @@ from unetkit.data.planes import around
 from unetkit.image import Image
 from unetkit.inference.input import InputImage
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import Card
+from unetkit.model.card import Card
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 

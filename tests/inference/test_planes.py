@@ -15,7 +15,7 @@ from unetkit.inference.tiling import plan_tiles
 from unetkit.io import write
 from unetkit.io.block_store import BlockStore
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import Card
+from unetkit.model.card import Card
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.training.state import predict_classes

@@ -21,7 +21,8 @@ from unetkit.inference.streaming.stream import Stream
 from unetkit.inference.tiling import plan_stream, plan_tiles
 from unetkit.io.block_store import BlockStore
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import Card, load_model, save_model
+from unetkit.model.card import Card
+from unetkit.model.files import read_model, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
@@ -66,7 +67,7 @@ class Fails(BlockStore):
 
 
 def segmenter(run):
-    net, card = load_model(run)
+    net, card = read_model(run)
     ready = prepare(net)
     return Predictor(ready, card, Stream(ready))
 

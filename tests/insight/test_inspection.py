@@ -15,7 +15,7 @@ from unetkit.insight import inspection as subject_module
 from unetkit.insight.inspection import image_subject, noise_subject, subject
 from unetkit.io import write, write_labels
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import Card
+from unetkit.model.card import Card
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 

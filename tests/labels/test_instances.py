@@ -58,17 +58,17 @@ def test_shallow_and_small_ones() -> None:
     foreground, depth = np.zeros((20, 20)), np.zeros((20, 20))
     foreground[2:8, 2:8], foreground[12:14, 12:14] = 0.9, 0.9
     depth[2:8, 2:8] = 0.1  # nowhere a seed
-    found = decode(foreground, depth, InstanceThresholds(smallest=5))
+    found = decode(foreground, depth, InstanceThresholds(min_size=5))
     assert (found[2:8, 2:8] == 1).all()
     assert found.sum() == 36
-    assert decode(foreground, depth, InstanceThresholds(smallest=4)).max() == 2
+    assert decode(foreground, depth, InstanceThresholds(min_size=4)).max() == 2
     assert decode(foreground, depth, InstanceThresholds(foreground=0.95)).max() == 0
 
 
 def test_the_order_of_ids() -> None:
     foreground = np.zeros((9, 9))
     foreground[0:2, 5:8], foreground[1:4, 0:3], foreground[6:, 6:] = 1, 1, 1
-    found = decode(foreground, foreground, InstanceThresholds(smallest=1))
+    found = decode(foreground, foreground, InstanceThresholds(min_size=1))
     assert (found[0, 5], found[1, 0], found[8, 8]) == (1, 2, 3)
 
 
@@ -103,5 +103,5 @@ def test_a_mosaic_of_real_nuclei() -> None:
 
 
 def test_what_makes_no_sense() -> None:
-    with pytest.raises(ValueError, match=r"valley is 1\.5"):
-        InstanceThresholds(valley=1.5)
+    with pytest.raises(ValueError, match=r"split_ratio is 1\.5"):
+        InstanceThresholds(split_ratio=1.5)

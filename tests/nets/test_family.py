@@ -11,7 +11,8 @@ from unetkit.inference.prepare import prepare
 from unetkit.inference.runner import run
 from unetkit.inference.tiling import plan_tiles
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import Card, load_model, save_model
+from unetkit.model.card import Card
+from unetkit.model.files import read_model, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.training.losses import dice_cross_entropy
@@ -94,6 +95,6 @@ def _learns_and_tiles(architecture: Architecture, folder: Path) -> None:
         architecture=architecture.to_dict(), classes=["background", "foreground"], labels=LabelKind("binary", (0, 255))
     )
     save_model(folder / "model.safetensors", net.float(), card)
-    again, _ = load_model(folder)
+    again, _ = read_model(folder)
     assert again.architecture == architecture
     assert torch.equal(again.body(images), net.body(images))

@@ -14,7 +14,8 @@ from unetkit.inference.prepare import prepare
 from unetkit.inference.runner import run
 from unetkit.inference.tiling import plan_tiles
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import Card, load_model, save_model
+from unetkit.model.card import Card
+from unetkit.model.files import read_model, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net
@@ -125,7 +126,7 @@ def test_a_model_file_holds_the_encoder_and_nothing_is_fetched(timm: Any, tmp_pa
     card = Card(architecture=net.architecture.to_dict(), classes=["a", "b"], labels=LabelKind("binary", (0, 255)))
     save_model(tmp_path / "model.safetensors", net, card)
     timm.calls.clear()
-    again, _ = load_model(tmp_path / "model.safetensors")
+    again, _ = read_model(tmp_path / "model.safetensors")
     assert [call["pretrained"] for call in timm.calls] == [False]
     assert again.architecture == net.architecture
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))

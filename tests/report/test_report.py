@@ -15,12 +15,14 @@ from unetkit.image import Image
 from unetkit.io import write, write_labels
 from unetkit.labels.kind import LabelKind
 from unetkit.metrics.pixels import evaluate_arrays
-from unetkit.model.files import Card, save_model, save_state
+from unetkit.model.card import Card
+from unetkit.model.files import save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 from unetkit.plotting.html import duration
 from unetkit.report import write_report
 from unetkit.report.training import value_text
+from unetkit.training.checkpoint import save_state
 from unetkit.training.loop import train
 from unetkit.training.plan.plan import Plan
 from unetkit.training.preview import panel

@@ -12,7 +12,7 @@ from unetkit.data.dataset import Case, load
 from unetkit.data.pairs import find_pairs
 from unetkit.data.split import split, train_val_split
 from unetkit.inference.files import predict
-from unetkit.model.files import load_members, load_model
+from unetkit.model.files import read_members, read_model
 from unetkit.report import write_report
 from unetkit.training.cross_validation import Doubt, train_folds
 
@@ -69,7 +69,7 @@ def test_all_nets_predict_as_one(run, tmp_path):
     folder, found, _ = run
     images = sorted((folder / "cells" / "images").iterdir())[:2]
     predict(found.run, images, out=tmp_path / "out", probabilities=True, uncertainty=True)
-    nets, card = load_members(found.run)
+    nets, card = read_members(found.run)
     assert len(nets) == 3
     dataset = load(find_pairs(folder / "cells"))
     with torch.no_grad():
@@ -90,7 +90,7 @@ def test_all_nets_predict_as_one(run, tmp_path):
 def test_engines_and_one_net_are_refused_where_there_are_several(run, tmp_path):
     folder, found, _ = run
     with pytest.raises(ValueError, match="holds the nets of 3 folds: name one, such as"):
-        load_model(found.run)
+        read_model(found.run)
     with pytest.raises(ValueError, match="an ensemble of 3 nets is computed by torch"):
         predict(found.run, [folder / "cells" / "images"], out=tmp_path / "out", engine="openvino")
 

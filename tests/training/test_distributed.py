@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from unetkit.cli.demo import write_demo_data
-from unetkit.model.files import load_model, load_state
+from unetkit.model.files import read_model
 from unetkit.training import distributed
+from unetkit.training.checkpoint import load_state
 from unetkit.training.distributed import JointBatchNorm, launch
 from unetkit.training.loop import train
 from unetkit.training.sampler import Batch
@@ -50,7 +51,7 @@ def test_the_losses_and_weights_of_one_process(data, tmp_path):
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == len(two) == STEPS
     np.testing.assert_allclose(two, one, rtol=0, atol=1e-4)
-    nets = [load_model(tmp_path / name)[0].state_dict() for name in ("one", "two")]
+    nets = [read_model(tmp_path / name)[0].state_dict() for name in ("one", "two")]
     for name, weights in nets[0].items():
         torch.testing.assert_close(nets[1][name], weights, rtol=1e-3, atol=1e-4, msg=name)
     assert (tmp_path / "two" / "report.html").is_file()

@@ -15,7 +15,7 @@ from unetkit.cli.demo import write_demo_data
 from unetkit.data.dataset import Case, Dataset
 from unetkit.inference.files import predict
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import load_model
+from unetkit.model.files import read_model
 from unetkit.nets.architecture import Architecture
 from unetkit.training.loop import train
 from unetkit.training.plan.plan import Plan, check_same
@@ -116,7 +116,7 @@ def test_training_starts_from_the_weights_once(
     file.unlink()  # neither going on nor using the model needs it
     train(cells, out=tmp_path / "run", resume=True, **{**options, "steps": 2})
     assert len(started) == 1
-    net, _ = load_model(tmp_path / "run")
+    net, _ = read_model(tmp_path / "run")
     assert net.architecture.encoder == "tiny"
     masks = predict(tmp_path / "run", [cells / "images"], out=tmp_path / "masks")
     assert len(masks) == 4

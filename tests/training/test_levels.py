@@ -8,7 +8,7 @@ import pytest
 from unetkit import io
 from unetkit.cli.demo import write_demo_data
 from unetkit.inference.files import predict
-from unetkit.model.files import load_model
+from unetkit.model.files import read_model
 from unetkit.nets.build import build
 from unetkit.nets.named import named
 from unetkit.nets.unetpp import UNetPlusPlus, pruned
@@ -44,7 +44,7 @@ def test_every_head_has_learned_and_is_scored(run: Path) -> None:
 
 
 def test_predict_computes_the_chosen_level_alone(run: Path, cells: Path, tmp_path: Path) -> None:
-    net, _ = load_model(run)
+    net, _ = read_model(run)
     assert isinstance(net, UNetPlusPlus)
     images = io.list_images(cells / "images")[:2]
     for level in (1, 2):
@@ -72,9 +72,9 @@ def test_nets_without_levels_say_so(cells: Path, run: Path, tmp_path: Path) -> N
 
 
 def test_heads_are_kept_and_the_supervision_of_a_plain_u_net_is_not(cells: Path, run: Path, tmp_path: Path) -> None:
-    assert sum(name.startswith("heads.") for name in load_model(run)[0].state_dict()) == 4
+    assert sum(name.startswith("heads.") for name in read_model(run)[0].state_dict()) == 4
     done = train(cells, out=tmp_path / "deep", widths=(4, 6, 8), supervision=True, **SMALL)
-    net, _ = load_model(done.run)
+    net, _ = read_model(done.run)
     assert sum(name.startswith("heads.") for name in net.state_dict()) == 2
     state = (tmp_path / "deep" / "last" / "state.safetensors").read_bytes()
     assert b"heads.0.weight" in state.replace(b"net.heads", b"").replace(b"averaged.heads", b"")

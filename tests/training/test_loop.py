@@ -16,9 +16,10 @@ from unetkit import io
 from unetkit.cli.demo import synthetic_cells, write_demo_data
 from unetkit.image import Image
 from unetkit.inference.files import predict
-from unetkit.model.files import load_model, load_state
+from unetkit.model.files import read_model
 from unetkit.training import loop as train_module
 from unetkit.training import state as loop
+from unetkit.training.checkpoint import load_state
 from unetkit.training.loop import train
 from unetkit.training.plan.plan import Plan
 
@@ -76,7 +77,7 @@ def test_a_run_learns_and_leaves_everything_behind(cells, tmp_path):
     entries = logged(run)
     assert [entry["step"] for entry in entries] == list(range(3, 61, 3))
     assert all(0 <= entry["mean_dice"] <= 1 and entry["loss"] > 0 for entry in entries)
-    net, card = load_model(run)
+    net, card = read_model(run)
     assert card.score == pytest.approx(result.dice)
     assert card.classes == ["background", "foreground"]
     assert net.architecture.widths == (4, 8)
@@ -98,7 +99,7 @@ def test_the_same_seed_gives_the_same_bits(cells, tmp_path):
 def test_training_on_everything(cells, tmp_path):
     result = fit(cells, tmp_path / "run", validation=0)
     assert (result.dice, result.pixel_error, result.steps) == (None, None, 4)
-    assert load_model(tmp_path / "run")[1].score is None
+    assert read_model(tmp_path / "run")[1].score is None
     assert not (tmp_path / "run" / "validation.json").exists()
     assert "dice" not in logged(tmp_path / "run")[0]
 
@@ -117,7 +118,7 @@ def test_the_original_net_with_unpadded_convolutions(cells, tmp_path):
     fit(cells, tmp_path / "run", **options, steps=2)
     plan = Plan.model_validate_json((tmp_path / "run" / "plan.json").read_text())
     assert plan.patch == (220, 220)
-    net, card = load_model(tmp_path / "run")
+    net, card = read_model(tmp_path / "run")
     torch.nn.init.zeros_(net.heads[0].weight)
     net.heads[0].bias.data = torch.tensor([0.0, 1.0])
     from unetkit.model.files import save_model
@@ -156,7 +157,7 @@ def test_volumes(tmp_path):
     write_demo_data(tmp_path, n=3, size=(16, 32, 32))
     result = fit(tmp_path, tmp_path / "run", patch=16, steps=2)
     assert result.dice is not None
-    assert load_model(tmp_path / "run")[0].ndim == 3
+    assert read_model(tmp_path / "run")[0].ndim == 3
 
 
 def noise(folder, *, n=2, size=(10, 24, 24), channels=1, every=1, spacing=(1.0, 1.0, 1.0)):
@@ -180,7 +181,7 @@ def test_planes_of_volumes(tmp_path, planes, channels):
     data = noise(tmp_path / "data", channels=channels)
     result = fit(data, tmp_path / "run", planes=planes, patch=16, steps=2)
     assert 0 <= result.dice <= 1
-    net, card = load_model(tmp_path / "run")
+    net, card = read_model(tmp_path / "run")
     assert (net.ndim, net.in_channels, card.planes) == (2, planes * channels, planes)
     (done,) = predict(tmp_path / "run", [data / "images/0.ome.tif"], out=tmp_path / "masks")
     assert io.read_labels(done.mask).size == (10, 24, 24)
@@ -218,7 +219,7 @@ def test_sections_are_not_turned_into_each_other(tmp_path, monkeypatch):
     fit(data, tmp_path / "none", patch=(4, 16, 16), steps=1, augmentation="none")
     assert [one.spacing for one in used] == [(8.0, 1.0, 1.0), (8.0, 1.0, 1.0), None]
     assert [one.flip for one in used] == [True, True, False]
-    architecture = load_model(tmp_path / "run")[0].architecture
+    architecture = read_model(tmp_path / "run")[0].architecture
     assert (architecture.strides, architecture.kernels) == (((1, 2, 2),), ((1, 3, 3), (1, 3, 3)))
 
 
@@ -246,7 +247,7 @@ def test_a_resumed_run_is_the_same_bits_and_logs_no_step_twice(cells, tmp_path, 
     interrupted = fit(cells, tmp_path / "run", steps=8)
     monkeypatch.undo()
     assert (interrupted.steps, interrupted.was_interrupted) == (5, True)
-    assert load_model(tmp_path / "run")[1].score is not None  # usable as it is
+    assert read_model(tmp_path / "run")[1].score is not None  # usable as it is
     with (tmp_path / "run" / "log.jsonl").open("a") as log:
         log.write('{"step": 7, "later": "than the state"}\n{"step": 8, "torn')
     (tmp_path / "run" / "last" / ".state.safetensors.123.tmp").write_bytes(b"half")
@@ -279,7 +280,7 @@ def test_ctrl_c_before_the_first_step_still_gives_a_model(cells, tmp_path, monke
     monkeypatch.setattr(train_module, "choose_forward", lambda training: signal.raise_signal(signal.SIGINT) or "")
     result = fit(cells, tmp_path / "run")
     assert (result.steps, result.was_interrupted) == (1, True)
-    load_model(tmp_path / "run")
+    read_model(tmp_path / "run")
 
 
 def test_a_second_ctrl_c_stops_at_once(cells, tmp_path, monkeypatch):
@@ -421,7 +422,7 @@ def test_a_run_folder_that_exists(cells, tmp_path):
 def test_a_training_that_diverges_says_so_and_keeps_its_last_good_model(cells, tmp_path):
     with pytest.raises(RuntimeError, match=r"training diverged: .* smaller learning rate than 1e\+30"):
         fit(cells, tmp_path / "run", steps=400, learning_rate=1e30)
-    load_model(tmp_path / "run")
+    read_model(tmp_path / "run")
 
 
 def test_a_disk_that_fills_up_keeps_the_last_good_model(cells, tmp_path, monkeypatch):
@@ -439,7 +440,7 @@ def test_a_disk_that_fills_up_keeps_the_last_good_model(cells, tmp_path, monkeyp
         fit(cells, tmp_path / "run", steps=8)
     monkeypatch.undo()
     assert load_state(tmp_path / "run" / "last" / "state.safetensors")[1]["step"] == 3
-    load_model(tmp_path / "run")
+    read_model(tmp_path / "run")
     assert not leftovers(tmp_path / "run")
     fit(cells, tmp_path / "run", steps=8, resume=True)  # there is room again
     assert same_weights(tmp_path / "whole", tmp_path / "run")
@@ -453,7 +454,7 @@ def test_a_training_goes_on_from_another_model(cells, tmp_path):
     first = fit(cells, tmp_path / "first", steps=40, learning_rate=1e-2)
     again = train(cells, out=tmp_path / "again", steps=1, patch=(32, 32), device="cpu", start=str(first.run))
     assert again.dice == pytest.approx(first.dice, abs=0.05)
-    net, _ = load_model(again.run)
+    net, _ = read_model(again.run)
     assert net.architecture.widths == (4, 8)
     plan = json.loads((again.run / "plan.json").read_text())
     assert plan["start"] == str(first.run)
@@ -488,10 +489,10 @@ def test_images_of_other_pixels_are_resampled_and_masks_are_their_size(tmp_path)
     told = []
     result = fit(tmp_path / "data", tmp_path / "run", steps=2, observer=told.append)
     assert any("1 of 6 images have pixels of another size: resampled to 0.5 x 0.5 µm" in now.message for now in told)
-    assert load_model(result.run)[1].resample
+    assert read_model(result.run)[1].resample
     (done,) = predict(result.run, [tmp_path / "data" / "images" / "c0.tif"], out=tmp_path / "out")
     assert io.read_labels(done.mask).size == (128, 128)
     told.clear()
     fit(tmp_path / "data", tmp_path / "as_they_are", steps=1, resample=False, observer=told.append)
     assert not any("another size" in now.message for now in told)
-    assert not load_model(tmp_path / "as_they_are")[1].resample
+    assert not read_model(tmp_path / "as_they_are")[1].resample

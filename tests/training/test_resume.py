@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from unetkit.cli.demo import write_demo_data
-from unetkit.model.files import load_model, load_state
+from unetkit.model.files import read_model
+from unetkit.training.checkpoint import load_state
 
 STEPS = 40
 # The process that is killed. It saves after every step; `dies` makes it kill itself inside its n-th write of a file:
@@ -110,7 +111,7 @@ def test_ten_kills_change_nothing(start, tmp_path):
         assert process.exitcode == -signal.SIGKILL
         reached.append(load_state(state)[1]["step"] if state.exists() else 0)
         if (run / "model.safetensors").exists():
-            load_model(run)
+            read_model(run)
     assert len(reached) == 10
     assert reached == sorted(reached)
     assert max(reached) < STEPS

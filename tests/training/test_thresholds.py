@@ -16,7 +16,7 @@ from unetkit.inference import mask_file
 from unetkit.inference.files import predict
 from unetkit.labels.instances import InstanceThresholds, decode, pack_maps, unpack_maps
 from unetkit.metrics.folders import evaluate
-from unetkit.model.files import Card, load_model
+from unetkit.model.files import read_model
 from unetkit.training.loop import train
 from unetkit.training.thresholds import predict_codes, tune_thresholds, usual_decoding
 
@@ -56,7 +56,7 @@ def test_what_the_masks_say(data: Path) -> None:
         assert plain.cases[0].ids is None
         assert np.array_equal(plain.cases[0].labels, case.classes)
     how = usual_decoding(dataset.cases)
-    assert 1 <= how.smallest < 300
+    assert 1 <= how.min_size < 300
 
 
 def test_codes() -> None:
@@ -67,7 +67,7 @@ def test_codes() -> None:
 
 
 def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
-    net, card = load_model(run)
+    net, card = read_model(run)
     assert net.out_channels == 5
     assert isinstance(card.decoding, InstanceThresholds)
     scores = json.loads((run / "validation.json").read_text())
@@ -81,12 +81,6 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     found = evaluate(done.mask, data / "masks" / "0.png").objects
     assert found is not None
     assert found.ap50 > 0.3
-
-
-def test_cards_with_a_depth_for_seeds_are_still_read(run: Path) -> None:
-    _, card = load_model(run)
-    old = card.model_dump() | {"decoding": {"foreground": 0.4, "seed": 0.3, "smallest": 30, "sure": 0.8}}
-    assert Card.model_validate(old).decoding == InstanceThresholds(foreground=0.4, smallest=30, sure=0.8)
 
 
 def test_a_large_image_is_made_in_blocks(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,12 +23,12 @@ from ..data.pairs import find_pairs
 from ..data.split import train_val_split
 from ..geometry import Geometry
 from ..inference.engines.engine import Engine, with_engine
-from ..inference.engines.int8_card import FILE, QuantisationReport, is_current, read_price, weights_hash
+from ..inference.engines.int8_card import FILE, QuantisationReport, is_current, read_price
 from ..inference.engines.openvino import calibrated_model, check_installed, int8_engine, save_openvino
 from ..inference.prepare import prepare
 from ..io.atomic import write_text
 from ..metrics.pixels import confusion
-from ..model.files import load_model
+from ..model.files import read_model, weights_hash
 from ..nets.net import Net
 from ..training.augment.augment import Augmentation
 from ..training.plan.plan import Plan, read_plan
@@ -90,7 +90,7 @@ def quantise(
     folder = run / "int8" if out is None else Path(out)
     check_installed()
     _check_folder(folder)
-    net, card = load_model(run)
+    net, card = read_model(run)
     plan = _plan(run)
     if (before := read_price(folder)) is not None and not is_current(run, before):
         say(f"{folder}: was calibrated for other weights than the run has now; calibrating anew")

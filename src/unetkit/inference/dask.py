@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..model.files import load_members
+from ..model.files import read_members
 from ..nets.unetpp import pruned
 from ..tiles import tile
 from .mask_file import MaskFile, PlannedMask
@@ -222,7 +222,7 @@ def _ready(recipe: WorkerSetup) -> Predictor:
     threads = get_worker().state.nthreads
     if threads > 1:  # tasks run side by side, and share the cores
         torch.set_num_threads(max((os.cpu_count() or 1) // threads, 1))
-    nets, card = load_members(recipe.model)
+    nets, card = read_members(recipe.model)
     nets = nets if recipe.prune is None else [pruned(net, recipe.prune) for net in nets]
     options: dict[str, Any] = {"memory_bytes": recipe.memory_bytes, "averages": recipe.averages}
     options["beside"] = recipe.beside

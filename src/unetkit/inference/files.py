@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..allocator import keep_freed_memory
-from ..model.files import load_members
+from ..model.files import read_members, weights_hash
 from ..nets.unetpp import pruned
 from .dask import WorkerSetup, predict_on_cluster
-from .engines.int8_card import weights_hash
 from .engines.select import engine_key
 from .jobs import find_jobs
 from .mask_file import MaskFile, PlannedMask, check_all
@@ -140,7 +139,7 @@ def predict(
     """
     keep_freed_memory()
     say = observer or (lambda step: None)
-    nets, card = load_members(model)
+    nets, card = read_members(model)
     if average_symmetries and card.flips is not None and not any(card.flips):
         raise ValueError(
             "the net knows images that are turned one way, and none that is flipped: averaged over flips its masks "

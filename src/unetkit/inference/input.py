@@ -16,7 +16,7 @@ from ..geometry import mirror
 from ..image import Image, to_channels
 from ..io import LazyImage, valid_mask
 from ..io.resample import Resampled, size_at
-from ..model.files import Card
+from ..model.card import Card
 from ..nets.net import Net
 from ..tiles import Slices
 from .runner import Give

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..io.block_store import BlockStore
 from ..io.lazy import Region
-from ..model.files import Card
+from ..model.card import Card
 
 __all__ = ["MISSING", "NOTHING", "Outputs", "StoredMap", "stored_dtype"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..io.block_store import BlockStore
 from ..labels.instances import CODE, pack_maps
 from ..labels.kind import from_classes, nodata_value
-from ..model.files import Card
+from ..model.card import Card
 from ..nets.net import Net
 from ..tiles import Slices, Tile, tile
 from .averaging import average

@@ -16,7 +16,7 @@ from ..graph.cost import cost
 from ..graph.graph import Graph, read
 from ..io import read_labels
 from ..labels.kind import to_classes
-from ..model.files import Card
+from ..model.card import Card
 from ..nets.net import Net
 
 __all__ = ["Inspection", "image_subject", "noise_subject", "subject"]

@@ -13,7 +13,7 @@ from ..graph.cost import Cost, cost
 from ..graph.graph import Graph
 from ..graph.stages import Stage, structure
 from ..io.atomic import write_text
-from ..model.files import load_model
+from ..model.files import read_model
 from ..nets.build import build
 from ..nets.named import named
 from ..nets.net import Net
@@ -175,7 +175,7 @@ def choose_net(model: Path | None = None, net: str | None = None, **options: Any
             return build(named(net or "unet", **options))
     if net is not None or options:
         raise ValueError(f"{model} says itself what net it is: leave out --net, --block, --channels and the like")
-    return load_model(model)[0]
+    return read_model(model)[0]
 
 
 def summarise(graph: Graph, size: Sequence[int] | None = None) -> Summary:

@@ -39,21 +39,21 @@ class InstanceThresholds:
     ----------
     foreground : float
         Probability above which a pixel is of an object, 0 to 1.
-    valley : float
+    split_ratio : float
         Two peaks of depth are of one object if the way between them stays above this share of the lower one, 0 to 1.
-    smallest : int
+    min_size : int
         Pixels of the smallest object; smaller ones are background.
-    sure : float
+    confidence : float
         Least mean probability of the pixels of an object, 0 to 1; less sure ones are background.
     """
 
     foreground: float = 0.5
-    valley: float = 0.55
-    smallest: int = 10
-    sure: float = 0.0
+    split_ratio: float = 0.55
+    min_size: int = 10
+    confidence: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("foreground", "valley", "sure"):
+        for name in ("foreground", "split_ratio", "confidence"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
 
@@ -197,12 +197,12 @@ def _first_pixels(ids: np.ndarray, box: Slices, size: tuple[int, ...]) -> np.nda
 def _decoded(inside: np.ndarray, foreground: np.ndarray, depth: np.ndarray, how: InstanceThresholds) -> np.ndarray:
     """Ids from 1 to n of one connected part of the foreground, by itself: what ties are decided by is then its own."""
     depth = ndimage.gaussian_filter(np.where(inside, depth, 0).clip(0), _SMOOTH, mode="constant")
-    seeds, n = _seeds(depth, how.valley)
+    seeds, n = _seeds(depth, how.split_ratio)
     ids = inside.astype(np.int32) if n < 2 else np.asarray(watershed(-depth, markers=seeds, mask=inside), np.int32)
     sizes = np.bincount(ids.ravel())
     sizes[0] = 0
     sums = np.bincount(ids.ravel(), foreground.ravel().astype(np.float64))
-    is_kept = (sizes >= max(how.smallest, 1)) & (sums >= how.sure * sizes)
+    is_kept = (sizes >= max(how.min_size, 1)) & (sums >= how.confidence * sizes)
     return np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)[ids]
 
 

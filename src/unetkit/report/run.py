@@ -19,7 +19,9 @@ from ..labels.kind import LabelKind, to_classes
 from ..labels.object_sizes import object_sizes
 from ..metrics.objects import ObjectScore
 from ..metrics.pixels import ClassScore, Evaluation, ImageScore
-from ..model.files import Card, load_model
+from ..model.card import Card
+from ..model.files import read_model
+from ..model.run_paths import RunPaths
 from ..nets.net import Net
 from ..training.plan.plan import Plan
 
@@ -89,7 +91,7 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such run folder; expected one that unetkit train made")
-    path = folder / "plan.json"
+    path = RunPaths(folder).plan
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder}: holds no plan.json, so it is no run folder; name the folder given to unetkit train as --out"
@@ -101,13 +103,13 @@ def read_run(folder: Path) -> Run:
         place = ".".join(map(str, first["loc"])) or "the file"
         raise ValueError(f"{path}: is no plan of this version ({place}: {first['msg']}); restore the file") from None
     notes: list[str] = []
-    model = _attempt(load_model, folder / "model.safetensors", notes)
+    model = _attempt(read_model, RunPaths(folder).model, notes)
     return Run(
         folder,
         plan,
-        _read_log(folder / "log.jsonl"),
-        _attempt(_read_numbers, folder / "last" / "state.safetensors", notes) or {},
-        _attempt(read_evaluation, folder / "validation.json", notes),
+        _read_log(RunPaths(folder).log),
+        _attempt(_read_numbers, RunPaths(folder).state, notes) or {},
+        _attempt(read_evaluation, RunPaths(folder).validation_json, notes),
         model[0] if model else None,
         model[1] if model else None,
         notes,

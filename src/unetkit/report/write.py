@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from ..io.atomic import write_text
-from ..model.files import ENSEMBLE
+from ..model.run_paths import RunPaths
 from ..plotting.html import Html, duration, header, page, paragraph, section
 from .flow import flow_section
 from .folds import folds_page
@@ -46,9 +46,9 @@ def write_report(run: Path, out: Path | None = None) -> Path:
         If the page cannot be written.
     """
     folder = Path(run)
-    is_of_folds = (folder / ENSEMBLE).is_file()
+    is_of_folds = RunPaths(folder).ensemble.is_file()
     content = folds_page(folder) if is_of_folds else _page(read_run(folder))
-    out = Path(out) if out else folder / "report.html"
+    out = Path(out) if out else RunPaths(folder).report
     write_text(out, content)
     return out
 
@@ -90,7 +90,7 @@ def _headline(run: Run, name: str) -> Html:
 
 def _what(run: Run) -> str:
     """What was trained on what, when, and how it is scored."""
-    model = run.folder / "model.safetensors"
+    model = RunPaths(run.folder).model
     day = f" on {date.fromtimestamp(model.stat().st_mtime).isoformat()}" if model.is_file() else ""
     trained = f"Trained on {run.plan.images or 'unnamed images'}{day}."
     if run.evaluation:

@@ -22,7 +22,8 @@ from ..io.resample import to_size
 from ..labels.instances import unpack_maps
 from ..labels.kind import IGNORE_INDEX, from_classes
 from ..metrics.pixels import Evaluation, evaluate_arrays
-from ..model.files import Card, load_model, save_ensemble
+from ..model.card import Card
+from ..model.files import read_model, save_ensemble
 from ..nets.net import Net
 from .loop import Progress, check_out, train
 from .plan.plan import Plan, read_plan
@@ -181,7 +182,7 @@ class _Member:
 
 def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[Doubt, ...]]:
     """Masks and scores of all images by nets that have not seen them, and the card of all nets together."""
-    loaded = [load_model(out / f"fold_{k}") for k in range(folds)]
+    loaded = [read_model(out / f"fold_{k}") for k in range(folds)]
     card = loaded[0][1]
     objects = card.labels.has_distance
     dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels, objects=objects, resample=plan.resample)

@@ -8,7 +8,7 @@ from typing import Any
 from ..data.dataset import load
 from ..data.pairs import find_pairs
 from ..data.split import train_val_split
-from ..model.files import load_model
+from ..model.files import read_model
 from ..nets.unetpp import UNetPlusPlus
 from .plan.plan import read_plan
 from .state import validate
@@ -36,7 +36,7 @@ def compare_levels(run: Path | str) -> list[dict[str, Any]]:
         If the net has no levels, or the training held nothing out.
     """
     run = Path(run)
-    net, card = load_model(run)
+    net, card = read_model(run)
     if not isinstance(net, UNetPlusPlus) or net.architecture.heads != "all":
         raise ValueError(f"{run}: its net has one head, so there are no levels to compare; train with --net unet++")
     plan = read_plan((run / "plan.json").read_text())

@@ -15,8 +15,10 @@ from ..data.dataset import Dataset, load
 from ..data.pairs import find_pairs
 from ..data.split import FEW, train_val_split
 from ..io.atomic import write_text
-from ..model.files import Card, load_model, load_state, save_model, save_state
+from ..model.card import Card
+from ..model.files import read_model, save_model
 from ..nets.pretrained import check_encoder
+from .checkpoint import load_state, save_state
 from .distributed import broadcast, process_group, rank, world_size
 from .interrupt import interruptible
 from .plan.plan import Plan, check_same, pinned, read_plan
@@ -173,7 +175,7 @@ def _train(
     elif file:
         plan = pinned(file, given, dataset)
     else:
-        start = None if given.get("start") is None else load_model(given["start"])[1]
+        start = None if given.get("start") is None else read_model(given["start"])[1]
         plan = make_plan(dataset, given=given, divide_width=divide_width, start=start)
     if world_size() > 1:
         plan = read_plan(broadcast(plan.model_dump_json()))
@@ -239,7 +241,7 @@ class _Run:
             self.say(Progress(message=f"encoder weights: {self.plan.weights}"))
             training.load_encoder(self.plan.weights)
         if self.plan.start and not self._state.is_file():
-            for line in [f"weights of {self.plan.start}", *training.start_from(load_model(self.plan.start)[0])]:
+            for line in [f"weights of {self.plan.start}", *training.start_from(read_model(self.plan.start)[0])]:
                 self.say(Progress(message=line))
         if resume:
             self._resume(training)
@@ -355,7 +357,7 @@ class _Run:
             score=training.best if self.held_out else None,
             planes=self.plan.planes,
             augmentation=self.plan.augmentation,
-            flip=list(self.plan.flip),
+            flip_axes=list(self.plan.flip),
             decoding=self.decoding,
             resample=self.plan.resample and self.dataset.unit != "px",
         )
@@ -376,7 +378,7 @@ class _Run:
             if last is None or last.mean_dice >= training.best:
                 training.best = last.mean_dice if last else -1.0
                 self._save_model(training)
-        net, card = load_model(self.out)
+        net, card = read_model(self.out)
         if self.held_out:
             found = judge(net, card, self.held_out, self.dataset.scored_names, lambda line: self.say(Progress(line)))
             save_model(self.out / "model.safetensors", net, found.card)

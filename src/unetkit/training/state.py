@@ -20,12 +20,12 @@ from ..inference.prepare import prepare
 from ..inference.runner import run
 from ..inference.tiling import plan_tiles
 from ..metrics.pixels import confusion
-from ..model.files import flatten_optimiser, restore_optimiser
 from ..nets.architecture import Architecture
 from ..nets.build import build
 from ..nets.net import Net
 from ..nets.pretrained import load_encoder
 from ..nets.transfer import copy_weights
+from .checkpoint import flatten_optimiser, restore_optimiser
 from .deep_supervision import Supervised
 from .distributed import rank, shard, world_size, wrap_ddp
 from .plan.plan import Plan, augmentation_of

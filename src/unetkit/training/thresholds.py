@@ -24,10 +24,10 @@ __all__ = ["predict_codes", "score_cases", "tune_thresholds", "usual_decoding"]
 _MOST_PIXELS = 2**22  # that thresholds are tuned on: some ten seconds
 # What is tried, one after the other, twice; sizes as factors of the first.
 _TRIED: dict[str, tuple[float, ...]] = {
-    "valley": (0.35, 0.45, 0.55, 0.65, 0.75, 0.85),
+    "split_ratio": (0.35, 0.45, 0.55, 0.65, 0.75, 0.85),
     "foreground": (0.3, 0.4, 0.5, 0.6, 0.7),
-    "sure": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9),
-    "smallest": (0.25, 0.5, 0.75, 1, 1.5),
+    "confidence": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9),
+    "min_size": (0.25, 0.5, 0.75, 1, 1.5),
 }
 _MEMORY = 2 * 2**30
 
@@ -35,7 +35,7 @@ _MEMORY = 2 * 2**30
 def usual_decoding(cases: Sequence[Case]) -> InstanceThresholds:
     """Thresholds in the middle, and a smallest object that all but 1 % of the true ones exceed."""
     sizes = np.concatenate([np.zeros(0, np.int64), *(_sizes(case.ids) for case in cases if case.ids is not None)])
-    return InstanceThresholds(smallest=max(1, int(np.quantile(sizes, 0.01))) if len(sizes) else 1)
+    return InstanceThresholds(min_size=max(1, int(np.quantile(sizes, 0.01))) if len(sizes) else 1)
 
 
 def predict_codes(net: Net, image: np.ndarray, *, planes: int | None = None) -> np.ndarray:
@@ -80,7 +80,7 @@ def tune_thresholds(
     best = start
     for name in [*_TRIED, *_TRIED]:
         changes: list[dict[str, Any]] = [
-            {name: round(value * start.smallest) if name == "smallest" else value} for value in _TRIED[name]
+            {name: round(value * start.min_size) if name == "min_size" else value} for value in _TRIED[name]
         ]
         tried = max([best, *(replace(best, **change) for change in changes)], key=lambda how: precisions(how).mean())
         gains = precisions(tried) - precisions(best)

@@ -12,7 +12,7 @@ from ..data.dataset import Case
 from ..labels.instances import decode, unpack_maps
 from ..metrics.objects import mean_object_score
 from ..metrics.pixels import Evaluation, evaluate_arrays
-from ..model.files import Card
+from ..model.card import Card
 from ..nets.net import Net
 from .calibration import calibrate
 from .preview import write_panel

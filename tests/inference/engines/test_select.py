@@ -13,7 +13,8 @@ from unetkit.inference.engines.int8_card import QuantisationReport
 from unetkit.inference.engines.select import choose_engine
 from unetkit.inference.prepare import prepare
 from unetkit.labels.kind import LabelKind
-from unetkit.model.files import Card, save_model
+from unetkit.model.card import Card
+from unetkit.model.files import save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ...model.files import model_files
+from ...model.files import weights_hash
 
-__all__ = ["FILE", "QuantisationReport", "is_current", "read_price", "weights_hash"]
+__all__ = ["FILE", "QuantisationReport", "is_current", "read_price"]
 
 FILE = "price.json"
 
@@ -117,12 +116,3 @@ def read_price(folder: Path | str) -> QuantisationReport | None:
 def is_current(run: Path | str, price: QuantisationReport) -> bool:
     """Whether a price is that of the weights that the run has now."""
     return price.weights == weights_hash(run)
-
-
-def weights_hash(model: Path | str) -> str:
-    """SHA-256 of a model file, of a run's model.safetensors, or of those of all folds together."""
-    digests = []
-    for path in model_files(Path(model)):
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

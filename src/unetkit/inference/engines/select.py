@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...export.int8 import quantise
-from ...model.files import load_model
+from ...model.files import read_model
 from ...nets.net import Net
 from .engine import Engine, RuntimeEngine, check_device, compiled_engine, torch_engine
 from .int8_card import is_current, read_price
@@ -114,7 +114,7 @@ def _int8(net: Net, run: Path | str | None, say: Say) -> Engine:
 
 def _is_whole(net: Net, run: Path | str) -> bool:
     """Whether a net is the run's own, not one that was pruned out of it."""
-    return load_model(run)[0].architecture == net.architecture
+    return read_model(run)[0].architecture == net.architecture
 
 
 def _available(net: Net, run: Path | str | None) -> dict[str, Callable[[Net], Engine]]:

@@ -13,7 +13,7 @@ from ...data.pairs import Pair, find_pairs
 from ...data.split import FEW, split
 from ...insight.inspection import Inspection, image_subject, noise_subject, subject
 from ...io.filenames import is_image_folder
-from ...model.files import load_model
+from ...model.files import read_model
 from ...nets.build import build
 from ...nets.net import Net
 from ..run import Run, measure_objects, read_run
@@ -71,7 +71,7 @@ def choose(
     if isinstance(model, Net):
         return _untrained(model, image, name or "unet")
     name = _net_name(model, None)
-    trained, card = load_model(model)
+    trained, card = read_model(model)
     run = read_run(model) if (model / "plan.json").is_file() else None
     pair, note = _pair(run, image)
     objects = measure_objects(run.plan, card.labels) if run else None

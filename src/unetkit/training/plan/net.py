@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ...geometry import Geometry
-from ...model.files import Card
+from ...model.card import Card
 from ...nets.architecture import Architecture
 from ...nets.build import build
 from ...nets.named import CONFIGURABLE, named

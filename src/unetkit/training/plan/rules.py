@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from ...data.dataset import Dataset
-from ...model.files import Card
+from ...model.card import Card
 from ...nets.architecture import Architecture
 from .device import check_device, usual_precision, why_precision
 from .fingerprint import Fingerprint, fingerprint, patches_per_batch, sides_in_2d, sides_in_3d

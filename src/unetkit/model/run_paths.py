@@ -1,0 +1,99 @@
+"""Every file name of a run folder, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["RunPaths"]
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Paths of the files in a run folder, whether they exist or not.
+
+    Attributes
+    ----------
+    root : Path
+        The folder, of one training or of a cross-validation.
+
+    Examples
+    --------
+    >>> RunPaths(Path("RUN")).fold(0).model.as_posix()
+    'RUN/fold_0/model.safetensors'
+    """
+
+    root: Path
+
+    @property
+    def plan(self) -> Path:
+        """The plan of the training."""
+        return self.root / "plan.json"
+
+    @property
+    def model(self) -> Path:
+        """The best net so far."""
+        return self.root / "model.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """The full state, to resume from."""
+        return self.root / "last" / "state.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """One line of JSON per validation."""
+        return self.root / "log.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The page about the training."""
+        return self.root / "report.html"
+
+    @property
+    def inspection(self) -> Path:
+        """The page of `inspect`."""
+        return self.root / "inspect.html"
+
+    @property
+    def validation_json(self) -> Path:
+        """Final scores of the validation images, all digits."""
+        return self.root / "validation.json"
+
+    @property
+    def validation_csv(self) -> Path:
+        """Final scores of the validation images, a row per image and class."""
+        return self.root / "validation.csv"
+
+    @property
+    def previews(self) -> Path:
+        """Folder of the pictures of validation images."""
+        return self.root / "previews"
+
+    def preview(self, name: str) -> Path:
+        """One picture: "early", "latest", "best", "median" or "worst"."""
+        return self.previews / f"{name}.png"
+
+    @property
+    def int8(self) -> Path:
+        """Folder of the int8 model."""
+        return self.root / "int8"
+
+    @property
+    def ensemble(self) -> Path:
+        """The folds of a cross-validation and the card that they share."""
+        return self.root / "ensemble.json"
+
+    @property
+    def folds_summary(self) -> Path:
+        """Scores and doubts of a cross-validation."""
+        return self.root / "folds.json"
+
+    @property
+    def out_of_fold(self) -> Path:
+        """Folder of masks, each by the net that was not trained on its image."""
+        return self.root / "out_of_fold"
+
+    def fold(self, k: int) -> RunPaths:
+        """The run folder of fold k, counted from 0."""
+        return RunPaths(self.root / f"fold_{k}")
