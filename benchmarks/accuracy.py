@@ -47,7 +47,7 @@ from unetkit.inference.files import predict
 from unetkit.io import read, read_labels, write_labels
 from unetkit.metrics.folders import evaluate
 from unetkit.training.loop import train
-from unetkit.training.plan.plan import read_plan
+from unetkit.training.plan.files import read_plan_file
 
 RESULTS = Path(__file__).with_name("accuracy.jsonl")
 PATCH, BATCH = 256, 4
@@ -226,7 +226,7 @@ def run_unetkit(task: Task, seed: int, time_s: float, **given: Any) -> dict:
             observer=lambda p: print(p.message, flush=True) if p.message else None,
         )  # fmt: skip
         tests = [task.image(name) for name in task.tests]
-        precision = read_plan((run / "plan.json").read_text()).precision
+        precision = read_plan_file(run / "plan.json").device.precision
         result: dict = {"steps": done.steps, "trained_s": round(done.time_s, 1), "precision": precision}
         for key, symmetries in (("", False), ("_symmetries", True)):
             out = Path(folder) / f"masks{key}"

@@ -54,7 +54,7 @@ from unetkit.inference.files import predict
 from unetkit.io import read, read_labels, write, write_labels
 from unetkit.metrics.pixels import confusion, dice
 from unetkit.training.loop import train
-from unetkit.training.plan.plan import read_plan
+from unetkit.training.plan.files import read_plan_file
 
 RESULTS = Path(__file__).with_name("volumes.jsonl")
 HOW: dict[str, dict[str, Any]] = {
@@ -253,7 +253,7 @@ def run_unetkit(
     predictions = [read_labels(one.mask).array for one in written]
     seconds = sum(one.time_s for one in written)
     result = {"steps": done.steps, "trained_s": round(done.time_s, 1), "predicted_s": round(seconds, 2)}
-    return result | {"precision": read_plan((kept / "plan.json").read_text()).precision}, predictions
+    return result | {"precision": read_plan_file(kept / "plan.json").device.precision}, predictions
 
 
 def run_monai_2d(

@@ -43,7 +43,7 @@ from unetkit.nets.net import Net
 from unetkit.plotting.matplotlib_style import ACCENT, INK, WARM, new_figure
 from unetkit.training.augment.augment import Augmentation
 from unetkit.training.losses import dice_cross_entropy
-from unetkit.training.plan.plan import Plan
+from unetkit.training.plan.plan import BudgetPlan, NetPlan, OptimPlan, PatchPlan, Plan
 from unetkit.training.sampler import Batch, Sampler
 from unetkit.training.state import Training
 
@@ -129,12 +129,10 @@ def run(kind: Kind, depth: int, seed: int, cases: Sequence[Case], args: argparse
         return
     begin = time.perf_counter()
     plan = Plan(
-        architecture=kind.architecture(depth).to_dict(),
-        patch=PATCH,
-        batch=BATCH,
-        steps=args.steps,
-        seed=seed,
-        learning_rate=RATES[kind.setting],
+        budget=BudgetPlan(steps=args.steps, seed=seed),
+        net=NetPlan(architecture=kind.architecture(depth).to_dict()),
+        patches=PatchPlan(size=PATCH, batch=BATCH),
+        optim=OptimPlan(learning_rate=RATES[kind.setting]),
     )
     training = Training(plan, Sampler(cases, PATCH, PATCH, BATCH, Augmentation(), seed))
     kind.start(training.net)
@@ -172,7 +170,7 @@ def blind_loss(batch: Batch) -> float:
 
 def after(training: Training) -> dict[str, Any]:
     """The loss at the end of the training, the mean over its last tenth; None where it diverged."""
-    steps = training.plan.steps or 0
+    steps = training.plan.budget.steps or 0
     try:
         losses = [training.take_step() for _ in range(steps)]
     except RuntimeError as error:

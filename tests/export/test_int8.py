@@ -214,12 +214,13 @@ def test_runs_that_cannot_be_calibrated(run: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
         quantise(tmp_path)
     plan = json.loads((run / "plan.json").read_text())
-    (run / "plan.json").write_text(json.dumps(plan | {"n_images": 9}))
+    plan["data"]["n_images"] = 9
+    (run / "plan.json").write_text(json.dumps(plan))
     message = r"now holds 6 images for 1 channels and 2 classes; .*run was trained on 9, 1 and 2, so which ones"
     with pytest.raises(ValueError, match=message):
         quantise(run)
     (run / "plan.json").write_text('{"batch": "many"}')
-    with pytest.raises(ValueError, match=r"plan\.json: is no plan: batch is 'many'"):
+    with pytest.raises(ValueError, match=r"plan\.json: is not a plan: patches\.batch is 'many'"):
         quantise(run)
     (run / "plan.json").unlink()
     with pytest.raises(

@@ -22,9 +22,9 @@ def test_small_data_end_to_end(
     assert sorted(rows) == sorted(f"{net}/2/200{place}" for net in ("unet", "unetpp") for place in range(3))
     plans = {key: json.loads((tmp_path / "runs" / key / "plan.json").read_text()) for key in rows}
     for key, row in rows.items():
-        assert (plans[key]["n_images"], plans[key]["seed"]) == (row["images"], row["seed"])
-        is_nested = plans[key]["architecture"]["topology"] == "unet++"
-        assert plans[key]["supervision"] == is_nested == (row["net"] == "unetpp")
+        assert (plans[key]["data"]["n_images"], plans[key]["budget"]["seed"]) == (row["images"], row["seed"])
+        is_nested = plans[key]["net"]["architecture"]["topology"] == "unet++"
+        assert plans[key]["net"]["deep_supervision"] == is_nested == (row["net"] == "unetpp")
         assert plans[key]["images"] == plans[key.replace("unetpp", "unet")]["images"]
     text = (tmp_path / "table.md").read_text()
     assert len([line for line in text.splitlines() if line.startswith("|")]) == 2 + 2 + 2 + 1

@@ -18,7 +18,7 @@ PARTS = ("encoder.blocks.0", "encoder.blocks.1", "ups.0", "decoder.0", "heads.0"
 
 def run_of(folder: Path, rows: list[dict[str, Any]]) -> Run:
     folder.mkdir(exist_ok=True)
-    (folder / "plan.json").write_text(Plan(steps=30).model_dump_json())
+    (folder / "plan.json").write_text(Plan(budget={"steps": 30}).model_dump_json())
     entries = [{"step": 10 * i, "elapsed_s": 10.0 * i, "loss": 1.0} | row for i, row in enumerate(rows, start=1)]
     (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     return read_run(folder)

@@ -111,8 +111,14 @@ def _make_run(run: Path, *, ndim: int = 2, side: int = 4, names: tuple[str, ...]
     run.mkdir(parents=True)
     data = _make_data(run.parent / f"{run.name}-data", ndim, side=side)
     architecture = Architecture(ndim=ndim, out_channels=3, widths=(4, 8))
-    plan = Plan(images=str(data), steps=30, architecture=architecture.to_dict(), patch=SIZES[ndim], batch=2)
-    (run / "plan.json").write_text(plan.model_copy(update={"reasons": {"batch": "two are enough"}}).model_dump_json())
+    plan = Plan(
+        budget={"steps": 30},
+        data={"images": str(data)},
+        net={"architecture": architecture.to_dict()},
+        patches={"size": SIZES[ndim], "batch": 2},
+        reasons={"patches.batch": "two are enough"},
+    )
+    (run / "plan.json").write_text(plan.model_dump_json())
     kind = LabelKind("classes", (0, 1, 2))
     card = Card(architecture=architecture.to_dict(), classes=["background", "cell", "nucleus"], labels=kind)
     save_model(run / "model.safetensors", UNet(architecture), card)
@@ -158,7 +164,8 @@ def test_a_real_training_gets_a_whole_report(tmp_path: Path, ndim: int) -> None:
 def test_a_rate_that_does_not_fall_is_said_to_stay(tmp_path: Path) -> None:
     run = _make_run(tmp_path / "run")
     plan = json.loads((run / "plan.json").read_text())
-    (run / "plan.json").write_text(json.dumps(plan | {"final_rate": 1.0}))
+    plan["optim"]["final_lr_fraction"] = 1.0
+    (run / "plan.json").write_text(json.dumps(plan))
     assert "and then stays; the model is a mean of the net over its last steps" in _read(write_report(run))[0]
 
 
@@ -218,7 +225,7 @@ def test_touching_instances_are_measured_one_by_one(tmp_path: Path) -> None:
         ids = np.kron(np.arange(1, 31).reshape(5, 6), np.ones((8, 8), int)).astype(np.uint16)
         path.unlink()
         write_labels(path, Image(ids, "yx", (1.0, 1.0), "px"))
-    net = UNet(Architecture(**json.loads((run / "plan.json").read_text())["architecture"]))
+    net = UNet(Architecture(**json.loads((run / "plan.json").read_text())["net"]["architecture"]))
     card = Card(architecture=net.architecture.to_dict(), classes=["a", "b", "c"], labels=LabelKind("instances", (0, 1)))
     save_model(run / "model.safetensors", net, card)
     text, _ = _read(write_report(run))
@@ -246,7 +253,9 @@ def test_what_is_missing_is_said_in_words(tmp_path: Path, missing: str, words: s
 
 def test_a_plan_alone_is_enough_for_a_report(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "plan.json").write_text(Plan(validation=0, steps=7).model_dump_json())
+    (tmp_path / "run" / "plan.json").write_text(
+        Plan(data={"validation_fraction": 0}, budget={"steps": 7}).model_dump_json()
+    )
     text, page = _read(write_report(tmp_path / "run"))
     assert "No step has been logged yet" in text
     assert "No images were held out" in text
@@ -297,7 +306,8 @@ def test_names_from_files_cannot_become_code(tmp_path: Path) -> None:
     table["pooled"][1]["name"], table["notes"] = evil, [evil]
     (run / "validation.json").write_text(json.dumps(table))
     plan = json.loads((run / "plan.json").read_text())
-    (run / "plan.json").write_text(json.dumps(plan | {"images": evil, "reasons": {"batch": evil}}))
+    plan["data"]["images"] = evil
+    (run / "plan.json").write_text(json.dumps(plan | {"reasons": {"patches.batch": evil}}))
     text = write_report(run).read_text()
     assert "<script" not in text
     assert text.count("&lt;script&gt;") >= 6
@@ -344,10 +354,13 @@ def test_no_run_folder_is_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "other").iterdir())
 
 
-@pytest.mark.parametrize("content, place", [("{", "the file"), ('{"batch": "many"}', "batch"), ('{"dial": 3}', "dial")])
+@pytest.mark.parametrize(
+    "content, place",
+    [("{", "invalid JSON"), ('{"batch": "many"}', "patches.batch is 'many'"), ('{"dial": 3}', "dial is not")],
+)
 def test_a_plan_that_cannot_be_read_is_refused(tmp_path: Path, content: str, place: str) -> None:
     (tmp_path / "plan.json").write_text(content)
-    with pytest.raises(ValueError, match=rf"plan\.json: is no plan of this version \({place}: "):
+    with pytest.raises(ValueError, match=rf"plan\.json: is not a plan: {place}"):
         write_report(tmp_path)
 
 

@@ -57,7 +57,9 @@ def test_the_losses_and_weights_of_one_process(data, tmp_path):
     assert (tmp_path / "two" / "report.html").is_file()
     assert len((tmp_path / "two" / "log.jsonl").read_text().splitlines()) == STEPS
     plan = tmp_path / "two" / "plan.json"
-    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"steps": STEPS + 2}))
+    values = json.loads(plan.read_text())
+    values["budget"]["steps"] = STEPS + 2
+    plan.write_text(json.dumps(values))
     train(*data, out=tmp_path / "two", resume=True, **(GIVEN | {"steps": STEPS + 2}), **more)
     assert losses(tmp_path / "two")[:STEPS] == two
     assert len(losses(tmp_path / "two")) == STEPS + 2

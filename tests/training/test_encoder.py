@@ -18,8 +18,11 @@ from unetkit.labels.kind import LabelKind
 from unetkit.model.files import read_model
 from unetkit.nets.architecture import Architecture
 from unetkit.training.loop import train
-from unetkit.training.plan.plan import Plan, check_same
+from unetkit.training.plan.files import read_plan
+from unetkit.training.plan.plan import Plan
+from unetkit.training.plan.reuse import check_resumable
 from unetkit.training.plan.rules import make_plan
+from unetkit.training.plan.settings import OLD_NAMES, merge_settings
 from unetkit.training.state import Training
 
 SMALL: dict[str, Any] = {"patch": (32, 32), "batch": 2, "device": "cpu", "validation": 0.25}
@@ -33,7 +36,8 @@ def dataset(*size: int, channels: int = 1) -> Dataset:
 
 
 def plan(*size: int, channels: int = 1, **given: Any) -> Plan:
-    return make_plan(dataset(*size or (64, 64), channels=channels), given={"steps": 9, "device": "cpu", **given})
+    settings = merge_settings((OLD_NAMES[name], value) for name, value in ({"device": "cpu"} | given).items())
+    return make_plan(dataset(*size or (64, 64), channels=channels), steps=9, settings=settings)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +52,12 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_encoder_brings_widths_weights_and_a_smaller_rate(timm: Any) -> None:
     made = plan(encoder="tiny", channels=3)
-    architecture = Architecture(**made.architecture)
+    architecture = Architecture(**made.net.architecture)
     assert (architecture.encoder, architecture.widths) == ("tiny", (16, 4, 6, 8))
-    assert (made.weights, made.learning_rate, architecture.in_channels) == ("imagenet", 3e-4, 3)
-    assert made.reasons["encoder"] == "given"
-    assert "full resolution" in made.reasons["widths"]
-    assert {"encoder", "weights"} <= {row[0] for row in made.describe()}
+    assert (made.net.encoder_weights, made.optim.learning_rate, architecture.in_channels) == ("imagenet", 3e-4, 3)
+    assert made.reasons["net.encoder"] == "given"
+    assert "full resolution" in made.reasons["net.widths"]
+    assert {"net.encoder", "net.encoder_weights"} <= {row[0] for row in made.describe()}
     assert plan(encoder="tiny", weights="none").learning_rate == plan().learning_rate == 2e-3
     assert plan().weights is None
     assert {call["pretrained"] for call in timm.calls} == {False}  # a plan fetches nothing
@@ -81,15 +85,15 @@ def test_what_does_not_go_together(timm: Any, given: dict[str, Any], message: st
 
 
 def test_a_run_is_resumed_with_its_encoder(timm: Any) -> None:
-    saved = Plan.model_validate_json(plan(encoder="tiny").model_dump_json())
-    check_same(saved, {"encoder": "tiny", "weights": None}, dataset(64, 64))
-    with pytest.raises(ValueError, match="planned with encoder tiny, not tiny_se"):
-        check_same(saved, {"encoder": "tiny_se"}, dataset(64, 64))
-    with pytest.raises(ValueError, match="planned with weights imagenet, not none"):
-        check_same(saved, {"encoder": "tiny", "weights": "none"}, dataset(64, 64))
-    del saved.architecture["encoder"]  # as older versions wrote it
-    with pytest.raises(ValueError, match="planned with encoder None, not tiny"):
-        check_same(saved, {"encoder": "tiny"}, dataset(64, 64))
+    saved = read_plan(plan(encoder="tiny").model_dump_json())
+    check_resumable(saved, dataset(64, 64), settings={"net": {"encoder": "tiny"}})
+    with pytest.raises(ValueError, match=r"planned with net\.encoder tiny, not tiny_se"):
+        check_resumable(saved, dataset(64, 64), settings={"net": {"encoder": "tiny_se"}})
+    with pytest.raises(ValueError, match=r"planned with net\.encoder_weights imagenet, not none"):
+        check_resumable(saved, dataset(64, 64), settings={"net": {"encoder_weights": "none"}})
+    del saved.net.architecture["encoder"]  # as older versions wrote it
+    with pytest.raises(ValueError, match=r"planned with net\.encoder None, not tiny"):
+        check_resumable(saved, dataset(64, 64), settings={"net": {"encoder": "tiny"}})
 
 
 # --- training ---
@@ -169,4 +173,4 @@ def test_from_the_command_line(
     code, out, error = run("--encoder", "tiny", "--weights", "none")
     assert (code, error) == (0, "")
     assert json.loads(out)["steps"] == 1
-    assert json.loads((tmp_path / "run" / "plan.json").read_text())["weights"] == "none"
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["net"]["encoder_weights"] == "none"

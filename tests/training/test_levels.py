@@ -40,7 +40,7 @@ def test_every_head_has_learned_and_is_scored(run: Path) -> None:
     assert all(row["dice"] > 0.2 and 0 < row["pixel_error"] < 0.5 and row["s_per_image"] > 0 for row in rows)
     written = json.loads((run / "validation.json").read_text())
     assert rows[-1]["pixel_error"] == pytest.approx(written["pixel_error"], abs=1e-9)  # as the training scored it
-    assert json.loads((run / "plan.json").read_text())["supervision"]
+    assert json.loads((run / "plan.json").read_text())["net"]["deep_supervision"]
 
 
 def test_predict_computes_the_chosen_level_alone(run: Path, cells: Path, tmp_path: Path) -> None:

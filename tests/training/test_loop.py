@@ -21,7 +21,7 @@ from unetkit.training import loop as train_module
 from unetkit.training import state as loop
 from unetkit.training.checkpoint import load_state
 from unetkit.training.loop import train
-from unetkit.training.plan.plan import Plan
+from unetkit.training.plan.files import read_plan_file
 
 SMALL = {"widths": (4, 8), "patch": (32, 32), "device": "cpu"}
 
@@ -81,8 +81,8 @@ def test_a_run_learns_and_leaves_everything_behind(cells, tmp_path):
     assert card.score == pytest.approx(result.dice)
     assert card.classes == ["background", "foreground"]
     assert net.architecture.widths == (4, 8)
-    plan = Plan.model_validate_json((run / "plan.json").read_text())
-    assert (plan.steps, plan.patch, plan.n_images, plan.images) == (60, (32, 32), 6, str(cells))
+    plan = read_plan_file(run / "plan.json")
+    assert (plan.budget.steps, plan.patches.size, plan.data.n_images, plan.data.images) == (60, (32, 32), 6, str(cells))
     messages = [now.message for now in seen if now.message]
     assert "reading files: 6 of 6" in messages
     assert "patch 32 x 32: given" in messages
@@ -116,8 +116,8 @@ def test_the_original_net_with_unpadded_convolutions(cells, tmp_path):
     """It sees 188 pixels and predicts 36 of them; the masks have the size of the images all the same."""
     options = {"net": "ronneberger2015", "divide_width": 16, "widths": None, "patch": None, "batch": 1}
     fit(cells, tmp_path / "run", **options, steps=2)
-    plan = Plan.model_validate_json((tmp_path / "run" / "plan.json").read_text())
-    assert plan.patch == (220, 220)
+    plan = read_plan_file(tmp_path / "run" / "plan.json")
+    assert plan.patches.size == (220, 220)
     net, card = read_model(tmp_path / "run")
     torch.nn.init.zeros_(net.heads[0].weight)
     net.heads[0].bias.data = torch.tensor([0.0, 1.0])
@@ -136,7 +136,7 @@ def test_border_weights_change_what_is_learned(cells, tmp_path):
     fit(cells, tmp_path / "plain")
     fit(cells, tmp_path / "weighted", border_weight=True)
     assert not same_weights(tmp_path / "plain", tmp_path / "weighted")
-    assert Plan.model_validate_json((tmp_path / "weighted" / "plan.json").read_text()).border_weight
+    assert read_plan_file(tmp_path / "weighted" / "plan.json").border_weight
 
 
 @pytest.mark.parametrize("size", [(20, 64), (5, 7)])
@@ -187,7 +187,7 @@ def test_planes_of_volumes(tmp_path, planes, channels):
     assert io.read_labels(done.mask).size == (10, 24, 24)
     again = fit(data, tmp_path / "run", planes=planes, patch=16, steps=2, resume=True)
     assert (again.steps, again.dice) == (2, result.dice)
-    with pytest.raises(ValueError, match=f"planned with planes {planes}, not 5"):
+    with pytest.raises(ValueError, match=rf"planned with data\.planes {planes}, not 5"):
         fit(data, tmp_path / "run", planes=5, patch=16, steps=2, resume=True)
 
 
@@ -312,7 +312,7 @@ def test_resuming_a_finished_run_changes_nothing(cells, tmp_path):
     first = fit(cells, tmp_path / "run")
     before = weights(tmp_path / "run")
     again = fit(cells, tmp_path / "run", resume=True)
-    assert (again.steps, again.dice) == (first.steps, first.dice)
+    assert (again.steps, again.dice) == (first.budget.steps, first.dice)
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(tmp_path / "run").items())
 
 
@@ -327,12 +327,12 @@ def finished(cells, tmp_path_factory):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"steps": 9}, "planned with steps 2, not 9: resume it with the same command"),
-        ({"steps": None, "time_s": 60.0}, "planned with time_s None, not 60.0"),
-        ({"seed": 5}, "planned with seed 0, not 5"),
-        ({"widths": (8, 16)}, r"planned with widths \[4, 8\], not \(8, 16\)"),
-        ({"patch": 16}, r"planned with patch \(32, 32\), not \(16, 16\)"),
-        ({"net": "ronneberger2015"}, "planned with net unet, not ronneberger2015"),
+        ({"steps": 9}, r"planned with budget\.steps 2, not 9: resume it with the same command"),
+        ({"steps": None, "time_s": 60.0}, r"planned with budget\.time_s None, not 60.0"),
+        ({"seed": 5}, r"planned with budget\.seed 0, not 5"),
+        ({"widths": (8, 16)}, r"planned with net\.widths \[4, 8\], not \(8, 16\)"),
+        ({"patch": 16}, r"planned with patches\.size \(32, 32\), not \(16, 16\)"),
+        ({"net": "ronneberger2015"}, r"planned with net\.name unet, not ronneberger2015"),
     ],
 )
 def test_resuming_by_another_plan(cells, finished, given, message):
@@ -342,7 +342,7 @@ def test_resuming_by_another_plan(cells, finished, given, message):
 
 def test_resuming_on_other_data(cells, finished, tmp_path):
     write_demo_data(tmp_path / "seven", n=7, size=(64, 64))
-    with pytest.raises(ValueError, match="planned with n_images 6, not 7"):
+    with pytest.raises(ValueError, match=r"planned with data\.n_images 6, not 7"):
         fit(tmp_path / "seven", finished, steps=2, resume=True)
     write_demo_data(tmp_path / "colour", n=6, size=(64, 64))
     for path in (tmp_path / "colour" / "images").iterdir():
@@ -354,7 +354,8 @@ def test_resuming_on_other_data(cells, finished, tmp_path):
 
 def test_resuming_with_a_plan_that_cannot_be_read(cells, tmp_path):
     (tmp_path / "plan.json").write_text('{"batch": "many"}')
-    with pytest.raises(ValueError, match=r"plan\.json: is no plan: batch is 'many': input should be a valid integer"):
+    message = r"plan\.json: is not a plan: patches\.batch is 'many': input should be a valid integer"
+    with pytest.raises(ValueError, match=message):
         fit(cells, tmp_path, resume=True)
 
 
@@ -370,10 +371,10 @@ def refused(error, message, data, out, **options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"validation": 1.5}, "validation is 1.5"),
+        ({"validation": 1.5}, r"data\.validation_fraction is 1\.5"),
         ({"batch": 0}, "batch is 0"),
         ({"net": "vgg"}, "no net is named 'vgg'"),
-        ({"bath": 3}, "no value of a plan is named bath"),
+        ({"bath": 3}, r"bath is not a setting of a plan: did you mean patches\.batch"),
         ({"labels": "some"}, "labels='some': expected one of"),
         ({"steps": None}, "give one budget"),
         ({"device": "tpu"}, "device is 'tpu'"),
@@ -457,8 +458,8 @@ def test_a_training_goes_on_from_another_model(cells, tmp_path):
     net, _ = read_model(again.run)
     assert net.architecture.widths == (4, 8)
     plan = json.loads((again.run / "plan.json").read_text())
-    assert plan["start"] == str(first.run)
-    assert plan["learning_rate"] == 3e-4
+    assert plan["net"]["init_from"] == str(first.run)
+    assert plan["optim"]["learning_rate"] == 3e-4
 
 
 def test_a_model_to_start_from_has_its_own_net(cells, tmp_path):

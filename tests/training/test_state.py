@@ -14,6 +14,7 @@ from unetkit.metrics.pixels import dice, pixel_error
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 from unetkit.training.augment.augment import Augmentation
+from unetkit.training.plan.files import upgrade_plan_1
 from unetkit.training.plan.plan import Plan
 from unetkit.training.sampler import Sampler
 from unetkit.training.state import Part, Score, Training, adamw_update, choose_forward, predict_classes, validate
@@ -36,8 +37,16 @@ def training(ndim=2, *, augmentation=None, net=None, **given):
     net = net or {"widths": (4, 8)}
     architecture = Architecture(ndim=ndim, **net)
     settings = {"steps": 20, "batch": 2, "learning_rate": 1e-2, "device": "cpu"} | given
-    plan = Plan(architecture=architecture.to_dict(), patch=PATCH[ndim], **settings)
-    sampler = Sampler(cases(ndim), plan.patch, plan.patch, plan.batch, augmentation or Augmentation.none(), plan.seed)
+    flat = {"architecture": architecture.to_dict(), "patch": PATCH[ndim], **settings}
+    plan = Plan(**upgrade_plan_1(flat))
+    sampler = Sampler(
+        cases(ndim),
+        plan.patches.size,
+        plan.patches.size,
+        plan.patches.batch,
+        augmentation or Augmentation.none(),
+        plan.budget.seed,
+    )
     return Training(plan, sampler)
 
 
@@ -336,7 +345,7 @@ def test_an_update_is_what_the_step_took_from_the_weights(ndim, options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nn.utils, "clip_grad_norm_", keep)
         run.take_step()
-    assert (run.gradient_norm > run.plan.clip_norm) == ("clip_norm" in options)
+    assert (run.gradient_norm > run.plan.optim.clip_norm) == ("clip_norm" in options)
     group = {id(p): group for group in run.optimiser.param_groups for p in group["params"]}
     for name, p in run.net.named_parameters():
         update = adamw_update(p.detach(), group[id(p)], run.optimiser.state[p]).double()

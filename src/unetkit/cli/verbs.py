@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .options import AsJson, Images, Labels, Masks, byte_count, option, plan_value, seconds
+from .options import AsJson, Images, Labels, Masks, byte_count, option, seconds
 
 
 def predict(
@@ -120,12 +120,19 @@ def plan(
     from ..io.atomic import write_text
     from ..training.estimate import estimate_training
     from ..training.plan.rules import make_plan
+    from ..training.plan.settings import merge_settings, parse_setting
 
-    values = dict(option(plan_value, text) for text in given or ())
-    how: dict[str, Any] = {"objects": not values.get("border_weight"), "resample": values.get("resample") is not False}
-    dataset = load(find_pairs(images, masks), labels=labels, **how)
-    values |= {"images": str(images), "masks": None if masks is None else str(masks), "labels": labels}
-    found = make_plan(dataset, given={"time_s": option(seconds, time)} | values)
+    settings = merge_settings([("data.labels", labels), *(option(parse_setting, text) for text in given or ())])
+    has_weights = settings.get("patches", {}).get("border_weight", False)
+    resample = settings.get("data", {}).get("resample", True)
+    dataset = load(find_pairs(images, masks), labels=labels, objects=not has_weights, resample=resample)
+    found = make_plan(
+        dataset,
+        images=str(images),
+        masks=None if masks is None else str(masks),
+        time_s=option(seconds, time),
+        settings=settings,
+    )
     text = found.model_dump_json(indent=2)
     if out:
         write_text(out, text)

@@ -20,7 +20,6 @@ import numpy as np
 
 from ..data.dataset import Case, load
 from ..data.pairs import find_pairs
-from ..data.split import train_val_split
 from ..geometry import Geometry
 from ..inference.engines.engine import Engine, with_engine
 from ..inference.engines.int8_card import FILE, QuantisationReport, is_current, read_price
@@ -31,7 +30,8 @@ from ..metrics.pixels import confusion
 from ..model.files import read_model, weights_hash
 from ..nets.net import Net
 from ..training.augment.augment import Augmentation
-from ..training.plan.plan import Plan, read_plan
+from ..training.plan.files import read_plan_file
+from ..training.plan.plan import Plan
 from ..training.sampler import Sampler
 from ..training.state import Score, predict_classes, score_of
 
@@ -130,30 +130,30 @@ def _plan(run: Path) -> Plan:
     path = run / "plan.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; int8 is calibrated on a run's images: name its folder")
-    try:
-        return read_plan(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    return read_plan_file(path)
 
 
 def _cases(run: Path, plan: Plan, net: Net) -> tuple[list[Case], list[Case]]:
     """What the run was trained and validated on."""
-    pairs = find_pairs(plan.images, plan.masks)
-    dataset = load(pairs, labels=plan.labels, objects=net.out_channels > 2, resample=plan.resample)
-    now = (len(dataset.cases), dataset.channels * (plan.planes or 1), len(dataset.kind.values))
-    before = (plan.n_images, net.in_channels, net.out_channels)
+    pairs = find_pairs(plan.data.images, plan.data.masks)
+    dataset = load(pairs, labels=plan.data.labels, objects=net.out_channels > 2, resample=plan.data.resample)
+    now = (len(dataset.cases), dataset.channels * (plan.data.planes or 1), len(dataset.kind.values))
+    before = (plan.data.n_images, net.in_channels, net.out_channels)
     if now != before:
         raise ValueError(
-            f"{plan.images}: now holds {now[0]} images for {now[1]} channels and {now[2]} classes; {run} was trained "
-            f"on {before[0]}, {before[1]} and {before[2]}, so which ones it has not seen is not known: bring them back"
+            f"{plan.data.images}: now holds {now[0]} images for {now[1]} channels and {now[2]} classes; {run} was "
+            f"trained on {before[0]}, {before[1]} and {before[2]}, so which ones it has not seen is not known: "
+            "bring them back"
         )
-    return train_val_split(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
+    return plan.split(dataset.cases)
 
 
 def _patches(cases: Sequence[Case], plan: Plan, geometry: Geometry, n: int) -> Iterator[np.ndarray]:
     """Training patches as the net meets them, but for the augmentation: (1, C, *patch), float32."""
-    target = geometry.output_size(plan.patch)
-    sampler = Sampler(cases, plan.patch, target, 1, Augmentation.none(), plan.seed, planes=plan.planes)
+    target = geometry.output_size(plan.patches.size)
+    sampler = Sampler(
+        cases, plan.patches.size, target, 1, Augmentation.none(), plan.budget.seed, planes=plan.data.planes
+    )
     for i in range(n):
         yield sampler.draw(i).images.numpy()
 

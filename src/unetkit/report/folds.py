@@ -30,9 +30,8 @@ def folds_page(folder: Path) -> str:
     ]
     if scores.objects:
         values.insert(2, (f"{scores.objects.ap50:.3f}", "AP50 of objects"))
-    words = (
-        f"Trained on {runs[0].plan.images or 'unnamed images'}: each net on all but its fold. Used together by predict."
-    )
+    images = runs[0].plan.data.images or "unnamed images"
+    words = f"Trained on {images}: each net on all but its fold. Used together by predict."
     parts = [header(name, words, values), _folds(runs), scores_section(scores, ""), _doubts(summary["doubts"], folder)]
     return page(f"{name}: cross-validation", *parts, footer=f"Written by unetkit from {folder.resolve()}")
 

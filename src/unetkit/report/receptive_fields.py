@@ -81,9 +81,9 @@ def _narrowest(field: tuple[ReceptiveField, ...]) -> tuple[int, int]:
 def _patch(run: Run, fields: Sequence[StageField]) -> str:
     """A remark where training patches are smaller than what an output sees."""
     largest = [axis.largest for axis in fields[-1].field]
-    if not any(seen > n for seen, n in zip(largest, run.plan.patch, strict=True)):
+    if not any(seen > n for seen, n in zip(largest, run.plan.patches.size, strict=True)):
         return ""
-    patch, sees = (" x ".join(map(str, sizes)) for sizes in (run.plan.patch, largest))
+    patch, sees = (" x ".join(map(str, sizes)) for sizes in (run.plan.patches.size, largest))
     return (
         f"An output sees up to {sees} px, more than a training patch of {patch} px: in training, part of that was "
         "beyond the edge. Larger patches, where the images allow them, let the net learn from all it sees."

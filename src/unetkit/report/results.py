@@ -98,7 +98,11 @@ def overlays_section(run: Run) -> Html:
     """Validation images with truth, prediction and differences."""
     figures = _overlays(run)
     if not figures:
-        why = "no images were held out (validation 0)" if run.plan.validation == 0 else "none has been made yet"
+        why = (
+            "no images were held out (validation 0)"
+            if run.plan.data.validation_fraction == 0
+            else "none has been made yet"
+        )
         return section("Overlays", paragraph(f"There are no pictures of validation images: {why}."))
     return section("Overlays", figure(Html(""), _legend(run), legend=_colours(run)), *figures)
 

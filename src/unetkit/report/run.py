@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from ..data.pairs import find_pairs
@@ -23,6 +22,7 @@ from ..model.card import Card
 from ..model.files import read_model
 from ..model.run_paths import RunPaths
 from ..nets.net import Net
+from ..training.plan.files import read_plan_file
 from ..training.plan.plan import Plan
 
 __all__ = ["Run", "measure_objects", "read_evaluation", "read_run"]
@@ -74,7 +74,7 @@ class Run:
     @property
     def missing_scores(self) -> str:
         """Why there are no final scores, as a sentence."""
-        if self.plan.validation == 0:
+        if self.plan.data.validation_fraction == 0:
             return "No images were held out (validation 0), so there are no scores."
         return "The training has not come to its end, so there are no final scores; go on with it by --resume."
 
@@ -96,12 +96,7 @@ def read_run(folder: Path) -> Run:
         raise FileNotFoundError(
             f"{folder}: holds no plan.json, so it is no run folder; name the folder given to unetkit train as --out"
         )
-    try:
-        plan = Plan.model_validate_json(path.read_text())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise ValueError(f"{path}: is no plan of this version ({place}: {first['msg']}); restore the file") from None
+    plan = read_plan_file(path)
     notes: list[str] = []
     model = _attempt(read_model, RunPaths(folder).model, notes)
     return Run(
@@ -198,7 +193,7 @@ def measure_objects(plan: Plan, kind: LabelKind) -> tuple[np.ndarray, str]:
         What was measured, or why nothing was.
     """
     try:
-        masks = [pair.mask for pair in find_pairs(plan.images, plan.masks)]
+        masks = [pair.mask for pair in find_pairs(plan.data.images, plan.data.masks)]
         step = max(1, -(-len(masks) // _MOST_MASKS))
         sizes, pixels, n = [], 0, 0
         for path in masks[::step]:

@@ -13,6 +13,7 @@ import numpy as np
 from ..labels import colours
 from ..plotting.charts import Axis, Series, curves
 from ..plotting.html import Html, duration, figure, grid, paragraph, section, table
+from ..training.plan.plan import GROUPS
 from .run import Run
 
 __all__ = ["class_colour", "clock", "curves_section", "plan_section", "timings_section"]
@@ -127,9 +128,9 @@ def _learning_rate(run: Run) -> Html | None:
     unit, label = clock(run.time_s)
     x = Axis(0, max(run.time_s, points[-1][0]) / unit, label)
     lines = [Series([(t / unit, rate * 1e3) for t, rate in points], has_dots=True)]
-    peak = run.plan.learning_rate * 1e3
+    peak = run.plan.optim.learning_rate * 1e3
     picture = curves(lines, x, Axis(0, peak * 1.05, "learning rate (thousandths)"))
-    final = run.plan.final_rate
+    final = run.plan.optim.final_lr_fraction
     then = "stays" if final == 1 else f"falls as a cosine to {final:.0%} of it"
     words = f"The rate warms up to {peak / 1e3:g} and then {then}; the model is a mean of the net over its last steps."
     return figure(picture, words, title="Learning rate")
@@ -146,26 +147,23 @@ def _class_names(run: Run, n: int) -> list[str]:
 def plan_section(run: Run) -> Html:
     """Every value of the plan: the derived ones with their reasons, then the others."""
     plan = run.plan
-    derived = [(_words(name), value, reason) for name, value, reason in plan.describe()]
-    shown = {*plan.reasons, "reasons", "architecture"}
-    others = [(_words(name), value_text(value)) for name, value in plan.model_dump().items() if name not in shown]
-    net = [(_words(name), value_text(value)) for name, value in plan.architecture.items() if name not in plan.reasons]
+    shown = {*plan.reasons, "net.architecture"}
+    values = {f"{group}.{name}": value for group in GROUPS for name, value in getattr(plan, group)}
+    others = [(path, value_text(value)) for path, value in values.items() if path not in shown]
+    architecture = plan.net.architecture.items()
+    net = [(name, value_text(value)) for name, value in architecture if f"net.{name}" not in shown]
     return section(
         "Plan",
         paragraph(
             "Every value of the training. Those with a reason were derived from the data, the budget and the "
-            "machine; any of them can be given instead."
+            "machine; any of them can be set instead, by these names."
         ),
-        table(["value", "chosen", "reason"], derived, caption="Derived", is_prose=True),
+        table(["value", "chosen", "reason"], plan.describe(), caption="Derived", is_prose=True),
         grid(
-            table(["value", "set to"], others, caption="Given or usual", is_prose=True),
+            table(["value", "set to"], others, caption="Set or usual", is_prose=True),
             table(["value", "set to"], net, caption="Net", is_prose=True),
         ),
     )
-
-
-def _words(name: str) -> str:
-    return name.removesuffix("_s").replace("_", " ") + (" (s)" if name.endswith("_s") else "")
 
 
 def value_text(value: Any) -> str:

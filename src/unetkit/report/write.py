@@ -83,7 +83,7 @@ def _headline(run: Run, name: str) -> Html:
         values.append((f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}", "parameters"))
         a = run.net.architecture
         values.append(
-            (f"{run.plan.net} {a.ndim}D", f"{len(a.widths)} levels, {a.widths[0]} to {a.widths[-1]} channels")
+            (f"{run.plan.net.name} {a.ndim}D", f"{len(a.widths)} levels, {a.widths[0]} to {a.widths[-1]} channels")
         )
     return header(name, _what(run), values)
 
@@ -92,7 +92,7 @@ def _what(run: Run) -> str:
     """What was trained on what, when, and how it is scored."""
     model = RunPaths(run.folder).model
     day = f" on {date.fromtimestamp(model.stat().st_mtime).isoformat()}" if model.is_file() else ""
-    trained = f"Trained on {run.plan.images or 'unnamed images'}{day}."
+    trained = f"Trained on {run.plan.data.images or 'unnamed images'}{day}."
     if run.evaluation:
         n = len(run.evaluation.per_image)
         return f"{trained} Scored on {n} image{'s'[: n > 1]} that the training has not seen."

@@ -26,7 +26,8 @@ from ..model.card import Card
 from ..model.files import read_model, save_ensemble
 from ..nets.net import Net
 from .loop import Progress, check_out, train
-from .plan.plan import Plan, read_plan
+from .plan.files import read_plan_file
+from .plan.plan import Plan
 from .state import predict_classes
 from .thresholds import predict_codes
 from .validation import find_objects
@@ -146,7 +147,7 @@ def train_folds(
     if results[-1].was_interrupted:
         return Folds(out, dice, None, (), steps, time_s, was_interrupted=True)
     say(Progress(message="predicting every image by the net that has not seen it", fraction=1.0))
-    first = read_plan((out / "fold_0" / "plan.json").read_text())
+    first = read_plan_file(out / "fold_0" / "plan.json")
     evaluation, doubts = _out_of_fold(out, first, folds)
     found = Folds(out, dice, evaluation, doubts, steps, time_s)
     summary = {"dice": dice, "steps": steps, "time_s": time_s, "doubts": [asdict(one) for one in doubts]}
@@ -185,9 +186,12 @@ def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[D
     loaded = [read_model(out / f"fold_{k}") for k in range(folds)]
     card = loaded[0][1]
     objects = card.labels.has_distance
-    dataset = load(find_pairs(plan.images, plan.masks), labels=plan.labels, objects=objects, resample=plan.resample)
+    data, seed = plan.data, plan.budget.seed
+    dataset = load(find_pairs(data.images, data.masks), labels=data.labels, objects=objects, resample=data.resample)
     members = [
-        _Member(net, own, train_val_split(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=(k, folds))[1])
+        _Member(
+            net, own, train_val_split(dataset.cases, fraction=data.validation_fraction, seed=seed, fold=(k, folds))[1]
+        )
         for k, (net, own) in enumerate(loaded)
     ]
     found = _found(members, dataset, plan)
@@ -219,9 +223,9 @@ def _found(members: Sequence[_Member], dataset: Dataset, plan: Plan) -> list[np.
     for member in members:
         for case in member.held_out:
             if case.ids is None:
-                found = predict_classes(member.net, case.image, planes=plan.planes)
+                found = predict_classes(member.net, case.image, planes=plan.data.planes)
             else:
-                found = predict_codes(member.net, case.image, planes=plan.planes)
+                found = predict_codes(member.net, case.image, planes=plan.data.planes)
             if case.path in whole:
                 np.copyto(whole[case.path], found, where=case.labels != IGNORE_INDEX)
             else:
@@ -245,5 +249,5 @@ def _doubts(evaluation: Evaluation, dataset: Dataset, members: Sequence[_Member]
 
 
 def _dice(net: Net, case: Case, dataset: Dataset, plan: Plan) -> float:
-    found = predict_classes(net, case.image, planes=plan.planes, has_distance=case.ids is not None)
+    found = predict_classes(net, case.image, planes=plan.data.planes, has_distance=case.ids is not None)
     return evaluate_arrays([(case.name, found, case.classes)], dataset.scored_names).per_image[0].dice

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ..allocator import keep_freed_memory
 from ..data.dataset import Dataset
-from ..data.split import train_val_split
 from .loop import validation_interval_s, validation_interval_steps
 from .plan.plan import Plan
 from .state import time_steps, training_of, validate
@@ -48,16 +47,16 @@ def estimate_training(plan: Plan, dataset: Dataset) -> TrainingEstimate:
         That the plan was made for.
     """
     keep_freed_memory()  # as `train` does
-    cases, held_out = train_val_split(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
+    cases, held_out = plan.split(dataset.cases)
     training = training_of(plan, cases)
     step_s, validation_s = time_steps(training), 0.0
     if held_out:
-        score = validate(training.averaged, held_out[:1], device=plan.device, planes=plan.planes)
+        score = validate(training.averaged, held_out[:1], device=plan.device.name, planes=plan.data.planes)
         cost_s = score.time_s * sum(case.labels.size for case in held_out) / held_out[0].labels.size
-        if plan.steps:
-            validation_s = plan.steps // validation_interval_steps(plan.steps) * cost_s
-        elif plan.time_s:
-            validation_s = plan.time_s / validation_interval_s(plan.time_s, cost_s) * cost_s
-    steps = plan.steps or max(1, round(((plan.time_s or 0) - validation_s) / step_s))
-    time_s = plan.time_s or steps * step_s + validation_s
-    return TrainingEstimate(step_s, validation_s, steps, time_s, steps * plan.batch / len(cases))
+        if plan.budget.steps:
+            validation_s = plan.budget.steps // validation_interval_steps(plan.budget.steps) * cost_s
+        elif plan.budget.time_s:
+            validation_s = plan.budget.time_s / validation_interval_s(plan.budget.time_s, cost_s) * cost_s
+    steps = plan.budget.steps or max(1, round(((plan.budget.time_s or 0) - validation_s) / step_s))
+    time_s = plan.budget.time_s or steps * step_s + validation_s
+    return TrainingEstimate(step_s, validation_s, steps, time_s, steps * plan.patches.batch / len(cases))

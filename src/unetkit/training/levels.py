@@ -7,10 +7,9 @@ from typing import Any
 
 from ..data.dataset import load
 from ..data.pairs import find_pairs
-from ..data.split import train_val_split
 from ..model.files import read_model
 from ..nets.unetpp import UNetPlusPlus
-from .plan.plan import read_plan
+from .plan.files import read_plan_file
 from .state import validate
 
 
@@ -39,16 +38,16 @@ def compare_levels(run: Path | str) -> list[dict[str, Any]]:
     net, card = read_model(run)
     if not isinstance(net, UNetPlusPlus) or net.architecture.heads != "all":
         raise ValueError(f"{run}: its net has one head, so there are no levels to compare; train with --net unet++")
-    plan = read_plan((run / "plan.json").read_text())
-    if plan.validation == 0:
+    plan = read_plan_file(run / "plan.json")
+    if plan.data.validation_fraction == 0:
         raise ValueError(f"{run}: was trained with --validation 0, so no images are left to compare levels on")
-    pairs = find_pairs(plan.images, plan.masks)
-    dataset = load(pairs, labels=plan.labels, objects=net.out_channels > 2, resample=plan.resample)
-    _, held_out = train_val_split(dataset.cases, fraction=plan.validation, seed=plan.seed, fold=plan.fold)
+    pairs = find_pairs(plan.data.images, plan.data.masks)
+    dataset = load(pairs, labels=plan.data.labels, objects=net.out_channels > 2, resample=plan.data.resample)
+    _, held_out = plan.split(dataset.cases)
     nets = {f"L{level}": net.prune(level) for level in range(1, net.depth + 1)} | {"all": net}
     rows = []
     for name, one in nets.items():
-        score = validate(one, held_out, device=plan.device, planes=card.planes)
+        score = validate(one, held_out, device=plan.device.name, planes=card.planes)
         parameters = sum(p.numel() for p in one.parameters())
         rows.append(
             {

@@ -13,7 +13,7 @@ from typing import Any
 from ..allocator import keep_freed_memory
 from ..data.dataset import Dataset, load
 from ..data.pairs import find_pairs
-from ..data.split import FEW, train_val_split
+from ..data.split import FEW
 from ..io.atomic import write_text
 from ..model.card import Card
 from ..model.files import read_model, save_model
@@ -21,8 +21,11 @@ from ..nets.pretrained import check_encoder
 from .checkpoint import load_state, save_state
 from .distributed import broadcast, process_group, rank, world_size
 from .interrupt import interruptible
-from .plan.plan import Plan, check_same, pinned, read_plan
+from .plan.files import read_plan, read_plan_file
+from .plan.plan import Plan
+from .plan.reuse import check_resumable, reuse_plan
 from .plan.rules import make_plan
+from .plan.settings import OLD_NAMES, merge_settings
 from .preview import write_panel
 from .state import Score, Training, choose_forward, predict_classes, training_of, validate
 from .thresholds import usual_decoding
@@ -151,43 +154,46 @@ def _train(
 ) -> Result:
     say = observer if observer and rank() == 0 else (lambda progress: None)
     saved = _saved_plan(out, resume)
-    file = None if plan_file is None or saved else _read_plan(Path(plan_file))
+    file = None if plan_file is None or saved else read_plan_file(Path(plan_file))
     if rank() == 0:
         check_out(out, resume)
     broadcast(None)  # before anything is written
     known = saved or file
-    encoder = known.architecture.get("encoder") if known else given.get("encoder")
+    encoder = known.net.architecture.get("encoder") if known else given.get("encoder")
     check_encoder(encoder, None if known else given.get("weights"))
     pairs = find_pairs(images, masks)
     labels, border_weight = given.get("labels") or "auto", bool(given.get("border_weight"))
     if known:
-        labels, border_weight = known.labels, known.border_weight
+        labels, border_weight = known.data.labels, known.patches.border_weight
 
     def reading(done: int, total: int) -> None:
         say(Progress(message=f"reading files: {done} of {total}" if done == total else "", fraction=0.0))
 
-    resample = known.resample if known else given.get("resample") is not False
+    resample = known.data.resample if known else given.get("resample") is not False
     how: dict[str, Any] = {"border_weight": border_weight, "objects": not border_weight, "resample": resample}
     dataset = load(pairs, labels=labels, on_file=reading, **how)
-    given |= {"images": str(images), "masks": None if masks is None else str(masks)}
+    folders: dict[str, Any] = {"images": str(images), "masks": None if masks is None else str(masks)}
+    asked: dict[str, Any] = {name: given.pop(name, None) for name in ("time_s", "steps", "seed")}
+    given |= {"divide_width": divide_width}
+    values = ((OLD_NAMES.get(name, name), value) for name, value in given.items() if value is not None)
+    asked["settings"] = merge_settings(values)
     if saved:
         plan = saved
     elif file:
-        plan = pinned(file, given, dataset)
+        plan = reuse_plan(file, dataset, **folders, **asked | {"seed": asked["seed"] or None})
     else:
         start = None if given.get("start") is None else read_model(given["start"])[1]
-        plan = make_plan(dataset, given=given, divide_width=divide_width, start=start)
+        plan = make_plan(dataset, **folders, **asked | {"seed": asked["seed"] or 0}, init_from=start)
     if world_size() > 1:
         plan = read_plan(broadcast(plan.model_dump_json()))
     if saved:
-        check_same(saved, given | {"divide_width": divide_width}, dataset)
+        check_resumable(saved, dataset, **asked)
     run = _Run(out, plan, dataset, say)
     for line in dataset.describe():
         say(Progress(message=line))
-    if plan.validation and len(dataset.cases) < FEW:
-        say(
-            Progress(message=f"{plan.validation:.0%} of every image held out: parts of images that it also learns from")
-        )
+    share = plan.data.validation_fraction
+    if share and len(dataset.cases) < FEW:
+        say(Progress(message=f"{share:.0%} of every image held out: parts of images that it also learns from"))
     for name, value, reason in plan.describe():
         say(Progress(message=f"{name} {value}: {reason}"))
     return run.go(resume)
@@ -213,14 +219,7 @@ def validation_interval_steps(steps: int) -> int:
 
 def _saved_plan(out: Path, resume: bool) -> Plan | None:
     path = out / "plan.json"
-    return _read_plan(path) if resume and path.is_file() else None
-
-
-def _read_plan(path: Path) -> Plan:
-    try:
-        return read_plan(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    return read_plan_file(path) if resume and path.is_file() else None
 
 
 class _Run:
@@ -228,8 +227,7 @@ class _Run:
 
     def __init__(self, out: Path, plan: Plan, dataset: Dataset, say: Observer) -> None:
         self.out, self.plan, self.dataset, self.say = out, plan, dataset, say
-        how: dict[str, Any] = {"fraction": plan.validation, "seed": plan.seed, "fold": plan.fold}
-        self.training_cases, self.held_out = train_val_split(dataset.cases, **how)
+        self.training_cases, self.held_out = plan.split(dataset.cases)
         self.log = out / "log.jsonl"
         self.score: Score | None = None
         self.decoding = usual_decoding(dataset.cases) if dataset.kind.has_distance else None
@@ -237,11 +235,12 @@ class _Run:
 
     def go(self, resume: bool) -> Result:
         training = training_of(self.plan, self.training_cases)
-        if self.plan.weights and not self._state.is_file():  # a resumed training has its own
-            self.say(Progress(message=f"encoder weights: {self.plan.weights}"))
-            training.load_encoder(self.plan.weights)
-        if self.plan.start and not self._state.is_file():
-            for line in [f"weights of {self.plan.start}", *training.start_from(read_model(self.plan.start)[0])]:
+        if self.plan.net.encoder_weights and not self._state.is_file():  # a resumed training has its own
+            self.say(Progress(message=f"encoder weights: {self.plan.net.encoder_weights}"))
+            training.load_encoder(self.plan.net.encoder_weights)
+        start = self.plan.net.init_from
+        if start and not self._state.is_file():
+            for line in [f"weights of {start}", *training.start_from(read_model(start)[0])]:
                 self.say(Progress(message=line))
         if resume:
             self._resume(training)
@@ -280,8 +279,8 @@ class _Run:
         taken = training.step
         if training.fraction() < 1:
             self.say(Progress(message=choose_forward(training)))
-        if self.plan.time_s is not None:  # the early look: after a minute, or a fifth of a short budget
-            self.next_validation_s = training.elapsed_s + min(_EARLY_LOOK_S, self.plan.time_s / 5)
+        if self.plan.budget.time_s is not None:  # the early look: after a minute, or a fifth of a short budget
+            self.next_validation_s = training.elapsed_s + min(_EARLY_LOOK_S, self.plan.budget.time_s / 5)
         self.saved_s = training.elapsed_s
         if training.step > taken:  # trying out to compile takes steps too
             self._after_step(training, start)
@@ -303,20 +302,20 @@ class _Run:
                 self._validate(training)
                 training.elapsed_s = time.perf_counter() - start
                 cost_s = self.score.time_s if self.score else 0.0
-                self.next_validation_s = training.elapsed_s + validation_interval_s(self.plan.time_s, cost_s)
+                self.next_validation_s = training.elapsed_s + validation_interval_s(self.plan.budget.time_s, cost_s)
             if training.elapsed_s - self.saved_s > max(_SAVE_EVERY_S, 50 * self.save_cost_s):
                 self._save(training)
         training.elapsed_s = broadcast(training.elapsed_s)
 
     def _is_over(self, training: Training) -> bool:
-        if self.plan.steps:
-            return training.step >= self.plan.steps
+        if self.plan.budget.steps:
+            return training.step >= self.plan.budget.steps
         reserve = (self.score.time_s if self.score else 0.0) * 1.2  # the last validation is part of the budget
-        return training.elapsed_s + reserve >= (self.plan.time_s or 0)
+        return training.elapsed_s + reserve >= (self.plan.budget.time_s or 0)
 
     def _validation_is_due(self, training: Training) -> bool:
-        if self.plan.steps:
-            return training.step % validation_interval_steps(self.plan.steps) == 0
+        if self.plan.budget.steps:
+            return training.step % validation_interval_steps(self.plan.budget.steps) == 0
         return training.elapsed_s >= self.next_validation_s
 
     def _validate(self, training: Training) -> None:
@@ -340,7 +339,7 @@ class _Run:
         self._save(training)
 
     def _score(self, training: Training) -> Score:
-        return validate(training.averaged, self.held_out, device=self.plan.device, planes=self.plan.planes)
+        return validate(training.averaged, self.held_out, device=self.plan.device.name, planes=self.plan.data.planes)
 
     def _save(self, training: Training) -> None:
         start = time.perf_counter()
@@ -349,17 +348,17 @@ class _Run:
 
     def _save_model(self, training: Training) -> None:
         card = Card(
-            architecture=self.plan.architecture,
+            architecture=self.plan.net.architecture,
             classes=self.dataset.class_names,
             labels=self.dataset.kind,
             spacing=list(self.dataset.spacing),
             unit=self.dataset.unit,
             score=training.best if self.held_out else None,
-            planes=self.plan.planes,
-            augmentation=self.plan.augmentation,
-            flip_axes=list(self.plan.flip),
+            planes=self.plan.data.planes,
+            augmentation=self.plan.patches.augmentation,
+            flip_axes=list(self.plan.patches.flip_axes),
             decoding=self.decoding,
-            resample=self.plan.resample and self.dataset.unit != "px",
+            resample=self.plan.data.resample and self.dataset.unit != "px",
         )
         save_model(self.out / "model.safetensors", training.averaged, card)
 
@@ -391,7 +390,7 @@ class _Run:
     def _preview(self, training: Training) -> None:
         """An early look, so that a hopeless training is seen at once, and the latest state."""
         case = self.held_out[0]
-        how: dict[str, Any] = {"planes": self.plan.planes, "has_depth": case.ids is not None}
+        how: dict[str, Any] = {"planes": self.plan.data.planes, "has_depth": case.ids is not None}
         predicted = predict_classes(training.averaged.eval(), case.image, **how)
         folder = self.out / "previews"
         first = not (folder / "early.png").exists()
@@ -403,9 +402,9 @@ class _Run:
     def _tell(self, training: Training) -> None:
         recent = training.losses[-20:]
         rate = training.step / max(training.elapsed_s, 1e-9)
-        left = (self.plan.time_s or 0) - training.elapsed_s
-        if self.plan.steps:
-            left = (self.plan.steps - training.step) / max(rate, 1e-9)
+        left = (self.plan.budget.time_s or 0) - training.elapsed_s
+        if self.plan.budget.steps:
+            left = (self.plan.budget.steps - training.step) / max(rate, 1e-9)
         self.say(
             Progress(
                 "",

@@ -115,18 +115,18 @@ class Training:
     _not_finite: int = 0
 
     def __post_init__(self) -> None:
-        plan = self.plan
-        torch.manual_seed(plan.seed)
-        net = build(Architecture(**plan.architecture))
+        plan, device = self.plan, self.plan.device.name
+        torch.manual_seed(plan.budget.seed)
+        net = build(Architecture(**plan.net.architecture))
         net.geometry  # noqa: B018 - read before the copy
-        self.net = net.to(plan.device).to(memory_format=_CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
+        self.net = net.to(device).to(memory_format=_CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).requires_grad_(False)
-        self.supervised = Supervised(self.net, deep=plan.supervision, loss=plan.loss).to(plan.device)
+        self.supervised = Supervised(self.net, deep=plan.net.deep_supervision, loss=plan.optim.loss).to(device)
         self.forward = wrap_ddp(self.supervised)
         decayed = [p for p in self.supervised.parameters() if p.ndim > 1]
         plain = [p for p in self.supervised.parameters() if p.ndim <= 1]  # biases and norms are not decayed
-        groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate)
+        groups = [{"params": decayed, "weight_decay": plan.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=plan.optim.learning_rate)
 
     def load_encoder(self, weights: str) -> None:
         """Start the encoder from pretrained weights, as `nets.pretrained.load_encoder` takes them; before all steps."""
@@ -141,12 +141,14 @@ class Training:
 
     def fraction(self) -> float:
         """Share of the budget used, 0 to 1."""
-        used = self.step / self.plan.steps if self.plan.steps else self.elapsed_s / (self.plan.time_s or 1)
+        budget = self.plan.budget
+        used = self.step / budget.steps if budget.steps else self.elapsed_s / (budget.time_s or 1)
         return min(used, 1.0)
 
     def learning_rate(self) -> float:
         """Linear warm-up, then a cosine from the full rate down to the plan's share of it."""
-        f, peak, warmup, least = self.fraction(), self.plan.learning_rate, self.plan.warmup, self.plan.final_rate
+        f, optim = self.fraction(), self.plan.optim
+        peak, warmup, least = optim.learning_rate, optim.warmup_fraction, optim.final_lr_fraction
         if f < warmup:
             return peak * (f / warmup + 0.01)
         cosine = 0.5 * (1 + math.cos(math.pi * (f - warmup) / (1 - warmup)))
@@ -154,19 +156,20 @@ class Training:
 
     def take_step(self) -> float:
         """Draw a batch, take a step, and return the loss."""
-        plan, batch = self.plan, shard(self.sampler.draw(self.step))
-        torch.manual_seed(plan.seed * 1_000_003 + self.step + 7919 * rank())  # drop-out: the same again after a resume
+        plan, device, batch = self.plan, self.plan.device.name, shard(self.sampler.draw(self.step))
+        # Drop-out: the same again after a resume.
+        torch.manual_seed(plan.budget.seed * 1_000_003 + self.step + 7919 * rank())
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         self.supervised.train()
-        with torch.autocast(plan.device, dtype=torch.bfloat16, enabled=plan.precision == "bfloat16"):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=plan.device.precision == "bfloat16"):
             logits = self.forward(self._input(batch))
-        labels = batch.labels.to(plan.device)
-        weights = None if batch.weights is None else batch.weights.to(plan.device)
+        labels = batch.labels.to(device)
+        weights = None if batch.weights is None else batch.weights.to(device)
         loss = self.supervised.loss(logits, labels, weights=weights, check=False)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.supervised.parameters(), plan.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.supervised.parameters(), plan.optim.clip_norm)
         value, self.gradient_norm = float(loss.detach()), float(norm)
         is_finite = math.isfinite(value) and math.isfinite(self.gradient_norm)
         self._guard(is_finite)
@@ -178,20 +181,20 @@ class Training:
         return value
 
     def _input(self, batch: Batch) -> Tensor:
-        return batch.images.to(self.plan.device).contiguous(memory_format=_CHANNELS_LAST[self.net.ndim])
+        return batch.images.to(self.plan.device.name).contiguous(memory_format=_CHANNELS_LAST[self.net.ndim])
 
     def _guard(self, is_finite: bool) -> None:
         self._not_finite = 0 if is_finite else self._not_finite + 1
         if self._not_finite >= _DIVERGED_AFTER:
             raise RuntimeError(
                 f"training diverged: the loss or its gradient was not finite {_DIVERGED_AFTER} steps in a row up to "
-                f"step {self.step}; try a smaller learning rate than {self.plan.learning_rate:g}"
+                f"step {self.step}; try a smaller learning rate than {self.plan.optim.learning_rate:g}"
             )
 
     @torch.no_grad()
     def _average(self) -> None:
         """Move the average towards the net; its memory is a fixed share of the steps taken so far."""
-        weight = 1 / (1 + self.plan.average * self.step)
+        weight = 1 / (1 + self.plan.optim.ema_share * self.step)
         pairs = zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True)
         floats = [(a, b) for a, b in pairs if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], weight)
@@ -203,7 +206,7 @@ class Training:
         A part is what a name says up to its first number: "encoder.blocks.0", "decoder.1", "nodes.0_1", "heads.0".
         Without a step since the start or since a resume there are no gradients, and {} is returned.
         """
-        unclipped = max(1.0, (self.gradient_norm + 1e-6) / self.plan.clip_norm)  # as clip_grad_norm_ divided
+        unclipped = max(1.0, (self.gradient_norm + 1e-6) / self.plan.optim.clip_norm)  # as clip_grad_norm_ divided
         names = {parameter: _part(name) for name, parameter in self.net.named_parameters()}
         squares: dict[str, list[float]] = {}
         for group in self.optimiser.param_groups:
@@ -255,10 +258,12 @@ class Training:
 
 def training_of(plan: Plan, cases: Sequence[Case]) -> Training:
     """The training that a plan describes, on these cases, before its first step."""
-    settings = augmentation_of(plan)
-    sampler = Sampler(cases, plan.patch, plan.patch, plan.batch, settings, plan.seed, planes=plan.planes)
+    settings, patches = augmentation_of(plan), plan.patches
+    sampler = Sampler(
+        cases, patches.size, patches.size, patches.batch, settings, plan.budget.seed, planes=plan.data.planes
+    )
     training = Training(plan, sampler)
-    sampler.target = training.net.geometry.output_size(plan.patch)
+    sampler.target = training.net.geometry.output_size(patches.size)
     return training
 
 
@@ -356,11 +361,12 @@ def choose_forward(training: Training) -> str:
     plan = training.plan
     if world_size() > 1:
         return f"not compiled: {world_size()} processes train as one"
-    worthwhile = plan.time_s is not None and plan.time_s - training.elapsed_s >= _COMPILE_FROM_S
-    if plan.compile == "no" or (plan.compile == "auto" and not worthwhile):
+    time_s = plan.budget.time_s
+    worthwhile = time_s is not None and time_s - training.elapsed_s >= _COMPILE_FROM_S
+    if plan.device.compile == "no" or (plan.device.compile == "auto" and not worthwhile):
         return "not compiled"
     eager = training.forward
-    before = None if plan.compile == "yes" else time_steps(training)
+    before = None if plan.device.compile == "yes" else time_steps(training)
     try:
         training.forward = torch.compile(training.supervised.forward, dynamic=False)
         training.take_step()

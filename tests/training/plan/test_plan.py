@@ -13,9 +13,12 @@ from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 from unetkit.training.augment.augment import Augmentation, window_size
 from unetkit.training.plan.device import check_device, multiplies_bfloat16, usual_precision
+from unetkit.training.plan.files import read_plan
 from unetkit.training.plan.net import fitting_patch
-from unetkit.training.plan.plan import Plan, augmentation_of, check_same, read_plan
+from unetkit.training.plan.plan import Plan, augmentation_of
+from unetkit.training.plan.reuse import check_resumable
 from unetkit.training.plan.rules import make_plan
+from unetkit.training.plan.settings import OLD_NAMES, merge_settings
 
 
 def dataset(size=(64, 64), *, channels=1, n=4, values=(0, 255), spacing=None, is_oriented=False):
@@ -28,9 +31,12 @@ def dataset(size=(64, 64), *, channels=1, n=4, values=(0, 255), spacing=None, is
     return Dataset(cases, kind, channels, ndim, spacing, unit, np.array([1] * len(values)), [], is_oriented)
 
 
-def plan(size=(64, 64), *, divide_width=None, data=None, **given):
-    budget = {} if {"steps", "time_s"} & set(given) else {"steps": 10}
-    return make_plan(data or dataset(size), given={**budget, **given}, divide_width=divide_width)
+def plan(size=(64, 64), *, data=None, seed=0, **given):
+    """A plan from settings by their flat names."""
+    names = {"steps", "time_s"} & set(given)
+    budget = {name: given.pop(name) for name in names} if names else {"steps": 10}
+    settings = merge_settings((OLD_NAMES.get(name, name), value) for name, value in given.items())
+    return make_plan(data or dataset(size), **budget, seed=seed, settings=settings)
 
 
 def refused(message, **given):
@@ -44,62 +50,66 @@ def refused(message, **given):
 
 def test_the_net_fits_the_data():
     made = plan((20, 64, 64), data=dataset((20, 64, 64), channels=3, values=(0, 1, 2, 5)), widths=(4, 8, 16))
-    architecture = Architecture(**made.architecture)
+    architecture = Architecture(**made.net.architecture)
     assert (architecture.ndim, architecture.in_channels, architecture.out_channels) == (3, 3, 4)
-    assert made.patch == (20, 64, 64)
-    assert made.n_images == 4
+    assert made.patches.size == (20, 64, 64)
+    assert made.data.n_images == 4
 
 
 @pytest.mark.parametrize(("size", "patch"), [((512, 700), (128, 128)), ((100, 70), (96, 64)), ((5, 9), (16, 16))])
 def test_patches_come_from_the_typical_image(size, patch):
     made = plan(size)
-    assert made.patch == patch
-    assert UNet(Architecture(**made.architecture)).geometry.fits(made.patch)
+    assert made.patches.size == patch
+    assert UNet(Architecture(**made.net.architecture)).geometry.fits(made.patches.size)
 
 
 def test_minutes_on_a_processor_have_smaller_patches_and_hours_more_channels():
     big = dataset((512, 512), n=1)
-    assert plan(data=big, time_s=600.0, device="cpu").patch == (128, 128)
-    assert plan(data=big, time_s=4 * 3600.0, device="cpu").patch == (256, 256)
+    assert plan(data=big, time_s=600.0, device="cpu").patches.size == (128, 128)
+    assert plan(data=big, time_s=4 * 3600.0, device="cpu").patches.size == (256, 256)
     several = dataset((512, 512), n=1, values=(0, 1, 2))
-    assert plan(data=several, time_s=600.0, device="cpu").patch == (256, 256)
-    assert plan(data=several, time_s=60.0, device="cpu").patch == (128, 128)
+    assert plan(data=several, time_s=600.0, device="cpu").patches.size == (256, 256)
+    assert plan(data=several, time_s=60.0, device="cpu").patches.size == (128, 128)
     valid = plan(data=big, time_s=600.0, device="cpu", net="ronneberger2015")
-    assert UNet(Architecture(**valid.architecture)).geometry.output_size(valid.patch) == (164, 164)
-    assert plan(data=big, time_s=600.0, device="cpu").architecture["widths"] == (16, 32, 64, 128, 256)
-    assert plan(data=big, time_s=4 * 3600.0).architecture["widths"] == (32, 64, 128, 256, 512)
+    assert UNet(Architecture(**valid.net.architecture)).geometry.output_size(valid.patches.size) == (164, 164)
+    assert plan(data=big, time_s=600.0, device="cpu").net.architecture["widths"] == (16, 32, 64, 128, 256)
+    assert plan(data=big, time_s=4 * 3600.0).net.architecture["widths"] == (32, 64, 128, 256, 512)
 
 
 def test_a_papers_net_in_its_own_terms():
     made = plan((64, 64), net="ronneberger2015", divide_width=16)
-    assert made.architecture["widths"] == (4, 8, 16, 32, 64)
-    assert made.architecture["padding"] == "valid"
-    assert made.learning_rate == 3e-4
-    assert UNet(Architecture(**made.architecture)).geometry.output_size(made.patch) == (36, 36)  # half the image
-    assert "divided by 16" in made.reasons["widths"]
-    assert plan(net="ronneberger2015").reasons["widths"] == "ronneberger2015"
+    assert made.net.architecture["widths"] == (4, 8, 16, 32, 64)
+    assert made.net.architecture["padding"] == "valid"
+    assert made.optim.learning_rate == 3e-4
+    output_size = UNet(Architecture(**made.net.architecture)).geometry.output_size(made.patches.size)
+    assert output_size == (36, 36)  # half the image
+    assert "divided by 16" in made.reasons["net.widths"]
+    assert plan(net="ronneberger2015").reasons["net.widths"] == "ronneberger2015"
 
 
 def test_what_is_given_is_kept_and_said():
     made = plan(patch=(40, 33), batch=2, validation=0.0, learning_rate=1e-3, seed=7, border_weight=True, widths=(4, 8))
-    assert made.patch == (40, 32)
-    assert (made.batch, made.validation, made.learning_rate, made.seed) == (2, 0.0, 1e-3, 7)
-    assert made.border_weight
+    assert made.patches.size == (40, 32)
+    assert (made.patches.batch, made.data.validation_fraction) == (2, 0.0)
+    assert (made.optim.learning_rate, made.budget.seed) == (1e-3, 7)
+    assert made.patches.border_weight
     given = {name for name, reason in made.reasons.items() if reason == "given"}
-    assert given == {"patch", "batch", "validation", "learning_rate", "widths"}
-    assert plan(batch=None, net=None, widths=None).batch == 4
-    assert plan((8, 40, 40), patch=20, widths=(4, 8)).patch == (20, 20, 20)
+    assert given == {
+        "patches.size", "patches.batch", "data.validation_fraction", "optim.learning_rate", "net.widths"
+    }  # fmt: skip
+    assert plan((8, 40, 40), patch=20, widths=(4, 8)).patches.size == (20, 20, 20)
 
 
 def test_every_row_has_a_value_and_a_reason():
     rows = {name: (value, reason) for name, value, reason in plan(time_s=600.0).describe()}
     why = "the typical image is 64 x 64; at most 128, fitting the net: one thing on its background needs steps more"
-    assert rows["patch"] == ("64 x 64", f"{why} than context")
-    assert rows["learning_rate"] == ("0.002", "AdamW, warm-up and cosine")
-    assert rows["widths"][0] == "16 x 32 x 64 x 128 x 256"
+    assert rows["patches.size"] == ("64 x 64", f"{why} than context")
+    assert rows["optim.learning_rate"] == ("0.002", "AdamW, warm-up and cosine")
+    assert rows["net.widths"][0] == "16 x 32 x 64 x 128 x 256"
     assert set(rows) == {
-        "device", "precision", "widths", "patch", "batch", "augmentation", "supervision", "validation",
-        "learning_rate", "final_rate", "average", "weight_decay", "loss",
+        "device.name", "device.precision", "net.widths", "patches.size", "patches.batch", "patches.augmentation",
+        "net.deep_supervision", "data.validation_fraction", "optim.learning_rate", "optim.final_lr_fraction",
+        "optim.ema_share", "optim.weight_decay", "optim.loss",
     }  # fmt: skip
 
 
@@ -107,7 +117,7 @@ def test_every_row_has_a_value_and_a_reason():
 def test_a_plan_survives_json(given):
     made = plan(**given)
     again = read_plan(made.model_dump_json(indent=2))
-    assert Architecture(**again.architecture) == Architecture(**made.architecture)
+    assert Architecture(**again.net.architecture) == Architecture(**made.net.architecture)
     assert again.model_dump_json() == made.model_dump_json()
 
 
@@ -116,18 +126,19 @@ def test_a_plan_survives_json(given):
 
 def test_small_isotropic_scans():
     made = plan(data=dataset((35, 50, 36), spacing=(1.0, 1.0, 1.0)), device="cpu")
-    assert (made.patch, made.batch, made.planes) == ((40, 56, 40), 2, None)
-    assert made.architecture["widths"] == (16, 32, 64, 128)
-    assert made.architecture["strides"] == ((2, 2, 2),) * 3
+    assert (made.patches.size, made.patches.batch, made.data.planes) == ((40, 56, 40), 2, None)
+    assert made.net.architecture["widths"] == (16, 32, 64, 128)
+    assert made.net.architecture["strides"] == ((2, 2, 2),) * 3
     rows = {name: (value, reason) for name, value, reason in made.describe()}
-    assert rows["strides"] == (
+    assert rows["net.strides"] == (
         "2 x 2 x 2, 2 x 2 x 2, 2 x 2 x 2",
         "voxels of 1 x 1 x 1 nm: coarse axes later, and no map below 4 voxels",
     )
-    assert rows["patch"][1].startswith("the typical image is 35 x 50 x 36, which is seen whole: at most 131072 voxels")
+    whole = "the typical image is 35 x 50 x 36, which is seen whole: at most 131072 voxels"
+    assert rows["patches.size"][1].startswith(whole)
     short = plan(data=dataset((35, 50, 36), spacing=(1.0, 1.0, 1.0)), device="cpu", time_s=60.0)
-    assert (short.patch, short.batch) == ((32, 32, 32), 2)
-    assert rows["planes"][0] == "none"
+    assert (short.patches.size, short.patches.batch) == ((32, 32, 32), 2)
+    assert rows["data.planes"][0] == "none"
 
 
 @pytest.mark.parametrize(
@@ -144,71 +155,75 @@ def test_small_isotropic_scans():
 def test_thick_sections(given, patch, batch):
     sections = dataset((14, 1024, 1024), spacing=(50.0, 4.6, 4.6), n=1)
     made = plan(data=sections, device="cpu", planes=0, **given)
-    assert made.architecture["strides"][:3] == ((1, 2, 2),) * 3
-    assert made.architecture["kernels"][:3] == ((1, 3, 3),) * 3
-    assert (made.patch, made.batch) == (patch, batch)
+    assert made.net.architecture["strides"][:3] == ((1, 2, 2),) * 3
+    assert made.net.architecture["kernels"][:3] == ((1, 3, 3),) * 3
+    assert (made.patches.size, made.patches.batch) == (patch, batch)
     assert given.get("patch") or batch * np.prod(patch) <= 2**18 // (4 if "time_s" in given else 1)
-    assert UNet(Architecture(**made.architecture)).geometry.fits(made.patch)
+    assert UNet(Architecture(**made.net.architecture)).geometry.fits(made.patches.size)
 
 
 def test_widths_say_how_many_levels():
     made = plan(data=dataset((35, 50, 36)), widths=(4, 8))
-    assert (made.patch, made.architecture["strides"]) == ((36, 50, 36), ((2, 2, 2),))
+    assert (made.patches.size, made.net.architecture["strides"]) == ((36, 50, 36), ((2, 2, 2),))
     tiny = plan(data=dataset((5, 6, 7)))
-    assert (tiny.patch, tiny.architecture["widths"]) == ((5, 6, 7), (16, 32))
-    assert tiny.architecture["strides"] == ((1, 1, 1),)
+    assert (tiny.patches.size, tiny.net.architecture["widths"]) == ((5, 6, 7), (16, 32))
+    assert tiny.net.architecture["strides"] == ((1, 1, 1),)
 
 
 def test_a_gpu_has_room_for_more(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("unetkit.training.plan.device.multiplies_bfloat16", lambda device: True)
     made = plan(data=dataset((100, 300, 300)), device="cuda")
-    assert np.prod(made.patch) * made.batch <= 2**21
-    assert np.prod(made.patch) * made.batch > 2**20
-    assert made.architecture["widths"] == (32, 64, 128, 256, 320)
+    assert np.prod(made.patches.size) * made.patches.batch <= 2**21
+    assert np.prod(made.patches.size) * made.patches.batch > 2**20
+    assert made.net.architecture["widths"] == (32, 64, 128, 256, 320)
 
 
 @pytest.mark.parametrize("planes", [1, 3, 5])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_planes_are_the_channels_of_a_2d_net(planes, channels):
     made = plan(data=dataset((14, 300, 200), channels=channels, spacing=(50.0, 4.6, 4.6)), planes=planes, device="cpu")
-    architecture = Architecture(**made.architecture)
+    architecture = Architecture(**made.net.architecture)
     assert (architecture.ndim, architecture.in_channels) == (2, planes * channels)
-    assert (made.planes, made.patch, made.batch, made.spacing) == (planes, (128, 128), 4, ())
-    assert made.reasons["planes"] == "given"
-    assert "strides" not in made.reasons
-    assert read_plan(made.model_dump_json()).planes == planes
-    check_same(made, {"planes": planes}, dataset((14, 300, 200), channels=channels))
-    with pytest.raises(ValueError, match=rf"the run was planned with planes {planes}, not 7"):
-        check_same(made, {"planes": 7}, dataset((14, 300, 200), channels=channels))
+    assert (made.data.planes, made.patches.size, made.patches.batch, made.data.spacing) == (planes, (128, 128), 4, ())
+    assert made.reasons["data.planes"] == "given"
+    assert "net.strides" not in made.reasons
+    assert read_plan(made.model_dump_json()).data.planes == planes
+    again = dataset((14, 300, 200), channels=channels)
+    check_resumable(made, again, settings={"data": {"planes": planes}})
+    with pytest.raises(ValueError, match=rf"the run was planned with data.planes {planes}, not 7"):
+        check_resumable(made, again, settings={"data": {"planes": 7}})
 
 
 @pytest.mark.parametrize(("size", "batch"), [((36, 50, 35), 16), ((9, 80, 80), 8), ((9, 300, 300), 4)])
 def test_small_planes_come_in_larger_batches(size, batch):
-    assert plan(data=dataset(size), planes=3, device="cpu").batch == batch
-    assert plan(data=dataset(size), planes=3, device="cpu", batch=3).batch == 3
-    assert plan(data=dataset(size[1:]), device="cpu").batch == 4
+    assert plan(data=dataset(size), planes=3, device="cpu").patches.batch == batch
+    assert plan(data=dataset(size), planes=3, device="cpu", batch=3).patches.batch == 3
+    assert plan(data=dataset(size[1:]), device="cpu").patches.batch == 4
 
 
 def test_sections_far_apart_are_a_2d_nets():
     far, near = (dataset((14, 1024, 1024), spacing=(z, 4.6, 4.6), n=1) for z in (50.0, 30.0))
     made = plan(data=far, device="cpu")
-    assert (made.planes, made.architecture["ndim"], made.patch) == (1, 2, (128, 128))
-    assert made.reasons["planes"].startswith("planes are 10.9 pixels apart, more than 8")
-    assert plan(data=near, device="cpu").planes is None
-    assert (plan(data=far, planes=3).planes, plan(data=far, planes=3).reasons["planes"]) == (3, "given")
+    assert (made.data.planes, made.net.architecture["ndim"], made.patches.size) == (1, 2, (128, 128))
+    assert made.reasons["data.planes"].startswith("planes are 10.9 pixels apart, more than 8")
+    assert plan(data=near, device="cpu").data.planes is None
+    assert (plan(data=far, planes=3).data.planes, plan(data=far, planes=3).reasons["data.planes"]) == (3, "given")
 
 
 def test_a_2d_paper_for_planes():
     made = plan(data=dataset((20, 64, 64)), net="ronneberger2015", divide_width=16, planes=3)
-    assert (made.architecture["in_channels"], made.patch) == (3, plan(net="ronneberger2015", divide_width=16).patch)
+    assert (made.net.architecture["in_channels"], made.patches.size) == (
+        3,
+        plan(net="ronneberger2015", divide_width=16).patches.size,
+    )
 
 
 @pytest.mark.parametrize("size", [(64, 64), (20, 64, 64)])
 def test_augmentation_follows_the_data(size):
     free, turned = dataset(size), dataset(size, is_oriented=True)
-    assert (plan(data=free).augmentation, plan(data=turned).augmentation) == ("full", "oriented")
-    assert plan(data=turned, augmentation="none").reasons["augmentation"] == "given"
+    assert (plan(data=free).patches.augmentation, plan(data=turned).patches.augmentation) == ("full", "oriented")
+    assert plan(data=turned, augmentation="none").reasons["patches.augmentation"] == "given"
     assert augmentation_of(plan(data=free, augmentation="none")) == Augmentation.none()
     spacing = (1.0,) * 3 if len(size) == 3 else None
     assert augmentation_of(plan(data=free)) == Augmentation(spacing=spacing)
@@ -224,7 +239,7 @@ def test_augmentation_follows_the_data(size):
 def test_only_volumes_that_are_never_mirrored_keep_their_rate():
     def end(size, is_oriented=True, **given):
         made = plan(data=dataset(size, is_oriented=is_oriented), batch=2, widths=(4, 8), **given)
-        return made.final_rate, made.average, made.weight_decay
+        return made.optim.final_lr_fraction, made.optim.ema_share, made.optim.weight_decay
 
     usual = (0.01, 0.05, 0.01)
     assert end((20, 64, 64)) == (1.0, 0.3, 0.5)
@@ -238,12 +253,12 @@ def test_only_volumes_that_are_never_mirrored_keep_their_rate():
 
 @pytest.mark.parametrize(("n", "share"), [(4, 0.2), (120, 0.2), (192, 0.125), (1000, 0.05)])
 def test_of_many_images_fewer_are_held_out(n, share):
-    assert plan(data=dataset((8, 8), n=n)).validation == share
+    assert plan(data=dataset((8, 8), n=n)).data.validation_fraction == share
 
 
 def test_plans_of_older_versions():
     old = read_plan('{"steps": 3, "architecture": {"ndim": 3}}')
-    assert (old.planes, old.augmentation, old.spacing) == (None, "full", ())
+    assert (old.data.planes, old.patches.augmentation, old.data.spacing) == (None, "full", ())
     assert augmentation_of(old) == Augmentation()
 
 
@@ -263,25 +278,25 @@ def test_budgets_above_zero(given):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"batch": 0}, "batch is 0: input should be greater than or equal to 1"),
-        ({"seed": -1}, "seed is -1: input should be greater than or equal to 0"),
-        ({"validation": 1.0}, "validation is 1.0: input should be less than 1"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0: input should be greater than 0"),
-        ({"final_rate": 1.5}, "final_rate is 1.5: input should be less than or equal to 1"),
-        ({"compile": "maybe"}, "compile is 'maybe': input should be 'auto', 'yes' or 'no'"),
+        ({"batch": 0}, "patches.batch is 0: input should be greater than or equal to 1"),
+        ({"seed": -1}, "budget.seed is -1: input should be greater than or equal to 0"),
+        ({"validation": 1.0}, "data.validation_fraction is 1.0: input should be less than 1"),
+        ({"learning_rate": 0.0}, "optim.learning_rate is 0.0: input should be greater than 0"),
+        ({"final_rate": 1.5}, "optim.final_lr_fraction is 1.5: input should be less than or equal to 1"),
+        ({"compile": "maybe"}, "device.compile is 'maybe': input should be 'auto', 'yes' or 'no'"),
         ({"patch": (64,)}, r"patch is \(64,\); expected 2 sizes for a 2D net"),
         ({"patch": (0, 64)}, r"patch is \(0, 64\); expected at least 1 pixel per axis"),
         ({"net": "segnet"}, "no net is named 'segnet'; expected unet, unet\\+\\+, ronneberger2015"),
-        ({"depth": 4, "bath": 3}, "no value of a plan is named bath, depth; expected augmentation, average, batch"),
-        ({"architecture": {}}, "no value of a plan is named architecture"),
+        ({"bath": 3}, "bath is not a setting of a plan: did you mean patches.batch"),
+        ({"architecture": {}}, "net.architecture is not a setting"),
         ({"device": "tpu"}, "device is 'tpu'; expected cpu or cuda"),
         ({"divide_width": 2}, "divide_width is 2, but unet has no paper's widths to divide; give widths"),
         ({"divide_width": 0, "net": "ronneberger2015"}, "divide_width is 0; expected 1 or more"),
         ({"widths": (4, 8), "net": "ronneberger2015"}, r"widths are \(4, 8\), but ronneberger2015 has its paper's"),
         ({"planes": 2}, "planes is 2; expected an odd number, such as 1, 3 or 5: the middle one is predicted"),
         ({"planes": 3}, "planes is 3, but the images have 2 spatial axes: it is for volumes, leave it out"),
-        ({"augmentation": "some"}, "augmentation is 'some': input should be 'full', 'oriented' or 'none'"),
-        ({"spacing": (1.0, 1.0)}, "no value of a plan is named spacing"),
+        ({"augmentation": "some"}, "patches.augmentation is 'some': input should be 'full', 'oriented' or 'none'"),
+        ({"spacing": (1.0, 1.0)}, "data.spacing is not a setting"),
         ({"widths": (4,)}, r"widths are \(4,\); expected at least two levels"),
         ({"batch": 1, "patch": 2, "widths": (4, 8)}, r"batch 1 of patches of \(2, 2\) pixels leaves one value per"),
     ],
@@ -305,9 +320,9 @@ def test_a_device_that_is_not_there(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no plan: invalid JSON"),
-        ('{"batch": 0}', "is no plan: batch is 0: input should be greater"),
-        ('{"bats": 1}', "is no plan: bats is 1: extra inputs are not permitted"),
+        ("{", "is not a plan: invalid JSON"),
+        ('{"batch": 0}', "is not a plan: patches.batch is 0: input should be greater"),
+        ('{"bats": 1}', "is not a plan: bats is not a setting of a plan: did you mean patches.batch?"),
     ],
 )
 def test_a_plan_that_cannot_be_read(text, message):
@@ -324,18 +339,21 @@ def test_patches_fit_the_net(padding, expected):
 
 
 def test_a_default_plan_is_possible():
-    assert Plan(steps=1).model_dump()["compile"] == "auto"
+    assert Plan().model_dump()["device"]["compile"] == "auto"
 
 
 @pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
 def test_precision_on_a_cpu_follows_what_it_multiplies(monkeypatch, name):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: True}, raising=False)
     made = plan((64, 64))
-    assert (made.precision, made.reasons["precision"][:15]) == ("bfloat16", "multiplied here")
-    assert plan((64, 64), precision="float32").precision == "float32"
+    assert (made.device.precision, made.reasons["device.precision"][:15]) == ("bfloat16", "multiplied here")
+    assert plan((64, 64), precision="float32").device.precision == "float32"
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     made = plan((64, 64))
-    assert (made.precision, made.reasons["precision"]) == ("float32", "this processor does not multiply bfloat16")
+    assert (made.device.precision, made.reasons["device.precision"]) == (
+        "float32",
+        "this processor does not multiply bfloat16",
+    )
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not multiplies_bfloat16("cpu")
 
@@ -348,23 +366,24 @@ def test_precision_on_a_gpu_follows_what_it_multiplies(monkeypatch, fast):
 
 def test_blocks_skips_and_topologies_are_chosen_by_name():
     made = plan(net="unet++", block="residual", skip="attention", down="blur", widths=(4, 8))
-    assert made.architecture["topology"] == "unet++"
-    assert (made.architecture["block"], made.architecture["skip"]) == ("residual", "attention")
-    assert (made.architecture["heads"], made.supervision) == ("all", True)
-    assert made.architecture["down"] == "blur"
-    assert made.reasons["block"] == made.reasons["skip"] == made.reasons["down"] == "given"
-    assert plan(net="zhou2018", divide_width=16).supervision
-    assert not plan().supervision
-    assert plan(supervision=True).supervision
-    assert plan(net="ronneberger2015", skip="reduce", divide_width=16).architecture["skip"] == "reduce"
+    assert made.net.architecture["topology"] == "unet++"
+    assert (made.net.architecture["block"], made.net.architecture["skip"]) == ("residual", "attention")
+    assert (made.net.architecture["heads"], made.net.deep_supervision) == ("all", True)
+    assert made.net.architecture["down"] == "blur"
+    assert made.reasons["net.block"] == made.reasons["net.skip"] == made.reasons["net.down"] == "given"
+    assert plan(net="zhou2018", divide_width=16).net.deep_supervision
+    assert not plan().net.deep_supervision
+    assert plan(supervision=True).net.deep_supervision
+    assert plan(net="ronneberger2015", skip="reduce", divide_width=16).net.architecture["skip"] == "reduce"
     volume = plan((16, 32, 32), net="unet++", block="dense")
-    assert (volume.architecture["ndim"], volume.architecture["block"]) == (3, "dense")
+    assert (volume.net.architecture["ndim"], volume.net.architecture["block"]) == (3, "dense")
 
 
 def test_a_run_is_not_resumed_with_another_block_or_divisor():
     saved = plan(net="ronneberger2015", divide_width=16)
-    check_same(saved, {"net": "ronneberger2015", "divide_width": 16, "block": "plain"}, dataset())
-    with pytest.raises(ValueError, match="planned with divide_width 16, not 8: resume it with the same command"):
-        check_same(saved, {"divide_width": 8}, dataset())
-    with pytest.raises(ValueError, match="planned with block plain, not dense"):
-        check_same(saved, {"block": "dense"}, dataset())
+    settings = {"name": "ronneberger2015", "width_divisor": 16, "block": "plain"}
+    check_resumable(saved, dataset(), settings={"net": settings})
+    with pytest.raises(ValueError, match=r"planned with net\.width_divisor 16, not 8: resume it with the same command"):
+        check_resumable(saved, dataset(), settings={"net": {"width_divisor": 8}})
+    with pytest.raises(ValueError, match=r"planned with net\.block plain, not dense"):
+        check_resumable(saved, dataset(), settings={"net": {"block": "dense"}})

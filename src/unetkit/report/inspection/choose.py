@@ -135,9 +135,10 @@ def _pair(run: Run | None, image: Path | None) -> tuple[Pair | None, str]:
             "" if image else "a model file knows no images: noise is shown; add --image, or name the run folder",
         )
     try:
-        pairs = find_pairs(run.plan.images, run.plan.masks)
-        fraction = run.plan.validation if len(pairs) >= FEW else 0.0  # of a few images, parts were held out
-        training, held_out = split(pairs, fraction=fraction, seed=run.plan.seed, fold=run.plan.fold)
+        data = run.plan.data
+        pairs = find_pairs(data.images, data.masks)
+        fraction = data.validation_fraction if len(pairs) >= FEW else 0.0  # of a few images, parts were held out
+        training, held_out = split(pairs, fraction=fraction, seed=run.plan.budget.seed, fold=data.fold)
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         return None, "" if image else f"the run's images are not at hand ({reason}): noise is shown; add --image"

@@ -1,173 +1,185 @@
-"""The plan: every value that a training uses, with its reason; made by `rules`, printed, kept with the run.
-
-Any value can be overridden by name, and a plan can be pinned for another training.
-"""
+"""The plan: every value that a training uses, in groups, with the reasons; made by `rules`, kept with the run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ...data.dataset import Dataset
-from ...nets.architecture import Architecture
+from ...data.dataset import Case
+from ...data.split import train_val_split
 from ..augment.augment import Augmentation
-from .device import Precision, check_device
-from .net import OF_ARCHITECTURE, fitting_patch
+from .device import Precision
 
-__all__ = ["DERIVED", "Loss", "Plan", "Turns", "augmentation_of", "check_same", "first_error", "pinned", "read_plan"]
+__all__ = [
+    "GROUPS",
+    "AugmentationKind",
+    "BudgetPlan",
+    "Compile",
+    "DataPlan",
+    "DevicePlan",
+    "Loss",
+    "NetPlan",
+    "OptimPlan",
+    "PatchPlan",
+    "Plan",
+    "augmentation_of",
+]
 
 Compile = Literal["auto", "yes", "no"]
 Loss = Literal["dice", "focal", "tversky", "generalised", "cldice"]
-Turns = Literal["full", "oriented", "none"]
-DERIVED = ("architecture", "spacing", "n_images", "reasons")  # what a user cannot set
+AugmentationKind = Literal["full", "oriented", "none"]
+FORMAT = 2
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BudgetPlan(_Group):
+    """Seconds or steps, one of them."""
+
+    time_s: float | None = Field(default=None, description="Seconds of the training.")
+    steps: int | None = Field(default=None, description="Steps of the training: the same again from one seed.")
+    seed: int = Field(default=0, ge=0, description="Of the split, the weights and the patches.")
+    threads: int | None = Field(default=None, ge=1, description="Threads on a CPU: other numbers round otherwise.")
+
+
+class DataPlan(_Group):
+    """The images, and what a net is given of them."""
+
+    images: str = Field(default="", description="Folder or table of the images.")
+    masks: str | None = Field(default=None, description="Folder of the masks.")
+    labels: str = Field(
+        default="auto", description="Content of the masks: auto, binary, classes, instances or foreground."
+    )
+    validation_fraction: float = Field(default=0.2, ge=0, lt=1, description="Share of the images held out; 0: none.")
+    fold: tuple[int, int] | None = Field(default=None, description="Of a cross-validation: (fold, number of folds).")
+    resample: bool = Field(default=True, description="Bring images of other pixel sizes to the median one.")
+    spacing: tuple[float, ...] = Field(default=(), description="Voxel size of a 3D net per axis.")
+    planes: int | None = Field(
+        default=None, description="Adjacent planes of a volume that a 2D net is given; 0: a 3D net."
+    )
+    n_images: int = Field(default=0, description="Number of images.")
+
+
+class NetPlan(_Group):
+    """The net, and the weights that it starts from."""
+
+    name: str = Field(default="unet", description="unet, unet++, or a paper's net, such as ronneberger2015.")
+    width_divisor: int | None = Field(default=None, description="Divides the widths of a paper's net.")
+    architecture: dict[str, Any] = Field(default_factory=dict, description="Values of `Architecture`.")
+    encoder_weights: str | None = Field(
+        default=None, description="Of a timm encoder: imagenet, a .safetensors file, or none."
+    )
+    init_from: str | None = Field(
+        default=None, description="Run or model whose net and weights the training starts from."
+    )
+    deep_supervision: bool = Field(default=False, description="A loss on the coarser decoder maps too.")
+
+
+class PatchPlan(_Group):
+    """Patches: sizes in pixels, and what may happen to them."""
+
+    size: tuple[int, ...] = Field(default=(), description="Pixels per axis: 8x128x128, or 128 for all axes.")
+    batch: int = Field(default=4, ge=1, description="Patches per step.")
+    augmentation: AugmentationKind = Field(
+        default="full", description="full, oriented (turns of at most 30 degrees) or none."
+    )
+    flip_axes: tuple[bool, ...] = Field(default=(), description="Axes that oriented images may be flipped along.")
+    border_weight: bool = Field(
+        default=False, description="Weigh pixels between touching objects, as the 2015 paper does."
+    )
+
+
+class OptimPlan(_Group):
+    """AdamW, its schedule, and the loss."""
+
+    loss: Loss = Field(default="dice", description="Beside cross-entropy: dice, focal, tversky, generalised or cldice.")
+    learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate.")
+    final_lr_fraction: float = Field(default=0.01, ge=0, le=1, description="Share of the learning rate at the end.")
+    warmup_fraction: float = Field(default=0.03, ge=0, lt=1, description="Share of the budget in which the rate rises.")
+    weight_decay: float = Field(default=1e-2, ge=0, description="Decay of the weights, by AdamW.")
+    clip_norm: float = Field(default=5.0, gt=0, description="Norm at which gradients are clipped.")
+    ema_share: float = Field(default=0.05, ge=0, description="Weights are averaged over about this share of the steps.")
+
+
+class DevicePlan(_Group):
+    """What computes, and in which precision."""
+
+    name: str = Field(default="cpu", description="cpu or cuda.")
+    precision: Precision = Field(default="float32", description="float32 or bfloat16, of the convolutions in training.")
+    compile: Compile = Field(default="auto", description="torch.compile: auto (measured), yes or no.")
 
 
 class Plan(BaseModel):
-    """All values of a training. Saved as `plan.json`; times in seconds, sizes in pixels."""
+    """All values of a training. Saved as `plan.json`; times in seconds, sizes in pixels.
 
-    model_config = ConfigDict(extra="forbid")
+    Attributes
+    ----------
+    format : int
+        Of the file; `files.read_plan` upgrades older ones.
+    budget, data, net, patches, optim, device
+        Groups of values.
+    reasons : dict
+        Of the derived values: "optim.learning_rate" -> the rule in words, or "set" where the user chose.
+    """
 
-    # What the user gave
-    images: str = ""
-    masks: str | None = None
-    labels: str = "auto"
-    time_s: float | None = None
-    steps: int | None = None
-    seed: int = Field(0, ge=0)
-    net: str = "unet"
-    divide_width: int | None = None
-    weights: str | None = None
-    start: str | None = None
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # What was derived
-    architecture: dict[str, Any] = Field(default_factory=dict)
-    patch: tuple[int, ...] = ()
-    batch: int = Field(4, ge=1)
-    planes: int | None = None
-    augmentation: Turns = "full"
-    flip: tuple[bool, ...] = ()
-    spacing: tuple[float, ...] = ()
-    resample: bool = True
-    validation: float = Field(0.2, ge=0, lt=1)
-    fold: tuple[int, int] | None = None
-    learning_rate: float = Field(2e-3, gt=0)
-    final_rate: float = Field(0.01, ge=0, le=1)
-    weight_decay: float = Field(1e-2, ge=0)
-    warmup: float = Field(0.03, ge=0, lt=1)
-    clip_norm: float = Field(5.0, gt=0)
-    average: float = Field(0.05, ge=0)
-    border_weight: bool = False
-    supervision: bool = False
-    loss: Loss = "dice"
-    device: str = "cpu"
-    precision: Precision = "float32"
-    compile: Compile = "auto"
-    n_images: int = 0
+    format: int = FORMAT
+    budget: BudgetPlan = BudgetPlan()
+    data: DataPlan = DataPlan()
+    net: NetPlan = NetPlan()
+    patches: PatchPlan = PatchPlan()
+    optim: OptimPlan = OptimPlan()
+    device: DevicePlan = DevicePlan()
     reasons: dict[str, str] = Field(default_factory=dict)
 
+    def value(self, path: str) -> Any:
+        """The value of a dotted path; "net.widths" and the like are those of the architecture."""
+        group, _, name = path.partition(".")
+        values = dict(getattr(self, group))
+        return values[name] if name in values else self.net.architecture.get(name)
+
+    def split(self, cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
+        """Cases to train on and to validate on, as `train_val_split` draws them."""
+        data = self.data
+        return train_val_split(cases, fraction=data.validation_fraction, seed=self.budget.seed, fold=data.fold)
+
     def describe(self) -> list[tuple[str, str, str]]:
-        """Rows (name, value, reason) for the user."""
-        values = {**self.architecture, **self.model_dump()}
-        return [(name, _short(values[name]), reason) for name, reason in self.reasons.items()]
+        """Rows (dotted path, value, reason) for the user."""
+        return [(path, _short(self.value(path)), reason) for path, reason in self.reasons.items()]
 
 
-def read_plan(text: str) -> Plan:
-    """A plan from the JSON that a run folder keeps.
-
-    Raises
-    ------
-    ValueError
-        In one line, if it is no such JSON, or a value is not possible.
-    """
-    try:
-        return Plan.model_validate_json(text)
-    except ValidationError as error:
-        raise ValueError(f"is no plan: {first_error(error)}") from None
-
-
-def first_error(error: ValidationError) -> str:
-    """The first of pydantic's findings in a line: "batch is 0: input should be greater than or equal to 1"."""
-    found = error.errors()[0]
-    name, message = ".".join(map(str, found["loc"])), found["msg"]
-    value = f"{name} is {found['input']!r}: " if name else ""
-    return f"{value}{message[:1].lower()}{message[1:]}"
+GROUPS: dict[str, type[_Group]] = {
+    "budget": BudgetPlan,
+    "data": DataPlan,
+    "net": NetPlan,
+    "patches": PatchPlan,
+    "optim": OptimPlan,
+    "device": DevicePlan,
+}
 
 
 def _short(value: Any) -> str:
-    if value in ((), []):
+    if value is None or value in ((), []):
         return "none"
     if isinstance(value, list | tuple):
-        is_table = bool(value) and isinstance(value[0], list | tuple)
+        is_table = isinstance(value[0], list | tuple)
         return (", " if is_table else " x ").join(_short(v) for v in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None:
-        return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def pinned(plan: Plan, given: dict[str, Any], dataset: Dataset) -> Plan:
-    """A plan from a file, for these data; a budget and a seed may be given beside it.
-
-    Raises
-    ------
-    ValueError
-        If something else is given too, or the data have other channels or classes than those that it was made for.
-    """
-    usual = {name: field.default for name, field in Plan.model_fields.items()}
-    given = {name: value for name, value in given.items() if value is not None and value != usual.get(name)}
-    own = given.keys() & {"time_s", "steps"}
-    more = sorted(given.keys() - {"images", "masks", "labels", "seed", *own})
-    if more:
-        raise ValueError(f"the plan says all but budget and seed: leave out {', '.join(more)}, or change the file")
-    made_for = plan.architecture["in_channels"] // (plan.planes or 1), plan.architecture["out_channels"]
-    now = dataset.channels, len(dataset.kind.values)
-    if now != made_for:
-        raise ValueError(
-            f"the plan is for {made_for[0]} channels and {made_for[1]} classes, the data have {now[0]} and {now[1]}"
-        )
-    budget = {"time_s": given.get("time_s"), "steps": given.get("steps")} if own else {}
-    if len(own) > 1:
-        raise ValueError("give one budget: a time or a number of steps")
-    update: dict[str, Any] = {k: given[k] for k in ("images", "masks", "seed") if k in given}
-    update["n_images"] = len(dataset.cases)
-    return plan.model_copy(update=update | budget)
 
 
 def augmentation_of(plan: Plan) -> Augmentation:
     """What may happen to the patches of a plan: "full", "oriented" (at most 30 degrees) or "none"."""
-    if plan.augmentation == "none":
+    if plan.patches.augmentation == "none":
         return Augmentation.none()
-    spacing = plan.spacing or None
-    if plan.augmentation == "full":
+    spacing = plan.data.spacing or None
+    if plan.patches.augmentation == "full":
         return Augmentation(spacing=spacing)
-    degrees = (30.0,) * 3 if plan.architecture["ndim"] == 3 else 30.0
-    return Augmentation(flip=plan.flip or False, rotation_deg=degrees, spacing=spacing)
-
-
-def check_same(saved: Plan, given: dict[str, Any], dataset: Dataset) -> None:
-    """Raise ValueError if a run would be resumed by another plan or on other data.
-
-    A new split of other data would validate on what was learned.
-    """
-    check_device(saved.device)
-    before = saved.model_dump() | {name: saved.architecture.get(name) for name in OF_ARCHITECTURE}
-    before |= {"channels": saved.architecture["in_channels"] // (saved.planes or 1)}
-    before |= {"classes": saved.architecture["out_channels"]}
-    now = {name: value for name, value in given.items() if value is not None and name not in ("images", "masks")}
-    now |= {"n_images": len(dataset.cases), "channels": dataset.channels, "classes": len(dataset.kind.values)}
-    if now.get("planes") == 0:
-        now["planes"] = None
-    if "patch" in now:
-        now["patch"] = fitting_patch(Architecture(**saved.architecture), now["patch"], saved.batch)
-    for name, value in now.items():
-        if name in before and _plain(before[name]) != _plain(value):
-            raise ValueError(
-                f"the run was planned with {name} {before[name]}, not {value}: resume it with the same command and data"
-            )
-
-
-def _plain(value: Any) -> Any:
-    """Lists as tuples, as JSON knows no tuples."""
-    return tuple(value) if isinstance(value, list) else value
+    degrees = (30.0,) * 3 if plan.net.architecture["ndim"] == 3 else 30.0
+    return Augmentation(flip=plan.patches.flip_axes or False, rotation_deg=degrees, spacing=spacing)

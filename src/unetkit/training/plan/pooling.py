@@ -50,9 +50,9 @@ def plan_pooling(size: Sequence[int], spacing: Sequence[float], *, levels: int |
 
     Examples
     --------
-    >>> pyramid((8, 128, 128), (50, 4.6, 4.6), levels=5).strides
+    >>> plan_pooling((8, 128, 128), (50, 4.6, 4.6), levels=5).strides
     ((1, 2, 2), (1, 2, 2), (1, 2, 2), (2, 2, 2))
-    >>> pyramid((8, 128, 128), (50, 4.6, 4.6), levels=5).kernels
+    >>> plan_pooling((8, 128, 128), (50, 4.6, 4.6), levels=5).kernels
     ((1, 3, 3), (1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3))
     """
     size, spacing = list(size), list(spacing)
@@ -79,7 +79,7 @@ def fit_whole(size: Sequence[int], spacing: Sequence[float], *, levels: int | No
 
     Examples
     --------
-    >>> whole((35, 50, 36), (1, 1, 1))
+    >>> fit_whole((35, 50, 36), (1, 1, 1))
     (40, 56, 40)
     """
     size = tuple(size)
@@ -108,9 +108,9 @@ def fit_patch(size: Sequence[int], spacing: Sequence[float], *, voxels: int, lev
 
     Examples
     --------
-    >>> shrink((35, 50, 36), (1, 1, 1), voxels=2**16)
+    >>> fit_patch((35, 50, 36), (1, 1, 1), voxels=2**16)
     (32, 48, 32)
-    >>> shrink((11, 1024, 1024), (50, 4.6, 4.6), voxels=2**17, levels=4)
+    >>> fit_patch((11, 1024, 1024), (50, 4.6, 4.6), voxels=2**17, levels=4)
     (10, 112, 112)
     """
     size = [max(n, 1) for n in size]

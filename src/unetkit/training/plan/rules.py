@@ -17,8 +17,9 @@ from ...model.card import Card
 from ...nets.architecture import Architecture
 from .device import check_device, usual_precision, why_precision
 from .fingerprint import Fingerprint, fingerprint, patches_per_batch, sides_in_2d, sides_in_3d
-from .net import OF_ARCHITECTURE, choose_net, finetune_net, fitting_patch, per_axis, usual_patch
-from .plan import DERIVED, Plan, Turns, first_error
+from .net import choose_net, finetune_net, fitting_patch, per_axis, usual_patch
+from .plan import AugmentationKind, Plan
+from .settings import OLD_NAMES, PlanSettings, check_settings, first_error
 from .shapes import line_width, mirrored_axes, orientation
 
 __all__ = ["make_plan"]
@@ -36,21 +37,27 @@ _APART = 8.0  # pixels between planes above which neighbours say little
 def make_plan(
     dataset: Dataset,
     *,
-    given: dict[str, Any] | None = None,
-    divide_width: int | None = None,
-    start: Card | None = None,
+    images: str = "",
+    masks: str | None = None,
+    time_s: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    settings: PlanSettings | None = None,
+    init_from: Card | None = None,
 ) -> Plan:
     """Derive a plan from the data and the budget.
 
     Parameters
     ----------
     dataset : Dataset
-    given : dict, optional
-        Values of `Plan` that the user set; `widths`, `block`, `skip`, `down` and `encoder` of an `Architecture` are
-        accepted beside them, and one number as `patch` for all axes.
-    divide_width : int, optional
-        For a net of a paper: divide its widths.
-    start : Card, optional
+    images, masks : str
+        Where the data came from; kept in the plan.
+    time_s, steps
+        The budget: one of the two.
+    seed : int
+    settings : PlanSettings, optional
+        Values that take the place of those of the rules.
+    init_from : Card, optional
         Of the model that training starts from, whose architecture is taken.
 
     Raises
@@ -58,13 +65,19 @@ def make_plan(
     ValueError
         If there is no budget or two, a name is unknown, or a value is not possible.
     ImportError
-        If an `encoder` is given and timm is not installed.
+        If `net.encoder` is set and timm is not installed.
     """
-    given = {name: value for name, value in (given or {}).items() if value is not None}
-    _check_names(given)
+    old_names = {path: old for old, path in OLD_NAMES.items()}
+    given: dict[str, Any] = {
+        old_names[f"{group}.{name}"]: value
+        for group, values in check_settings(settings or {}).items()
+        for name, value in values.items()  # type: ignore[attr-defined]
+    }
+    given |= {"time_s": time_s, "steps": steps, "seed": seed, "images": images, "masks": masks}
+    start, divide_width = init_from, given.pop("divide_width", None)
     rules = _Rules(given)
     machine = _of_machine(rules)
-    device, time_s = machine["device"], machine["time_s"]
+    device = machine["device"]
     short = time_s is not None and time_s < 300
     # 4. Planes: volumes are a 3D net's, but for stacks of sections so far apart that the next one says little of this
     #    one: there a 2D net has more levels and larger patches for the same time (vnc_em, 11 : 1, 15 minutes, mean Dice
@@ -112,7 +125,7 @@ def make_plan(
     is_tuned = weights not in (None, "none") or start is not None
     training = _of_training(rules, dataset, seen, architecture, is_tuned)
     try:
-        return Plan(
+        return _plan(
             net=net,
             divide_width=divide_width,
             weights=weights,
@@ -217,7 +230,7 @@ def _of_end(rules: _Rules, is_by_heart: bool) -> dict[str, float]:
     }
 
 
-def _turns(dataset: Dataset) -> tuple[Turns, str]:
+def _turns(dataset: Dataset) -> tuple[AugmentationKind, str]:
     """How patches may be turned, and why."""
     why = "the files say how the body lies" if dataset.is_oriented else orientation(dataset)
     if why is not None:
@@ -259,8 +272,11 @@ def _why_planes(dataset: Dataset, planes: int | None) -> str:
     )
 
 
-def _check_names(given: dict[str, Any]) -> None:
-    known = {*Plan.model_fields, *OF_ARCHITECTURE} - set(DERIVED)
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ValueError(f"no value of a plan is named {', '.join(unknown)}; expected {', '.join(sorted(known))}")
+def _plan(**flat: Any) -> Plan:
+    nested: dict[str, Any] = {}
+    for old, value in flat.items():
+        group, _, name = OLD_NAMES.get(old, old).partition(".")
+        if name:
+            nested.setdefault(group, {})[name] = value
+    reasons = {OLD_NAMES.get(old, old): reason for old, reason in flat["reasons"].items()}
+    return Plan(**nested, reasons=reasons)

@@ -1,0 +1,96 @@
+"""A plan used again: for another training, or to resume the one that it was made for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...data.dataset import Dataset
+from ...nets.architecture import Architecture
+from .device import check_device
+from .net import fitting_patch
+from .plan import GROUPS, Plan
+from .settings import PlanSettings
+
+__all__ = ["check_resumable", "reuse_plan"]
+
+
+def reuse_plan(
+    plan: Plan,
+    dataset: Dataset,
+    *,
+    images: str,
+    masks: str | None,
+    time_s: float | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    settings: PlanSettings | None = None,
+) -> Plan:
+    """A plan of another training for these data; a budget and a seed may be given beside it.
+
+    Raises
+    ------
+    ValueError
+        If something else is set too, or the data have other channels or classes than those that it was made for.
+    """
+    usual = {(group, name): field.default for group in GROUPS for name, field in GROUPS[group].model_fields.items()}
+    more = sorted(
+        f"{group}.{name}"
+        for group, values in (settings or {}).items()
+        for name, value in values.items()  # type: ignore[attr-defined]
+        if value != usual.get((group, name)) and (group, name) != ("data", "labels")
+    )
+    if more:
+        raise ValueError(f"the plan says all but budget and seed: leave out {', '.join(more)}, or change the file")
+    planes, architecture = plan.data.planes or 1, plan.net.architecture
+    made_for = architecture["in_channels"] // planes, architecture["out_channels"]
+    now = dataset.channels, len(dataset.kind.values)
+    if now != made_for:
+        raise ValueError(
+            f"the plan is for {made_for[0]} channels and {made_for[1]} classes, the data have {now[0]} and {now[1]}"
+        )
+    if time_s is not None and steps is not None:
+        raise ValueError("give one budget: a time or a number of steps")
+    budget: dict[str, Any] = {} if time_s is steps is None else {"time_s": time_s, "steps": steps}
+    budget |= {} if seed is None else {"seed": seed}
+    data = {"images": images, "masks": masks, "n_images": len(dataset.cases)}
+    return plan.model_copy(
+        update={"budget": plan.budget.model_copy(update=budget), "data": plan.data.model_copy(update=data)}
+    )
+
+
+def check_resumable(
+    saved: Plan,
+    dataset: Dataset,
+    *,
+    time_s: float | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    settings: PlanSettings | None = None,
+) -> None:
+    """Raise ValueError if a run would be resumed by another plan or on other data.
+
+    A new split of other data would validate on what was learned.
+    """
+    check_device(saved.device.name)
+    architecture = Architecture(**saved.net.architecture)
+    asked: dict[str, Any] = {"budget.time_s": time_s, "budget.steps": steps, "budget.seed": seed}
+    for group, values in (settings or {}).items():
+        asked |= {f"{group}.{name}": value for name, value in values.items()}  # type: ignore[attr-defined]
+    if asked.get("patches.size") is not None:
+        asked["patches.size"] = fitting_patch(architecture, asked["patches.size"], saved.patches.batch)
+    pairs = {path: (saved.value(path), value) for path, value in asked.items() if value is not None}
+    if "data.planes" in pairs:
+        pairs["data.planes"] = (saved.data.planes or 0, asked["data.planes"])
+    pairs["data.n_images"] = saved.data.n_images, len(dataset.cases)
+    pairs["channels"] = architecture.in_channels // (saved.data.planes or 1), dataset.channels
+    pairs["classes"] = architecture.out_channels, len(dataset.kind.values)
+    for path, (before, now) in pairs.items():
+        if _plain(before) != _plain(now):
+            raise ValueError(
+                f"the run was planned with {path} {before}, not {now}: resume it with the same command and data"
+            )
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples, as JSON has no tuples."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,250 @@
+"""Settings: the values of a plan that a user may choose, in the shape of `plan.json`, checked by name and type.
+
+The same dotted paths hold in a plan file, in `settings`, and on the command line (`--set optim.loss=focal`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, TypedDict, cast, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from ...nets.architecture import Block, Down, Skip
+from .device import Precision
+from .plan import AugmentationKind, Compile, Loss, Plan
+
+__all__ = [
+    "OLD_NAMES",
+    "PlanSettings",
+    "check_settings",
+    "first_error",
+    "merge_settings",
+    "parse_setting",
+    "unknown_setting",
+]
+
+
+class DataSettings(TypedDict, total=False):
+    """Of the group `data`."""
+
+    labels: str
+    validation_fraction: float
+    fold: tuple[int, int]
+    resample: bool
+    planes: int
+
+
+class NetSettings(TypedDict, total=False):
+    """Of the group `net`, and of its architecture."""
+
+    name: str
+    width_divisor: int
+    encoder_weights: str
+    init_from: str
+    deep_supervision: bool
+    widths: Annotated[Sequence[int], Field(description="Channels per level, finest first: 16,32,64.")]
+    block: Annotated[Block, Field(description="plain, residual, preactivation or dense.")]
+    skip: Annotated[Skip, Field(description="concat, reduce (1x1 to half), add, attention or none.")]
+    down: Annotated[Down, Field(description="max, strided, first, blur or transition.")]
+    encoder: Annotated[str, Field(description="A timm model, such as resnet34, in place of the contracting path.")]
+
+
+class PatchSettings(TypedDict, total=False):
+    """Of the group `patches`."""
+
+    size: int | Sequence[int]
+    batch: int
+    augmentation: AugmentationKind
+    flip_axes: Sequence[bool]
+    border_weight: bool
+
+
+class OptimSettings(TypedDict, total=False):
+    """Of the group `optim`."""
+
+    loss: Loss
+    learning_rate: float
+    final_lr_fraction: float
+    warmup_fraction: float
+    weight_decay: float
+    clip_norm: float
+    ema_share: float
+
+
+class DeviceSettings(TypedDict, total=False):
+    """Of the group `device`."""
+
+    name: str
+    precision: Precision
+    compile: Compile
+
+
+class PlanSettings(TypedDict, total=False):
+    """The values of a plan that a user may choose; the budget is given beside them.
+
+    Examples
+    --------
+    >>> settings: PlanSettings = {"net": {"name": "unet++"}, "optim": {"learning_rate": 1e-3}}
+    """
+
+    data: DataSettings
+    net: NetSettings
+    patches: PatchSettings
+    optim: OptimSettings
+    device: DeviceSettings
+
+
+TYPES: dict[str, Any] = {
+    f"{group}.{name}": annotation
+    for group, table in get_type_hints(PlanSettings).items()
+    for name, annotation in get_type_hints(table, include_extras=True).items()
+}
+
+# Flat names of version 0.1, in plans of format 1 and on the command line, and their paths.
+OLD_NAMES = {
+    "time_s": "budget.time_s",
+    "steps": "budget.steps",
+    "seed": "budget.seed",
+    "images": "data.images",
+    "masks": "data.masks",
+    "labels": "data.labels",
+    "validation": "data.validation_fraction",
+    "fold": "data.fold",
+    "resample": "data.resample",
+    "spacing": "data.spacing",
+    "planes": "data.planes",
+    "n_images": "data.n_images",
+    "net": "net.name",
+    "divide_width": "net.width_divisor",
+    "architecture": "net.architecture",
+    "weights": "net.encoder_weights",
+    "start": "net.init_from",
+    "supervision": "net.deep_supervision",
+    "widths": "net.widths",
+    "block": "net.block",
+    "skip": "net.skip",
+    "down": "net.down",
+    "strides": "net.strides",
+    "encoder": "net.encoder",
+    "patch": "patches.size",
+    "batch": "patches.batch",
+    "augmentation": "patches.augmentation",
+    "flip": "patches.flip_axes",
+    "border_weight": "patches.border_weight",
+    "loss": "optim.loss",
+    "learning_rate": "optim.learning_rate",
+    "final_rate": "optim.final_lr_fraction",
+    "warmup": "optim.warmup_fraction",
+    "weight_decay": "optim.weight_decay",
+    "clip_norm": "optim.clip_norm",
+    "average": "optim.ema_share",
+    "device": "device.name",
+    "precision": "device.precision",
+    "compile": "device.compile",
+}
+
+
+def check_settings(settings: Mapping[str, Any]) -> PlanSettings:
+    """Settings whose names and types are checked; their ranges are, when the plan is made.
+
+    Raises
+    ------
+    ValueError
+        In one line: an unknown name, with the nearest real one, or a value of another type.
+    """
+    checked: dict[str, dict[str, Any]] = {}
+    for group, values in settings.items():
+        if not isinstance(values, Mapping) or not any(path.startswith(f"{group}.") for path in TYPES):
+            raise ValueError(unknown_setting(group, TYPES))
+        for name, value in values.items():
+            path = f"{group}.{name}"
+            if path not in TYPES:
+                raise ValueError(unknown_setting(path, TYPES))
+            try:
+                value = TypeAdapter(TYPES[path]).validate_python(value)
+            except ValidationError as error:
+                raise ValueError(first_error(error, path)) from None
+            checked.setdefault(group, {})[name] = value
+    return cast(PlanSettings, checked)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Read PATH=VALUE: a number, true or false, a size (8x128x128), a row (16,32,64), or a word.
+
+    Flat names of version 0.1 are taken too (`OLD_NAMES`).
+
+    Examples
+    --------
+    >>> parse_setting("optim.learning_rate=1e-3"), parse_setting("patches.size=8x128x128")
+    (('optim.learning_rate', 0.001), ('patches.size', (8, 128, 128)))
+    >>> parse_setting("net.widths=16,32"), parse_setting("batch=8")
+    (('net.widths', (16, 32)), ('patches.batch', 8))
+    """
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise ValueError(f"{text!r} sets nothing: expected PATH=VALUE, such as patches.batch=2")
+    path = OLD_NAMES.get(name, name)
+    if path not in TYPES:
+        raise ValueError(unknown_setting(name, TYPES))
+    return path, _value(value)
+
+
+def _value(text: str) -> Any:
+    if re.fullmatch(r"\d+(x\d+)+", text) or re.fullmatch(r"\d+(,\d+)+", text):
+        return tuple(map(int, re.split("[x,]", text)))
+    if text in ("true", "false"):
+        return text == "true"
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
+
+
+def merge_settings(pairs: Iterable[tuple[str, Any]]) -> PlanSettings:
+    """Settings from pairs (dotted path, value), checked; a later pair replaces an earlier one.
+
+    Examples
+    --------
+    >>> merge_settings([("patches.batch", 8), ("optim.loss", "focal")])
+    {'patches': {'batch': 8}, 'optim': {'loss': 'focal'}}
+    """
+    nested: dict[str, dict[str, Any]] = {}
+    for path, value in pairs:
+        group, _, name = path.partition(".")
+        nested.setdefault(group, {})[name] = value
+    return check_settings(nested)
+
+
+def unknown_setting(name: str, known: Iterable[str]) -> str:
+    """The error of a name that is not a setting, with the nearest one that is."""
+    paths = {path: path for path in known}
+    paths |= {old: path for old, path in OLD_NAMES.items() if path in paths}
+
+    def likeness(candidate: str) -> float:
+        whole, last = ((name, candidate), (name.rpartition(".")[2], candidate.rpartition(".")[2]))
+        return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in (whole, last))
+
+    nearest = max(paths, key=likeness)
+    hint = f"did you mean {paths[nearest]}?" if likeness(nearest) > 0.6 else "unetkit plan --settings lists them"
+    return f"{name} is not a setting of a plan: {hint}"
+
+
+def first_error(error: ValidationError, path: str = "") -> str:
+    """The first of pydantic's findings in a line: "patches.batch is 0: input should be greater than or equal to 1"."""
+    first = error.errors()[0]
+    name = path or ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        known = [f"{group}.{key}" for group, field in Plan.model_fields.items() for key in _keys(field.annotation)]
+        return unknown_setting(name, known)
+    message = first["msg"]
+    value = f"{name} is {first['input']!r}: " if name else ""
+    return f"{value}{message[:1].lower()}{message[1:]}"
+
+
+def _keys(model: Any) -> list[str]:
+    return list(getattr(model, "model_fields", ()))
