@@ -36,7 +36,7 @@ def test_every_layer_is_met_once_with_its_shape_and_the_output_is_the_net_s(opti
     x = torch.randn(2, 1, *size)
     met: list[tuple[int, tuple[int, ...]]] = []
     with torch.no_grad():
-        y = run_with_hooks(net, net.graph, x, see=lambda i, m: met.append((i, tuple(m.shape))))
+        y = run_with_hooks(net, net.graph, x, on_layer=lambda i, m: met.append((i, tuple(m.shape))))
         assert torch.equal(y, net(x))
     sizes = list(zip(*(axis.sizes(n) or () for axis, n in zip(net.geometry.axes, size, strict=True)), strict=True))
     expected = [(i, (2, layer.channels, *sizes[i])) for i, layer in enumerate(net.graph.layers)]
@@ -50,7 +50,7 @@ def test_maps_are_those_that_hooks_see() -> None:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_hook(lambda _m, _i, o, name=name: hooked.__setitem__(name, o.clone()))
     with torch.no_grad():
-        run_with_hooks(net, net.graph, x, see=lambda i, m: seen.__setitem__(net.graph.layers[i].name, m.clone()))
+        run_with_hooks(net, net.graph, x, on_layer=lambda i, m: seen.__setitem__(net.graph.layers[i].name, m.clone()))
     assert hooked
     assert all(torch.equal(seen[name], found) for name, found in hooked.items())
 
@@ -59,11 +59,11 @@ def test_what_see_returns_takes_the_place_of_the_map() -> None:
     net = net_of()
     last = len(net.graph.layers) - 1
     y = run_with_hooks(
-        net, net.graph, torch.randn(1, 1, 16, 16), see=lambda i, m: torch.ones_like(m) if i == last else None
+        net, net.graph, torch.randn(1, 1, 16, 16), on_layer=lambda i, m: torch.ones_like(m) if i == last else None
     )
     assert torch.equal(y, torch.ones_like(y))
     first = run_with_hooks(
-        net, net.graph, torch.randn(1, 1, 16, 16), see=lambda i, m: torch.zeros_like(m) if i == 0 else None
+        net, net.graph, torch.randn(1, 1, 16, 16), on_layer=lambda i, m: torch.zeros_like(m) if i == 0 else None
     )
     assert first.shape == y.shape
 
@@ -91,7 +91,7 @@ def test_several_maps_of_one_call_and_a_user_s_own_net() -> None:
     assert torch.equal(y, net(x))
     join, chunk = names.index("add"), names.index("chunk") + 1
     assert graph.layers[join].inputs == (chunk, chunk - 1) or graph.layers[join].inputs == (chunk - 1, chunk)
-    silent = run_with_hooks(net, graph, x, edges={(join, j): torch.zeros_like for j in graph.layers[join].inputs})
+    silent = run_with_hooks(net, graph, x, on_edge={(join, j): torch.zeros_like for j in graph.layers[join].inputs})
     assert torch.allclose(silent, (net.b(torch.zeros(1, 2, 8, 8))) * 2)
 
 
@@ -103,7 +103,7 @@ def test_an_edge_changes_what_one_reader_reads_and_nothing_else() -> None:
     skip = graph.layers[join].inputs[0]
     x = torch.randn(1, 1, 32, 32)
     with torch.no_grad():
-        found = run_with_hooks(net, graph, x, edges={(join, skip): torch.zeros_like})
+        found = run_with_hooks(net, graph, x, on_edge={(join, skip): torch.zeros_like})
         bare = copy.deepcopy(net)
         reader = next(m for m in bare.decoder[0].modules() if isinstance(m, nn.Conv2d))
         reader.weight[:, : graph.layers[skip].channels] = 0

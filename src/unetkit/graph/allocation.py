@@ -20,12 +20,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .trace import Body, CallTracer, TracedCall, flat
 from .workspace import is_channels_last, laid_out_on_cpu, workspace_bytes
 
-__all__ = ["BACKWARD", "Ledger", "Watcher", "laid_out_as", "trace_allocations"]
+__all__ = ["BACKWARD", "AllocationCounter", "ReleasingTracer", "laid_out_as", "trace_allocations"]
 
 BACKWARD = -1  # in place of the number of a call
 
 
-class Watcher(CallTracer):
+class ReleasingTracer(CallTracer):
     """Follows a run without keeping its maps: they die when the net drops them, as they do unwatched."""
 
     def __init__(self, x: Tensor) -> None:
@@ -45,7 +45,7 @@ class _Passing(list[Tensor]):
         weakref.finalize(tensor, self.known.pop, id(tensor), None)
 
 
-class Ledger(TorchDispatchMode):
+class AllocationCounter(TorchDispatchMode):
     """Counts every storage from the operation that makes it until nothing refers to it.
 
     Attributes
@@ -94,7 +94,7 @@ class Ledger(TorchDispatchMode):
             self.highest[self.call] = (self.alive, workspace)
 
 
-def trace_allocations(net: nn.Module, x: Tensor, *, is_training: bool) -> Ledger:
+def trace_allocations(net: nn.Module, x: Tensor, *, is_training: bool) -> AllocationCounter:
     """Run a net, and in training its gradients, without data.
 
     Parameters
@@ -111,32 +111,32 @@ def trace_allocations(net: nn.Module, x: Tensor, *, is_training: bool) -> Ledger
     ghosts = {name: _ghost(t) for name, t in chain(body.named_parameters(), body.named_buffers())}
     for name in learned if is_training else ():
         ghosts[name].requires_grad_()
-    ledger = Ledger()
+    counter = AllocationCounter()
     for ghost in ghosts.values():
-        ledger.add(ghost, counts=False)
-    ledger.add(x)
-    ledger.note()
-    with _mode(net, is_training), torch.set_grad_enabled(is_training), ledger:
-        with _Marker(x, ledger):
+        counter.add(ghost, counts=False)
+    counter.add(x)
+    counter.note()
+    with _mode(net, is_training), torch.set_grad_enabled(is_training), counter:
+        with _Marker(x, counter):
             y = torch.func.functional_call(body, ghosts, (x,))
         if is_training:
-            ledger.call = BACKWARD
+            counter.call = BACKWARD
             torch.autograd.backward(y, torch.empty_like(y))
-    return ledger
+    return counter
 
 
-class _Marker(Watcher):
+class _Marker(ReleasingTracer):
     """Tells the ledger which call of the net is running."""
 
-    def __init__(self, x: Tensor, ledger: Ledger) -> None:
+    def __init__(self, x: Tensor, counter: AllocationCounter) -> None:
         super().__init__(x)
-        self.ledger = ledger
+        self.counter = counter
 
-    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
+    def execute(self, func: Callable[..., Any], call: TracedCall) -> Any:
         """Make it, on the books."""
-        if met.numbers:
-            self.ledger.call = self.count
-        return super().call(_group_norm if met.function == "group_norm" else func, met)
+        if call.numbers:
+            self.counter.call = self.count
+        return super().execute(_group_norm if call.function == "group_norm" else func, call)
 
 
 def _group_norm(

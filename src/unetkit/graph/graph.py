@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..geometry import Axis, Geometry, Window
 from .trace import Body, CallTracer, TracedCall
-from .windows import Call, Misfit, Unreadable, interpret, pools_space
+from .windows import Misfit, Unreadable, interpret, pools_space
 
 # Sizes to try when reading a net: round ones first, then every residue of a total stride up to 64, small and large.
 _SIZES = (256, 64, *range(257, 321), *range(769, 833))
@@ -252,45 +252,43 @@ class _Tape(CallTracer):
         self.names = {"input": 1}
         self.unread: dict[int, Unreadable] = {}  # layers, and why; no matter while the output does not need them
 
-    def made(self, met: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
-        self.reads += [self._learned(met)] * len(outputs)
-        pooled = tuple(self.layers[self.known[id(t)]].is_pixel for t in met.read)
-        constants = tuple(t.shape for t in met.others)
-        call = Call(met.function, met.args, met.kwargs, met.shapes, constants, outputs[0].shape, pooled)
-        self._write(call, met.numbers, outputs)
+    def on_maps(self, call: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
+        self.reads += [self._learned(call)] * len(outputs)
+        pooled = tuple(self.layers[self.known[id(t)]].is_pixel for t in call.maps)
+        self._write(replace(call, result=outputs[0].shape, pooled=pooled), outputs)
         return outputs
 
-    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
-        if met.numbers and met.function == "setitem":
+    def execute(self, func: Callable[..., Any], call: TracedCall) -> Any:
+        if call.numbers and call.function == "setitem":
             raise Unreadable(
-                f"layer {self._name(met.function)!r} ({met.function}) cannot be read: it writes into a part of a map"
+                f"layer {self._name(call.function)!r} ({call.function}) cannot be read: it writes into a part of a map"
             )
-        return super().call(func, met)
+        return super().execute(func, call)
 
-    def passed(self, met: TracedCall, outputs: list[Tensor]) -> None:
-        learned = self._learned(met)
+    def on_constants(self, call: TracedCall, outputs: list[Tensor]) -> None:
+        learned = self._learned(call)
         if learned:  # weights computed from parameters, as by weight norm
             self.learned |= {id(output): learned for output in outputs}
             self.alive += outputs
 
-    def _learned(self, met: TracedCall) -> dict[str, int]:
-        return {name: n for t in met.others for name, n in self.learned.get(id(t), {}).items()}
+    def _learned(self, call: TracedCall) -> dict[str, int]:
+        return {name: n for t in call.constants for name, n in self.learned.get(id(t), {}).items()}
 
-    def _write(self, call: Call, read_from: tuple[int, ...], outputs: list[Tensor]) -> None:
+    def _write(self, call: TracedCall, outputs: list[Tensor]) -> None:
         name, kind, windows = self._name(call.function), "unread", (Window(),) * self.ndim
-        reason = next((self.unread[i] for i in read_from if i in self.unread), None)
+        reason = next((self.unread[i] for i in call.numbers if i in self.unread), None)
         if reason is None:
             try:
                 kind, windows = interpret(call)
             except Unreadable as error:
                 reason = type(error)(f"layer {name!r} ({call.function}) cannot be read: {error}")
-        weights = max((tuple(s) for s in call.constants), key=lambda s: (len(s), prod(s)), default=())
+        weights = max((tuple(t.shape) for t in call.constants), key=lambda s: (len(s), prod(s)), default=())
         is_pixel = reason is None and pools_space(call)
         for output in outputs:
             if reason is not None:
                 self.unread[len(self.layers)] = reason
             channels = output.shape[1] if output.ndim > 1 else 1
-            layer = Layer(name, kind, read_from, windows, channels, call.function, weights, is_pixel=is_pixel)
+            layer = Layer(name, kind, call.numbers, windows, channels, call.function, weights, is_pixel=is_pixel)
             self.layers.append(layer)
 
     def _name(self, function: str) -> str:

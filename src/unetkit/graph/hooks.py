@@ -1,4 +1,4 @@
-"""Run a net on real data and meet every layer of its graph on the way: look at its map, or change what is read."""
+"""Run a net on data with hooks on the layers of its graph: read or replace their maps, or change what a layer reads."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def run_with_hooks(
     graph: Graph,
     x: Tensor,
     *,
-    see: Callable[[int, Tensor], Tensor | None] | None = None,
-    edges: Mapping[Edge, Callable[[Tensor], Tensor]] | None = None,
+    on_layer: Callable[[int, Tensor], Tensor | None] | None = None,
+    on_edge: Mapping[Edge, Callable[[Tensor], Tensor]] | None = None,
 ) -> Tensor:
-    """Run a net, meeting the layers of its graph.
+    """Run a net with hooks on the layers of its graph.
 
-    The net itself is not touched: the functions of its computation are met as `graph.graph.read` met them, in the same
-    order, so this works for every net that can be read.
+    The net itself is not changed: its torch functions are intercepted as by `graph.graph.read`, in the same order, so
+    this works for every net that can be read.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ def run_with_hooks(
         Of `graph.graph.read` for this net.
     x : Tensor of shape (N, in_channels, *spatial)
         Of a size that fits the net.
-    see : callable, optional
+    on_layer : callable, optional
         Called with (index of the layer, its map) as each is computed; a tensor that it returns takes the map's place.
         A map may be written over later (an activation in place): clone what is to be kept.
-    edges : mapping, optional
-        From (layer that reads, layer that is read) to a function of the map that is read: what is read there, and
-        nowhere else, is changed.
+    on_edge : mapping, optional
+        From (layer that reads, layer that is read) to a function of the map that is read; its result is read there,
+        and nowhere else.
 
     Returns
     -------
@@ -60,54 +60,55 @@ def run_with_hooks(
     >>> from unetkit.graph.graph import read
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
     >>> graph, shapes = read(net), {}
-    >>> y = replay(net, graph, torch.zeros(1, 1, 8, 8), see=lambda i, m: shapes.update({graph.layers[i].name: m.shape}))
+    >>> def record(i, features):
+    ...     shapes[graph.layers[i].name] = features.shape
+    >>> y = run_with_hooks(net, graph, torch.zeros(1, 1, 8, 8), on_layer=record)
     >>> shapes["0"]
     torch.Size([1, 4, 6, 6])
     """
     graph.geometry.output_size(tuple(x.shape[2:]))
-    follower = _Replay(x, graph, see, edges or {})
-    with follower:
-        y: Any = Body(net)(x)
-    return y  # type: ignore[no-any-return]
+    with _HookedRun(x, graph, on_layer, on_edge or {}):
+        y: Tensor = Body(net)(x)
+    return y
 
 
-class _Replay(CallTracer):
+class _HookedRun(CallTracer):
     def __init__(
         self,
         x: Tensor,
         graph: Graph,
-        see: Callable[[int, Tensor], Tensor | None] | None,
-        edges: Mapping[Edge, Callable[[Tensor], Tensor]],
+        on_layer: Callable[[int, Tensor], Tensor | None] | None,
+        on_edge: Mapping[Edge, Callable[[Tensor], Tensor]],
     ) -> None:
         super().__init__(x)
-        self.layers, self.see = graph.layers, see
+        self.layers, self.on_layer = graph.layers, on_layer
         self.index = {layer.call: i for i, layer in enumerate(graph.layers)}
         self.edges: dict[int, dict[int, Callable[[Tensor], Tensor]]] = {}
-        for (reader, source), change in edges.items():
+        for (reader, source), change in on_edge.items():
             self.edges.setdefault(graph.layers[reader].call, {})[graph.layers[source].call] = change
-        if see is not None:
-            see(0, x)
+        if on_layer is not None:
+            on_layer(0, x)
 
-    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
+    def execute(self, func: Callable[..., Any], call: TracedCall) -> Any:
         changes = self.edges.get(self.count)
         if not changes:
-            return func(*met.args, **met.kwargs)
+            return func(*call.args, **call.kwargs)
 
         def change(t: Tensor) -> Tensor:
             number = self.known.get(id(t))
             return changes[number](t) if number in changes else t
 
-        return func(*replaced(met.args, change), **replaced(met.kwargs, change))
+        return func(*replaced(call.args, change), **replaced(call.kwargs, change))
 
-    def made(self, met: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
-        found = []
+    def on_maps(self, call: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
+        maps = []
         for number, output in enumerate(outputs, start=self.count):
             i = self.index.get(number)
-            if i is not None and self.layers[i].function != met.function:
+            if i is not None and self.layers[i].function != call.function:
                 raise RuntimeError(
                     f"layer {self.layers[i].name!r} was read as {self.layers[i].function}, but on data the net calls "
-                    f"{met.function} there: what it does depends on the data"
+                    f"{call.function} there: what it does depends on the data"
                 )
-            seen = self.see(i, output) if self.see is not None and i is not None else None
-            found.append(output if seen is None else seen)
-        return found
+            replacement = self.on_layer(i, output) if self.on_layer is not None and i is not None else None
+            maps.append(output if replacement is None else replacement)
+        return maps

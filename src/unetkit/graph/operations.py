@@ -1,4 +1,4 @@
-"""A net as a list of steps that can be made one by one: what each layer of its graph calls, with its weights."""
+"""A net as a list of operations that can be run one by one: the torch function of each layer, with its weights."""
 
 from __future__ import annotations
 
@@ -10,39 +10,43 @@ import torch
 from torch import Tensor, nn
 
 from .graph import Graph
+from .signatures import Arguments, bind
 from .trace import Body, CallTracer, TracedCall, flat, replaced
 
-__all__ = ["Ref", "Step", "bound", "program"]
+__all__ = ["Operation", "Ref", "operations"]
 
-_SIDE = 16  # pixels of the image that a net is run on once: some poolings refuse less
+_SIDE = 16  # pixels of the image on which a net is run once: some poolings refuse less
 
 
 @dataclass(frozen=True)
 class Ref:
-    """In the place of a map among the arguments of a step: the layer that computes it."""
+    """The layer that computes a map: stands for the map among the arguments of an operation."""
 
     layer: int
 
 
 @dataclass(frozen=True)
-class Step:
-    """One layer, ready to be called.
+class Operation:
+    """The computation of one layer, callable on the maps that it reads.
 
     Attributes
     ----------
+    function : str
+        Name of the torch function, such as "conv2d".
     func : callable
-        A torch function.
+        The function itself, or one that computes the same.
     args, kwargs
         Its arguments; a `Ref` stands for each map, weights are the net's own tensors.
     output : int
-        Which of its outputs is meant, where it returns several.
+        Index of the layer's map, where the function returns several.
     writes : bool
         Whether it may write its result into the map that it reads.
     """
 
+    function: str
     func: Callable[..., Any]
     args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    kwargs: Arguments
     output: int = 0
     writes: bool = False
 
@@ -52,13 +56,12 @@ class Step:
         result = self.func(*args, **kwargs)
         if isinstance(result, Tensor):
             return result
-        found: Tensor = [r for r in flat(result) if isinstance(r, Tensor)][self.output]
-        return found
+        tensor: Tensor = [r for r in flat(result) if isinstance(r, Tensor)][self.output]
+        return tensor
 
-
-def bound(step: Step, names: str) -> dict[str, Any]:
-    """Arguments of a step by name, given the names of the positional ones."""
-    return dict(zip(names.split(), step.args, strict=False)) | step.kwargs
+    def bind(self) -> Arguments:
+        """Arguments by name."""
+        return bind(self.function, self.args, self.kwargs)
 
 
 def filled(values: Any, maps: dict[int, Tensor]) -> Any:
@@ -72,8 +75,8 @@ def filled(values: Any, maps: dict[int, Tensor]) -> Any:
     return values
 
 
-def program(net: nn.Module, graph: Graph) -> tuple[Step, ...]:
-    """The steps of a net, one per layer of its graph; that of the input hands on what it is given.
+def operations(net: nn.Module, graph: Graph) -> tuple[Operation, ...]:
+    """Record the operations of a net, one per layer of its graph; that of the input returns it as it is.
 
     Parameters
     ----------
@@ -88,40 +91,38 @@ def program(net: nn.Module, graph: Graph) -> tuple[Step, ...]:
     recorder = _Recorder(x, graph)
     with torch.no_grad(), recorder:
         Body(net)(x)
-    given = Step(torch.as_tensor, (Ref(0),), {})
-    return tuple(recorder.steps.get(i, given) for i in range(len(graph.layers)))
+    identity = Operation("as_tensor", torch.as_tensor, (Ref(0),), {})
+    return tuple(recorder.operations.get(i, identity) for i in range(len(graph.layers)))
 
 
 class _Recorder(CallTracer):
     def __init__(self, x: Tensor, graph: Graph) -> None:
         super().__init__(x)
         self.index = {layer.call: i for i, layer in enumerate(graph.layers)}
-        self.steps: dict[int, Step] = {}
+        self.operations: dict[int, Operation] = {}
         self._func: Callable[..., Any] = lambda *_: None
         self._arguments: tuple[Any, Any] = ((), {})
 
-    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
-        # Before the call: one that works in place makes its result known under the id of what it read.
-        self._func, self._arguments = func, self._named(met)
-        return func(*met.args, **met.kwargs)
-
-    def _named(self, met: TracedCall) -> tuple[Any, Any]:
-        def name(t: Tensor) -> Any:
+    def execute(self, func: Callable[..., Any], call: TracedCall) -> Any:
+        def reference(t: Tensor) -> Any:
             number = self.known.get(id(t))
             return t if number is None else Ref(self.index.get(number, -1))
 
-        return replaced(met.args, name), replaced(met.kwargs, name)
+        # Before the call: one that works in place makes its result known under the id of what it read.
+        self._func, self._arguments = func, (replaced(call.args, reference), replaced(call.kwargs, reference))
+        return func(*call.args, **call.kwargs)
 
-    def made(self, met: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
-        for k, _ in enumerate(outputs):
+    def on_maps(self, call: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
+        args, kwargs = self._arguments
+        writes = _writes(self._func.__name__, args, kwargs)
+        for k in range(len(outputs)):
             layer = self.index.get(self.count + k)
             if layer is not None:
-                args, kwargs = self._arguments
-                self.steps[layer] = Step(self._func, args, kwargs, k, _writes(self._func.__name__, args, kwargs))
+                self.operations[layer] = Operation(call.function, self._func, args, kwargs, k, writes)
         return outputs
 
 
-def _writes(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _writes(name: str, args: tuple[Any, ...], kwargs: Arguments) -> bool:
     """Whether a function may work in place: by its name, or because some flag is set."""
     is_augmented = name.startswith("__i") and name.endswith("__") and name != "__invert__"
     by_name = is_augmented or (name.endswith("_") and not name.endswith("__"))

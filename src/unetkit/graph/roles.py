@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from .graph import Graph
 
-__all__ = ["Key", "Paths", "Way"]
+__all__ = ["LayerRoles", "NodeKey", "Role"]
 
 _PRODUCTS = ("mul", "imul", "rmul")
 _WEIGHINGS = ("sigmoid", "hardsigmoid", "softmax")
 
 
-class Key(NamedTuple):
+class NodeKey(NamedTuple):
     """Where a stage stands: pass through the levels, level, deepest level behind it."""
 
     turn: int
@@ -24,7 +24,7 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Way:
+class Role:
     """What leads from a fork to a layer of another stage, and is used for nothing else: crops, 1x1s, up-sampling."""
 
     target: int
@@ -32,7 +32,7 @@ class Way:
     layers: tuple[int, ...]
 
 
-class Paths:
+class LayerRoles:
     """Reads a graph once; indices are those of its layers.
 
     Attributes
@@ -45,7 +45,7 @@ class Paths:
         Those multiplications.
     keys : list of Key
         The stage of each layer.
-    ways : list of Way
+    roles : list of Role
         What leads from stage to stage; `passing` are the layers on them.
     leads_on : set
         Layers that a convolution follows.
@@ -64,9 +64,9 @@ class Paths:
                 self.uses[j] += 1
         self.leads_on = self._find_leading()
         self.keys = self._find_keys()
-        self.ways = list(self._find_ways())
-        self.ways += self._find_descents({way.source for way in self.ways})
-        self.passing = {i for way in self.ways for i in way.layers}
+        self.roles = list(self._find_roles())
+        self.roles += self._find_descents({role.source for role in self.roles})
+        self.passing = {i for role in self.roles for i in role.layers}
 
     def _find_gates(self) -> Iterator[tuple[int, int]]:
         """(layer, multiplication that it weighs for) of all that serves attention coefficients and nothing else."""
@@ -102,56 +102,56 @@ class Paths:
                 leading.update(self.layers[i].inputs)
         return leading
 
-    def _find_keys(self) -> list[Key]:
-        keys = [Key(0, self.levels[0], self.levels[0])]
+    def _find_keys(self) -> list[NodeKey]:
+        keys = [NodeKey(0, self.levels[0], self.levels[0])]
         for i, layer in enumerate(self.layers[1:], start=1):
             behind = [keys[j] for j in layer.inputs if j not in self.gates] or [keys[j] for j in layer.inputs]
             turn = max(key.turn for key in behind)
             latest = [key for key in behind if key.turn == turn]
             level, deepest = self.levels[i], max(key.deepest for key in latest)
             if i not in self.gates and all(key.level < min(level, key.deepest) for key in latest):
-                keys.append(Key(turn + 1, level, level))  # down again, after having come up
+                keys.append(NodeKey(turn + 1, level, level))  # down again, after having come up
             else:
-                keys.append(Key(turn, level, max(deepest, level)))
+                keys.append(NodeKey(turn, level, max(deepest, level)))
         return keys
 
-    def _find_ways(self) -> Iterator[Way]:
+    def _find_roles(self) -> Iterator[Role]:
         for i, layer in enumerate(self.layers):
             if layer.kind == "join" and i not in self.gates and i not in self.products:
                 for j in layer.inputs:
-                    way = self._way(i, j)
-                    convolutions = sum("convolution" in self.layers[k].kind for k in way.layers)
-                    is_up = any(self.goes(k) < 0 for k in way.layers)
-                    if self.keys[way.source] != self.keys[i] and not (is_up and convolutions > 2):
-                        yield way
+                    role = self._role(i, j)
+                    convolutions = sum("convolution" in self.layers[k].kind for k in role.layers)
+                    is_up = any(self.goes(k) < 0 for k in role.layers)
+                    if self.keys[role.source] != self.keys[i] and not (is_up and convolutions > 2):
+                        yield role
 
-    def _find_descents(self, skipped: set[int]) -> Iterator[Way]:
+    def _find_descents(self, skipped: set[int]) -> Iterator[Role]:
         """Between a map that is skipped and the pooling: a transition layer, a blur."""
         for i, layer in enumerate(self.layers):
             if layer.kind == "join" or i in self.gates or self.goes(i) <= 0:
                 continue
-            way, j = [], layer.inputs[0]
+            role, j = [], layer.inputs[0]
             while j > 0 and self.uses[j] == 1 and self.layers[j].kind != "join" and not self.goes(j):
-                way.append(j)
+                role.append(j)
                 j = self.layers[j].inputs[0]
-            if way and j in skipped and sum(self.layers[k].kind == "convolution" for k in way) <= 1:
-                yield Way(i, j, tuple(way))
+            if role and j in skipped and sum(self.layers[k].kind == "convolution" for k in role) <= 1:
+                yield Role(i, j, tuple(role))
 
-    def _way(self, target: int, first: int) -> Way:
+    def _role(self, target: int, first: int) -> Role:
         """Back from an input of a join to where others read too, at most across one change of scale."""
         if target not in self.leads_on:
-            return Way(target, first, ())  # several outputs become one: their convolutions are heads
-        way: list[int] = []
+            return Role(target, first, ())  # several outputs become one: their convolutions are heads
+        role: list[int] = []
         i, change = first, 0
         while i > 0 and not change and self.uses[i] == 1 and not self._ends(i):
             change = self.goes(i)
             if change > 0 and self.keys[i] == self.keys[target]:
                 break
-            way.append(i)
+            role.append(i)
             i = next((j for j in self.layers[i].inputs if j not in self.gates), self.layers[i].inputs[0])
-        if not change and self.uses[i] == 1 and any(self.layers[k].kind == "convolution" for k in way):
-            return Way(target, first, ())  # no fork: these are the convolutions of a stage that nothing else reads
-        return Way(target, i, tuple(way))
+        if not change and self.uses[i] == 1 and any(self.layers[k].kind == "convolution" for k in role):
+            return Role(target, first, ())  # no fork: these are the convolutions of a stage that nothing else reads
+        return Role(target, i, tuple(role))
 
     def _ends(self, i: int) -> bool:
         """Whether other maps come in here, not only a gate's."""

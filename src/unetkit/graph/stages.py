@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .graph import Graph, Layer
-from .roles import Key, Paths, Way
+from .roles import LayerRoles, NodeKey, Role
 
-__all__ = ["Arc", "Arrow", "Key", "Stage", "Structure", "structure"]
+__all__ = ["Arc", "Arrow", "NodeKey", "Stage", "Structure", "structure"]
 
 _SUMS = ("add", "iadd", "radd")
 _CATS = ("cat", "concat", "concatenate")
@@ -42,29 +42,29 @@ class Arrow:
     join : "add", "cat" or ""
     has_crop, is_gated : bool
         Whether a crop, or a multiplication by attention coefficients, lies on the way.
-    ways : tuple of Way
+    roles : tuple of Role
         The layers on it; several where it joins more than once.
     """
 
     kind: str
-    source: Key
-    target: Key
+    source: NodeKey
+    target: NodeKey
     start: int
     bar: int
     join: str = ""
     has_crop: bool = False
     is_gated: bool = False
-    ways: tuple[Way, ...] = ()
+    roles: tuple[Role, ...] = ()
 
     @property
     def arrivals(self) -> tuple[tuple[int, int], ...]:
         """Where it enters its target, as (layer that reads, layer that is read): for `graph.hooks`."""
-        return tuple((way.target, way.layers[0] if way.layers else way.source) for way in self.ways)
+        return tuple((role.target, role.layers[0] if role.layers else role.source) for role in self.roles)
 
     @property
     def departures(self) -> tuple[tuple[int, int], ...]:
         """Where it leaves its source, as (layer that reads, layer that is read)."""
-        return tuple((way.layers[-1] if way.layers else way.target, way.source) for way in self.ways)
+        return tuple((role.layers[-1] if role.layers else role.target, role.source) for role in self.roles)
 
     @property
     def is_long(self) -> bool:
@@ -94,7 +94,7 @@ class Stage:
         Whether the last bar is an output of the net: no convolution follows.
     """
 
-    key: Key
+    key: NodeKey
     layers: tuple[int, ...]
     bars: tuple[int, ...]
     has_entry: bool
@@ -116,7 +116,7 @@ class Structure:
         """The coarsest level."""
         return max(stage.key.level for stage in self.stages)
 
-    def name(self, key: Key) -> str:
+    def name(self, key: NodeKey) -> str:
         """What a stage is called: encoder 0, bottom, decoder 0; node 0,1 in a nested net."""
         if any(s.key.level < s.key.deepest < self.depth for s in self.stages):
             name = f"node {key.level},{key.deepest - key.level}"
@@ -138,14 +138,14 @@ def structure(graph: Graph) -> Structure:
     return _Reader(graph).structure()
 
 
-class _Reader(Paths):
+class _Reader(LayerRoles):
     """Puts the layers of a graph together to stages."""
 
     def structure(self) -> Structure:
         homes = list(self.keys)
-        for way in self.ways:
-            for i in way.layers if self.layers[way.target].kind == "join" else ():
-                homes[i] = self.keys[way.target]
+        for role in self.roles:
+            for i in role.layers if self.layers[role.target].kind == "join" else ():
+                homes[i] = self.keys[role.target]
         for gate, product in self.gates.items():
             homes[gate] = homes[product]
         apart = self.gates.keys() | self.passing
@@ -156,13 +156,13 @@ class _Reader(Paths):
             head = stage.bars[-1]
             has_head = self.layers[head].kind == "convolution" and head not in self.leads_on
             stages[key] = replace(stage, parts=self._parts(stage.bars[0]), has_head=has_head)
-        arrows: dict[tuple[str, Key, Key], Arrow] = {}
+        arrows: dict[tuple[str, NodeKey, NodeKey], Arrow] = {}
         for arrow in self._arrows(stages):
             known = arrows.setdefault((arrow.kind, arrow.source, arrow.target), arrow)
             flags = known.has_crop or arrow.has_crop, known.is_gated or arrow.is_gated
-            ways = known.ways if arrow is known else known.ways + arrow.ways
+            roles = known.roles if arrow is known else known.roles + arrow.roles
             arrows[arrow.kind, arrow.source, arrow.target] = replace(
-                known, has_crop=flags[0], is_gated=flags[1], ways=ways
+                known, has_crop=flags[0], is_gated=flags[1], roles=roles
             )
         return Structure(tuple(stages.values()), tuple(arrows.values()))
 
@@ -171,26 +171,28 @@ class _Reader(Paths):
         if _join(self.layers[i]) != "cat":
             return ()
         came = {
-            (way.layers[0] if way.layers else way.source): self.keys[way.source] for way in self.ways if way.target == i
+            (role.layers[0] if role.layers else role.source): self.keys[role.source]
+            for role in self.roles
+            if role.target == i
         }
         level = self.keys[i].level
         rows = ((self.layers[j].channels, came.get(j), self.goes(j) < 0) for j in self.layers[i].inputs)
         return tuple((n, "up" if is_up or (key and key.level > level) else "skip") for n, key, is_up in rows)
 
-    def _arrows(self, stages: dict[Key, Stage]) -> Iterator[Arrow]:
-        ways = {(way.target, way.layers[0] if way.layers else way.source): way for way in self.ways}
+    def _arrows(self, stages: dict[NodeKey, Stage]) -> Iterator[Arrow]:
+        roles = {(role.target, role.layers[0] if role.layers else role.source): role for role in self.roles}
         for i, layer in enumerate(self.layers):
             if i in self.gates or i in self.passing:
                 continue
             for j in layer.inputs:
-                way = ways.get((i, j), Way(i, j, ()))
-                source, target = self.keys[way.source], self.keys[i]
-                if source == target or j in self.gates or way.source in self.gates:
+                role = roles.get((i, j), Role(i, j, ()))
+                source, target = self.keys[role.source], self.keys[i]
+                if source == target or j in self.gates or role.source in self.gates:
                     continue
-                steps = [self.layers[k] for k in (*way.layers, i)]
+                steps = [self.layers[k] for k in (*role.layers, i)]
                 start, bar = (
                     max((n for n, b in enumerate(stages[key].bars) if b <= layer), default=0)
-                    for key, layer in ((source, way.source), (target, i))
+                    for key, layer in ((source, role.source), (target, i))
                 )
                 yield Arrow(
                     _kind(source, target, steps),
@@ -200,12 +202,12 @@ class _Reader(Paths):
                     bar,
                     _join(layer),
                     any(_crops(step) for step in steps),
-                    any(k in self.products for k in (*way.layers, i)),
-                    (way,),
+                    any(k in self.products for k in (*role.layers, i)),
+                    (role,),
                 )
 
 
-def _kind(source: Key, target: Key, steps: list[Layer]) -> str:
+def _kind(source: NodeKey, target: NodeKey, steps: list[Layer]) -> str:
     if target.level < source.level:
         return "up"
     if target.level == source.level or target.level < target.deepest:
@@ -279,6 +281,6 @@ class _Chain:
             if join and end > 0 and start < end - (join == "cat" and i in self.bars and end == len(self.bars) - 1):
                 yield Arc(start, end, join)
 
-    def stage(self, key: Key, layers: tuple[int, ...]) -> Stage:
+    def stage(self, key: NodeKey, layers: tuple[int, ...]) -> Stage:
         arcs = tuple(dict.fromkeys(self._arcs()))
         return Stage(key, layers, tuple(self.bars), self.has_entry, self.exit, arcs)

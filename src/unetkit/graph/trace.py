@@ -1,4 +1,4 @@
-"""Follow a net's computation: meet every torch function that something computed from the input passes through."""
+"""Trace a net's computation: intercept every torch function that reads the input or a map computed from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Body", "CallTracer", "TracedCall", "flat"]
+from .signatures import Arguments, bind
+
+__all__ = ["Body", "CallTracer", "TracedCall", "flat", "replaced"]
 
 
 @dataclass(frozen=True)
@@ -23,28 +25,45 @@ class TracedCall:
         Its name: "conv2d", "cat", "add".
     args, kwargs
         As it was called.
-    read : tuple of Tensor
-        Arguments that were computed from the net's input, and `shapes`, theirs before the call.
-    others : tuple of Tensor
+    maps : tuple of Tensor
+        Arguments that were computed from the net's input.
+    shapes : tuple of Size
+        Shapes (N, C, *spatial) of `maps` before the call, which may work in place.
+    constants : tuple of Tensor
         The other tensors among the arguments: weights.
     numbers : tuple of int
         Of the maps that it reads, each once, in order; 0 is the input.
+    result : Size
+        Shape of the first tensor that it returns, once it was made.
+    pooled : tuple of bool
+        For each of `maps` whether it is pooled over all of space: one pixel that stands for all.
     """
 
     function: str
     args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    read: tuple[Tensor, ...]
-    others: tuple[Tensor, ...]
+    kwargs: Arguments
+    maps: tuple[Tensor, ...]
     shapes: tuple[torch.Size, ...]
+    constants: tuple[Tensor, ...]
     numbers: tuple[int, ...]
+    result: torch.Size = torch.Size()  # noqa: RUF009 - immutable
+    pooled: tuple[bool, ...] = ()
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes of the result."""
+        return len(self.result) - 2
+
+    def bind(self) -> Arguments:
+        """Arguments by name."""
+        return bind(self.function, self.args, self.kwargs)
 
 
 class CallTracer(TorchFunctionMode):
     """Numbers every map that is computed from `x`, in the order of computation; `x` itself is 0.
 
-    A run of the same net on another input meets the same functions in the same order, so that a number names a map.
-    Subclasses say what is done on the way.
+    A run of the same net on another input calls the same functions in the same order, so that a number names a map.
+    Subclasses override what is done at a call, with the maps, and with the constants that it returns.
     """
 
     def __init__(self, x: Tensor) -> None:
@@ -53,36 +72,36 @@ class CallTracer(TorchFunctionMode):
         self.alive = [x]  # keeps ids from being used again
         self.count = 1
 
-    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
-        """Make the call; `count` is the number of what it will return."""
-        return func(*met.args, **met.kwargs)
+    def execute(self, func: Callable[..., Any], call: TracedCall) -> Any:
+        """Make the call; `count` is the number of the map that it will return."""
+        return func(*call.args, **call.kwargs)
 
-    def made(self, met: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
-        """Look at the maps that a call returned, numbered from `count` on; what is returned takes their place."""
+    def on_maps(self, call: TracedCall, outputs: list[Tensor]) -> list[Tensor]:
+        """Handle the maps that a call returned, numbered from `count` on; the list returned takes their place."""
         return outputs
 
-    def passed(self, met: TracedCall, outputs: list[Tensor]) -> None:
-        """Look at what was computed from weights and constants alone."""
+    def on_constants(self, call: TracedCall, outputs: list[Tensor]) -> None:
+        """Handle tensors that were computed from weights and constants alone."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Arguments | None = None
     ) -> Any:
         tensors = [a for a in flat((args, kwargs or {})) if isinstance(a, Tensor)]
-        read = tuple(t for t in tensors if id(t) in self.known)
-        others = tuple(t for t in tensors if id(t) not in self.known)
-        numbers = tuple(dict.fromkeys(self.known[id(t)] for t in read))
+        maps = tuple(t for t in tensors if id(t) in self.known)
+        constants = tuple(t for t in tensors if id(t) not in self.known)
+        numbers = tuple(dict.fromkeys(self.known[id(t)] for t in maps))
         name = func.__name__.strip("_") or "function"
-        met = TracedCall(name, args, kwargs or {}, read, others, tuple(t.shape for t in read), numbers)
-        result = self.call(func, met)
+        call = TracedCall(name, args, kwargs or {}, maps, tuple(t.shape for t in maps), constants, numbers)
+        result = self.execute(func, call)
         outputs = [r for r in flat((result,)) if isinstance(r, Tensor)]
         if not numbers:
-            self.passed(met, outputs)
+            self.on_constants(call, outputs)
         elif outputs:
-            others_now = self.made(met, outputs)
-            if any(new is not old for new, old in zip(others_now, outputs, strict=True)):
-                swaps = {id(old): new for old, new in zip(outputs, others_now, strict=True)}
+            replacements = self.on_maps(call, outputs)
+            if any(new is not old for new, old in zip(replacements, outputs, strict=True)):
+                swaps = {id(old): new for old, new in zip(outputs, replacements, strict=True)}
                 result = replaced(result, lambda t: swaps.get(id(t), t))
-            for output in others_now:
+            for output in replacements:
                 self.known[id(output)] = self.count
                 self.alive.append(output)
                 self.count += 1
@@ -90,16 +109,16 @@ class CallTracer(TorchFunctionMode):
 
 
 class Body(nn.Module):
-    """What is followed of one of our own nets: the `body` behind the door that pads; any other net as it is."""
+    """The traced part of a net: `body` of our own nets, whose `forward` pads the image first; any other net whole."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self.has_door = all(hasattr(type(net), name) for name in ("body", "geometry", "is_local"))
+        self.pads_input = all(hasattr(type(net), name) for name in ("body", "geometry", "is_local"))
 
     def forward(self, x: Tensor) -> Tensor:
         inner: Any = self.net
-        result: Tensor = inner.body(x) if self.has_door else inner(x)
+        result: Tensor = inner.body(x) if self.pads_input else inner(x)
         return result
 
 

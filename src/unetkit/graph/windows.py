@@ -1,14 +1,14 @@
-"""What each torch function does to space: its window per axis."""
+"""The window of each torch function per axis: the pixels that one of its outputs reads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from ..geometry import Window, interpolation
+from .signatures import base_name, per_axis
+from .trace import TracedCall
 
 Reading = tuple[str, tuple[Window, ...]]
 
@@ -21,45 +21,7 @@ class Misfit(Unreadable):
     """A layer that cannot be read at this image size; another size may do."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of a torch function.
-
-    Attributes
-    ----------
-    function : str
-        Its name, such as "conv2d".
-    args, kwargs
-        As it was called.
-    shapes : tuple of Size
-        Shapes (N, C, *spatial) of the arguments that depend on the net's input.
-    constants : tuple of Size
-        Shapes of the other tensors among the arguments: weights.
-    result : Size
-        Shape of the result.
-    pooled : tuple of bool
-        For each of `shapes` whether it is a map pooled over all of space, one pixel that stands for all.
-    """
-
-    function: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    shapes: tuple[torch.Size, ...]
-    constants: tuple[torch.Size, ...]
-    result: torch.Size
-    pooled: tuple[bool, ...] = ()
-
-    @property
-    def ndim(self) -> int:
-        """Number of spatial axes."""
-        return len(self.result) - 2
-
-    def bind(self, names: str) -> dict[str, Any]:
-        """Arguments by name, given the names of the positional ones."""
-        return dict(zip(names.split(), self.args, strict=False)) | self.kwargs
-
-
-def interpret(call: Call) -> Reading:
+def interpret(call: TracedCall) -> Reading:
     """Kind and windows of one call of a torch function; raises `Unreadable` with the reason."""
     if len({len(shape) for shape in (*call.shapes, call.result)}) > 1:
         raise Unreadable(f"it changes the number of axes from {len(call.shapes[0])} to {len(call.result)}")
@@ -70,7 +32,7 @@ def interpret(call: Call) -> Reading:
     return _interpret(call)
 
 
-def pools_space(call: Call) -> bool:
+def pools_space(call: TracedCall) -> bool:
     """Whether the result of a readable call is one pixel that stands for all of space.
 
     Its window is that of a layer which keeps the size: laid over the map it was pooled from, the pixel is as large.
@@ -82,7 +44,7 @@ def _is_pixel(shape: torch.Size) -> bool:
     return all(n == 1 for n in shape[2:])
 
 
-def _is_global(call: Call) -> bool:
+def _is_global(call: TracedCall) -> bool:
     """Whether a call pools over all of space: adaptive pooling to one pixel, or a mean over every spatial axis."""
     if len(call.result) < 3 or not _is_pixel(call.result):
         return False
@@ -95,63 +57,51 @@ def _is_global(call: Call) -> bool:
     return axes in ({*range(2, len(call.result))}, {*range(1, len(call.result))})  # the latter with all channels
 
 
-def _interpret(call: Call) -> Reading:
+def _interpret(call: TracedCall) -> Reading:
     if _is_global(call):
         return _statistics(call)
-    for name, reader in _READERS.items():
-        if call.function == name or call.function.removesuffix(f"{call.ndim}d") == name:
-            return reader(call)
-    return _pointwise(call)
+    return _READERS.get(base_name(call.function), _pointwise)(call)
 
 
-def _per_axis(value: Any, ndim: int) -> tuple[int, ...]:
-    return (int(value),) * ndim if isinstance(value, int) else tuple(int(v) for v in value) * (ndim // len(value))
-
-
-def _convolution(call: Call) -> Reading:
-    a = call.bind("input weight bias stride padding dilation groups")
+def _convolution(call: TracedCall) -> Reading:
+    a = call.bind()
     ndim, kernel = call.ndim, a["weight"].shape[2:]
-    stride, dilation = (_per_axis(a.get(key, 1), ndim) for key in ("stride", "dilation"))
-    padding = a.get("padding", 0)
+    stride, dilation = (per_axis(a[key], ndim) for key in ("stride", "dilation"))
+    padding = a["padding"]
     if padding == "same":
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         pads = [(t // 2, t - t // 2) for t in total]
     else:
-        pads = [(p, p) for p in _per_axis(0 if padding == "valid" else padding, ndim)]
+        pads = [(p, p) for p in per_axis(0 if padding == "valid" else padding, ndim)]
     rows = zip(kernel, stride, dilation, pads, strict=True)
     return "convolution", tuple(Window(k, s, d, *p) for k, s, d, p in rows)
 
 
-def _transposed(call: Call) -> Reading:
-    a = call.bind("input weight bias stride padding output_padding groups dilation")
+def _transposed(call: TracedCall) -> Reading:
+    a = call.bind()
     ndim = call.ndim
-    stride, dilation = (_per_axis(a.get(key, 1), ndim) for key in ("stride", "dilation"))
-    padding, extra = (_per_axis(a.get(key, 0), ndim) for key in ("padding", "output_padding"))
+    stride, dilation = (per_axis(a[key], ndim) for key in ("stride", "dilation"))
+    padding, extra = (per_axis(a[key], ndim) for key in ("padding", "output_padding"))
     rows = zip(a["weight"].shape[2:], stride, dilation, padding, extra, strict=True)
     return "transposed convolution", tuple(Window(k, s, d, p, p - e, transposed=True) for k, s, d, p, e in rows)
 
 
-def _pooling(names: str) -> Callable[..., Reading]:
-    def read(call: Call) -> Reading:
-        a = call.bind(names)
-        ndim = call.ndim
-        kernel = _per_axis(a["kernel_size"], ndim)
-        stride = _per_axis(a["stride"], ndim) if a.get("stride") else kernel
-        padding, dilation = _per_axis(a.get("padding", 0), ndim), _per_axis(a.get("dilation", 1), ndim)
-        ceil = bool(a.get("ceil_mode", False))
-        rows = zip(kernel, stride, dilation, padding, strict=True)
-        return "pooling", tuple(Window(k, s, d, p, p, ceil=ceil) for k, s, d, p in rows)
-
-    return read
+def _pooling(call: TracedCall) -> Reading:
+    a, ndim = call.bind(), call.ndim
+    kernel = per_axis(a["kernel_size"], ndim)
+    stride = per_axis(a["stride"], ndim) if a["stride"] else kernel
+    padding, dilation = per_axis(a["padding"], ndim), per_axis(a.get("dilation", 1), ndim)
+    rows = zip(kernel, stride, dilation, padding, strict=True)
+    return "pooling", tuple(Window(k, s, d, p, p, ceil=bool(a["ceil_mode"])) for k, s, d, p in rows)
 
 
-def _interpolate(call: Call) -> Reading:
-    a = call.bind("input size scale_factor mode align_corners recompute_scale_factor antialias")
-    mode = a.get("mode", "nearest")
+def _interpolate(call: TracedCall) -> Reading:
+    a = call.bind()
+    mode = a["mode"]
     taps = {"nearest": 1, "nearest-exact": 1, "linear": 2, "bilinear": 2, "trilinear": 2, "bicubic": 4}.get(mode)
-    if taps is None or a.get("antialias"):
-        raise Unreadable(f"interpolation mode {mode!r} (antialias={a.get('antialias')}) has no fixed window")
-    if a.get("align_corners"):
+    if taps is None or a["antialias"]:
+        raise Unreadable(f"interpolation mode {mode!r} (antialias={a['antialias']}) has no fixed window")
+    if a["align_corners"]:
         raise Unreadable("align_corners=True maps pixels differently for every image size; use align_corners=False")
     windows = []
     for n, m in zip(call.shapes[0][2:], call.result[2:], strict=True):
@@ -164,9 +114,9 @@ def _interpolate(call: Call) -> Reading:
     return "interpolation", tuple(windows)
 
 
-def _pad(call: Call) -> Reading:
-    a = call.bind("input pad mode value")
-    if a.get("mode") == "circular":
+def _pad(call: TracedCall) -> Reading:
+    a = call.bind()
+    if a["mode"] == "circular":
         raise Unreadable("circular padding reads the opposite border, so no output depends on its surroundings alone")
     pads = list(a["pad"])
     pairs = [(pads[i], pads[i + 1]) for i in range(0, len(pads), 2)][::-1]  # torch lists the last axis first
@@ -177,8 +127,9 @@ def _pad(call: Call) -> Reading:
     return "pad", tuple(Window(before=before, after=after) for before, after in pairs)
 
 
-def _getitem(call: Call) -> Reading:
-    index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
+def _getitem(call: TracedCall) -> Reading:
+    index = call.bind()["index"]
+    index = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(i, slice) or i is Ellipsis for i in index):
         raise Unreadable(f"it is indexed by {index!r}; only slices can be read")
     ndim = len(call.shapes[0])
@@ -193,8 +144,8 @@ def _getitem(call: Call) -> Reading:
     return "pad", tuple(windows)
 
 
-def _narrow(call: Call) -> Reading:
-    a = call.bind("input dim start length")
+def _narrow(call: TracedCall) -> Reading:
+    a = call.bind()
     windows = [Window()] * call.ndim
     axis = a["dim"] % (call.ndim + 2)
     if axis >= 2:  # 0 and 1 are samples and channels
@@ -204,18 +155,18 @@ def _narrow(call: Call) -> Reading:
     return "pad", tuple(windows)
 
 
-def _shuffle(call: Call) -> Reading:
-    r = call.args[1] if len(call.args) > 1 else next(iter(call.kwargs.values()))
+def _shuffle(call: TracedCall) -> Reading:
+    _, r = call.bind().values()
     return "interpolation", (Window(r, r, transposed=call.shapes[0][2] < call.result[2]),) * (call.ndim)
 
 
-def _batch_norm(call: Call) -> Reading:
-    a = call.bind("input running_mean running_var weight bias training momentum eps")
-    frozen = a.get("running_mean") is not None and not a.get("training", False)
+def _batch_norm(call: TracedCall) -> Reading:
+    a = call.bind()
+    frozen = a["running_mean"] is not None and not a["training"]
     return "pointwise" if frozen else "statistics", (Window(),) * (call.ndim)
 
 
-def _statistics(call: Call) -> Reading:
+def _statistics(call: TracedCall) -> Reading:
     return "statistics", (Window(),) * (call.ndim)
 
 
@@ -231,7 +182,7 @@ softmax log_softmax argmax amax amin max mean sum std var cat concat concatenate
 """.split()  # noqa: SIM905
 
 
-def _pointwise(call: Call) -> Reading:
+def _pointwise(call: TracedCall) -> Reading:
     if call.function not in _POINTWISE and call.function not in _OVER_CHANNELS:
         raise Unreadable("its effect on space is not known")
     if call.function in _OVER_CHANNELS:
@@ -246,7 +197,7 @@ def _pointwise(call: Call) -> Reading:
     if len(spatial) > 1:
         raise Unreadable(f"it joins maps of the sizes {sorted(spatial)}, so it mixes all of space")
     # prelu's weight lists channels; any other constant is laid over the last axes, which are space
-    if call.function != "prelu" and any(n > 1 for shape in call.constants for n in shape[-call.ndim :]):
+    if call.function != "prelu" and any(n > 1 for constant in call.constants for n in constant.shape[-call.ndim :]):
         raise Unreadable("it holds weights that depend on the position")
     return "join" if len(call.shapes) > 1 else "pointwise", (Window(),) * call.ndim
 
@@ -254,8 +205,8 @@ def _pointwise(call: Call) -> Reading:
 _READERS: dict[str, Callable[..., Reading]] = {
     "conv": _convolution,
     "conv_transpose": _transposed,
-    "max_pool": _pooling("input kernel_size stride padding dilation ceil_mode return_indices"),
-    "avg_pool": _pooling("input kernel_size stride padding ceil_mode count_include_pad divisor_override"),
+    "max_pool": _pooling,
+    "avg_pool": _pooling,
     "interpolate": _interpolate,
     "pad": _pad,
     "getitem": _getitem,

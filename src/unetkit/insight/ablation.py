@@ -127,7 +127,7 @@ def _order(arrow: Arrow) -> tuple[int, ...]:
 
 @torch.no_grad()
 def _classes(subject: Inspection, edges: Mapping[Edge, Callable[[Tensor], Tensor]]) -> np.ndarray:
-    logits = run_with_hooks(subject.net, subject.graph, subject.image, edges=edges)[0]
+    logits = run_with_hooks(subject.net, subject.graph, subject.image, on_edge=edges)[0]
     return to_classes_of(logits)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..graph.hooks import run_with_hooks
-from ..graph.roles import Paths
+from ..graph.roles import LayerRoles
 from ..graph.stages import structure
 from ..nets.layers import center_crop
 from ..nets.unetpp import UNetPlusPlus
@@ -72,7 +72,7 @@ def _maps_of(subject: Inspection, layers: set[int]) -> dict[int, Tensor]:
             maps[i] = found[0].clone()  # a later layer may write over it
 
     with torch.no_grad():
-        run_with_hooks(subject.net, subject.graph, subject.image, see=see)
+        run_with_hooks(subject.net, subject.graph, subject.image, on_layer=see)
     return maps
 
 
@@ -110,13 +110,13 @@ def attention_maps(subject: Inspection) -> tuple[Attention, ...]:
     Gates are found in the net's graph: what is multiplied with a map and comes from a sigmoid (or softmax). Gates of
     one number per channel (squeeze and excitation) are not places, and are left out.
     """
-    paths = Paths(subject.graph)
+    roles = LayerRoles(subject.graph)
     layers = subject.graph.layers
     gates = {
         j: layers[product].name
-        for product in sorted(paths.products)
+        for product in sorted(roles.products)
         for j in layers[product].inputs
-        if j in paths.gates and not layers[j].is_pixel
+        if j in roles.gates and not layers[j].is_pixel
     }
     maps = _maps_of(subject, set(gates))
     return tuple(Attention(gates[i].rsplit(".", 1)[0], maps[i].mean(0).numpy()) for i in sorted(maps))

@@ -162,7 +162,7 @@ def gradient_flow(net: nn.Module, graph: Graph, x: Tensor, *, loss: Loss) -> Gra
     with _all_learning(net, is_batch=is_batch), torch.enable_grad():
         weights = dict(net.named_parameters())
         start = x.detach().requires_grad_().clone()  # a net that reads its input twice in a stage has a gradient there
-        value = loss(run_with_hooks(net, graph, start, see=see))
+        value = loss(run_with_hooks(net, graph, start, on_layer=see))
         wanted = [*(maps[i] for i in last), *weights.values()]
         found_gradients = torch.autograd.grad(value, wanted, allow_unused=True)
     of_weights = dict(zip(weights, found_gradients[len(last) :], strict=True))

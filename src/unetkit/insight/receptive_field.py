@@ -229,7 +229,7 @@ def _probe(
             maps[i] = found
 
     with torch.enable_grad():
-        run_with_hooks(subject.net, subject.graph, x, see=see, edges=edges)
+        run_with_hooks(subject.net, subject.graph, x, on_layer=see, on_edge=edges)
     for k, place in enumerate(places):
         found, seed = maps[place.layer], torch.zeros_like(maps[place.layer])
         own = []

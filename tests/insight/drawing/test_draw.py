@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.graph.graph import Graph, read
-from unetkit.graph.stages import Key, structure
+from unetkit.graph.stages import NodeKey, structure
 from unetkit.insight.drawing.draw import draw
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
@@ -136,8 +136,8 @@ def drawn(name: str) -> ET.Element:
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_a_u_net_has_encoder_bottom_and_decoder(depth: int, ndim: int) -> None:
     found = structure(graph_of(f"depth {depth}, {ndim}D"))
-    encoder = [Key(0, i, i) for i in range(depth + 1)]
-    decoder = [Key(0, i, depth) for i in reversed(range(depth))]
+    encoder = [NodeKey(0, i, i) for i in range(depth + 1)]
+    decoder = [NodeKey(0, i, depth) for i in reversed(range(depth))]
     assert [stage.key for stage in found.stages] == encoder + decoder
     names = [*(f"encoder {i}" for i in range(depth)), "bottom", *(f"decoder {i}" for i in reversed(range(depth)))]
     assert [found.name(stage.key) for stage in found.stages] == names
@@ -165,7 +165,7 @@ def test_the_bars_of_figure_1_of_2015() -> None:
 
 def test_the_nodes_of_a_nested_net_are_its_stages() -> None:
     found = structure(graph_of("nested"))
-    nodes = {Key(0, i, i + j): (i, j) for i in range(5) for j in range(5 - i)}
+    nodes = {NodeKey(0, i, i + j): (i, j) for i in range(5) for j in range(5 - i)}
     assert {stage.key for stage in found.stages} == set(nodes)
     assert {found.name(key) for key in nodes} == {f"node {i},{j}" for i, j in nodes.values()}
     ways = {(arrow.kind, nodes[arrow.source], nodes[arrow.target]) for arrow in found.arrows}

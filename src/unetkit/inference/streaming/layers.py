@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...geometry import Window
 from ...graph.graph import Layer
-from ...graph.operations import Step, bound
-from .onednn import CONVOLUTION, TRANSPOSED, per_axis
+from ...graph.operations import Operation
+from ...graph.signatures import base_name, per_axis
 
 __all__ = ["RowRange", "maker", "mirrors"]
 
@@ -47,12 +47,12 @@ class RowRange:
 Maker = Callable[[Tensor, RowRange], Tensor]
 
 
-def mirrors(layer: Layer, step: Step) -> bool:
+def mirrors(layer: Layer, operation: Operation) -> bool:
     """Whether a layer mirrors rows at the borders."""
-    return layer.function == "pad" and bound(step, "input pad mode value").get("mode") == "reflect"
+    return layer.function == "pad" and operation.bind()["mode"] == "reflect"
 
 
-def maker(layer: Layer, step: Step) -> Maker | None:
+def maker(layer: Layer, operation: Operation) -> Maker | None:
     """How rows of a layer with a window are made; None where they are made row by row by the step itself.
 
     Raises
@@ -60,15 +60,15 @@ def maker(layer: Layer, step: Step) -> Maker | None:
     ValueError
         If the layer cannot be made in parts; it is named.
     """
-    name = layer.function.removesuffix(f"{len(layer.windows)}d")
+    name = base_name(layer.function)
     make = _MAKERS.get(name)
     if make is None:
         return None
     if name == "avg_pool":
-        _check_average(layer, step)
+        _check_average(layer, operation)
 
     def of_layer(rows: Tensor, piece: RowRange) -> Tensor:
-        return make(layer, step, rows, piece)
+        return make(layer, operation, rows, piece)
 
     return of_layer
 
@@ -100,61 +100,61 @@ def _across(windows: Sequence[Window], x: Tensor, value: float = 0.0) -> tuple[T
     return F.pad(x, flat, value=value), [0] * len(pads)
 
 
-def _convolution(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
-    a, ndim = bound(step, CONVOLUTION), len(layer.windows)
+def _convolution(layer: Layer, operation: Operation, rows: Tensor, piece: RowRange) -> Tensor:
+    a, ndim = operation.bind(), len(layer.windows)
     x = _span(rows, piece, *_read_by(layer.windows[0], piece))
     x, pads = _across(layer.windows, x)
-    stride, dilation = (per_axis(a.get(key, 1), ndim) for key in ("stride", "dilation"))
-    result: Tensor = step.func(x, a["weight"], a.get("bias"), stride, (0, *pads), dilation, a.get("groups", 1))
+    stride, dilation = (per_axis(a[key], ndim) for key in ("stride", "dilation"))
+    result: Tensor = operation.func(x, a["weight"], a["bias"], stride, (0, *pads), dilation, a["groups"])
     return result
 
 
-def _transposed(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
-    a = bound(step, TRANSPOSED)
+def _transposed(layer: Layer, operation: Operation, rows: Tensor, piece: RowRange) -> Tensor:
+    a = operation.bind()
     ndim, window = len(layer.windows), layer.windows[0]
     low, high = window.reads(piece.start, piece.stop - 1)
     x = _span(rows, piece, low, high + 1)
-    stride, dilation = (per_axis(a.get(key, 1), ndim) for key in ("stride", "dilation"))
-    padding, extra = (per_axis(a.get(key, 0), ndim) for key in ("padding", "output_padding"))
+    stride, dilation = (per_axis(a[key], ndim) for key in ("stride", "dilation"))
+    padding, extra = (per_axis(a[key], ndim) for key in ("padding", "output_padding"))
     skipped = piece.start - (low * window.stride - window.before)
     made = (high - low) * window.stride + window.extent
     missing = max(0, skipped + piece.stop - piece.start - made)  # a kernel smaller than the stride leaves gaps
-    y: Tensor = step.func(
-        x, a["weight"], a.get("bias"), stride, (0, *padding[1:]), (missing, *extra[1:]), a.get("groups", 1), dilation
+    y: Tensor = operation.func(
+        x, a["weight"], a["bias"], stride, (0, *padding[1:]), (missing, *extra[1:]), a["groups"], dilation
     )
     return y.narrow(2, skipped, piece.stop - piece.start)
 
 
-def _max_pool(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
-    a = bound(step, "input kernel_size stride padding dilation ceil_mode return_indices")
+def _max_pool(layer: Layer, operation: Operation, rows: Tensor, piece: RowRange) -> Tensor:
+    a = operation.bind()
     ndim = len(layer.windows)
     x = _span(rows, piece, *_read_by(layer.windows[0], piece), value=float("-inf"))
     kernel, stride, dilation = (tuple(getattr(w, k) for w in layer.windows) for k in ("kernel", "stride", "dilation"))
     pads = (0, *(w.before for w in layer.windows[1:]))
-    result: Tensor = _MAX_POOL[ndim](x, kernel, stride, pads, dilation, bool(a.get("ceil_mode", False)))
+    result: Tensor = _MAX_POOL[ndim](x, kernel, stride, pads, dilation, bool(a["ceil_mode"]))
     return result
 
 
-def _avg_pool(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
-    a = bound(step, "input kernel_size stride padding ceil_mode count_include_pad divisor_override")
+def _avg_pool(layer: Layer, operation: Operation, rows: Tensor, piece: RowRange) -> Tensor:
+    a = operation.bind()
     x = _span(rows, piece, *_read_by(layer.windows[0], piece))
     kernel, stride = (tuple(getattr(w, k) for w in layer.windows) for k in ("kernel", "stride"))
     pads = (0, *(w.before for w in layer.windows[1:]))
     pool = _AVG_POOL[len(layer.windows)]
-    result: Tensor = pool(x, kernel, stride, pads, False, True, a.get("divisor_override"))
+    result: Tensor = pool(x, kernel, stride, pads, False, True, a["divisor_override"])
     return result
 
 
-def _check_average(layer: Layer, step: Step) -> None:
-    a = bound(step, "input kernel_size stride padding ceil_mode count_include_pad divisor_override")
+def _check_average(layer: Layer, operation: Operation) -> None:
+    a = operation.bind()
     is_padded = any(w.before or w.after for w in layer.windows)
-    if a.get("ceil_mode") or (is_padded and not a.get("count_include_pad", True)):
+    if a["ceil_mode"] or (is_padded and not a["count_include_pad"]):
         raise ValueError(f"layer {layer.name!r} averages fewer pixels at the borders: it cannot be streamed")
 
 
-def _interpolate(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
-    a = bound(step, "input size scale_factor mode align_corners recompute_scale_factor antialias")
-    mode, window = a.get("mode", "nearest"), layer.windows[0]
+def _interpolate(layer: Layer, operation: Operation, rows: Tensor, piece: RowRange) -> Tensor:
+    a = operation.bind()
+    mode, window = a["mode"], layer.windows[0]
     options = {} if mode.startswith("nearest") else {"align_corners": False}
     if not window.transposed:  # nearest neighbour of every so many rows
         rows = _span(rows, piece, *_read_by(window, piece))[:, :, :: window.stride]
@@ -163,15 +163,15 @@ def _interpolate(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Ten
     return y.narrow(2, piece.start - piece.low * window.stride, piece.stop - piece.start)
 
 
-def _pad(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
-    a, window = bound(step, "input pad mode value"), layer.windows[0]
-    mode, pads = a.get("mode", "constant"), list(a["pad"])
+def _pad(layer: Layer, operation: Operation, rows: Tensor, piece: RowRange) -> Tensor:
+    a, window = operation.bind(), layer.windows[0]
+    mode, pads = a["mode"], list(a["pad"])
     start, stop = piece.start - window.before, piece.stop - window.before
     at = 2 * (len(layer.windows) - 1)  # torch lists the last axis first
     if len(pads) > at:
         pads[at : at + 2] = [0, 0]
     if mode == "constant":
-        value = a.get("value") or 0.0
+        value = a["value"] or 0.0
         return F.pad(_span(rows, piece, start, stop, value), pads, mode, value)
     index = torch.arange(start, stop)
     if mode == "reflect":
@@ -181,8 +181,9 @@ def _pad(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     return F.pad(rows, pads, mode) if any(pads) else rows
 
 
-def _getitem(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
-    index: Any = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
+def _getitem(layer: Layer, operation: Operation, rows: Tensor, piece: RowRange) -> Tensor:
+    index: Any = operation.bind()["index"]
+    index = index if isinstance(index, tuple) else (index,)
     if Ellipsis in index:
         at = index.index(Ellipsis)
         index = (*index[:at], *(slice(None),) * (rows.ndim - len(index) + 1), *index[at + 1 :])
@@ -190,8 +191,8 @@ def _getitem(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
     return _cut(layer, rows[channels], piece)
 
 
-def _narrow(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
-    a = bound(step, "input dim start length")
+def _narrow(layer: Layer, operation: Operation, rows: Tensor, piece: RowRange) -> Tensor:
+    a = operation.bind()
     if a["dim"] % rows.ndim < 2:
         rows = rows.narrow(a["dim"], a["start"], a["length"])
     return _cut(layer, rows, piece)
@@ -207,17 +208,17 @@ def _cut(layer: Layer, rows: Tensor, piece: RowRange) -> Tensor:
     return rows[(slice(None), slice(None), *parts)]
 
 
-def _shuffle(layer: Layer, step: Step, rows: Tensor, piece: RowRange) -> Tensor:
+def _shuffle(layer: Layer, operation: Operation, rows: Tensor, piece: RowRange) -> Tensor:
     window = layer.windows[0]
-    factor = step.args[1] if len(step.args) > 1 else next(iter(step.kwargs.values()))
+    _, factor = operation.bind().values()
     if not window.transposed:
-        y: Tensor = step.func(_span(rows, piece, *_read_by(window, piece)), factor)
+        y: Tensor = operation.func(_span(rows, piece, *_read_by(window, piece)), factor)
         return y
-    y = step.func(rows, factor)
+    y = operation.func(rows, factor)
     return y.narrow(2, piece.start - piece.low * window.stride, piece.stop - piece.start)
 
 
-_MAKERS: dict[str, Callable[[Layer, Step, Tensor, RowRange], Tensor]] = {
+_MAKERS: dict[str, Callable[[Layer, Operation, Tensor, RowRange], Tensor]] = {
     "conv": _convolution,
     "conv_transpose": _transposed,
     "max_pool": _max_pool,

@@ -12,47 +12,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...graph.operations import Step, bound
+from ...graph.operations import Operation
+from ...graph.signatures import Arguments, base_name, per_axis
 
-__all__ = ["CONVOLUTION", "TRANSPOSED", "fused", "per_axis"]
+__all__ = ["fused"]
 
-# Arguments of torch's functions, in their order.
-CONVOLUTION = "input weight bias stride padding dilation groups"
-TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
-
-After = tuple[str, list[float], str]  # an activation as oneDNN names it: what it does, with which numbers
+After = tuple[str, list[float], str]  # an activation in oneDNN's terms: its name, numbers and algorithm
 _NOTHING: After = ("none", [], "")
 
 
-def fused(step: Step, then: Step | None = None) -> Step | None:
-    """A convolution, and the activation that alone reads it, as one step.
+def fused(operation: Operation, activation: Operation | None = None) -> Operation | None:
+    """A convolution, and the activation that alone reads it, as one operation.
 
     Parameters
     ----------
-    step : Step
-    then : Step, optional
+    operation : Operation
+    activation : Operation, optional
 
     Returns
     -------
-    Step or None
-        None where it cannot be: no convolution of float32 on a processor with oneDNN, or another activation than ReLU
-        and leaky ReLU.
+    Operation or None
+        None where oneDNN has none: for all but convolutions of float32 on a processor, and activations but ReLU and
+        leaky ReLU.
     """
-    name = step.func.__name__
-    is_transposed = name.startswith("conv_transpose")
-    if name not in ("conv2d", "conv3d", "conv_transpose2d", "conv_transpose3d"):
+    fuse = _FUSED.get(base_name(operation.function))
+    if fuse is None or operation.function.endswith("1d"):
         return None
-    given, after = bound(step, TRANSPOSED if is_transposed else CONVOLUTION), _activation(then)
-    if after is None or not _is_possible(given["weight"]):
+    arguments, after = operation.bind(), _NOTHING if activation is None else _activation(activation)
+    if after is None or not _is_possible(arguments["weight"]):
         return None
-    return replace(step, func=(_transposed if is_transposed else _convolution)(given, after))
+    return replace(operation, func=fuse(arguments, after))
 
 
-def _convolution(given: dict[str, Any], after: After) -> Any:
+def _convolution(arguments: Arguments, after: After) -> Any:
     ops: Any = torch.ops.mkldnn
-    weight, groups = given["weight"], given.get("groups", 1)
+    weight, groups = arguments["weight"], arguments["groups"]
     ndim = weight.ndim - 2
-    strides, dilations = (per_axis(given.get(key, 1), ndim) for key in ("stride", "dilation"))
+    strides, dilations = (per_axis(arguments[key], ndim) for key in ("stride", "dilation"))
     laid_out = ops._reorder_convolution_weight(weight, (0,) * ndim, strides, dilations, groups, None)
 
     def convolve(
@@ -64,11 +60,12 @@ def _convolution(given: dict[str, Any], after: After) -> Any:
     return convolve
 
 
-def _transposed(given: dict[str, Any], after: After) -> Any:
+def _transposed(arguments: Arguments, after: After) -> Any:
     ops: Any = torch.ops.mkldnn
-    weight, groups, none = given["weight"], given.get("groups", 1), (0,) * (given["weight"].ndim - 2)
-    strides, dilations = (per_axis(given.get(key, 1), len(none)) for key in ("stride", "dilation"))
-    laid_out = ops._reorder_convolution_transpose_weight(weight, none, none, strides, dilations, groups, None)
+    weight, groups = arguments["weight"], arguments["groups"]
+    zeros = (0,) * (weight.ndim - 2)
+    strides, dilations = (per_axis(arguments[key], len(zeros)) for key in ("stride", "dilation"))
+    laid_out = ops._reorder_convolution_transpose_weight(weight, zeros, zeros, strides, dilations, groups, None)
 
     def convolve(
         x: Tensor, _: Tensor, bias: Tensor | None, stride: Any, padding: Any, extra: Any, groups: int, dilation: Any
@@ -81,15 +78,15 @@ def _transposed(given: dict[str, Any], after: After) -> Any:
     return convolve
 
 
-def _activation(step: Step | None) -> After | None:
-    """None where oneDNN has no such."""
-    if step is None:
-        return _NOTHING
-    name = step.func.__name__.rstrip("_")
-    if name == "relu":
+_FUSED = {"conv": _convolution, "conv_transpose": _transposed}
+
+
+def _activation(operation: Operation) -> After | None:
+    """The activation in oneDNN's terms; None for one that it lacks."""
+    if operation.function == "relu":
         return "relu", [], ""
-    if name == "leaky_relu":
-        return "leaky_relu", [float(bound(step, "input negative_slope inplace").get("negative_slope", 0.01))], ""
+    if operation.function == "leaky_relu":
+        return "leaky_relu", [float(operation.bind()["negative_slope"])], ""
     return None
 
 
@@ -97,8 +94,3 @@ def _is_possible(weight: Tensor) -> bool:
     has_onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
     is_fit = weight.device.type == "cpu" and weight.dtype == torch.float32
     return bool(is_fit and has_onednn and hasattr(torch.ops.mkldnn, "_convolution_transpose_pointwise"))
-
-
-def per_axis(value: Any, ndim: int) -> tuple[int, ...]:
-    """A number per axis, where one was given for all."""
-    return (int(value),) * ndim if isinstance(value, int) else tuple(int(v) for v in value) * (ndim // len(value))

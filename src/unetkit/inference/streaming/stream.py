@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...geometry import Axis, Window
 from ...graph.graph import Graph, read
-from ...graph.operations import Ref, Step, program
+from ...graph.operations import Operation, Ref, operations
 from ...nets.net import Net
 from ...tiles import Slices, Tile
 from .layers import RowRange, maker, mirrors
@@ -59,15 +59,17 @@ class Stream:
         if not self.graph.is_local:
             raise ValueError("the net takes statistics over space (instance or group norm): it cannot be streamed")
         self.stages = _stages(self.graph)
-        self.steps = _fused(program(net, self.graph), self.stages)
+        self.operations = _fused(operations(net, self.graph), self.stages)
         self.axes = tuple(
             Axis(tuple(stage.windows[k] for stage in self.stages), tuple(stage.inputs for stage in self.stages))
             for k in range(len(self.graph.geometry.axes))
         )
         heads = [stage.layers[0] for stage in self.stages]
-        self.makers = [maker(self.graph.layers[i], self.steps[i]) if i else None for i in heads]
+        self.makers = [maker(self.graph.layers[i], self.operations[i]) if i else None for i in heads]
         self._known: dict[tuple[int, int], list[int]] = {}
-        self.mirrors = frozenset(k for k, i in enumerate(heads) if i and mirrors(self.graph.layers[i], self.steps[i]))
+        self.mirrors = frozenset(
+            k for k, i in enumerate(heads) if i and mirrors(self.graph.layers[i], self.operations[i])
+        )
 
     @torch.inference_mode()
     def run(
@@ -101,16 +103,16 @@ class Stream:
         first, *rest = stage.layers
         read = {self.stages[j].layers[-1]: queues[j].rows(work.low, work.high) for j in stage.inputs}
         if make is None:
-            kept = {i: rows.clone() for i, rows in read.items()} if self.steps[first].writes else read
-            rows = self.steps[first](kept)
+            kept = {i: rows.clone() for i, rows in read.items()} if self.operations[first].writes else read
+            rows = self.operations[first](kept)
         else:
             piece = RowRange(work.start, work.stop, work.low, sizes[stage.inputs[0]][0], sizes[work.layer])
             rows = make(next(iter(read.values())), piece)
         shared = {_memory(part) for part in read.values()}
         for i in rest:
-            if self.steps[i].writes and _memory(rows) in shared:
+            if self.operations[i].writes and _memory(rows) in shared:
                 rows = rows.clone()
-            rows = self.steps[i]({self.graph.layers[i].inputs[0]: rows})
+            rows = self.operations[i]({self.graph.layers[i].inputs[0]: rows})
         return rows
 
     def flow(self, tile: Tile, read: Callable[[Slices], Tensor], *, slab: int) -> Iterator[tuple[Slices, Tensor]]:
@@ -193,14 +195,14 @@ def _stages(graph: Graph) -> tuple[Stage, ...]:
     )
 
 
-def _fused(steps: tuple[Step, ...], stages: tuple[Stage, ...]) -> tuple[Step, ...]:
+def _fused(operations: tuple[Operation, ...], stages: tuple[Stage, ...]) -> tuple[Operation, ...]:
     """Convolutions as oneDNN is fastest at; an activation that one takes along hands on what it is given."""
-    found = list(steps)
+    found = list(operations)
     for first, *rest in (stage.layers for stage in stages):
-        with_next = fused(steps[first], steps[rest[0]]) if rest else None
+        with_next = fused(operations[first], operations[rest[0]]) if rest else None
         if with_next is not None:
-            found[rest[0]] = Step(torch.as_tensor, (Ref(first),), {})
-        found[first] = with_next or fused(steps[first]) or steps[first]
+            found[rest[0]] = Operation("as_tensor", torch.as_tensor, (Ref(first),), {})
+        found[first] = with_next or fused(operations[first]) or operations[first]
     return tuple(found)
 
 

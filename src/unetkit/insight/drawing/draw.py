@@ -7,7 +7,7 @@ from html import escape
 
 from ...graph.cost import map_sizes
 from ...graph.graph import Graph
-from ...graph.stages import Arrow, Key, Structure, structure
+from ...graph.stages import Arrow, NodeKey, Structure, structure
 from .layout import Box, Layout, Placed, lay_out, text_width
 from .legend import legend
 from .svg import COLOURS, FAINT, FILLS, FONT, PARTS, alpha, line, path, plus, rectangle, text
@@ -229,5 +229,5 @@ def _captions(layout: Layout) -> Iterator[str]:
     yield text(x, y, "output", size=9, colour=FAINT, anchor="start" if bent else anchors[1])
 
 
-def _output(layout: Layout) -> Key:
+def _output(layout: Layout) -> NodeKey:
     return max(layout.placed, key=lambda key: layout.placed[key].stage.exit)

@@ -9,7 +9,7 @@ from math import prod
 
 from ...graph.cost import map_sizes
 from ...graph.graph import Graph
-from ...graph.stages import Arrow, Key, Stage, Structure
+from ...graph.stages import Arrow, NodeKey, Stage, Structure
 
 __all__ = ["Box", "Layout", "Placed", "lay_out", "text_width"]
 
@@ -100,7 +100,7 @@ class Layout:
     """
 
     structure: Structure
-    placed: dict[Key, Placed]
+    placed: dict[NodeKey, Placed]
     rows: dict[int, float]
     lanes: dict[Arrow, float]
     channels: dict[Arrow, float]
@@ -216,14 +216,14 @@ def _place_sizes(placed: Placed, *, goes_down: bool, comes_up: bool) -> None:
         placed.anchor, placed.text_x = "middle", (first.x + last.x + last.width) / 2
 
 
-def _column(structure: Structure, key: Key) -> tuple[int, int, int]:
+def _column(structure: Structure, key: NodeKey) -> tuple[int, int, int]:
     """Left to right: down the encoder, up the decoder; for a nested net the triangle of its paper."""
     return key.turn, 2 * key.deepest - key.level, -key.level
 
 
-def _place_columns(structure: Structure, placed: dict[Key, Placed]) -> None:
+def _place_columns(structure: Structure, placed: dict[NodeKey, Placed]) -> None:
     """Every stage right of its neighbours on its level, and straight above or below the one that leads to it."""
-    done: list[Key] = []
+    done: list[NodeKey] = []
     for key in sorted(placed, key=lambda key: _column(structure, key)):
         me = placed[key]
         own = me.extent[0]
@@ -261,7 +261,7 @@ def _lanes(structure: Structure) -> dict[Arrow, int]:
 
 
 def _place_rows(
-    structure: Structure, placed: dict[Key, Placed], lanes: dict[Arrow, int]
+    structure: Structure, placed: dict[NodeKey, Placed], lanes: dict[Arrow, int]
 ) -> tuple[dict[int, float], dict[int, float], float]:
     """(height of each level's middle, of the sizes below its bars, of all)."""
     middles, belows, y = {}, {}, 10.0

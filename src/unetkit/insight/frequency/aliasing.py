@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ...graph.graph import Graph
 from ...graph.hooks import Edge, run_with_hooks
-from ...graph.roles import Way
+from ...graph.roles import Role
 from ...graph.stages import Arrow, structure
 from ...nets.layers import MAX_POOL
 from ...nets.sampling import BlurPool
@@ -261,10 +261,10 @@ def _layers(graph: Graph, arrow: Arrow) -> Iterator[tuple[int, Edge]]:
     def scale(i: int) -> list[Any]:
         return [axis.places[i][0] for axis in graph.geometry.axes]
 
-    def coarse(way: Way) -> int:
+    def coarse(way: Role) -> int:
         return next(i for i in (*reversed(way.layers), way.target) if scale(i) == scale(way.target))
 
-    for way, edge in zip(arrow.ways, arrow.departures, strict=True):
+    for way, edge in zip(arrow.roles, arrow.departures, strict=True):
         yield coarse(way), edge
 
 
@@ -286,7 +286,7 @@ def _run(subject: Inspection, down: int, edge: Edge, strides: Sequence[int]) -> 
             raise _Enough
 
     with suppress(_Enough):
-        run_with_hooks(subject.net, subject.graph, subject.image, see=see, edges={edge: change})
+        run_with_hooks(subject.net, subject.graph, subject.image, on_layer=see, on_edge={edge: change})
     return kept["map"], kept["coarse"]
 
 

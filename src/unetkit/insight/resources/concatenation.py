@@ -20,7 +20,7 @@ import torch
 
 from ...graph.cost import Cost, cost
 from ...graph.graph import Graph, Layer
-from ...graph.stages import Key, structure
+from ...graph.stages import NodeKey, structure
 from ...nets.build import build
 from ...nets.net import Net
 from ...plotting.matplotlib_style import ACCENT, WARM, new_figure
@@ -52,7 +52,7 @@ class Join:
     """
 
     layer: int
-    stage: Key
+    stage: NodeKey
     channels: int
     skipped: int
     memory_bytes: int
@@ -172,9 +172,9 @@ def concatenation_share(graph: Graph, size: Sequence[int], *, itemsize: int = 4)
     return Concatenation(tuple(joins), tuple(readers), counted)
 
 
-def _arrivals(graph: Graph) -> dict[int, tuple[Key, tuple[int, ...]]]:
+def _arrivals(graph: Graph) -> dict[int, tuple[NodeKey, tuple[int, ...]]]:
     """Per concatenation that a skip enters: its stage, and the layers it reads that came by skips."""
-    found: dict[int, tuple[Key, tuple[int, ...]]] = {}
+    found: dict[int, tuple[NodeKey, tuple[int, ...]]] = {}
     for arrow in structure(graph).arrows:
         for reader, read in arrow.arrivals if arrow.kind == "skip" else ():
             if graph.layers[reader].function in _CATS:
@@ -183,7 +183,7 @@ def _arrivals(graph: Graph) -> dict[int, tuple[Key, tuple[int, ...]]]:
     return found
 
 
-def _skipped(layers: tuple[Layer, ...], arrivals: dict[int, tuple[Key, tuple[int, ...]]]) -> list[int]:
+def _skipped(layers: tuple[Layer, ...], arrivals: dict[int, tuple[NodeKey, tuple[int, ...]]]) -> list[int]:
     """Per layer, how many channels of its map are skipped ones; a convolution mixes them with the others."""
     skipped: list[int] = []
     for i, layer in enumerate(layers):

@@ -107,10 +107,10 @@ def peak_memory(
     graph, size = read(net) if graph is None else graph, tuple(size)
     graph.geometry.output_size(size)
     x = laid_out_as(net, torch.empty(1, graph.layers[0].channels, *size, device="meta"))
-    ledger = trace_allocations(net, x, is_training=is_training)
-    call = max(ledger.highest, key=lambda c: sum(ledger.highest[c]))
+    counter = trace_allocations(net, x, is_training=is_training)
+    call = max(counter.highest, key=lambda c: sum(counter.highest[c]))
     at = None if call == BACKWARD else max(i for i, layer in enumerate(graph.layers) if layer.call <= call)
-    maps, work = ledger.highest[call]
+    maps, work = counter.highest[call]
     learned = sum(_bytes(t) for t in net.parameters())
     return PeakMemory(
         size,
@@ -118,7 +118,7 @@ def peak_memory(
         work,
         "backward pass" if at is None else graph.layers[at].name,
         at,
-        tuple(sum(ledger.highest.get(layer.call, (0, 0))) for layer in graph.layers),
+        tuple(sum(counter.highest.get(layer.call, (0, 0))) for layer in graph.layers),
         sum(_bytes(t) for t in chain(net.parameters(), net.buffers())),
         _MOMENTS * learned if is_training else 0,
     )

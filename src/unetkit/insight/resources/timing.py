@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...graph.allocation import Watcher, laid_out_as
+from ...graph.allocation import ReleasingTracer, laid_out_as
 from ...graph.cost import cost
 from ...graph.graph import Graph
 from ...graph.stages import structure
@@ -225,16 +225,16 @@ def _seconds(body: nn.Module, image: Tensor) -> float:
     return perf_counter() - start
 
 
-class _Clock(Watcher):
+class _Clock(ReleasingTracer):
     """Times every call; what is computed from weights alone counts to the call that reads it, which is the next."""
 
     def __init__(self, x: Tensor) -> None:
         super().__init__(x)
         self.seconds: dict[int, float] = {}
 
-    def call(self, func: Callable[..., Any], met: TracedCall) -> Any:
+    def execute(self, func: Callable[..., Any], call: TracedCall) -> Any:
         start = perf_counter()
-        result = super().call(func, met)
+        result = super().execute(func, call)
         self.seconds[self.count] = self.seconds.get(self.count, 0.0) + perf_counter() - start
         return result
 
