@@ -1,4 +1,4 @@
-"""Objects from depths: touching ones come apart, and blocks give what the whole gives."""
+"""Objects from distances: touching ones come apart, and blocks give what the whole gives."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ def noisy(ids: np.ndarray, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return (ids > 0) * 0.8 + 0.1 + smooth[0], distance_levels(ids) + smooth[1]
 
 
-def test_depths() -> None:
+def test_distance_levels() -> None:
     ids = np.zeros((7, 14), int)
     ids[1:6, 1:6], ids[1:6, 6:13] = 900, 3
     found = distance_levels(ids)
@@ -50,19 +50,19 @@ def test_touching_objects_come_apart() -> None:
     found = decode((ids > 0).astype(float), distance_levels(ids))
     assert mean_average_precision(overlaps(found, ids)) > 0.8
     assert found.max() < 40
-    one = decode((ids > 0).astype(float), (ids > 0).astype(float))
-    assert one.max() == ndimage.label(ids > 0)[1]
+    joined = decode((ids > 0).astype(float), (ids > 0).astype(float))
+    assert joined.max() == ndimage.label(ids > 0)[1]
 
 
-def test_shallow_and_small_ones() -> None:
-    foreground, depth = np.zeros((20, 20)), np.zeros((20, 20))
+def test_flat_and_small_objects() -> None:
+    foreground, distance = np.zeros((20, 20)), np.zeros((20, 20))
     foreground[2:8, 2:8], foreground[12:14, 12:14] = 0.9, 0.9
-    depth[2:8, 2:8] = 0.1  # nowhere a seed
-    found = decode(foreground, depth, InstanceThresholds(min_size=5))
+    distance[2:8, 2:8] = 0.1  # nowhere a seed
+    found = decode(foreground, distance, InstanceThresholds(min_size=5))
     assert (found[2:8, 2:8] == 1).all()
     assert found.sum() == 36
-    assert decode(foreground, depth, InstanceThresholds(min_size=4)).max() == 2
-    assert decode(foreground, depth, InstanceThresholds(foreground=0.95)).max() == 0
+    assert decode(foreground, distance, InstanceThresholds(min_size=4)).max() == 2
+    assert decode(foreground, distance, InstanceThresholds(foreground=0.95)).max() == 0
 
 
 def test_the_order_of_ids() -> None:
@@ -79,9 +79,9 @@ def test_the_order_of_ids() -> None:
 def test_blocks_give_what_the_whole_gives(
     size: tuple[int, ...], block: tuple[int, ...], n: int, radius: int, seed: int
 ) -> None:
-    foreground, depth = noisy(balls(size, n, radius, seed), seed)
-    expected = decode(foreground, depth)
-    found = decode_blocks(lambda box: (foreground[box], depth[box]), size, block)
+    foreground, distance = noisy(balls(size, n, radius, seed), seed)
+    expected = decode(foreground, distance)
+    found = decode_blocks(lambda box: (foreground[box], distance[box]), size, block)
     assert expected.max() > 10
     assert np.array_equal(found, expected)
 
@@ -94,14 +94,14 @@ def test_a_mosaic_of_real_nuclei() -> None:
         pytest.skip(f"no 64 masks of 256 x 256 in {DATA / 'nuclei'}")
     numbered = [np.where(tile > 0, tile.astype(int) + 1000 * i, 0) for i, tile in enumerate(tiles)]
     ids = np.block([[numbered[8 * row + column] for column in range(8)] for row in range(8)])
-    foreground, depth = noisy(ids)
-    expected = decode(foreground, depth)
+    foreground, distance = noisy(ids)
+    expected = decode(foreground, distance)
     assert expected.max() > 1000
     for block in ((512, 700), (300, 2048)):
-        found = decode_blocks(lambda box: (foreground[box], depth[box]), ids.shape, block)
+        found = decode_blocks(lambda box: (foreground[box], distance[box]), ids.shape, block)
         assert np.array_equal(found, expected)
 
 
-def test_what_makes_no_sense() -> None:
+def test_wrong_thresholds() -> None:
     with pytest.raises(ValueError, match=r"split_ratio is 1\.5"):
         InstanceThresholds(split_ratio=1.5)

@@ -52,7 +52,7 @@ def test_components_of_a_large_image_come_from_its_middle(monkeypatch):
 
 
 def test_refuses_what_is_no_label():
-    with pytest.raises(ValueError, match=r"2 of 3 pixels that are no whole numbers \(e.g. 0.5\)"):
+    with pytest.raises(ValueError, match=r"2 of 3 pixels that are not whole numbers \(e.g. 0.5\)"):
         label_statistics(np.array([1.0, 0.5, np.nan]))
     with pytest.raises(ValueError, match=r"shape \(0, 4\) holds no pixels"):
         label_statistics(np.zeros((0, 4), dtype=int))

@@ -46,7 +46,7 @@ def test_what_the_masks_say(data: Path) -> None:
     dataset = load(pairs)
     assert dataset.kind.has_distance
     assert dataset.kind.values == (0, 1, 2, 3, 4)
-    assert "4 levels of depth" in dataset.kind.description
+    assert "4 levels of distance" in dataset.kind.description
     case = dataset.cases[0]
     assert case.ids is not None
     assert np.array_equal(case.labels > 0, case.ids > 0)
@@ -61,9 +61,9 @@ def test_what_the_masks_say(data: Path) -> None:
 
 def test_codes() -> None:
     probabilities = torch.rand(5, 6, 7).softmax(0).numpy()
-    foreground, depth = unpack_maps(pack_maps(probabilities))
+    foreground, distance = unpack_maps(pack_maps(probabilities))
     assert np.allclose(foreground, 1 - probabilities[0], atol=1 / 255)
-    assert np.allclose(depth, np.tensordot([0.125, 0.375, 0.625, 0.875], probabilities[1:], 1), atol=1 / 255)
+    assert np.allclose(distance, np.tensordot([0.125, 0.375, 0.625, 0.875], probabilities[1:], 1), atol=1 / 255)
 
 
 def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from ..image import Image
 from ..io import read_labels
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
-from ..labels.kind import IGNORE_INDEX, LabelKind, recognise, to_classes
+from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..labels.recognise import recognise
 from ..labels.statistics import label_statistics
 from .channels import mask_is_elsewhere, read_channels
 from .normalise import for_net
@@ -22,7 +23,7 @@ from .pairs import Pair, Unusable, raise_all, without
 
 Report = Callable[[int, int], None]
 _GAP_WEIGHT, _GAP_SIGMA = 10.0, 5.0  # of pixels between objects that (almost) touch, and how near: those of 2015
-_LEVELS = 4  # of depth inside of objects: enough for a valley between two that touch
+_LEVELS = 4  # of distance inside objects: enough for a valley between two that touch
 _UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged header asks for a huge array
 
 
@@ -61,7 +62,7 @@ class Case:
 
     @property
     def classes(self) -> np.ndarray:
-        """Class indices that predictions are scored by: the labels, with depths inside of objects as one foreground."""
+        """Class indices that predictions are scored by: the labels, with distances inside objects as one foreground."""
         if self.ids is None:
             return self.labels
         return np.where(self.labels == IGNORE_INDEX, IGNORE_INDEX, self.labels > 0).astype(np.uint8)
@@ -116,7 +117,7 @@ class Dataset:
         if self.kind.kind == "classes":
             return [f"class {value}" for value in self.kind.values]
         if self.kind.has_distance:
-            return ["background", *(f"depth {value} of {self.kind.n_classes - 1}" for value in self.kind.values[1:])]
+            return ["background", *(f"distance {value} of {self.kind.n_classes - 1}" for value in self.kind.values[1:])]
         return ["background", "foreground"]
 
     def describe(self) -> list[str]:
@@ -167,7 +168,7 @@ def load(
     border_weight : bool
         Also compute the 2015 paper's weight map, which presses touching objects apart.
     objects : bool
-        Whether instances are learned as levels of depth inside of objects, by which those that touch are told apart;
+        Whether instances are learned as levels of distance inside objects, by which those that touch are told apart;
         else, and with labels "foreground", as foreground.
     resample : bool
         Bring images whose pixels are of another physical size than the median to that, and their masks with them; maps

@@ -147,7 +147,7 @@ class MaskFile:
         with ExitStack() as files:
             is_small = prod(size) < _LEDGER_FROM
 
-            def room(dtype: np.dtype) -> np.ndarray:
+            def allocate(dtype: np.dtype) -> np.ndarray:
                 if is_small:
                     return np.zeros(size, dtype)
                 file = files.enter_context(tempfile.TemporaryFile(dir=self.task.job.mask.parent))
@@ -159,7 +159,7 @@ class MaskFile:
             def read(box: Slices) -> tuple[np.ndarray, np.ndarray]:
                 return unpack_maps(codes.read((slice(0, 1), *box))[0])
 
-            ids = decode_blocks(read, size, block, how, room=room)
+            ids = decode_blocks(read, size, block, how, allocate=allocate)
             axes = "cyx" if len(size) == 2 else "czyx"
             yield WholeImage(Image(ids[None], axes, (1.0,) * len(size)))
 

@@ -1,10 +1,8 @@
-"""Look at a label image: the few numbers that tell what its values mean.
-
-Counting and connectedness only; what they mean over a set of files is decided in `labels.recognise`.
-"""
+"""Counts and connectedness of the values in a label image; `labels.recognise` decides what they mean."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +13,7 @@ WINDOW_PIXELS = 4_000_000  # connectedness is judged on at most so many pixels: 
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """What `label_statistics` saw in one label image.
+    """Values of one label image, and the number of pieces of each.
 
     Attributes
     ----------
@@ -31,7 +29,7 @@ class LabelStatistics:
 
 
 def label_statistics(labels: np.ndarray) -> LabelStatistics:
-    """Take from one label image the few numbers that `recognise` needs.
+    """Take from one label image the numbers that `recognise` needs.
 
     Parameters
     ----------
@@ -45,11 +43,11 @@ def label_statistics(labels: np.ndarray) -> LabelStatistics:
     Raises
     ------
     ValueError
-        If the image is empty or holds values that are no whole numbers.
+        If the image is empty or holds values that are not whole numbers.
 
     Examples
     --------
-    >>> look(np.array([[0, 0, 3], [7, 0, 3]])).components
+    >>> label_statistics(np.array([[0, 0, 3], [7, 0, 3]])).components
     {3: 1, 7: 1}
     """
     labels = as_integers(labels)
@@ -60,7 +58,7 @@ def label_statistics(labels: np.ndarray) -> LabelStatistics:
 
 
 def as_integers(labels: np.ndarray) -> np.ndarray:
-    """`labels` with an integer dtype; floats that are no whole numbers are refused."""
+    """`labels` with an integer dtype; floats that are not whole numbers are refused."""
     labels = np.asarray(labels)
     if labels.dtype == bool:
         return labels.astype(np.uint8)
@@ -74,15 +72,16 @@ def as_integers(labels: np.ndarray) -> np.ndarray:
     whole[whole] = labels[whole] == np.rint(labels[whole])
     if not whole.all():
         raise ValueError(
-            f"label image of dtype {labels.dtype} holds {np.count_nonzero(~whole)} of {labels.size} pixels that are no "
-            f"whole numbers (e.g. {labels[~whole][0]:g}): expected labels; threshold a probability map first"
+            f"label image of dtype {labels.dtype} holds {np.count_nonzero(~whole)} of {labels.size} pixels that are "
+            f"not whole numbers (e.g. {labels[~whole][0]:g}): expected labels; threshold a probability map first"
         )
     return labels.astype(np.int64)
 
 
 def count_values(labels: np.ndarray) -> dict[int, int]:
-    """Pixels of every value. Counting into bins is far faster than sorting, where the range allows it."""
+    """Pixels of every value."""
     low, high = int(labels.min()), int(labels.max())
+    # Counting into bins is far faster than sorting, where the range allows it.
     if high - low > 1 << 20:
         values, counts = np.unique(labels, return_counts=True)
         return dict(zip(values.tolist(), counts.tolist(), strict=True))
@@ -101,3 +100,17 @@ def _components(labels: np.ndarray) -> dict[int, int]:
     value_of = np.zeros(int(components.max()) + 1, dtype=np.int64)
     value_of[components.ravel()] = labels.ravel()  # every pixel of a component writes the same value
     return count_values(value_of[1:]) if len(value_of) > 1 else {}
+
+
+def values_text(values: Iterable[int]) -> str:
+    """'0', '0 and 255', '0, 1 and 2', '0, 1, 2, ..., 20'."""
+    words = [str(value) for value in values]
+    if len(words) > 8:
+        return ", ".join([*words[:3], "...", words[-1]])
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def counts_text(counts: dict[int, int]) -> str:
+    """'3 (2 px), 9 (1 px)'."""
+    words = [f"{value} ({n} px)" for value, n in sorted(counts.items())]
+    return ", ".join(words[:8]) + (f", and {len(words) - 8} more" if len(words) > 8 else "")

@@ -16,7 +16,8 @@ from skimage.measure import regionprops_table
 from ..io import read, read_labels
 from ..io.atomic import replace_file
 from ..io.filenames import stem_of
-from ..labels.kind import IGNORE_INDEX, LabelKind, recognise, to_classes
+from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..labels.recognise import recognise
 from ..labels.statistics import label_statistics
 from .polygons import mask_files, outlines
 

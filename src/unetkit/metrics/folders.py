@@ -18,7 +18,8 @@ from scipy.ndimage import label
 from ..image import Image
 from ..io import list_images, read_labels
 from ..io.filenames import is_image_folder
-from ..labels.kind import IGNORE_INDEX, LabelKind, recognise, to_classes
+from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, label_statistics
 from .objects import score_objects
 from .pixels import Evaluation, ImageScore, pool, score_image

@@ -331,8 +331,8 @@ def predict_classes(
     image : ndarray of shape (C, *spatial), float32
     planes : int, optional
         The image is a volume and the net a 2D one, which is given so many adjacent planes at a time.
-    has_depth : bool
-        The classes beside background are depths inside of objects: together they are the foreground, 1.
+    has_distance : bool
+        The classes beside background are distances inside objects: together they are the foreground, 1.
     """
     tiling = plan_tiles(net, image.shape[-net.ndim :], memory_bytes=_VALIDATION_MEMORY)
 
@@ -348,7 +348,7 @@ def _most_likely(logits: Tensor) -> Tensor:
 
 
 def _foreground(logits: Tensor) -> Tensor:
-    """1 where background is less likely than all depths together."""
+    """1 where background is less likely than all distances together."""
     return (logits[0] < logits[1:].logsumexp(0)).to(torch.uint8)
 
 

@@ -39,7 +39,7 @@ def usual_decoding(cases: Sequence[Case]) -> InstanceThresholds:
 
 
 def predict_codes(net: Net, image: np.ndarray, *, planes: int | None = None) -> np.ndarray:
-    """Foreground and depth of one standardised image (C, *spatial), in two bytes per pixel (`labels.instances`)."""
+    """Foreground and distance of one standardised image (C, *spatial), in two bytes per pixel (`labels.instances`)."""
     tiling = plan_tiles(net, image.shape[-net.ndim :], memory_bytes=_MEMORY)
 
     def codes(part: np.ndarray, index: int = 0) -> np.ndarray:
