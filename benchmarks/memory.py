@@ -28,15 +28,15 @@ from unetkit.inference.prepare import prepare
 from unetkit.insight.resources.memory import measured_bytes, peak_memory
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.named import named
 from unetkit.nets.net import Net
+from unetkit.nets.papers import named
 
 NETS = {
     "U-Net, widths 16 to 256": Architecture(widths=(16, 32, 64, 128, 256)),
     "residual U-Net, 32 to 512": Architecture(widths=(32, 64, 128, 256, 512), block="residual"),
     "UNet++, 16 to 128, four heads": Architecture(widths=(16, 32, 64, 128), topology="unet++", heads="all"),
-    "ronneberger2015 / 4 (valid)": named("ronneberger2015", divide_width=4),
-    "oktay2018 / 2 (attention, 3D)": named("oktay2018", divide_width=2),
+    "ronneberger2015 / 4 (valid)": named("ronneberger2015", width_divisor=4),
+    "oktay2018 / 2 (attention, 3D)": named("oktay2018", width_divisor=2),
 }
 SIZES = {2: ((512, 512), (768, 1024)), 3: ((64, 64, 64), (48, 96, 96))}
 

@@ -23,7 +23,7 @@ _HOMES = {
     "inspect": ("report.inspection.write", "inspect"),
     "load": ("data.dataset", "load"),
     "load_model": ("model.files", "read_model"),
-    "named": ("nets.named", "named"),
+    "named": ("nets.papers", "named"),
     "plan_tiles": ("inference.tiling", "plan_tiles"),
     "predict": ("inference.files", "predict"),
     "prepare": ("inference.prepare", "prepare"),

@@ -87,7 +87,7 @@ def test_every_layer(inspect):
             1,
             "error: ronneberger2015 is a 2D net, not one of 3 spatial axes",
         ),
-        (["--divide-width", "2"], 1, "error: divide_width is 2, but unet has no paper's widths"),
+        (["--divide-width", "2"], 1, "error: width_divisor is 2, but unet has no paper's widths"),
         (["RUN", "--net", "unet"], 1, "says itself what net it is"),
         (["nowhere.safetensors"], 1, "there is no such model file"),
         (["--out", "u.png"], 1, "u.png: the drawing is an SVG; name a file that ends in .svg"),

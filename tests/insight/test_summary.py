@@ -70,7 +70,7 @@ def test_numbers_as_people_read_them() -> None:
 
 
 def test_nets_by_name() -> None:
-    net = choose_net(net="ronneberger2015", in_channels=3, out_channels=5, divide_width=8)
+    net = choose_net(net="ronneberger2015", in_channels=3, out_channels=5, width_divisor=8)
     assert (net.in_channels, net.out_channels, net.architecture.widths) == (3, 5, (8, 16, 32, 64, 128))
     assert (choose_net().ndim, choose_net(ndim=3).ndim) == (2, 3)
 
@@ -79,8 +79,8 @@ def test_nets_by_name() -> None:
     ("options", "message"),
     [
         ({"net": "vnet"}, "no net is named 'vnet'; expected unet, unet\\+\\+, ronneberger2015"),
-        ({"divide_width": 2}, "divide_width is 2, but unet has no paper's widths to divide"),
-        ({"net": "ronneberger2015", "divide_width": 0}, "divide_width is 0; expected 1 or more"),
+        ({"width_divisor": 2}, "width_divisor is 2, but unet has no paper's widths to divide"),
+        ({"net": "ronneberger2015", "width_divisor": 0}, "width_divisor is 0; expected 1 or more"),
         ({"model": "run", "channels": 3}, "run says itself what net it is: leave out --net"),
     ],
 )

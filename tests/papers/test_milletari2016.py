@@ -29,7 +29,7 @@ def test_stages_of_the_figure() -> None:
 
 def test_receptive_fields_of_the_contracting_path() -> None:
     """Table 1: 5, 22, 72, 172 and 372 voxels. Its decoder's (476 to 551) are counted by another rule."""
-    net = UNet(milletari2016(divide_width=16))
+    net = UNet(milletari2016(width_divisor=16))
 
     def field(module: str) -> int:
         names = [name for name in net.geometry.names if name.startswith(module)]

@@ -133,7 +133,7 @@ def test_multiply_accumulates(padding: str, size: int, giga: float) -> None:
 
 
 def test_dropout_ends_the_contracting_path() -> None:
-    net = UNet(ronneberger2015(divide_width=16))
+    net = UNet(ronneberger2015(width_divisor=16))
     dropped = {name: m.p for name, m in net.named_modules() if "Dropout" in type(m).__name__}
     assert dropped == {"encoder.dropouts.3": 0.5, "encoder.dropouts.4": 0.5}
     graph = net.graph.layers
@@ -154,7 +154,7 @@ def test_planes_as_channels_change_the_first_convolution_alone(planes: int) -> N
 
 def test_no_normalisation_and_he_weights() -> None:
     torch.manual_seed(0)
-    net = UNet(ronneberger2015(divide_width=4))
+    net = UNet(ronneberger2015(width_divisor=4))
     kinds = {type(m).__name__ for m in net.modules() if not any(m.children())}
     assert kinds == {"Concatenate", "Conv2d", "ReLU", "Identity", "MaxPool2d", "Dropout", "ConvTranspose2d"}
     drawn = {
@@ -171,8 +171,8 @@ def test_no_normalisation_and_he_weights() -> None:
 
 
 def test_width_is_divided_but_never_to_nothing() -> None:
-    assert ronneberger2015(divide_width=4).widths == (16, 32, 64, 128, 256)
-    assert ronneberger2015(divide_width=512).widths == (1, 1, 1, 1, 2)
+    assert ronneberger2015(width_divisor=4).widths == (16, 32, 64, 128, 256)
+    assert ronneberger2015(width_divisor=512).widths == (1, 1, 1, 1, 2)
     assert PAPERS["ronneberger2015"]() == ronneberger2015()
 
 

@@ -10,7 +10,7 @@ from unetkit.cli.demo import write_demo_data
 from unetkit.inference.files import predict
 from unetkit.model.files import read_model
 from unetkit.nets.build import build
-from unetkit.nets.named import named
+from unetkit.nets.papers import named
 from unetkit.nets.unetpp import UNetPlusPlus, pruned
 from unetkit.training.levels import compare_levels
 from unetkit.training.loop import train

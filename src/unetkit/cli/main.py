@@ -341,7 +341,7 @@ def inspect(
         block=block,
         skip=skip,
         widths=None if widths is None else option(widths_of, widths),
-        divide_width=divide_width,
+        width_divisor=divide_width,
     )
     summary = summarise(chosen.graph, given)
     if drawing:

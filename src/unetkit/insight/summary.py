@@ -15,8 +15,8 @@ from ..graph.stages import Stage, structure
 from ..io.atomic import write_text
 from ..model.files import read_model
 from ..nets.build import build
-from ..nets.named import named
 from ..nets.net import Net
+from ..nets.papers import named
 from .drawing.draw import draw
 
 __all__ = ["Summary", "choose_net", "summarise", "write_drawing"]
@@ -160,9 +160,9 @@ def choose_net(model: Path | None = None, net: str | None = None, **options: Any
     model : Path, optional
         A run folder, or a model.safetensors.
     net : str, optional
-        One of `nets.named.NAMES`; "unet" if there is no model either.
+        One of `nets.papers.NAMES`; "unet" if there is no model either.
     **options
-        As `nets.named.named` takes them; None stands for the net's own value.
+        As `nets.papers.named` takes them; None stands for the net's own value.
 
     Raises
     ------

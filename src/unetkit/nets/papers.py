@@ -1,9 +1,11 @@
-"""Nets as their papers print them: each one short function with its source and its numbers."""
+"""Nets by name: those of papers, each a short function with its source and its numbers, and our own of free widths."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from .architecture import Architecture
 
@@ -12,7 +14,7 @@ def _divided(widths: Sequence[int], divisor: int) -> tuple[int, ...]:
     return tuple(max(1, width // divisor) for width in widths)
 
 
-def ronneberger2015(*, in_channels: int = 1, out_channels: int = 2, divide_width: int = 1) -> Architecture:
+def ronneberger2015(*, in_channels: int = 1, out_channels: int = 2, width_divisor: int = 1) -> Architecture:
     """The original U-Net: 23 unpadded convolution layers, 572 -> 388 pixels, 31,030,658 parameters.
 
     Two 3x3 convolutions per level without padding, 2x2 max-pooling, 2x2 up-convolutions,
@@ -22,8 +24,8 @@ def ronneberger2015(*, in_channels: int = 1, out_channels: int = 2, divide_width
     Parameters
     ----------
     in_channels, out_channels : int
-    divide_width : int
-        Divides every width, to fit a smaller budget: 4 gives 16 to 256 channels. So for every net here.
+    width_divisor : int
+        Divides every width, to fit a smaller budget: 4 gives 16 to 256 channels. The same for all nets below.
 
     References
     ----------
@@ -33,14 +35,14 @@ def ronneberger2015(*, in_channels: int = 1, out_channels: int = 2, divide_width
     return Architecture(
         in_channels=in_channels,
         out_channels=out_channels,
-        widths=_divided((64, 128, 256, 512, 1024), divide_width),
+        widths=_divided((64, 128, 256, 512, 1024), width_divisor),
         padding="valid",
         norm="none",
         dropout=0.5,
     )
 
 
-def cicek2016(*, in_channels: int = 1, out_channels: int = 2, divide_width: int = 1) -> Architecture:
+def cicek2016(*, in_channels: int = 1, out_channels: int = 2, width_divisor: int = 1) -> Architecture:
     """The 3D U-Net: 132 x 132 x 116 -> 44 x 44 x 28 voxels; channels double already before pooling.
 
     19,069,955 parameters for 3 channels in and out, as the paper counts: no bias of the up-convolutions, one number
@@ -54,24 +56,24 @@ def cicek2016(*, in_channels: int = 1, out_channels: int = 2, divide_width: int 
         in_channels=in_channels,
         out_channels=out_channels,
         ndim=3,
-        widths=_divided((64, 128, 256, 512), divide_width),
+        widths=_divided((64, 128, 256, 512), width_divisor),
         widen="last",
         up_keeps_channels=True,
         padding="valid",
     )
 
 
-def milletari2016(*, in_channels: int = 1, out_channels: int = 2, divide_width: int = 1) -> Architecture:
+def milletari2016(*, in_channels: int = 1, out_channels: int = 2, width_divisor: int = 1) -> Architecture:
     """V-Net: 5x5x5 convolutions, one to three per stage, whose input is added to their result; strided convolutions.
 
     PReLU throughout and no norm, 2x2x2 convolutions of stride 2 down and transposed ones up, decoder stages as wide as
-    what they are given. Where the paper adds the one-channel image to 16 maps, a 1x1x1 convolution projects it.
+    their input. Where the paper adds the one-channel image to 16 maps, a 1x1x1 convolution projects it.
 
     References
     ----------
     .. [1] Milletari, Navab, Ahmadi, V-Net, 3DV 2016, doi:10.1109/3DV.2016.79, section 2 and fig. 2
     """
-    widths = _divided((16, 32, 64, 128, 256), divide_width)
+    widths = _divided((16, 32, 64, 128, 256), width_divisor)
     return Architecture(
         in_channels=in_channels,
         out_channels=out_channels,
@@ -95,7 +97,7 @@ _TIRAMISU = {  # layers per dense block from the finest to the bottleneck, and g
 
 
 def jegou2017(
-    *, in_channels: int = 3, out_channels: int = 11, divide_width: int = 1, layers: int = 103
+    *, in_channels: int = 3, out_channels: int = 11, width_divisor: int = 1, layers: int = 103
 ) -> Architecture:
     """FC-DenseNet, "the one hundred layers Tiramisu": 9,322,091 parameters (103 layers, 3 channels, 11 classes).
 
@@ -105,7 +107,7 @@ def jegou2017(
 
     Parameters
     ----------
-    in_channels, out_channels, divide_width : int
+    in_channels, out_channels, width_divisor : int
     layers : 56, 67 or 103
 
     Raises
@@ -120,7 +122,7 @@ def jegou2017(
     if layers not in _TIRAMISU:
         raise ValueError(f"layers is {layers}; expected one of {', '.join(map(str, _TIRAMISU))}")
     counts, growth = _TIRAMISU[layers]
-    growth = max(1, growth // divide_width)
+    growth = max(1, growth // width_divisor)
     return Architecture(
         in_channels=in_channels,
         out_channels=out_channels,
@@ -132,11 +134,11 @@ def jegou2017(
         up_keeps_channels=True,
         dropout=0.2,
         dropout_at="convolutions",
-        stem=max(1, 48 // divide_width),
+        stem=max(1, 48 // width_divisor),
     )
 
 
-def zhang2018(*, in_channels: int = 3, out_channels: int = 2, divide_width: int = 1) -> Architecture:
+def zhang2018(*, in_channels: int = 3, out_channels: int = 2, width_divisor: int = 1) -> Architecture:
     """Deep Residual U-Net: seven pre-activated residual units, 15 convolution layers, strided instead of pooled.
 
     Upsampling repeats pixels and has no weights of its own. The paper's loss, mean squared error of a sigmoid, is the
@@ -149,7 +151,7 @@ def zhang2018(*, in_channels: int = 3, out_channels: int = 2, divide_width: int 
     return Architecture(
         in_channels=in_channels,
         out_channels=out_channels,
-        widths=_divided((64, 128, 256, 512), divide_width),
+        widths=_divided((64, 128, 256, 512), width_divisor),
         block="preactivation",
         down="first",
         up="nearest",
@@ -157,7 +159,7 @@ def zhang2018(*, in_channels: int = 3, out_channels: int = 2, divide_width: int 
     )
 
 
-def oktay2018(*, in_channels: int = 1, out_channels: int = 2, divide_width: int = 1) -> Architecture:
+def oktay2018(*, in_channels: int = 1, out_channels: int = 2, width_divisor: int = 1) -> Architecture:
     """Attention U-Net: 3D, 16 to 256 channels, every skip but the finest gated by the coarser decoder map.
 
     As the released code has it: batch norm, trilinear upsampling without weights, gates of the encoder's width. Its
@@ -171,14 +173,14 @@ def oktay2018(*, in_channels: int = 1, out_channels: int = 2, divide_width: int 
         in_channels=in_channels,
         out_channels=out_channels,
         ndim=3,
-        widths=_divided((16, 32, 64, 128, 256), divide_width),
+        widths=_divided((16, 32, 64, 128, 256), width_divisor),
         skip="attention",
         up="linear",
         up_keeps_channels=True,
     )
 
 
-def zhou2018(*, in_channels: int = 1, out_channels: int = 2, divide_width: int = 1) -> Architecture:
+def zhou2018(*, in_channels: int = 1, out_channels: int = 2, width_divisor: int = 1) -> Architecture:
     """UNet++ with deep supervision: four heads, pruned to L1 ... L4 by `prune`.
 
     1 channel in and out: 9,041,700 parameters with four heads, 9,041,601 with one; pruned 100,961, 511,105
@@ -191,7 +193,7 @@ def zhou2018(*, in_channels: int = 1, out_channels: int = 2, divide_width: int =
     return Architecture(
         in_channels=in_channels,
         out_channels=out_channels,
-        widths=_divided((32, 64, 128, 256, 512), divide_width),
+        widths=_divided((32, 64, 128, 256, 512), width_divisor),
         topology="unet++",
         heads="all",
         norm="none",
@@ -211,3 +213,43 @@ PAPERS: dict[str, Callable[..., Architecture]] = {
     "oktay2018": oktay2018,
     "zhou2018": zhou2018,
 }
+
+CONFIGURABLE: dict[str, dict[str, Any]] = {"unet": {}, "unet++": {"topology": "unet++", "heads": "all"}}
+NAMES = (*CONFIGURABLE, *PAPERS)
+
+
+def named(name: str, *, width_divisor: int | None = None, **options: Any) -> Architecture:
+    """Look up an architecture by name.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`.
+    width_divisor : int, optional
+        Divides the widths of a paper's net.
+    **options
+        Values of `Architecture` that replace the net's own. A paper's widths and axes are fixed.
+
+    Raises
+    ------
+    ValueError
+        If no net has the name, or an option does not go with it or is out of range.
+    """
+    if name not in NAMES:
+        raise ValueError(f"no net is named {name!r}; expected {', '.join(NAMES)}")
+    if name in CONFIGURABLE:
+        if width_divisor is not None:
+            raise ValueError(
+                f"width_divisor is {width_divisor}, but {name} has no paper's widths to divide; give widths"
+            )
+        return Architecture(**CONFIGURABLE[name] | options)
+    if "widths" in options:
+        raise ValueError(
+            f"widths are {tuple(options['widths'])}, but {name} has its paper's widths; give width_divisor instead"
+        )
+    if width_divisor is not None and width_divisor < 1:
+        raise ValueError(f"width_divisor is {width_divisor}; expected 1 or more")
+    paper = PAPERS[name](width_divisor=width_divisor or 1)
+    if options.get("ndim", paper.ndim) != paper.ndim:
+        raise ValueError(f"{name} is a {paper.ndim}D net, not one of {options['ndim']} spatial axes")
+    return replace(paper, **options)

@@ -18,7 +18,7 @@ from unetkit.inference.prepare import prepare
 from unetkit.insight.resources.memory import draw_memory, measured_bytes, peak_memory
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.nets.named import named
+from unetkit.nets.papers import named
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -26,9 +26,9 @@ NETS = {
     "U-Net": (Architecture(widths=(16, 32, 64, 128, 256)), ((192, 192), (160, 256))),
     "residual": (Architecture(widths=(32, 64, 128), block="residual"), ((128, 128), (96, 160))),
     "UNet++": (Architecture(widths=(16, 32, 64, 128), topology="unet++", heads="all"), ((160, 160), (128, 224))),
-    "valid": (named("ronneberger2015", divide_width=4), ((220, 220), (236, 204))),
-    "attention, 3D": (named("oktay2018", divide_width=4), ((32, 64, 64), (48, 48, 48))),
-    "valid, 3D": (named("cicek2016", divide_width=8), ((92, 92, 92), (100, 92, 108))),
+    "valid": (named("ronneberger2015", width_divisor=4), ((220, 220), (236, 204))),
+    "attention, 3D": (named("oktay2018", width_divisor=4), ((32, 64, 64), (48, 48, 48))),
+    "valid, 3D": (named("cicek2016", width_divisor=8), ((92, 92, 92), (100, 92, 108))),
     "group norm": (Architecture(widths=(16, 32, 64), norm="group"), ((128, 128), (96, 160))),
     "instance norm": (Architecture(widths=(16, 32, 64), norm="instance"), ((128, 128), (96, 160))),
     "blurred": (Architecture(widths=(16, 32, 64), down="blur", up="linear"), ((128, 128), (96, 160))),
@@ -179,7 +179,7 @@ def test_nets_without_weights_in_memory_are_predicted_too() -> None:
 
 
 def test_the_callers_mode_does_not_matter() -> None:
-    net = prepare(build(named("oktay2018", divide_width=4)).eval())
+    net = prepare(build(named("oktay2018", width_divisor=4)).eval())
     found = peak_memory(net, (32, 64, 64))
     with torch.inference_mode():
         assert peak_memory(net, (32, 64, 64)) == found

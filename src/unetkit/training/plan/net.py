@@ -12,7 +12,7 @@ from ...geometry import Geometry
 from ...model.card import Card
 from ...nets.architecture import Architecture
 from ...nets.build import build
-from ...nets.named import CONFIGURABLE, named
+from ...nets.papers import CONFIGURABLE, named
 from ...nets.pretrained import encoder_shape
 from .fingerprint import Fingerprint
 from .pooling import plan_pooling
@@ -102,7 +102,7 @@ def choose_net(
 def _architecture(net: str, seen: Fingerprint, *, divide_width: int | None, options: dict[str, Any]) -> Architecture:
     axes = {"ndim": seen.ndim} if net in CONFIGURABLE else {}
     options = {"in_channels": seen.channels, "out_channels": seen.classes, **axes, **options}
-    architecture = named(net, divide_width=divide_width, **options)
+    architecture = named(net, width_divisor=divide_width, **options)
     if architecture.ndim != seen.ndim:
         raise ValueError(
             f"{net} is a {architecture.ndim}D net, but the images have {seen.ndim} spatial axes: use unet"
