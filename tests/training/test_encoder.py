@@ -64,7 +64,7 @@ def test_an_encoder_brings_widths_weights_and_a_smaller_rate(timm: Any) -> None:
 
 
 def test_planes_of_a_volume_are_channels_of_the_encoder(timm: Any) -> None:
-    assert plan(8, 64, 64, planes=3, encoder="tiny").architecture["in_channels"] == 3
+    assert plan(8, 64, 64, planes=3, encoder="tiny").net.architecture["in_channels"] == 3
     with pytest.raises(ValueError, match=r"encoder tiny is a 2D net, but ndim is 3: .*--planes 3"):
         plan(8, 64, 64, encoder="tiny")
 
