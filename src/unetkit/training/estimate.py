@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from ..allocator import keep_freed_memory
 from ..data.dataset import Dataset
-from .loop import validation_interval_s, validation_interval_steps
 from .plan.plan import Plan
 from .state import time_steps, training_of, validate
+from .validation_schedule import validation_interval_s, validation_interval_steps
 
 __all__ = ["TrainingEstimate", "estimate_training"]
 
@@ -48,15 +48,15 @@ def estimate_training(plan: Plan, dataset: Dataset) -> TrainingEstimate:
     """
     keep_freed_memory()  # as `train` does
     cases, held_out = plan.split(dataset.cases)
-    training = training_of(plan, cases)
+    training, budget = training_of(plan, cases), plan.budget
     step_s, validation_s = time_steps(training), 0.0
     if held_out:
         score = validate(training.averaged, held_out[:1], device=plan.device.name, planes=plan.data.planes)
         cost_s = score.time_s * sum(case.labels.size for case in held_out) / held_out[0].labels.size
-        if plan.budget.steps:
-            validation_s = plan.budget.steps // validation_interval_steps(plan.budget.steps) * cost_s
-        elif plan.budget.time_s:
-            validation_s = plan.budget.time_s / validation_interval_s(plan.budget.time_s, cost_s) * cost_s
-    steps = plan.budget.steps or max(1, round(((plan.budget.time_s or 0) - validation_s) / step_s))
-    time_s = plan.budget.time_s or steps * step_s + validation_s
+        if budget.steps:
+            validation_s = budget.steps // validation_interval_steps(budget.steps) * cost_s
+        elif budget.time_s:  # those on the way, and the one at the end
+            validation_s = budget.time_s / validation_interval_s(budget.time_s, cost_s) * cost_s + cost_s
+    steps = budget.steps or max(1, round(((budget.time_s or 0) - validation_s) / step_s))
+    time_s = budget.time_s or steps * step_s + validation_s
     return TrainingEstimate(step_s, validation_s, steps, time_s, steps * plan.patches.batch / len(cases))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..nets.pretrained import check_encoder
 from .checkpoint import load_state, save_state
 from .distributed import broadcast, process_group, rank, world_size
 from .interrupt import interruptible
+from .plan.device import use_threads
 from .plan.files import read_plan, read_plan_file
 from .plan.plan import Plan
 from .plan.reuse import check_resumable, reuse_plan
@@ -30,8 +32,8 @@ from .preview import write_panel
 from .state import Score, Training, choose_forward, predict_classes, training_of, validate
 from .thresholds import usual_decoding
 from .validation import judge, write_pictures
+from .validation_schedule import expected_validation_s, validation_interval_s, validation_interval_steps
 
-_VALIDATIONS = 20  # per training, fewer where they would take more than 5 % of the time
 _EARLY_LOOK_S = 60.0
 _SAVE_EVERY_S = 20.0
 
@@ -188,6 +190,8 @@ def _train(
         plan = read_plan(broadcast(plan.model_dump_json()))
     if saved:
         check_resumable(saved, dataset, **asked)
+        if message := use_threads(saved.budget.threads):
+            say(Progress(message=message))
     run = _Run(out, plan, dataset, say)
     for line in dataset.describe():
         say(Progress(message=line))
@@ -207,16 +211,6 @@ def check_out(out: Path, resume: bool) -> None:
         raise FileExistsError(f"{out}: exists and is not empty; add --resume to go on with it, or name another folder")
 
 
-def validation_interval_s(time_s: float | None, cost_s: float) -> float:
-    """Seconds between validations: a twentieth of the budget, up to a fifth of it where validating is slow."""
-    return float("inf") if time_s is None else min(max(time_s / _VALIDATIONS, _VALIDATIONS * cost_s), time_s / 5)
-
-
-def validation_interval_steps(steps: int) -> int:
-    """Steps between validations: a twentieth of the budget."""
-    return max(1, steps // _VALIDATIONS)
-
-
 def _saved_plan(out: Path, resume: bool) -> Plan | None:
     path = out / "plan.json"
     return read_plan_file(path) if resume and path.is_file() else None
@@ -231,7 +225,7 @@ class _Run:
         self.log = out / "log.jsonl"
         self.score: Score | None = None
         self.decoding = usual_decoding(dataset.cases) if dataset.kind.has_distance else None
-        self.next_validation_s, self.saved_s, self.save_cost_s = 0.0, 0.0, 0.0
+        self.next_validation_s, self.validation_s, self.saved_s, self.save_cost_s = 0.0, 0.0, 0.0, 0.0
 
     def go(self, resume: bool) -> Result:
         training = training_of(self.plan, self.training_cases)
@@ -301,8 +295,10 @@ class _Run:
             if self._validation_is_due(training):
                 self._validate(training)
                 training.elapsed_s = time.perf_counter() - start
-                cost_s = self.score.time_s if self.score else 0.0
-                self.next_validation_s = training.elapsed_s + validation_interval_s(self.plan.budget.time_s, cost_s)
+                # Where no validation is affordable on the way, losses are logged nevertheless.
+                time_s = self.plan.budget.time_s or 0.0
+                interval_s = self._validation_interval_s(training)
+                self.next_validation_s = training.elapsed_s + (interval_s if interval_s < inf else time_s / 20)
             if training.elapsed_s - self.saved_s > max(_SAVE_EVERY_S, 50 * self.save_cost_s):
                 self._save(training)
         training.elapsed_s = broadcast(training.elapsed_s)
@@ -310,8 +306,14 @@ class _Run:
     def _is_over(self, training: Training) -> bool:
         if self.plan.budget.steps:
             return training.step >= self.plan.budget.steps
-        reserve = (self.score.time_s if self.score else 0.0) * 1.2  # the last validation is part of the budget
+        reserve = self.validation_s * 1.2  # the last validation is part of the budget
         return training.elapsed_s + reserve >= (self.plan.budget.time_s or 0)
+
+    def _validation_interval_s(self, training: Training) -> float:
+        if self.held_out and not self.validation_s:
+            step_s = training.elapsed_s / max(training.step, 1)
+            self.validation_s = expected_validation_s(self.plan, self.held_out, step_s)
+        return validation_interval_s(self.plan.budget.time_s, self.validation_s)
 
     def _validation_is_due(self, training: Training) -> bool:
         if self.plan.budget.steps:
@@ -326,11 +328,13 @@ class _Run:
         parts = training.parts()
         entry["gradients"] = {name: part.gradient for name, part in parts.items()}
         entry["updates"] = {name: part.ratio for name, part in parts.items()}
-        if self.held_out:
+        if self.held_out and (self.plan.budget.steps or self._validation_interval_s(training) < inf):
+            begin = time.perf_counter()
             self.score = self._score(training)
             entry |= {"dice": self.score.dice, "mean_dice": self.score.mean_dice}
             entry |= {"pixel_error": self.score.pixel_error, "validation_s": round(self.score.time_s, 2)}
             self._preview(training)
+            self.validation_s = time.perf_counter() - begin
         if self.score is None or self.score.mean_dice > training.best:
             training.best = self.score.mean_dice if self.score else -1.0
             self._save_model(training)

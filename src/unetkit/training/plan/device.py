@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 import torch
 
-__all__ = ["Precision", "check_device", "multiplies_bfloat16", "usual_precision", "why_precision"]
+from ..distributed import world_size
+
+__all__ = [
+    "Precision",
+    "check_device",
+    "multiplies_bfloat16",
+    "use_threads",
+    "usual_precision",
+    "usual_threads",
+    "why_precision",
+]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -37,3 +48,30 @@ def why_precision(device: str) -> str:
     if not multiplies_bfloat16(device):
         return f"this {'processor' if device == 'cpu' else 'GPU'} does not multiply bfloat16"
     return "multiplied here: more steps in the same time"
+
+
+def usual_threads() -> int | None:
+    """The number of threads that a plan records; None for several processes, whose sums are divided otherwise."""
+    return torch.get_num_threads() if world_size() == 1 else None
+
+
+def use_threads(threads: int | None) -> str:
+    """Compute with the number of threads that a plan records, on which the last bits of every sum depend.
+
+    Parameters
+    ----------
+    threads : int or None
+        `plan.budget.threads`; None, of old plans and of several processes, changes nothing.
+
+    Returns
+    -------
+    str
+        What the user is told, such as that OMP_NUM_THREADS asks for another number; or "".
+    """
+    before = torch.get_num_threads()
+    if threads is None or threads == before:
+        return ""
+    torch.set_num_threads(threads)
+    asked = os.environ.get("OMP_NUM_THREADS")
+    source = f"OMP_NUM_THREADS={asked}" if asked else "this machine's"
+    return f"{threads} threads as the plan records, not {before} ({source}): the same steps then give the same net"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...data.dataset import Dataset
 from ...nets.architecture import Architecture
-from .device import check_device
+from .device import check_device, usual_threads
 from .net import fitting_patch
 from .plan import GROUPS, Plan
 from .settings import PlanSettings
@@ -52,6 +52,7 @@ def reuse_plan(
         raise ValueError("give one budget: a time or a number of steps")
     budget: dict[str, Any] = {} if time_s is steps is None else {"time_s": time_s, "steps": steps}
     budget |= {} if seed is None else {"seed": seed}
+    budget["threads"] = usual_threads()
     data = {"images": images, "masks": masks, "n_images": len(dataset.cases)}
     return plan.model_copy(
         update={"budget": plan.budget.model_copy(update=budget), "data": plan.data.model_copy(update=data)}

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ...data.dataset import Dataset
 from ...model.card import Card
 from ...nets.architecture import Architecture
-from .device import check_device, usual_precision, why_precision
+from .device import check_device, usual_precision, usual_threads, why_precision
 from .fingerprint import Fingerprint, fingerprint, patches_per_batch, sides_in_2d, sides_in_3d
 from .net import choose_net, finetune_net, fitting_patch, per_axis, usual_patch
 from .plan import AugmentationKind, Plan
@@ -73,7 +73,14 @@ def make_plan(
         for group, values in check_settings(settings or {}).items()
         for name, value in values.items()  # type: ignore[attr-defined]
     }
-    given |= {"time_s": time_s, "steps": steps, "seed": seed, "images": images, "masks": masks}
+    given |= {
+        "threads": usual_threads(),
+        "time_s": time_s,
+        "steps": steps,
+        "seed": seed,
+        "images": images,
+        "masks": masks,
+    }
     start, divide_width = init_from, given.pop("divide_width", None)
     rules = _Rules(given)
     machine = _of_machine(rules)

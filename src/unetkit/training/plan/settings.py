@@ -108,6 +108,7 @@ OLD_NAMES = {
     "time_s": "budget.time_s",
     "steps": "budget.steps",
     "seed": "budget.seed",
+    "threads": "budget.threads",
     "images": "data.images",
     "masks": "data.masks",
     "labels": "data.labels",
