@@ -394,7 +394,7 @@ class _Run:
     def _preview(self, training: Training) -> None:
         """An early look, so that a hopeless training is seen at once, and the latest state."""
         case = self.held_out[0]
-        how: dict[str, Any] = {"planes": self.plan.data.planes, "has_depth": case.ids is not None}
+        how: dict[str, Any] = {"planes": self.plan.data.planes, "has_distance": case.ids is not None}
         predicted = predict_classes(training.averaged.eval(), case.image, **how)
         folder = self.out / "previews"
         first = not (folder / "early.png").exists()
