@@ -25,7 +25,7 @@ from unetkit import find_pairs, load_model, predict, read, read_labels, train
 from unetkit.cli.options import seconds
 from unetkit.data.split import split
 from unetkit.graph.cost import cost
-from unetkit.metrics.pixels import Evaluation, evaluate_arrays
+from unetkit.metrics.evaluation import Evaluation, evaluate_arrays
 from unetkit.nets.net import Net
 from unetkit.training.loop import Result
 

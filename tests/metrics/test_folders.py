@@ -10,8 +10,10 @@ import tifffile
 from PIL import Image as Picture
 
 from unetkit import io
+from unetkit.errors import Problems
+from unetkit.metrics.boundaries import boundary_f1
+from unetkit.metrics.evaluation import evaluate_arrays
 from unetkit.metrics.folders import evaluate
-from unetkit.metrics.pixels import boundary_f1, evaluate_arrays
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -44,34 +46,50 @@ def times(factor, labels):
 )
 def test_pairs_by_name(tmp_path, pattern):
     predicted, truth = masks([0, 1]), masks([0, 1], seed=1)
-    found = evaluate(save_all(tmp_path / "p", times(255, predicted)), save_all(tmp_path / "t", truth, pattern))
+    evaluation = evaluate(save_all(tmp_path / "p", times(255, predicted)), save_all(tmp_path / "t", truth, pattern))
     expected = evaluate_arrays([(n, predicted[n], truth[n]) for n in predicted], ["background", "foreground"])
-    assert (found.per_image, found.pooled, found.mean) == (expected.per_image, expected.pooled, expected.mean)
-    assert found.notes[0] == "predicted masks hold 0 and 255 in all 3 files: read as background and foreground"
-    assert found.notes[1] == "true masks hold 0 and 1 in all 3 files: read as background and foreground"
+    assert (evaluation.per_image, evaluation.pooled, evaluation.mean) == (
+        expected.per_image,
+        expected.pooled,
+        expected.mean,
+    )
+    assert evaluation.notes[0] == "predicted masks hold 0 and 255 in all 3 files: read as background and foreground"
+    assert evaluation.notes[1] == "true masks hold 0 and 1 in all 3 files: read as background and foreground"
 
 
 def test_two_files_need_no_common_name(tmp_path):
     save(tmp_path / "result.png", np.array([[0, 255, 255]], dtype=np.uint8))
     save(tmp_path / "expert.tif", np.array([[0, 0, 1]], dtype=np.uint16))
-    found = evaluate(tmp_path / "result.png", tmp_path / "expert.tif")
-    assert found.mean.dice == pytest.approx(2 / 3)
-    assert found.per_image[0].name == "result"
+    evaluation = evaluate(tmp_path / "result.png", tmp_path / "expert.tif")
+    assert evaluation.mean.dice == pytest.approx(2 / 3)
+    assert evaluation.per_image[0].name == "result"
 
 
 def test_predictions_that_carry_the_suffix_themselves(tmp_path):
     both = {"a": [[0, 1]], "a_mask": [[1, 0]], "b_seg": [[1, 1]]}
-    found = evaluate(save_all(tmp_path / "p", both), save_all(tmp_path / "t", both))
-    assert found.pixel_error == 0.0
-    assert sorted(image.name for image in found.per_image) == ["a", "a_mask", "b_seg"]
+    evaluation = evaluate(save_all(tmp_path / "p", both), save_all(tmp_path / "t", both))
+    assert evaluation.pixel_error == 0.0
+    assert sorted(image.name for image in evaluation.per_image) == ["a", "a_mask", "b_seg"]
+
+
+def test_progress_goes_to_the_end(tmp_path):
+    shares = []
+
+    class Progress:
+        def update(self, done=0.0, total=0.0, message="", **values):
+            shares.append(done / total)
+
+    folder = save_all(tmp_path / "p", masks([0, 1], n=2))
+    evaluate(folder, folder, progress=Progress())
+    assert shares == [0, 0.25, 0.5, 0.75]
 
 
 def test_truths_left_over_are_a_note(tmp_path):
     truth = masks([0, 1], n=5)
     predicted = {name: truth[name] for name in ("im1", "im3")}
-    found = evaluate(save_all(tmp_path / "p", predicted), save_all(tmp_path / "t", truth))
-    assert len(found.per_image) == 2
-    assert "3 of 5 truths have no prediction and are left out" in found.notes
+    evaluation = evaluate(save_all(tmp_path / "p", predicted), save_all(tmp_path / "t", truth))
+    assert len(evaluation.per_image) == 2
+    assert "3 of 5 truths have no prediction and are left out" in evaluation.notes
 
 
 def test_all_problems_of_pairing_at_once(tmp_path):
@@ -80,7 +98,7 @@ def test_all_problems_of_pairing_at_once(tmp_path):
     save_all(tmp_path / "t", masks([0, 1], n=2))
     save_all(tmp_path / "t", {"im0": [[0, 1]]}, "{}_gt.png")
     save_all(tmp_path / "t", {"other": [[0, 1]]})
-    with pytest.raises(ValueError, match="4 problems") as caught:
+    with pytest.raises(Problems, match="4 problems") as caught:
         evaluate(tmp_path / "p", tmp_path / "t")
     message = str(caught.value)
     assert "im2: 2 predictions share this name (im2.png, im2.tif)" in message
@@ -96,8 +114,9 @@ def test_all_problems_of_files_at_once(tmp_path):
     save(tmp_path / "p" / "im1.png", np.zeros((10, 12), dtype=np.uint8))
     (tmp_path / "p" / "im2.png").write_bytes(b"no picture")
     save(tmp_path / "p" / "im3.png", np.zeros((5, 12), dtype=np.uint8))
-    with pytest.raises(ValueError, match="3 problems") as caught:
+    with pytest.raises(Problems, match="3 problems") as caught:
         evaluate(tmp_path / "p", tmp_path / "t")
+    assert {path.name for path in caught.value.bad_files} == {"im1.png", "im2.png", "im3.png"}
     assert "im1: predicted mask has size (10, 12) and truth (12, 10)" in str(caught.value)
     assert "im2.png: " in str(caught.value)
     assert "im3: predicted mask has size (5, 12) and truth (12, 10)" in str(caught.value)
@@ -119,9 +138,9 @@ def test_ids_compare_with_a_foreground(tmp_path):
     ids = {name: np.where(np.arange(one.shape[1]) == 0, one, 0) for name, one in ids.items()}
     save_all(tmp_path / "t", ids, "{}.tif", np.uint16)
     save_all(tmp_path / "p", {name: 255 * (one > 0) for name, one in ids.items()})
-    found = evaluate(tmp_path / "p", tmp_path / "t")
-    assert found.pixel_error == 0.0
-    assert "read as instances" in found.notes[1]
+    evaluation = evaluate(tmp_path / "p", tmp_path / "t")
+    assert evaluation.pixel_error == 0.0
+    assert "read as instances" in evaluation.notes[1]
 
 
 def test_objects_are_scored_where_the_truth_tells_them_apart(tmp_path):
@@ -156,14 +175,14 @@ def test_objects_are_scored_where_the_truth_tells_them_apart(tmp_path):
 )
 def test_a_side_that_lacks_classes_means_the_same_by_the_others(tmp_path, predicted, truth, values):
     sides = masks(predicted), masks(truth, seed=1)
-    found = evaluate(save_all(tmp_path / "p", sides[0]), save_all(tmp_path / "t", sides[1]))
+    evaluation = evaluate(save_all(tmp_path / "p", sides[0]), save_all(tmp_path / "t", sides[1]))
     index = [{name: np.searchsorted(values, one) for name, one in side.items()} for side in sides]
-    names = [score.name for score in found.pooled]
+    names = [score.name for score in evaluation.pooled]
     expected = evaluate_arrays([(name, index[0][name], index[1][name]) for name in index[0]], names)
-    for image, same in zip(found.per_image, expected.per_image, strict=True):
+    for image, same in zip(evaluation.per_image, expected.per_image, strict=True):
         assert (image.name, image.confusion, image.boundaries) == (same.name, same.confusion, same.boundaries)
     lacking = [n for n, value in zip(names, values, strict=True) if value not in predicted]
-    assert (f"predicted: no pixel of {', '.join(lacking)}" in found.notes) == bool(lacking)
+    assert (f"predicted: no pixel of {', '.join(lacking)}" in evaluation.notes) == bool(lacking)
 
 
 @pytest.mark.parametrize("ignored", [255, 9])
@@ -172,16 +191,16 @@ def test_pixels_not_labelled_do_not_count(tmp_path, ignored):
     predicted = {"a": [[0, 1, 0, 1]], "b": [[1, 0, 1, 1]], "c": [[1, 1, 0, 0]]}
     options = {} if ignored == 255 else {"ignore": ignored}
     save_all(tmp_path / "t", truth)
-    found = evaluate(save_all(tmp_path / "p", predicted), tmp_path / "t", **options)
-    assert found.pixel_error == 0.0
-    assert "not counted, without a labelled pixel: c" in found.notes
+    evaluation = evaluate(save_all(tmp_path / "p", predicted), tmp_path / "t", **options)
+    assert evaluation.pixel_error == 0.0
+    assert "not counted, without a labelled pixel: c" in evaluation.notes
     # 255 is the foreground of one side and "not labelled" of the other
-    found = evaluate(
+    evaluation = evaluate(
         save_all(tmp_path / "q", times(255, {n: np.array(one) for n, one in predicted.items()})),
         tmp_path / "t",
         **options,
     )
-    assert found.pixel_error == 0.0
+    assert evaluation.pixel_error == 0.0
 
 
 def test_different_numbers_of_classes(tmp_path):
@@ -213,9 +232,9 @@ def test_tolerance_is_in_pixels_along_the_finest_axis(tmp_path, knowing):
     for path, volume, is_known in zip(paths, volumes, knowing, strict=True):
         stated = {"imagej": True, "resolution": (5, 5), "metadata": metadata} if is_known else {}  # 0.5, 0.2, 0.2 um
         tifffile.imwrite(path, volume, **stated)
-    found = evaluate(*paths, tolerance=1.5)
+    evaluation = evaluate(*paths, tolerance=1.5)
     expected = boundary_f1(volumes[0] == 1, volumes[1] == 1, tolerance=1.5, spacing=(2.5, 1.0, 1.0))
-    assert found.pooled[1].boundary_f1 == pytest.approx(expected)
+    assert evaluation.pooled[1].boundary_f1 == pytest.approx(expected)
     assert expected != boundary_f1(volumes[0] == 1, volumes[1] == 1, tolerance=1.5)
 
 
@@ -233,21 +252,21 @@ def test_nuclei_found_by_a_threshold(tmp_path):
     foregrounds = {path.stem: np.array(Picture.open(path)) > 0 for path in paths}
     erased = np.argwhere(foregrounds[paths[0].stem])[:50]
     foregrounds[paths[0].stem][tuple(erased.T)] = False
-    found = evaluate(save_all(tmp_path / "p", times(255, foregrounds)), folder)
-    assert [score.pixels for score in found.pooled][1] - sum(map(np.sum, foregrounds.values())) == 50
-    assert found.pooled[1].precision == 1.0
-    assert found.ranked()[0].name == paths[0].stem
-    assert "read as instances" in found.notes[1]
+    evaluation = evaluate(save_all(tmp_path / "p", times(255, foregrounds)), folder)
+    assert [score.pixels for score in evaluation.pooled][1] - sum(map(np.sum, foregrounds.values())) == 50
+    assert evaluation.pooled[1].precision == 1.0
+    assert evaluation.ranked()[0].name == paths[0].stem
+    assert "read as instances" in evaluation.notes[1]
 
 
 def test_slices_of_isbi2012_against_themselves_and_the_next(tmp_path):
     folder = real("isbi2012")
     for i in (0, 1):
         shutil.copy(folder / f"0{i + 1}.png", (tmp_path / f"0{i}.png"))
-    found = evaluate(tmp_path, folder)
+    evaluation = evaluate(tmp_path, folder)
     now, after = (np.array(Picture.open(folder / f"0{i}.png")) > 0 for i in (0, 1))
-    assert found.per_image[0].pixel_error == pytest.approx(np.mean(now != after))
-    assert 0.4 < found.mean.boundary_f1 < found.mean.dice < 1
+    assert evaluation.per_image[0].pixel_error == pytest.approx(np.mean(now != after))
+    assert 0.4 < evaluation.mean.boundary_f1 < evaluation.mean.dice < 1
     assert evaluate(folder / "00.png", folder / "00.png").mean.surface_dice == 1.0
 
 
@@ -255,11 +274,11 @@ def test_floods_with_land_predicted_everywhere(tmp_path):
     folder = real("floods")
     for path in folder.glob("*.tif"):
         save(tmp_path / path.name, np.zeros((512, 512), dtype=np.uint8))
-    found = evaluate(tmp_path, folder)
+    evaluation = evaluate(tmp_path, folder)
     truth = np.concatenate([tifffile.imread(path).ravel() for path in folder.glob("*.tif")])
-    assert found.pixel_error == pytest.approx(np.sum(truth == 1) / np.sum(truth >= 0))
-    assert found.mean.dice == found.mean.boundary_f1 == 0.0
-    assert any("without a labelled pixel: Ghana_83483" in note for note in found.notes)
+    assert evaluation.pixel_error == pytest.approx(np.sum(truth == 1) / np.sum(truth >= 0))
+    assert evaluation.mean.dice == evaluation.mean.boundary_f1 == 0.0
+    assert any("without a labelled pixel: Ghana_83483" in note for note in evaluation.notes)
 
 
 def save_map(path, labels, nodata):
@@ -278,21 +297,21 @@ def test_pixels_without_data_by_the_tag_of_a_prediction_are_not_counted(tmp_path
         save_map(tmp_path / f"t/{name}.tif", truth[name].astype(np.uint8), None)
         index = [np.searchsorted(values, one[name]) for one in (predicted, truth)]
         expected.append((name, np.where(gone, 255, index[0]), index[1]))
-    found = evaluate(tmp_path / "p", tmp_path / "t")
-    names = [score.name for score in found.pooled]
-    assert [image.confusion for image in found.per_image] == [
+    evaluation = evaluate(tmp_path / "p", tmp_path / "t")
+    names = [score.name for score in evaluation.pooled]
+    assert [image.confusion for image in evaluation.per_image] == [
         image.confusion for image in evaluate_arrays(expected, names).per_image
     ]
-    assert sum(map(sum, found.per_image[0].confusion)) == 80
+    assert sum(map(sum, evaluation.per_image[0].confusion)) == 80
 
 
 def test_a_prediction_without_any_data_is_not_counted(tmp_path):
     for name, labels in masks([0, 1], n=2).items():
         save_map(tmp_path / f"p/{name}.tif", np.full_like(labels, 255) if name == "im1" else labels, 255)
         save_map(tmp_path / f"t/{name}.tif", labels, None)
-    found = evaluate(tmp_path / "p", tmp_path / "t")
-    assert found.mean.dice == 1
-    assert "not counted, without a labelled pixel: im1" in found.notes
+    evaluation = evaluate(tmp_path / "p", tmp_path / "t")
+    assert evaluation.mean.dice == 1
+    assert "not counted, without a labelled pixel: im1" in evaluation.notes
 
 
 def test_background_counts_even_where_a_tag_calls_it_no_data(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from unetkit import Architecture, build, load_model, read, read_labels
 from unetkit.graph.cost import cost
-from unetkit.metrics.pixels import evaluate_arrays
+from unetkit.metrics.evaluation import evaluate_arrays
 
 
 def test_why_skips_end_to_end(why_skips: ModuleType, data: Path, tmp_path: Path, narrow: None) -> None:

@@ -14,7 +14,7 @@ from PIL import Image as Picture
 from unetkit.image import Image
 from unetkit.io import write, write_labels
 from unetkit.labels.kind import LabelKind
-from unetkit.metrics.pixels import evaluate_arrays
+from unetkit.metrics.evaluation import evaluate_arrays
 from unetkit.model.card import Card
 from unetkit.model.files import save_model
 from unetkit.nets.architecture import Architecture

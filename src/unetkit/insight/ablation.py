@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..graph.hooks import Edge, run_with_hooks
 from ..graph.stages import Arrow, Structure, structure
-from ..metrics.pixels import score_image
+from ..metrics.evaluation import score_image
 from ..plotting.matplotlib_style import ACCENT, WARM, new_figure, show_image
 from .inspection import Inspection
 from .receptive_field import plane_of

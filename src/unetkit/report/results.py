@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Picture
 
-from ..metrics.pixels import METRICS, ClassScore, Evaluation, ImageScore
+from ..metrics.evaluation import METRICS, ClassScore, Evaluation, ImageScore
 from ..plotting.charts import Axis, distribution
 from ..plotting.html import Html, figure, paragraph, section, table
 from .run import Run

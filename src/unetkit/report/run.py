@@ -16,8 +16,8 @@ from ..data.pairs import find_pairs
 from ..io import read_labels
 from ..labels.kind import LabelKind, to_classes
 from ..labels.object_sizes import object_sizes
+from ..metrics.evaluation import ClassScore, Evaluation, ImageScore
 from ..metrics.objects import ObjectScore
-from ..metrics.pixels import ClassScore, Evaluation, ImageScore
 from ..model.card import Card
 from ..model.files import read_model
 from ..model.run_paths import RunPaths

@@ -21,7 +21,7 @@ from ..io.atomic import write_text
 from ..io.resample import to_size
 from ..labels.instances import unpack_maps
 from ..labels.kind import IGNORE_INDEX, from_classes
-from ..metrics.pixels import Evaluation, evaluate_arrays
+from ..metrics.evaluation import Evaluation, evaluate_arrays
 from ..model.card import Card
 from ..model.files import read_model, save_ensemble
 from ..nets.net import Net

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..data.dataset import Case
 from ..labels.instances import decode, unpack_maps
+from ..metrics.evaluation import Evaluation, evaluate_arrays
 from ..metrics.objects import mean_object_score
-from ..metrics.pixels import Evaluation, evaluate_arrays
 from ..model.card import Card
 from ..nets.net import Net
 from .calibration import calibrate
