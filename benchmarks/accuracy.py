@@ -43,7 +43,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from unetkit.inference.files import predict
+from unetkit.inference.execution import Execution
+from unetkit.inference.predictor import load_model
 from unetkit.io import read, read_labels, write_labels
 from unetkit.metrics.folders import evaluate
 from unetkit.training.loop import train
@@ -230,7 +231,7 @@ def run_unetkit(task: Task, seed: int, time_s: float, **given: Any) -> dict:
         result: dict = {"steps": done.steps, "trained_s": round(done.time_s, 1), "precision": precision}
         for key, symmetries in (("", False), ("_symmetries", True)):
             out = Path(folder) / f"masks{key}"
-            predict(run, tests, out=out, average_symmetries=symmetries)
+            load_model(run, Execution(tta=symmetries)).predict_files(tests, out)
             result |= {name + key: value for name, value in _score(task, out).items()}
     return result
 

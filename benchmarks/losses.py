@@ -20,7 +20,7 @@ from skimage.morphology import skeletonize
 
 from unetkit import io
 from unetkit.image import Image
-from unetkit.inference.files import predict
+from unetkit.inference.predictor import load_model
 from unetkit.training.loop import train
 
 RESULTS = Path(__file__).with_name("losses.jsonl")
@@ -59,7 +59,7 @@ def run(kind: str, loss: str, seed: int, steps: int) -> dict[str, float]:
                 io.write_labels(folder / part / "masks" / f"{i:02d}.tif", mask)
         given = {"loss": loss, "patch": (128, 128), "seed": seed, "validation": 0.0}
         train(folder / "training", out=folder / "run", steps=steps, **given)
-        done = predict(folder / "run", [folder / "tests" / "images"], out=folder / "masks")
+        done = load_model(folder / "run").predict_files([folder / "tests" / "images"], folder / "masks")
         truths = [io.read_labels(folder / "tests" / "masks" / one.mask.name).array for one in done]
         found = [io.read_labels(one.mask).array for one in done]
     return score(list(zip(found, truths, strict=True)))

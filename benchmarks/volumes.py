@@ -50,7 +50,7 @@ import accuracy
 import numpy as np
 import torch
 
-from unetkit.inference.files import predict
+from unetkit.inference.predictor import load_model
 from unetkit.io import read, read_labels, write, write_labels
 from unetkit.metrics.pixels import confusion, dice
 from unetkit.training.loop import train
@@ -249,7 +249,7 @@ def run_unetkit(
     if done.was_interrupted:
         raise SystemExit(f"stopped after {done.steps} steps; with --runs the same command goes on from there")
     out = scratch / "masks"
-    written = predict(kept, [image for image, _ in task.tests], out=out)
+    written = load_model(kept).predict_files([image for image, _ in task.tests], out)
     predictions = [read_labels(one.mask).array for one in written]
     seconds = sum(one.time_s for one in written)
     result = {"steps": done.steps, "trained_s": round(done.time_s, 1), "predicted_s": round(seconds, 2)}

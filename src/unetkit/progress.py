@@ -41,22 +41,25 @@ class _Subrange:
     whole: Progress
     low: float
     high: float
+    whole_total: float
 
     def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
-        share = self.low + (self.high - self.low) * done / total if total else 0.0
-        self.whole.update(share, 1.0 if total else 0.0, message, **values)
+        if total:
+            self.whole.update(self.low + (self.high - self.low) * done / total, self.whole_total, message, **values)
+        else:
+            self.whole.update(message=message, **values)
 
 
-def subrange(progress: Progress, low: float, high: float) -> Progress:
-    """The share `low` to `high` (0 to 1) of some work, as a progress of its own.
+def subrange(progress: Progress, low: float, high: float, total: float = 1.0) -> Progress:
+    """The part from `low` to `high` of some work of `total` units, as a progress of its own.
 
     Examples
     --------
     >>> class Bar:
     ...     def update(self, done=0.0, total=0.0, message="", **values):
-    ...         print(f"{done / total:.0%} {message}" if total else message)
-    >>> second_half = subrange(Bar(), 0.5, 1.0)
-    >>> second_half.update(1, 4, "one of four files")
-    62% one of four files
+    ...         print(f"{done:g} of {total:g} {message}")
+    >>> second_of_three_files = subrange(Bar(), 1, 2, total=3)
+    >>> second_of_three_files.update(20, 80, "a quarter of it")
+    1.25 of 3 a quarter of it
     """
-    return _Subrange(progress, low, high)
+    return _Subrange(progress, low, high, total)

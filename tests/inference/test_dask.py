@@ -7,11 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from recorder import Recorder
 
 from unetkit import io
 from unetkit.image import Image
 from unetkit.inference import dask as clusters
-from unetkit.inference.files import predict
+from unetkit.inference.execution import Execution
+from unetkit.inference.predictor import load_model
 from unetkit.io.block_store import BlockStore
 from unetkit.labels.kind import LabelKind
 from unetkit.model.card import Card
@@ -64,22 +66,23 @@ def same(first, second):
 
 @pytest.fixture
 def small_portions(monkeypatch):
-    monkeypatch.setattr(clusters, "_PORTION", 64 * 600)
+    monkeypatch.setattr(clusters, "_TASK_PIXELS", 64 * 600)
     monkeypatch.setattr("unetkit.inference.tiling._BLOCK", 32 * 600)
     monkeypatch.setattr("unetkit.inference.tiling._SMALL", 0)
 
 
-@pytest.mark.parametrize("options", [{}, {"average_symmetries": True}, {"memory_bytes": 2**20}], ids=str)
-def test_several_images_in_one_call(options, run, address, small_portions, tmp_path):
+@pytest.mark.parametrize("execution", [Execution(), Execution(tta=True), Execution(memory_bytes=2**20)], ids=str)
+def test_several_images_in_one_call(execution, run, address, small_portions, tmp_path):
     sources = [picture(tmp_path / f"in/{i}.tif", size, i) for i, size in enumerate([(500, 600), (40, 30), (333, 200)])]
     seen = []
-    alone = predict(run, sources, out=tmp_path / "alone", **options)
-    together = predict(run, sources, out=tmp_path / "out", cluster=address, observer=seen.append, **options)
+    predictor = load_model(run, execution)
+    alone = predictor.predict_files(sources, tmp_path / "alone")
+    together = predictor.predict_files(sources, tmp_path / "out", cluster=address, progress=Recorder(seen))
     assert [done.mask.name for done in together] == ["0.tif", "1.tif", "2.tif"]
     assert all(same(one, other) for one, other in zip(alone, together, strict=True))
     assert sorted(os.listdir(tmp_path / "out")) == ["0.tif", "1.tif", "2.tif"]
     assert seen[0].message.startswith("2 workers at tcp://")
-    shares = [(step.file + step.fraction) / step.files for step in seen]
+    shares = [step.share for step in seen if step.total]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert len(set(shares)) > 3
@@ -91,8 +94,8 @@ def test_several_images_in_one_call(options, run, address, small_portions, tmp_p
 )
 def test_volumes_planes_and_valid_nets(options, size, address, small_portions, tmp_path):
     run, source = model(tmp_path / "run", **options), picture(tmp_path / "a.ome.tif", size)
-    (alone,) = predict(run, [source], out=tmp_path / "alone")
-    (together,) = predict(run, [source], out=tmp_path / "out", cluster=address)
+    (alone,) = load_model(run).predict_files([source], tmp_path / "alone")
+    (together,) = load_model(run).predict_files([source], tmp_path / "out", cluster=address)
     assert same(alone, together)
 
 
@@ -108,9 +111,9 @@ def test_a_worker_that_is_killed_half_way(run, address, small_portions, tmp_path
             os.kill(killed[0], signal.SIGKILL)
 
     monkeypatch.setattr(BlockStore, "write", write)
-    (together,) = predict(run, [source], out=tmp_path / "out", cluster=address)
+    (together,) = load_model(run).predict_files([source], tmp_path / "out", cluster=address)
     monkeypatch.undo()
-    (alone,) = predict(run, [source], out=tmp_path / "alone")
+    (alone,) = load_model(run).predict_files([source], tmp_path / "alone")
     assert killed
     assert same(alone, together)
     files = [path.relative_to(alone.mask) for path in alone.mask.rglob("*") if path.is_file()]
@@ -120,7 +123,7 @@ def test_a_worker_that_is_killed_half_way(run, address, small_portions, tmp_path
 
 def test_what_is_there_already_is_not_made_again(run, address, small_portions, tmp_path, monkeypatch):
     source = picture(tmp_path / "a.tif", (500, 600))
-    monkeypatch.setattr("unetkit.inference.mask_file._LEDGER_FROM", 0)
+    monkeypatch.setattr("unetkit.inference.mask_file._STORED_FROM", 0)
     real, written = BlockStore.write, []
 
     def write(store, start, labels):
@@ -131,25 +134,25 @@ def test_what_is_there_already_is_not_made_again(run, address, small_portions, t
 
     monkeypatch.setattr(BlockStore, "write", write)
     with pytest.raises(OSError, match="No space left"):
-        predict(run, [source], out=tmp_path / "out", cluster=address)
+        load_model(run).predict_files([source], tmp_path / "out", cluster=address)
     assert os.listdir(tmp_path / "out") == [".a.tif.partial"]
     monkeypatch.setattr(BlockStore, "write", lambda *a: (written.append(a[1]), real(*a)))
-    (done,) = predict(run, [source], out=tmp_path / "out", cluster=address)
+    (done,) = load_model(run).predict_files([source], tmp_path / "out", cluster=address)
     assert os.listdir(tmp_path / "out") == ["a.tif"]
     assert len(written) == len(set(written))  # a portion that was cut off within is made from its first missing row
-    (alone,) = predict(run, [source], out=tmp_path / "alone")
+    (alone,) = load_model(run).predict_files([source], tmp_path / "alone")
     assert same(alone, done)
 
 
 def test_no_cluster(run, tmp_path, monkeypatch):
     source = picture(tmp_path / "a.tif", (40, 30))
     with pytest.raises(ValueError, match=r"cluster 'local:x': expected local, local:N with N workers, or a scheduler"):
-        predict(run, [source], out=tmp_path / "out", cluster="local:x")
+        load_model(run).predict_files([source], tmp_path / "out", cluster="local:x")
     monkeypatch.setattr(clusters, "_CONNECT_S", 0.5)
     with pytest.raises(
         OSError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9: .*start one with dask sched"
     ):
-        predict(run, [source], out=tmp_path / "out", cluster="tcp://127.0.0.1:9")
+        load_model(run).predict_files([source], tmp_path / "out", cluster="tcp://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"a cluster needs Dask: pip install 'unetkit\[cluster\]'"):
-        predict(run, [source], out=tmp_path / "out", cluster="local")
+        load_model(run).predict_files([source], tmp_path / "out", cluster="local")

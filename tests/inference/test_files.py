@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
+from recorder import Recorder
 
 from unetkit import io
 from unetkit.data.normalise import standardise
 from unetkit.image import Image
-from unetkit.inference.averaging import average, symmetries
-from unetkit.inference.files import predict
+from unetkit.inference.averaging import Member, average_symmetries, symmetries
+from unetkit.inference.execution import Execution
+from unetkit.inference.outputs import Outputs
+from unetkit.inference.predictor import load_model
 from unetkit.inference.prepare import prepare
 from unetkit.io.resample import resampled, to_size
 from unetkit.labels.kind import LabelKind
@@ -77,7 +80,7 @@ def run(tmp_path):
     ],
 )
 def test_a_mask_has_the_name_and_size_of_its_image(run, tmp_path, source, mask):
-    (done,) = predict(run, [picture(tmp_path / "in" / source, pixels())], out=tmp_path / "new" / "out")
+    (done,) = load_model(run).predict_files([picture(tmp_path / "in" / source, pixels())], tmp_path / "new" / "out")
     assert done.mask == tmp_path / "new" / "out" / mask
     written = io.read_labels(done.mask)
     assert written.size == done.size == (50, 61)
@@ -91,7 +94,7 @@ def test_a_mask_has_the_name_and_size_of_its_image(run, tmp_path, source, mask):
 def test_masks_hold_the_values_of_the_training_masks(tmp_path, kind, values):
     net = model(tmp_path / "run", kind=kind)
     array = pixels()
-    (done,) = predict(tmp_path / "run", [picture(tmp_path / "a.png", array)], out=tmp_path / "out")
+    (done,) = load_model(tmp_path / "run").predict_files([picture(tmp_path / "a.png", array)], tmp_path / "out")
     written = io.read_labels(done.mask).array
     assert set(np.unique(written)) <= values
     logits = logits_of(net, array)
@@ -104,7 +107,7 @@ def test_masks_hold_the_values_of_the_training_masks(tmp_path, kind, values):
 @pytest.mark.parametrize("name", ["a.ome.tif", "a.tif"])
 def test_spacing_is_kept(run, tmp_path, name):
     source = picture(tmp_path / name, pixels(), (0.5, 0.25), "µm")
-    (done,) = predict(run, [source], out=tmp_path / "out")
+    (done,) = load_model(run).predict_files([source], tmp_path / "out")
     written = io.read_labels(done.mask)
     assert written.spacing == pytest.approx((0.5, 0.25))
     assert written.unit == "µm"
@@ -113,7 +116,7 @@ def test_spacing_is_kept(run, tmp_path, name):
 def test_volumes_with_spacing(tmp_path):
     model(tmp_path / "run", ndim=3)
     source = picture(tmp_path / "v.ome.tif", pixels((9, 20, 17)), (2.0, 0.5, 0.5), "µm")
-    (done,) = predict(tmp_path / "run", [source], out=tmp_path / "out")
+    (done,) = load_model(tmp_path / "run").predict_files([source], tmp_path / "out")
     written = io.read_labels(done.mask)
     assert (written.size, written.spacing) == ((9, 20, 17), (2.0, 0.5, 0.5))
 
@@ -126,7 +129,9 @@ def test_volumes_plane_by_plane(tmp_path, planes, channels):
     source = picture(tmp_path / "v.ome.tif", array, (2.0, 0.5, 0.5), "µm")
     seen = []
     whole, tiled = (
-        predict(tmp_path / "run", [source], out=tmp_path / name, memory_bytes=memory, observer=seen.append)[0]
+        load_model(tmp_path / "run", Execution(memory_bytes=memory)).predict_files(
+            [source], tmp_path / name, progress=Recorder(seen)
+        )[0]
         for name, memory in (("whole", 2**31), ("tiled", 2**17))
     )
     assert len(tiled.tiling.tiles) > 1
@@ -141,7 +146,7 @@ def test_volumes_plane_by_plane(tmp_path, planes, channels):
         sure = (logits[0] - logits[1]).abs() > 1e-3
         assert np.array_equal(written.array[z][sure] > 0, logits.argmax(0).numpy()[sure] > 0)
     assert seen[0].message.startswith("v.ome.tif: 6 x 40 x 50 pixels, plane by plane, each whole image at once")
-    shares = [(step.file + step.fraction) / step.files for step in seen]
+    shares = [step.share for step in seen if step.total]
     assert shares[-1] == 1.0
     assert len(set(shares)) > 6
 
@@ -163,7 +168,9 @@ def test_gray_stored_as_rgba_is_gray(run, tmp_path):
     Picture.fromarray(np.stack([gray, gray, gray, np.full_like(gray, 255)], -1)).save(tmp_path / "rgba.png")
     picture(tmp_path / "gray.png", gray[None])
     seen = []
-    both = predict(run, [tmp_path / "rgba.png", tmp_path / "gray.png"], out=tmp_path / "out", observer=seen.append)
+    both = load_model(run).predict_files(
+        [tmp_path / "rgba.png", tmp_path / "gray.png"], tmp_path / "out", progress=Recorder(seen)
+    )
     first, second = (io.read_labels(done.mask).array for done in both)
     assert np.array_equal(first, second)
     assert any("rgba.png: " in step.message and "RGBA" in step.message for step in seen)
@@ -172,7 +179,7 @@ def test_gray_stored_as_rgba_is_gray(run, tmp_path):
 def test_gray_is_repeated_for_a_net_of_three_channels(tmp_path):
     model(tmp_path / "run", in_channels=3)
     picture(tmp_path / "gray.png", pixels())
-    assert len(predict(tmp_path / "run", [tmp_path / "gray.png"], out=tmp_path / "out")) == 1
+    assert len(load_model(tmp_path / "run").predict_files([tmp_path / "gray.png"], tmp_path / "out")) == 1
 
 
 def test_folders_and_files_and_progress(run, tmp_path):
@@ -180,19 +187,21 @@ def test_folders_and_files_and_progress(run, tmp_path):
         picture(tmp_path / f"in/{name}.png", pixels())
     alone = picture(tmp_path / "alone.tif", pixels((20, 30)))
     seen = []
-    done = predict(str(run), [str(tmp_path / "in"), alone, alone], out=str(tmp_path / "out"), observer=seen.append)
+    done = load_model(str(run)).predict_files(
+        [str(tmp_path / "in"), alone, alone], str(tmp_path / "out"), progress=Recorder(seen)
+    )
     assert [one.mask.name for one in done] == ["c2.png", "c10.png", "alone.tif"]
-    shares = [(step.file + step.fraction) / step.files for step in seen]
+    shares = [step.share for step in seen if step.total]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert seen[0].message == "c2.png: 50 x 61 pixels, whole image at once, about 0.00 GB"
-    assert predict(run / "model.safetensors", [], out=tmp_path / "none") == []
+    assert load_model(run / "model.safetensors").predict_files([], tmp_path / "none") == []
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 50)])
 def test_tiny_images(run, tmp_path, size):
-    (done,) = predict(run, [picture(tmp_path / "a.png", pixels(size))], out=tmp_path / "out")
+    (done,) = load_model(run).predict_files([picture(tmp_path / "a.png", pixels(size))], tmp_path / "out")
     assert io.read_labels(done.mask).size == size
 
 
@@ -205,7 +214,7 @@ def test_tiles_give_the_same_mask_as_the_whole(tmp_path, options):
     size = (150, 170) if net.ndim == 2 else (20, 40, 50)
     source = picture(tmp_path / "a.tif", pixels(size))
     whole, tiled = (
-        predict(tmp_path / "run", [source], out=tmp_path / name, memory_bytes=memory)[0]
+        load_model(tmp_path / "run", Execution(memory_bytes=memory)).predict_files([source], tmp_path / name)[0]
         for name, memory in (("whole", 2**31), ("tiled", 2**20))
     )
     assert len(whole.tiling.tiles) == 1
@@ -221,7 +230,7 @@ def test_a_budget_that_is_too_small_is_known_before_anything_is_written(run, tmp
     sources.append(picture(tmp_path / "in/tiny.png", pixels((1, 1))))
     message = r"unusable images:\n  .*a\.png: a memory budget of 0 MB is too small for this net: its smallest tile, \("
     with pytest.raises(ValueError, match=message) as caught:
-        predict(run, sources, out=tmp_path / "out", memory_bytes=1000)
+        load_model(run, Execution(memory_bytes=1000)).predict_files(sources, tmp_path / "out")
     assert "b.png: a memory budget" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -233,7 +242,9 @@ def test_symmetries_are_averaged(tmp_path, ndim):
     array = pixels(size)
     source = picture(tmp_path / "a.tif", array)
     seen = []
-    (done,) = predict(tmp_path / "run", [source], out=tmp_path / "o", average_symmetries=True, observer=seen.append)
+    (done,) = load_model(tmp_path / "run", Execution(tta=True)).predict_files(
+        [source], tmp_path / "o", progress=Recorder(seen)
+    )
     image = torch.from_numpy(standardise(array))
     views = [back(logits_of_tensor(net, turn(image)).softmax(0)) for turn, back in symmetries(ndim)]
     assert len(views) == 8 * 2 ** (ndim - 2)
@@ -242,7 +253,7 @@ def test_symmetries_are_averaged(tmp_path, ndim):
     written = io.read_labels(done.mask).array > 0
     assert np.array_equal(written[sure], total.argmax(0).numpy()[sure] > 0)
     assert sure.float().mean() > 0.98
-    shares = [step.fraction for step in seen if step.file == 0]
+    shares = [step.share for step in seen if step.total]
     assert shares == sorted(shares)
     assert len(set(shares)) > 7
 
@@ -251,8 +262,8 @@ def test_symmetries_are_averaged(tmp_path, ndim):
 def test_a_net_that_saw_no_flips_is_not_averaged_over_them(tmp_path, augmentation):
     model(tmp_path / "run", augmentation=augmentation)
     source = picture(tmp_path / "a.tif", pixels((16, 16)))
-    with pytest.raises(ValueError, match="predict without --symmetries"):
-        predict(tmp_path / "run", [source], out=tmp_path / "o", average_symmetries=True)
+    with pytest.raises(ValueError, match="predict without --tta"):
+        load_model(tmp_path / "run", Execution(tta=True)).predict_files([source], tmp_path / "o")
     assert not (tmp_path / "o").exists()
 
 
@@ -260,7 +271,7 @@ def test_only_flips_that_the_net_saw_are_averaged(tmp_path):
     net = model(tmp_path / "run", augmentation="oriented", about={"flip_axes": [False, True]})
     array = pixels((21, 34))
     source = picture(tmp_path / "a.tif", array)
-    (done,) = predict(tmp_path / "run", [source], out=tmp_path / "o", average_symmetries=True)
+    (done,) = load_model(tmp_path / "run", Execution(tta=True)).predict_files([source], tmp_path / "o")
     image = torch.from_numpy(standardise(array))
     total = logits_of_tensor(net, image).softmax(0) + logits_of_tensor(net, image.flip(-1)).softmax(0).flip(-1)
     sure = (total[0] - total[1]).abs() > 1e-3
@@ -280,7 +291,7 @@ def test_symmetries_turn_with_the_image():
     image = torch.from_numpy(standardise(pixels((32, 32))))
     masks = []
     for turned in (image, torch.rot90(image, 1, (-2, -1)).contiguous()):
-        masks.append(average(net, turned, memory_bytes=2**30).argmax(0).numpy())
+        masks.append(average_symmetries(Member(net), turned, memory_bytes=2**30).argmax(0).numpy())
     assert (np.rot90(masks[0]) != masks[1]).mean() < 0.01
 
 
@@ -290,8 +301,10 @@ def test_engines_give_the_same_mask(run, engine, tmp_path, monkeypatch):
     monkeypatch.setattr("unetkit.inference.engines.engine._WINDOW", {2: 40})
     source = picture(tmp_path / "a.tif", pixels((100, 131)))
     seen = []
-    (plain,) = predict(run, [source], out=tmp_path / "plain")
-    (done,) = predict(run, [source], out=tmp_path / "out", engine=engine, observer=seen.append)
+    (plain,) = load_model(run).predict_files([source], tmp_path / "plain")
+    (done,) = load_model(run, Execution(engine=engine)).predict_files(
+        [source], tmp_path / "out", progress=Recorder(seen)
+    )
     assert len({tile.window_size for tile in done.tiling.tiles}) == 1
     said = " ".join(step.message for step in seen)
     assert "million pixels per second here" in said if engine == "auto" else f", by {engine}" in said
@@ -302,18 +315,18 @@ def test_engines_give_the_same_mask(run, engine, tmp_path, monkeypatch):
 def test_an_engine_that_there_is_not(run, tmp_path):
     source = picture(tmp_path / "a.tif", pixels((10, 13)))
     with pytest.raises(ValueError, match=r"engine is 'fast'; expected one of auto, torch, compiled, openvino, "):
-        predict(run, [source], out=tmp_path / "out", engine="fast")
-    with pytest.raises(ValueError, match=r"int8 is calibrated on the images of a run, but .* is no run folder"):
-        predict(run / "model.safetensors", [source], out=tmp_path / "out", engine="int8")
+        load_model(run, Execution(engine="fast")).predict_files([source], tmp_path / "out")
+    with pytest.raises(ValueError, match=r"int8 is calibrated on the images of a run, but .* is not a run folder"):
+        load_model(run / "model.safetensors", Execution(engine="int8")).predict_files([source], tmp_path / "out")
 
 
 # --- refused ---
 
 
-def refused(error, message, *arguments, out, **options):
+def refused(error, message, run, inputs, *, out, existing="refuse", **how):
     before = sorted(out.rglob("*"))
     with pytest.raises(error, match=message) as caught:
-        predict(*arguments, out=out, **options)
+        load_model(run, Execution(**how)).predict_files(inputs, out, existing=existing)
     assert sorted(out.rglob("*")) == before
     return str(caught.value)
 
@@ -350,7 +363,7 @@ def test_missing_files_and_empty_folders(run, tmp_path):
     assert f"{tmp_path / 'y.png'}: there is no such file" in text
     refused(ValueError, r"empty: no images among no files", run, [tmp_path / "empty"], out=tmp_path / "out")
     with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
-        predict(tmp_path / "empty", inputs, out=tmp_path / "out")
+        load_model(tmp_path / "empty").predict_files(inputs, tmp_path / "out")
 
 
 def test_masks_that_exist(run, tmp_path):
@@ -362,32 +375,32 @@ def test_masks_that_exist(run, tmp_path):
     )
     picture(out / "c.png", pixels((3, 3)))
     refused(FileExistsError, r"2 masks exist; add --overwrite.*:\n  .*a\.png\n  .*c\.png$", run, sources, out=out)
-    predict(run, sources, out=out, overwrite=True)
+    load_model(run).predict_files(sources, out, existing="overwrite")
     assert io.read_labels(out / "a.png").size == (50, 61)
 
 
 def test_masks_with_one_name(run, tmp_path):
     sources = [picture(tmp_path / name, pixels()) for name in ("x/a.png", "y/a.png", "x/b.jpg", "x/b.png")]
-    text = refused(ValueError, r"2 shared mask names:\n", run, sources, out=tmp_path / "out", overwrite=True)
+    text = refused(ValueError, r"2 shared mask names:\n", run, sources, out=tmp_path / "out", existing="overwrite")
     assert f"{tmp_path / 'out/a.png'}: would hold {sources[0]} and {sources[1]}" in text
     assert f"{tmp_path / 'out/b.png'}: would hold {sources[2]} and {sources[3]}" in text
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_mask_never_replaces_its_image(run, tmp_path, overwrite):
+@pytest.mark.parametrize("existing", ["refuse", "overwrite"])
+def test_a_mask_never_replaces_its_image(run, tmp_path, existing):
     source = picture(tmp_path / "in/a.png", pixels())
     before = source.read_bytes()
     (tmp_path / "link").symlink_to(tmp_path / "in")
     for out in (tmp_path / "in", tmp_path / "link"):
         message = r"1 conflict:\n  .*a\.png: the mask would replace its own image; name another folder"
-        refused(ValueError, message, run, [source], out=out, overwrite=overwrite)
+        refused(ValueError, message, run, [source], out=out, existing=existing)
     assert source.read_bytes() == before
 
 
 def test_an_output_folder_that_is_a_file(run, tmp_path):
     source = picture(tmp_path / "a.png", pixels())
     with pytest.raises(FileExistsError, match=r"a\.png: is a file; name a folder for the masks"):
-        predict(run, [source], out=source)
+        load_model(run).predict_files([source], source)
 
 
 def test_a_disk_that_fills_up_leaves_whole_masks_only(run, tmp_path, monkeypatch):
@@ -402,7 +415,7 @@ def test_a_disk_that_fills_up_leaves_whole_masks_only(run, tmp_path, monkeypatch
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match=r"b\.png: No space left on device"):
-        predict(run, sources, out=tmp_path / "out")
+        load_model(run).predict_files(sources, tmp_path / "out")
     monkeypatch.undo()
     assert os.listdir(tmp_path / "out") == ["a.png"]
     assert io.read_labels(tmp_path / "out/a.png").size == (50, 61)
@@ -419,7 +432,7 @@ def test_real_nuclei_and_membranes(run, tmp_path):
     for image in io.list_images(data / "nuclei/images"):
         if len(sources) < 4 and io.read(image).channels == 1:
             sources.append(image)
-    for done in predict(run, sources, out=tmp_path / "out", memory_bytes=20 * 2**20):
+    for done in load_model(run, Execution(memory_bytes=20 * 2**20)).predict_files(sources, tmp_path / "out"):
         assert done.tiling.is_exact
         assert io.read_labels(done.mask).size == io.read(done.source).size
     assert len(os.listdir(tmp_path / "out")) == 4
@@ -438,7 +451,9 @@ def test_probabilities_are_those_of_the_net(tmp_path, kind, folders):
     net.heads[0].weight.data.mul_(0.05)  # else all are 0 or 1
     array = pixels()
     source = picture(tmp_path / "a.tif", array, (0.5, 0.25), "µm")
-    (done,) = predict(tmp_path / "run", [source], out=tmp_path / "out", probabilities=True)
+    (done,) = load_model(tmp_path / "run").predict_files(
+        [source], tmp_path / "out", outputs=Outputs(probabilities=True)
+    )
     assert sorted(path.name for path in done.mask.parent.iterdir()) == sorted(["a.tif", *folders])
     expected = logits_of(model(tmp_path / "again", kind=kind), array).softmax(0)[1:]
     for folder, one in zip(folders, expected, strict=True):
@@ -446,15 +461,16 @@ def test_probabilities_are_those_of_the_net(tmp_path, kind, folders):
         assert written.array.dtype == np.uint8
         assert np.abs(written.array - 100 * one.numpy()).max() <= 0.51
         assert (written.spacing, written.unit) == ((0.5, 0.25), "µm")
-    plain = predict(tmp_path / "run", [source], out=tmp_path / "plain")[0].mask
+    plain = load_model(tmp_path / "run").predict_files([source], tmp_path / "plain")[0].mask
     assert np.array_equal(io.read_labels(plain).array, io.read_labels(done.mask).array)
 
 
-@pytest.mark.parametrize("options", [{"average_symmetries": True}, {"cluster": "local:1"}])
-def test_probabilities_of_a_mean_and_of_a_cluster(tmp_path, options):
+@pytest.mark.parametrize(("execution", "cluster"), [(Execution(tta=True), None), (Execution(), "local:1")], ids=str)
+def test_probabilities_of_a_mean_and_of_a_cluster(tmp_path, execution, cluster):
     model(tmp_path / "run")
     source = picture(tmp_path / "a.png", pixels((64, 64)))
-    predict(tmp_path / "run", [source], out=tmp_path / "out", probabilities=True, **options)
+    wanted = Outputs(probabilities=True)
+    load_model(tmp_path / "run", execution).predict_files([source], tmp_path / "out", outputs=wanted, cluster=cluster)
     mask = io.read_labels(tmp_path / "out" / "a.png").array
     share = io.read_labels(tmp_path / "out" / "probability" / "a.png").array
     assert (mask[share > 50] == 255).all()
@@ -465,39 +481,51 @@ def test_probabilities_of_a_mean_and_of_a_cluster(tmp_path, options):
 def test_masks_without_probabilities_are_made_again_for_them(tmp_path):
     model(tmp_path / "run")
     source = picture(tmp_path / "a.png", pixels())
-    predict(tmp_path / "run", [source], out=tmp_path / "out")
+    load_model(tmp_path / "run").predict_files([source], tmp_path / "out")
     with pytest.raises(FileExistsError, match="1 mask exists"):
-        predict(tmp_path / "run", [source], out=tmp_path / "out", probabilities=True)
-    assert len(predict(tmp_path / "run", [source], out=tmp_path / "out", probabilities=True, resume=True)) == 1
-    assert predict(tmp_path / "run", [source], out=tmp_path / "out", probabilities=True, resume=True) == []
+        load_model(tmp_path / "run").predict_files([source], tmp_path / "out", outputs=Outputs(probabilities=True))
+    assert (
+        len(
+            load_model(tmp_path / "run").predict_files(
+                [source], tmp_path / "out", outputs=Outputs(probabilities=True), existing="resume"
+            )
+        )
+        == 1
+    )
+    assert (
+        load_model(tmp_path / "run").predict_files(
+            [source], tmp_path / "out", outputs=Outputs(probabilities=True), existing="resume"
+        )
+        == []
+    )
 
 
 def test_a_rate_counts_what_was_made(tmp_path):
     model(tmp_path / "run")
-    (done,) = predict(tmp_path / "run", [picture(tmp_path / "a.png", pixels())], out=tmp_path / "out")
+    (done,) = load_model(tmp_path / "run").predict_files([picture(tmp_path / "a.png", pixels())], tmp_path / "out")
     assert done.pixels == 50 * 61
 
 
 # --- pixels of another size than the net knows ---
 
 
-@pytest.mark.parametrize("options", [{}, {"memory_bytes": 2**18}, {"average_symmetries": True}])
-def test_an_image_of_finer_pixels_is_given_at_those_that_the_net_knows(tmp_path, options):
+@pytest.mark.parametrize("execution", [Execution(), Execution(memory_bytes=2**18), Execution(tta=True)], ids=str)
+def test_an_image_of_finer_pixels_is_resampled(tmp_path, execution):
     about = {"resample": True, "spacing": [0.5, 0.5], "unit": "µm"}
     net = model(tmp_path / "run", about=about)
     fine = pixels((120, 94))
     source = picture(tmp_path / "a.tif", fine, (250.0, 250.0), "nm")
     told = []
-    (done,) = predict(tmp_path / "run", [source], out=tmp_path / "out", observer=told.append, **options)
+    (done,) = load_model(tmp_path / "run", execution).predict_files([source], tmp_path / "out", progress=Recorder(told))
     written = io.read_labels(done.mask)
     assert (written.size, done.size) == ((120, 94), (120, 94))
     assert written.spacing == pytest.approx((250.0, 250.0))
-    assert any("the net knows 0.5 x 0.5" in step.message for step in told)
+    assert any("the model was trained on 0.5 x 0.5" in step.message for step in told)
     coarse = resampled(standardise(fine), (60, 47), (1.0, 1.0))
     with torch.no_grad():
         logits = net(torch.from_numpy(coarse)[None])[0]
     expected = to_size((logits.argmax(0) * 255).numpy(), (120, 94))
-    if not options.get("average_symmetries"):
+    if not execution.tta:
         assert (written.array != expected).mean() < 0.02
 
 
@@ -506,7 +534,7 @@ def test_pixels_alike_or_of_unknown_size_are_taken_as_they_are(tmp_path):
     model(tmp_path / "plain")
     sources = [picture(tmp_path / "a.tif", pixels(), (0.51, 0.5), "µm"), picture(tmp_path / "b.png", pixels(seed=1))]
     for run in ("run", "plain"):
-        predict(tmp_path / run, sources, out=tmp_path / f"{run}_masks")
+        load_model(tmp_path / run).predict_files(sources, tmp_path / f"{run}_masks")
     for source in sources:
         one, other = (io.read_labels(tmp_path / f"{run}_masks" / source.name).array for run in ("run", "plain"))
         assert np.array_equal(one, other)

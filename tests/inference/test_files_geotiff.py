@@ -8,9 +8,10 @@ import pytest
 import rasterio
 import torch
 from rasterio.transform import Affine
+from recorder import Recorder
 
 from unetkit import io
-from unetkit.inference.files import predict
+from unetkit.inference.predictor import load_model
 from unetkit.labels.kind import LabelKind
 from unetkit.metrics.folders import evaluate
 from unetkit.model.card import Card
@@ -78,7 +79,7 @@ def test_from_training_to_scores(tmp_path):
     assert f"left out, since no pixel holds data and is labelled: {data / 'images/chip3.tif'}" in seen
     assert read_model(tmp_path / "run")[1].labels.ignore == -1
     steps = []
-    done = predict(tmp_path / "run", [data / "images"], out=tmp_path / "out", observer=steps.append)
+    done = load_model(tmp_path / "run").predict_files([data / "images"], tmp_path / "out", progress=Recorder(steps))
     said = [step.message for step in steps]
     assert len(done) == 4
     for one in done:
@@ -105,7 +106,7 @@ def test_no_data_has_a_value_of_its_own(tmp_path, kind, nodata):
     array = np.random.default_rng(0).normal(size=(2, *SIZE)).astype(np.float32)
     array[0, :5] = np.nan
     source = chip(tmp_path / "in/a.tif", array, epsg=32630)
-    (done,) = predict(model(tmp_path / "run", kind), [source], out=tmp_path / "out")
+    (done,) = load_model(model(tmp_path / "run", kind)).predict_files([source], tmp_path / "out")
     labels, _ = assert_lies_like(done.mask, source, nodata)
     assert set(np.unique(labels)) <= {*kind.values, nodata}
     assert (io.read_labels(done.mask).spacing, io.read_labels(done.mask).unit) == ((10.0, 10.0), "m")
@@ -116,7 +117,7 @@ def test_a_map_with_all_its_data_says_the_same(tmp_path):
     source = chip(tmp_path / "in/a.tif", array, nodata=0)
     run = model(tmp_path / "run", LabelKind("binary", (0, 1)), channels=3)
     steps = []
-    (done,) = predict(run, [source], out=tmp_path / "out", observer=steps.append)
+    (done,) = load_model(run).predict_files([source], tmp_path / "out", progress=Recorder(steps))
     _, gone = assert_lies_like(done.mask, source, 255)
     assert not gone.any()
     assert not any("hold no data" in step.message for step in steps)
@@ -129,7 +130,7 @@ def test_the_net_sees_pixels_without_data_as_the_mean(tmp_path):
     array[0, 20:30] = np.nan
     first = chip(tmp_path / "in/a.tif", array)
     second = chip(tmp_path / "in/b.tif", np.nan_to_num(array, nan=-9999.0), nodata=-9999.0)
-    masks = [io.read_labels(done.mask) for done in predict(run, [first, second], out=tmp_path / "out")]
+    masks = [io.read_labels(done.mask) for done in load_model(run).predict_files([first, second], tmp_path / "out")]
     assert np.array_equal(masks[0].array, masks[1].array)
     assert masks[0].georeference == masks[1].georeference
 
@@ -151,7 +152,7 @@ def test_real_floods(tmp_path):
     (line,) = (line for line in seen if "no pixel holds data" in line)
     assert all(name in line for name in ("Ghana_83483.tif", "Paraguay_34417.tif"))
     chips = [DATA / f"floods/images/{name}.tif" for name in ("Paraguay_34417", "USA_905409")]
-    for done in predict(tmp_path / "run", chips, out=tmp_path / "out"):
+    for done in load_model(tmp_path / "run").predict_files(chips, tmp_path / "out"):
         labels, gone = assert_lies_like(done.mask, done.source, 255)
         assert gone.all() == (done.source == chips[0])
         assert set(np.unique(labels)) <= {0, 1, 255}

@@ -9,7 +9,7 @@ import torch
 from unetkit import io
 from unetkit.data.pairs import find_pairs
 from unetkit.image import Image
-from unetkit.inference.files import predict
+from unetkit.inference.predictor import load_model
 from unetkit.labels.kind import LabelKind
 from unetkit.metrics.folders import evaluate
 from unetkit.model.card import Card
@@ -42,11 +42,11 @@ def picture(path: Path, size: tuple[int, ...] = (40, 52), seed: int = 0) -> Path
 def test_a_mask_has_the_name_and_pixel_size_of_its_image(tmp_path: Path, size: tuple[int, ...], name: str) -> None:
     run = model(tmp_path / "run", ndim=len(size))
     source = picture(tmp_path / "in" / name, size)
-    (done,) = predict(run, [source], out=tmp_path / "out")
+    (done,) = load_model(run).predict_files([source], tmp_path / "out")
     assert done.mask == tmp_path / "out" / name
     mask = io.read_labels(done.mask)
     assert (mask.size, mask.spacing, mask.unit) == (size, (2.0, 0.5, 0.25)[-len(size) :], "µm")
-    (of_tiff,) = predict(run, [picture(tmp_path / "in" / "scan.tif", size)], out=tmp_path / "out")
+    (of_tiff,) = load_model(run).predict_files([picture(tmp_path / "in" / "scan.tif", size)], tmp_path / "out")
     assert np.array_equal(mask.array, io.read_labels(of_tiff.mask).array)
     assert set(np.unique(mask.array)) == {0, 255}
 
@@ -55,19 +55,19 @@ def test_folders_of_images_and_masks_that_exist(tmp_path: Path) -> None:
     run = model(tmp_path / "run")
     for seed, name in enumerate(["b.ome.zarr", "a.tif"]):
         picture(tmp_path / "in" / name, seed=seed)
-    done = predict(run, [tmp_path / "in"], out=tmp_path / "out")
+    done = load_model(run).predict_files([tmp_path / "in"], tmp_path / "out")
     assert [one.mask.name for one in done] == ["a.tif", "b.ome.zarr"]
     with pytest.raises(FileExistsError, match=r"2 masks exist; add --overwrite"):
-        predict(run, [tmp_path / "in"], out=tmp_path / "out")
-    predict(run, [tmp_path / "in"], out=tmp_path / "out", overwrite=True)
+        load_model(run).predict_files([tmp_path / "in"], tmp_path / "out")
+    load_model(run).predict_files([tmp_path / "in"], tmp_path / "out", existing="overwrite")
     with pytest.raises(ValueError, match=r"b\.ome\.zarr: the mask would replace its own image"):
-        predict(run, [tmp_path / "in" / "b.ome.zarr"], out=tmp_path / "in")
+        load_model(run).predict_files([tmp_path / "in" / "b.ome.zarr"], tmp_path / "in")
 
 
 def test_an_image_inside_a_hierarchy(tmp_path: Path) -> None:
     run = model(tmp_path / "run")
     source = picture(tmp_path / "in" / "plate.zarr") / "0"
-    (done,) = predict(run, [source], out=tmp_path / "out")
+    (done,) = load_model(run).predict_files([source], tmp_path / "out")
     assert done.mask == tmp_path / "out" / "0.ome.zarr"
     assert io.read_labels(done.mask).size == (40, 52)
 

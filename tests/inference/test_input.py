@@ -41,7 +41,7 @@ def test_regions_of_an_image_are_those_of_the_standardised_one(ndim, channels, d
     net, card = net_and_card(in_channels=channels, ndim=ndim)
     whole = standardise(array)
     pixels = (slice(2, 5), slice(7, 33), slice(0, 30))[-ndim:]
-    with InputImage([write(tmp_path / "a.tif", array)], net, card) as given:
+    with InputImage.open([write(tmp_path / "a.tif", array)], net, card) as given:
         assert given.size == array.shape[1:]
         found = given(pixels)
     assert found.dtype == torch.float32
@@ -69,7 +69,7 @@ def test_planes_of_a_volume_with_their_neighbours(planes, channels, tmp_path):
     array = random(channels, (6, 20, 15))
     net, card = net_and_card(in_channels=planes * channels, planes=planes)
     volume = standardise(array)
-    with InputImage([write(tmp_path / "v.ome.tif", array)], net, card) as given:
+    with InputImage.open([write(tmp_path / "v.ome.tif", array)], net, card) as given:
         for z in range(6):
             found = given.plane(z)((slice(3, 17), slice(0, 15))).numpy()
             assert np.array_equal(found, around(volume, z, planes)[:, 3:17])
@@ -83,10 +83,10 @@ def test_gray_in_three_channels_is_one_and_one_is_three(tmp_path):
     for channels in (1, 3):
         net, card = net_and_card(in_channels=channels)
         for path in (tmp_path / "rgb.tif", write(tmp_path / "gray.tif", gray)):
-            with InputImage([path], net, card) as given:
+            with InputImage.open([path], net, card) as given:
                 found = given(pixels).numpy()
             assert np.array_equal(found, np.repeat(whole[:, :, 5:9], channels, 0))
-    with InputImage([tmp_path / "rgb.tif"], *net_and_card()) as given:
+    with InputImage.open([tmp_path / "rgb.tif"], *net_and_card()) as given:
         assert "three equal channels: read as one" in given.notes
 
 
@@ -113,4 +113,4 @@ def test_what_does_not_fit_is_refused(tmp_path):
         (flat, {"in_channels": 2}, r"got an image of 1 channels, expected 2"),
     ):
         with pytest.raises(ValueError, match=message):
-            InputImage([file], *net_and_card(**options))
+            InputImage.open([file], *net_and_card(**options))

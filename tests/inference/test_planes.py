@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from recorder import Recorder
 from torch import nn
 
 from unetkit.data.normalise import standardise
 from unetkit.data.planes import around, by_planes, check_planes, fold, mirror
 from unetkit.image import Image
+from unetkit.inference.execution import Execution
 from unetkit.inference.input import InputImage
+from unetkit.inference.outputs import Outputs, PixelRecords
 from unetkit.inference.predictor import Predictor
 from unetkit.inference.prepare import prepare
 from unetkit.inference.tiling import plan_tiles
@@ -137,17 +140,19 @@ def test_tiles_of_planes_give_the_same_volume(averages, tmp_path):
     write(tmp_path / "v.tif", Image(image, "czyx", (1.0,) * 3))
     labels = LabelKind("classes", (0, 1, 2))
     card = Card(architecture=net.architecture.to_dict(), classes=["a", "b", "c"], labels=labels, planes=3)
-    masks, shares = [], []
+    masks, updates = [], []
     for core in ((40, 52), (8, 16)):
-        segmenter, tiling = Predictor(net, card, averages=averages), plan_tiles(net, (40, 52), core=core)
-        store = BlockStore(None, (4, 40, 52), block=segmenter.block(tiling, (4, 40, 52)), dtype=segmenter.dtype)
-        with InputImage([tmp_path / "v.tif"], net, card) as given:
-            segmenter.fill(store, given, tiling, shares.append)
+        predictor, tiling = Predictor(net, card, Execution(tta=averages)), plan_tiles(net, (40, 52), core=core)
+        records = PixelRecords(card, Outputs())
+        store = BlockStore(None, (4, 40, 52), block=predictor.block_size(tiling, (4, 40, 52)), dtype=records.dtype)
+        with InputImage.open([tmp_path / "v.tif"], net, card) as image:
+            predictor.fill(store, image, tiling, records, Recorder(updates))
         masks.append(store.read((slice(0, 1), slice(0, 4), slice(0, 40), slice(0, 52)))[0])
         store.close()
     whole, tiled = masks
     assert (whole != tiled).mean() < 1e-3  # but for ties in float32
     assert len(np.unique(whole)) > 1
+    shares = [update.share for update in updates if update.total]
     assert shares[-1] == 1.0
     assert shares[-4:] == sorted(shares[-4:])
     assert len(shares) >= 4 + 4 * (3 if averages else 20)

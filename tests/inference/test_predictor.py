@@ -9,20 +9,19 @@ import time
 import numpy as np
 import pytest
 import torch
+from recorder import Recorder
 
 from unetkit import io
 from unetkit.image import Image
 from unetkit.inference import files as predicting
-from unetkit.inference.files import predict
 from unetkit.inference.input import InputImage
-from unetkit.inference.predictor import Predictor
-from unetkit.inference.prepare import prepare
-from unetkit.inference.streaming.stream import Stream
+from unetkit.inference.outputs import Outputs, PixelRecords
+from unetkit.inference.predictor import load_model
 from unetkit.inference.tiling import plan_stream, plan_tiles
 from unetkit.io.block_store import BlockStore
 from unetkit.labels.kind import LabelKind
 from unetkit.model.card import Card
-from unetkit.model.files import read_model, save_model
+from unetkit.model.files import save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
@@ -66,19 +65,13 @@ class Fails(BlockStore):
         super().write(start, labels)
 
 
-def segmenter(run):
-    net, card = read_model(run)
-    ready = prepare(net)
-    return Predictor(ready, card, Stream(ready))
-
-
-def ways(found, size):
+def ways(predictor, size):
     """Tilings of an image: streamed, streamed in strips, tiles."""
-    net, flat = found.net, size[-found.net.ndim :]
-    stride = net.geometry.stride
-    narrow = plan_stream(net, found.stream, flat, slab=stride[0], memory_bytes=2 * 10**6 if net.ndim == 2 else 10**7)
+    net, flat = predictor.members[0].net, size[-predictor.net.ndim :]
+    stride, stream = net.geometry.stride, predictor.members[0].stream
+    narrow = plan_stream(net, stream, flat, slab=stride[0], memory_bytes=2 * 10**6 if net.ndim == 2 else 10**7)
     tiles = plan_tiles(net, flat, core=tuple(4 * s for s in stride))
-    return {"streamed": plan_stream(net, found.stream, flat, slab=2 * stride[0]), "strips": narrow, "tiles": tiles}
+    return {"streamed": plan_stream(net, stream, flat, slab=2 * stride[0]), "strips": narrow, "tiles": tiles}
 
 
 def everything(store):
@@ -97,22 +90,23 @@ CASES = {
 def test_every_way_gives_the_mask_of_the_whole_and_goes_on_where_it_was_stopped(case, tmp_path, monkeypatch):
     options, size = CASES[case]
     run, source = model(tmp_path / "run", **options), picture(tmp_path / "a.tif", size)
-    found = segmenter(run)
+    predictor = load_model(run)
+    records = PixelRecords(predictor.card, Outputs())
     monkeypatch.setattr("unetkit.inference.tiling._BLOCK", 16 * size[-1])
-    whole = plan_tiles(found.net, size[-found.net.ndim :])
+    whole = plan_tiles(predictor.net, size[-predictor.net.ndim :])
     masks = {}
-    for name, tiling in {"whole": whole, **ways(found, size)}.items():
-        store = Fails(None, size, block=found.block(tiling, size), dtype=found.dtype)
-        with InputImage([source], found.net, found.card) as given:
+    for name, tiling in {"whole": whole, **ways(predictor, size)}.items():
+        store = Fails(None, size, block=predictor.block_size(tiling, size), dtype=records.dtype)
+        with InputImage.open([source], predictor.net, predictor.card) as image:
             for stop_after in () if name == "whole" else (1, 2):
                 store.left, before = stop_after, len(store)
                 with pytest.raises(Stopped):
-                    found.fill(store, given, tiling, lambda share: None)
+                    predictor.fill(store, image, tiling, records)
                 assert len(store) == before + stop_after
-            store.left, shares = 10**9, []
-            found.fill(store, given, tiling, shares.append)
+            store.left, updates = 10**9, []
+            predictor.fill(store, image, tiling, records, Recorder(updates))
         assert store.pixels == np.prod(size)
-        assert shares[-1] == 1.0
+        assert updates[-1].share == 1.0
         masks[name] = everything(store)
         store.close()
     assert set(np.unique(masks["whole"])) == {0, 7, 300}
@@ -123,9 +117,9 @@ def test_every_way_gives_the_mask_of_the_whole_and_goes_on_where_it_was_stopped(
 def test_a_killed_prediction_goes_on_and_gives_the_identical_mask(tmp_path, monkeypatch):
     run, source = model(tmp_path / "run"), picture(tmp_path / "in/a.tif", (1300, 300))
     code = f"""
-import unetkit.inference.files as p, unetkit.inference.tiling as t, unetkit.inference.mask_file as u
-u._LEDGER_FROM, t._BLOCK = 0, 32 * 300
-p.predict({str(run)!r}, [{str(source)!r}], out={str(tmp_path / "killed")!r})
+import unetkit.inference.predictor as p, unetkit.inference.tiling as t, unetkit.inference.mask_file as u
+u._STORED_FROM, t._BLOCK = 0, 32 * 300
+p.load_model({str(run)!r}).predict_files([{str(source)!r}], {str(tmp_path / "killed")!r})
 """
     partial = tmp_path / "killed" / ".a.tif.partial"
     with subprocess.Popen([sys.executable, "-c", code]) as process:
@@ -135,26 +129,26 @@ p.predict({str(run)!r}, [{str(source)!r}], out={str(tmp_path / "killed")!r})
             time.sleep(0.002)
     assert process.returncode == -signal.SIGKILL
     assert os.listdir(partial.parent) == [partial.name] or f"{partial.name}-journal" in os.listdir(partial.parent)
-    monkeypatch.setattr("unetkit.inference.mask_file._LEDGER_FROM", 0)
+    monkeypatch.setattr("unetkit.inference.mask_file._STORED_FROM", 0)
     monkeypatch.setattr("unetkit.inference.tiling._BLOCK", 32 * 300)
     seen = []
-    (done,) = predict(run, [source], out=partial.parent, observer=seen.append)
-    assert any("a.tif: going on where it was stopped, " in step.message for step in seen)
+    (done,) = load_model(run).predict_files([source], partial.parent, progress=Recorder(seen))
+    assert any("a.tif: resuming: " in step.message for step in seen)
     assert os.listdir(partial.parent) == ["a.tif"]
-    (anew,) = predict(run, [source], out=tmp_path / "anew")
+    (anew,) = load_model(run).predict_files([source], tmp_path / "anew")
     assert np.array_equal(io.read_labels(done.mask).array, io.read_labels(anew.mask).array)
 
 
 def test_blocks_of_another_model_are_made_anew(tmp_path, monkeypatch):
     run, source = model(tmp_path / "run"), picture(tmp_path / "a.tif", (600, 500))
-    monkeypatch.setattr("unetkit.inference.mask_file._LEDGER_FROM", 0)
+    monkeypatch.setattr("unetkit.inference.mask_file._STORED_FROM", 0)
     job, out = tmp_path / "out/.a.tif.partial", tmp_path / "out"
     out.mkdir()
     BlockStore(job, (600, 500), block=(600, 500), dtype=np.dtype("uint16"), key="another").close()
     seen = []
-    predict(run, [source], out=out, observer=seen.append)
-    assert any("a.tif: an unfinished mask of another model, image or setting was found" in s.message for s in seen)
-    assert not any("going on" in step.message for step in seen)
+    load_model(run).predict_files([source], out, progress=Recorder(seen))
+    assert any("a.tif: found a partial mask made with another model, image or settings" in s.message for s in seen)
+    assert not any("resuming" in step.message for step in seen)
     assert os.listdir(out) == ["a.tif"]
 
 
@@ -163,20 +157,21 @@ def test_masks_that_exist_are_left_out_on_resuming(tmp_path):
     sources = [picture(tmp_path / f"in/{name}.tif", (40, 50)) for name in "ab"]
     (tmp_path / "out").mkdir()
     io.write_labels(tmp_path / "out/a.tif", np.zeros((2, 2), np.uint8))
-    (done,) = predict(run, sources, out=tmp_path / "out", resume=True)
+    (done,) = load_model(run).predict_files(sources, tmp_path / "out", existing="resume")
     assert done.mask.name == "b.tif"
     assert io.read_labels(tmp_path / "out/a.tif").size == (2, 2)
-    assert predict(run, sources, out=tmp_path / "out", resume=True) == []
+    assert load_model(run).predict_files(sources, tmp_path / "out", existing="resume") == []
 
 
 def test_an_image_that_changes_between_check_and_work_is_refused(tmp_path, monkeypatch):
     run, source = model(tmp_path / "run"), picture(tmp_path / "a.tif", (40, 50))
-    real = predicting._make
+    real = predicting.plan_masks
 
-    def late(*arguments):
+    def early(*arguments, **options):
+        masks = real(*arguments, **options)
         picture(source, (40, 60))
-        return real(*arguments)
+        return masks
 
-    monkeypatch.setattr(predicting, "_make", late)
+    monkeypatch.setattr(predicting, "plan_masks", early)
     with pytest.raises(ValueError, match=r"a\.tif: was \(40, 50\) pixels when it was checked and is \(40, 60\) now"):
-        predict(run, [source], out=tmp_path / "out")
+        load_model(run).predict_files([source], tmp_path / "out")

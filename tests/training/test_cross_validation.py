@@ -11,7 +11,9 @@ from unetkit.cli.demo import write_demo_data
 from unetkit.data.dataset import Case, load
 from unetkit.data.pairs import find_pairs
 from unetkit.data.split import split, train_val_split
-from unetkit.inference.files import predict
+from unetkit.inference.execution import Execution
+from unetkit.inference.outputs import Outputs
+from unetkit.inference.predictor import load_model
 from unetkit.model.files import read_members, read_model
 from unetkit.report import write_report
 from unetkit.training.cross_validation import Doubt, train_folds
@@ -68,7 +70,7 @@ def test_what_is_left_behind(run):
 def test_all_nets_predict_as_one(run, tmp_path):
     folder, found, _ = run
     images = sorted((folder / "cells" / "images").iterdir())[:2]
-    predict(found.run, images, out=tmp_path / "out", probabilities=True, uncertainty=True)
+    load_model(found.run).predict_files(images, tmp_path / "out", outputs=Outputs(probabilities=True, uncertainty=True))
     nets, card = read_members(found.run)
     assert len(nets) == 3
     dataset = load(find_pairs(folder / "cells"))
@@ -82,7 +84,9 @@ def test_all_nets_predict_as_one(run, tmp_path):
     entropy = -(foreground * np.log(foreground) + (1 - foreground) * np.log(1 - foreground)) / np.log(2)
     unsure = io.read_labels(tmp_path / "out" / "uncertainty" / images[0].name).array
     assert np.abs(unsure - 100 * entropy).max() <= 1
-    predict(found.run, images[:1], out=tmp_path / "small", memory_bytes=2**21, probabilities=True)
+    load_model(found.run, Execution(memory_bytes=2**21)).predict_files(
+        images[:1], tmp_path / "small", outputs=Outputs(probabilities=True)
+    )
     small = io.read_labels(tmp_path / "small" / "probability" / images[0].name).array
     assert np.abs(small.astype(int) - written).max() <= 1
 
@@ -92,7 +96,9 @@ def test_engines_and_one_net_are_refused_where_there_are_several(run, tmp_path):
     with pytest.raises(ValueError, match="holds the nets of 3 folds: name one, such as"):
         read_model(found.run)
     with pytest.raises(ValueError, match="an ensemble of 3 nets is computed by torch"):
-        predict(found.run, [folder / "cells" / "images"], out=tmp_path / "out", engine="openvino")
+        load_model(found.run, Execution(engine="openvino")).predict_files(
+            [folder / "cells" / "images"], tmp_path / "out"
+        )
 
 
 def test_the_page(run, tmp_path):

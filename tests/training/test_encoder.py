@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from unetkit import cli
 from unetkit.cli.demo import write_demo_data
 from unetkit.data.dataset import Case, Dataset
-from unetkit.inference.files import predict
+from unetkit.inference.predictor import load_model
 from unetkit.labels.kind import LabelKind
 from unetkit.model.files import read_model
 from unetkit.nets.architecture import Architecture
@@ -122,7 +122,7 @@ def test_training_starts_from_the_weights_once(
     assert len(started) == 1
     net, _ = read_model(tmp_path / "run")
     assert net.architecture.encoder == "tiny"
-    masks = predict(tmp_path / "run", [cells / "images"], out=tmp_path / "masks")
+    masks = load_model(tmp_path / "run").predict_files([cells / "images"], tmp_path / "masks")
     assert len(masks) == 4
     assert not any(call["pretrained"] for call in timm.calls)
 

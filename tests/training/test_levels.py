@@ -7,7 +7,8 @@ import pytest
 
 from unetkit import io
 from unetkit.cli.demo import write_demo_data
-from unetkit.inference.files import predict
+from unetkit.inference.execution import Execution
+from unetkit.inference.predictor import load_model
 from unetkit.model.files import read_model
 from unetkit.nets.build import build
 from unetkit.nets.papers import named
@@ -48,12 +49,12 @@ def test_predict_computes_the_chosen_level_alone(run: Path, cells: Path, tmp_pat
     assert isinstance(net, UNetPlusPlus)
     images = io.list_images(cells / "images")[:2]
     for level in (1, 2):
-        done = predict(run, images, out=tmp_path / f"L{level}", prune=level)
+        done = load_model(run, Execution(level=level)).predict_files(images, tmp_path / f"L{level}")
         assert [p.source for p in done] == images
     one, two = (io.read_labels(tmp_path / f"L{level}" / images[0].name).array for level in (1, 2))
     assert (one != two).any()
     with pytest.raises(ValueError, match="level is 3; expected 1 to 2 for this net of depth 2"):
-        predict(run, images, out=tmp_path / "L3", prune=3)
+        load_model(run, Execution(level=3)).predict_files(images, tmp_path / "L3")
     assert not (tmp_path / "L3").exists()
 
 

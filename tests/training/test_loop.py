@@ -15,11 +15,10 @@ from scipy import ndimage
 from unetkit import io
 from unetkit.cli.demo import synthetic_cells, write_demo_data
 from unetkit.image import Image
-from unetkit.inference.files import predict
-from unetkit.model.files import read_model
+from unetkit.inference.predictor import load_model
+from unetkit.model.files import load_state, read_model
 from unetkit.training import loop as train_module
 from unetkit.training import state as loop
-from unetkit.training.checkpoint import load_state
 from unetkit.training.loop import train
 from unetkit.training.plan.files import read_plan_file
 
@@ -126,7 +125,7 @@ def test_the_original_net_with_unpadded_convolutions(cells, tmp_path):
     save_model(tmp_path / "all.safetensors", net, card)
     image = tmp_path / "odd.png"
     io.write(image, Image(np.zeros((1, 61, 75), np.uint8), "cyx", (1.0, 1.0)))
-    (done,) = predict(tmp_path / "all.safetensors", [image], out=tmp_path / "masks")
+    (done,) = load_model(tmp_path / "all.safetensors").predict_files([image], tmp_path / "masks")
     mask = io.read_labels(done.mask).array
     assert mask.shape == (61, 75)
     assert (mask == 255).all()  # every pixel is predicted, to the border
@@ -149,7 +148,7 @@ def test_images_smaller_than_the_patch(tmp_path, size):
         io.write_labels(tmp_path / f"masks/{i}.png", (image[0] > 128).astype(np.uint8) * 255)
     result = fit(tmp_path, tmp_path / "run")
     assert result.steps == 4
-    (done,) = predict(tmp_path / "run", [tmp_path / "images/0.png"], out=tmp_path / "out")
+    (done,) = load_model(tmp_path / "run").predict_files([tmp_path / "images/0.png"], tmp_path / "out")
     assert io.read_labels(done.mask).size == size
 
 
@@ -183,7 +182,7 @@ def test_planes_of_volumes(tmp_path, planes, channels):
     assert 0 <= result.dice <= 1
     net, card = read_model(tmp_path / "run")
     assert (net.ndim, net.in_channels, card.planes) == (2, planes * channels, planes)
-    (done,) = predict(tmp_path / "run", [data / "images/0.ome.tif"], out=tmp_path / "masks")
+    (done,) = load_model(tmp_path / "run").predict_files([data / "images/0.ome.tif"], tmp_path / "masks")
     assert io.read_labels(done.mask).size == (10, 24, 24)
     again = fit(data, tmp_path / "run", planes=planes, patch=16, steps=2, resume=True)
     assert (again.steps, again.dice) == (2, result.dice)
@@ -491,7 +490,7 @@ def test_images_of_other_pixels_are_resampled_and_masks_are_their_size(tmp_path)
     result = fit(tmp_path / "data", tmp_path / "run", steps=2, observer=told.append)
     assert any("1 of 6 images have pixels of another size: resampled to 0.5 x 0.5 µm" in now.message for now in told)
     assert read_model(result.run)[1].resample
-    (done,) = predict(result.run, [tmp_path / "data" / "images" / "c0.tif"], out=tmp_path / "out")
+    (done,) = load_model(result.run).predict_files([tmp_path / "data" / "images" / "c0.tif"], tmp_path / "out")
     assert io.read_labels(done.mask).size == (128, 128)
     told.clear()
     fit(tmp_path / "data", tmp_path / "as_they_are", steps=1, resample=False, observer=told.append)

@@ -13,9 +13,11 @@ from unetkit.data.dataset import load
 from unetkit.data.pairs import find_pairs
 from unetkit.image import Image
 from unetkit.inference import mask_file
-from unetkit.inference.files import predict
+from unetkit.inference.execution import Execution
+from unetkit.inference.predictor import load_model
 from unetkit.labels.instances import InstanceThresholds, decode, pack_maps, unpack_maps
 from unetkit.metrics.folders import evaluate
+from unetkit.model.card import Card
 from unetkit.model.files import read_model
 from unetkit.training.loop import train
 from unetkit.training.thresholds import predict_codes, tune_thresholds, usual_decoding
@@ -56,7 +58,7 @@ def test_what_the_masks_say(data: Path) -> None:
         assert plain.cases[0].ids is None
         assert np.array_equal(plain.cases[0].labels, case.classes)
     how = usual_decoding(dataset.cases)
-    assert 1 <= how.min_size < 300
+    assert 1 <= how.smallest < 300
 
 
 def test_codes() -> None:
@@ -73,7 +75,7 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     scores = json.loads((run / "validation.json").read_text())
     assert [row["name"] for row in scores["pooled"]] == ["background", "foreground"]
     assert scores["objects"]["ap50"] > 0.3
-    [done] = predict(run, [data / "images" / "0.png"], out=tmp_path)
+    [done] = load_model(run).predict_files([data / "images" / "0.png"], tmp_path)
     ids = io.read_labels(done.mask).array
     dataset = load(find_pairs(data))
     image = next(case.image for case in dataset.cases if case.name == "0")
@@ -83,15 +85,21 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     assert found.ap50 > 0.3
 
 
+def test_cards_with_a_depth_for_seeds_are_still_read(run: Path) -> None:
+    _, card = read_model(run)
+    old = card.model_dump() | {"decoding": {"foreground": 0.4, "seed": 0.3, "smallest": 30, "sure": 0.8}}
+    assert Card.model_validate(old).decoding == InstanceThresholds(foreground=0.4, smallest=30, sure=0.8)
+
+
 def test_a_large_image_is_made_in_blocks(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image, _ = synthetic_cells((300, 260), seed=77)
     io.write(tmp_path / "a.tif", Image(image[None], "cyx", (1.0, 1.0)))
-    whole = predict(run, [tmp_path / "a.tif"], out=tmp_path / "whole")[0].mask
+    whole = load_model(run).predict_files([tmp_path / "a.tif"], tmp_path / "whole")[0].mask
     monkeypatch.setattr(mask_file, "_OBJECT_BLOCK", {2: 64, 3: 16})
-    monkeypatch.setattr(mask_file, "_LEDGER_FROM", 2**12)
-    parts = predict(run, [tmp_path / "a.tif"], out=tmp_path / "parts", average_symmetries=False)[0].mask
+    monkeypatch.setattr(mask_file, "_STORED_FROM", 2**12)
+    parts = load_model(run, Execution(tta=False)).predict_files([tmp_path / "a.tif"], tmp_path / "parts")[0].mask
     assert np.array_equal(io.read_labels(whole).array, io.read_labels(parts).array)
-    averaged = predict(run, [tmp_path / "a.tif"], out=tmp_path / "averaged", average_symmetries=True)[0].mask
+    averaged = load_model(run, Execution(tta=True)).predict_files([tmp_path / "a.tif"], tmp_path / "averaged")[0].mask
     assert io.read_labels(averaged).array.max() > 3
 
 

@@ -13,7 +13,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ..inference.files import Step
     from ..training.loop import Progress as TrainingProgress
 
 # File names may hold brackets and colons: neither markup nor emoji.
@@ -79,17 +78,19 @@ class PredictionBar(_Bar):
         super().__init__([TextColumn("predicting"), BarColumn(), detail, TimeElapsedColumn(), left], "")
         self.began: tuple[float, float] | None = None  # when, and how much was done then
 
-    def update(self, now: Step) -> None:
-        """Take a file's progress."""
-        if now.message:
-            console.print(now.message)
-        done = (now.file + now.fraction) / max(now.files, 1)
-        time_s = time.monotonic()
-        if self.began is None and done > 0:
-            self.began = time_s, done
-        gone, gained = (time_s - self.began[0], done - self.began[1]) if self.began else (0.0, 0.0)
-        left = clock(gone / gained * (1 - done) if gained > 0 else math.inf)
-        self.progress.update(self.task, completed=done, detail=f"{now.file} of {now.files} images", left=left)
+    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
+        """Take the images that are done, in all `total`."""
+        if message:
+            console.print(message)
+        if not total:
+            return
+        share, time_s = done / total, time.monotonic()
+        if self.began is None and share > 0:
+            self.began = time_s, share
+        spent_s, gained = (time_s - self.began[0], share - self.began[1]) if self.began else (0.0, 0.0)
+        left = clock(spent_s / gained * (1 - share) if gained > 0 else math.inf)
+        detail = f"{math.floor(done)} of {round(total)} images"
+        self.progress.update(self.task, completed=share, detail=detail, left=left)
 
 
 class FileBar(_Bar):

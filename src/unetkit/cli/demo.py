@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from .. import io
 from ..image import Image
-from ..inference.files import predict
+from ..inference.predictor import load_model
 from ..labels.borders import separate_touching
 from ..metrics.folders import evaluate
 from ..report import write_report
@@ -273,7 +273,7 @@ def run_demo(out: Path | str, *, time_s: float = 60.0, observer: Observer | None
     images, masks = write_demo_data(out / "data", n=24, size=(256, 256), seed=0)
     test_images, test_masks = write_demo_data(out / "test", n=4, size=(600, 470), seed=1000)
     result = train(images, masks, out=out / "run", time_s=time_s, observer=observer)
-    predicted = predict(out / "run", [test_images], out=out / "predicted")
+    predicted = load_model(out / "run").predict_files([test_images], out / "predicted")
     scores = evaluate(out / "predicted", test_masks)
     page = write_report(out / "run")
     size = " x ".join(map(str, predicted[0].size))

@@ -48,25 +48,23 @@ def predict(
 
     A large image that was stopped half-way goes on where it was: the same command again.
     """
-    from ..inference.files import predict as run_prediction
+    from ..inference.execution import Execution
+    from ..inference.outputs import Outputs
+    from ..inference.predictor import load_model
+    from ..progress import SILENT
     from .console import PredictionBar
 
-    memory_bytes = option(byte_count, memory)
+    chosen: Any = engine
+    execution = Execution(option(byte_count, memory), chosen, tta=symmetries, level=prune)
     with PredictionBar() as bar:
-        done = run_prediction(
-            model,
+        progress = SILENT if as_json else bar
+        done = load_model(model, execution, progress=progress).predict_files(
             inputs,
-            out=out,
-            memory_bytes=memory_bytes,
-            average_symmetries=symmetries,
-            prune=prune,
-            overwrite=overwrite,
-            resume=resume,
+            out,
+            outputs=Outputs(probabilities, uncertainty),
+            existing="overwrite" if overwrite else "resume" if resume else "refuse",
             cluster=cluster,
-            engine=engine,
-            probabilities=probabilities,
-            uncertainty=uncertainty,
-            observer=None if as_json else bar.update,
+            progress=progress,
         )
     if as_json:
         rows = [{"image": str(p.source), "mask": str(p.mask), "size": p.size, "time_s": p.time_s} for p in done]

@@ -22,7 +22,7 @@ from ..data.dataset import Case, load
 from ..data.pairs import find_pairs
 from ..geometry import Geometry
 from ..inference.engines.engine import Engine, with_engine
-from ..inference.engines.int8_card import FILE, QuantisationReport, is_current, read_price
+from ..inference.engines.int8_card import FILE, QuantisationReport, is_current, read_report
 from ..inference.engines.openvino import calibrated_model, check_installed, int8_engine, save_openvino
 from ..inference.prepare import prepare
 from ..io.atomic import write_text
@@ -92,7 +92,7 @@ def quantise(
     _check_folder(folder)
     net, card = read_model(run)
     plan = _plan(run)
-    if (before := read_price(folder)) is not None and not is_current(run, before):
+    if (before := read_report(folder)) is not None and not is_current(run, before):
         say(f"{folder}: was calibrated for other weights than the run has now; calibrating anew")
     training, held_out = _cases(run, plan, net)
     ready, started = prepare(net), time.perf_counter()

@@ -6,26 +6,29 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..model.files import read_members
-from ..nets.unetpp import pruned
+from ..progress import Progress
 from ..tiles import tile
+from .execution import Execution
 from .mask_file import MaskFile, PlannedMask
-from .outputs import NOTHING, Outputs
-from .predictor import PendingTile, Predictor
+from .outputs import Outputs, PixelRecords
 from .tiling import Tiling
+from .work import PendingTile
+
+if TYPE_CHECKING:
+    from .predictor import Predictor
 
 __all__ = ["WorkerSetup", "predict_on_cluster"]
 
-_PORTION = 2**23  # pixels of a task: some ten seconds' work, so that little is lost with a worker
+_TASK_PIXELS = 2**23  # pixels of a task: some ten seconds' work, so that little is lost with a worker
 _IN_FLIGHT = 2  # tasks per worker: one that runs and one that waits; results are kept as they come
 _CONNECT_S = 10.0
 
@@ -34,91 +37,94 @@ Blocks = list[tuple[tuple[int, ...], np.ndarray]]
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a worker needs to make the model ready, which it reads from the path that all machines share.
+    """What a worker needs to make the model ready, which it reads from paths that all machines share.
 
     Attributes
     ----------
-    model : Path
+    load : callable
+        `Predictor.load`.
+    models : tuple of Path
     digest : str
-        Of the model's file.
-    prune : int or None
-    memory_bytes : int
-        For the net's maps, of each worker.
-    averages : bool
-    engine : str
-    beside : Beside
+        Of the models' files.
+    execution : Execution
+    outputs : Outputs
     """
 
-    model: Path
+    load: Callable[..., Predictor]
+    models: tuple[Path, ...]
     digest: str
-    prune: int | None
-    memory_bytes: int
-    averages: bool
-    engine: str = "torch"
-    beside: Outputs = NOTHING
+    execution: Execution
+    outputs: Outputs
 
 
 def predict_on_cluster(
     where: str,
-    recipe: WorkerSetup,
-    segmenter: Predictor,
-    tasks: Sequence[PlannedMask],
+    predictor: Predictor,
+    masks: Sequence[PlannedMask],
+    records: PixelRecords,
     settings: dict[str, Any],
-    tell: Callable[..., None],
+    progress: Progress,
 ) -> Iterator[tuple[PlannedMask, int, float]]:
-    """Make the masks of all tasks on a cluster; a lost worker's portions are made again by the others.
+    """Make masks on a cluster; a lost worker's tasks are done again by the others.
 
     Parameters
     ----------
     where : str
         "local", "local:N" for N processes of this machine, or the address of a scheduler.
-    recipe : Recipe
-    segmenter : Segmenter
-        The same model, here.
-    tasks : sequence of Task
+    predictor : Predictor
+        Of the same model, here; read from files.
+    masks : sequence of PlannedMask
+    records : PixelRecords
     settings : dict
-        As `MaskFile` takes them.
-    tell : callable
-        Called with the number of pixels made since the last call, and a line for the user or "".
+        As `MaskFile` takes them; "model" is the digest of the model's files.
+    progress : Progress
+        In images.
 
     Yields
     ------
-    (task, pixels, time_s) : Task, int, float
-        Pixels that were made, in so many seconds; in the order in which the masks are written.
+    (mask, pixels, time_s) : PlannedMask, int, float
+        Pixels that were computed, in so many seconds; in the order in which the masks are written.
 
     Raises
     ------
     ImportError
         If Dask is not installed.
     ValueError
-        If `where` is no such thing.
+        If `where` is not an address, or the model was not read from files.
     OSError
         If no scheduler answers there.
     """
+    if not predictor.source:
+        raise ValueError("the model lies in memory alone, where no worker can read it: save it, and load it from there")
+    engine: Any = predictor.engine_key  # that "auto" chose here, so that every machine takes the same one
+    execution = replace(predictor.execution, engine=engine)
+    models = tuple(path.resolve() for path in predictor.source)
+    setup = WorkerSetup(type(predictor).load, models, settings["model"], execution, records.outputs)
     with _connected(where) as client:
         from distributed import as_completed
 
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         if not workers:
             raise OSError(f"the scheduler at {where} has no workers: start some with dask worker {where}")
-        tell(0, f"{workers} workers at {client.scheduler.address}")
-        masks = (_Mask(task, segmenter, settings, tell) for task in tasks)
-        work = ((mask, portion) for mask in masks for portion in mask.waiting())
+        progress.update(message=f"{workers} workers at {client.scheduler.address}")
+        done = _Pixels(sum(prod(planned.size) for planned in masks), len(masks), progress)
+        all_masks = (_Mask(planned, predictor, records, settings, done) for planned in masks)
+        tasks = ((mask, pending) for mask in all_masks for pending in mask.waiting())
         running: dict[Any, _Mask] = {}
         completed = as_completed(with_results=True)
         opened: list[_Mask] = []
 
         def submit() -> None:
             while len(running) < _IN_FLIGHT * workers:
-                found = next(work, None)
-                if found is None:
+                task = next(tasks, None)
+                if task is None:
                     return
-                mask, portion = found
+                mask, pending = task
                 if mask not in opened:
                     opened.append(mask)
-                if portion is None:
+                if pending is None:
                     continue
-                future = client.submit(make, recipe, mask.task.absolute(), portion, pure=False)
+                future = client.submit(make, setup, mask.planned.absolute(), pending, pure=False)
                 running[future] = mask
                 completed.add(future)
 
@@ -132,101 +138,113 @@ def predict_on_cluster(
         finally:
             client.cancel(list(running))
             for mask in opened:
-                mask.close()
+                mask.file.store.close()  # what is there is kept for another time
 
 
 def _finished(opened: list[_Mask]) -> Iterator[tuple[PlannedMask, int, float]]:
     for mask in [mask for mask in opened if mask.is_complete]:
         opened.remove(mask)
-        yield mask.task, mask.made, mask.finish()
+        yield mask.planned, mask.pixels, mask.finish()
+
+
+class _Pixels:
+    """Counts pixels of all masks, and reports them as a share of the images."""
+
+    def __init__(self, total: int, n_masks: int, progress: Progress) -> None:
+        self._total, self._n, self.progress, self._done = max(total, 1), n_masks, progress, 0
+
+    def add(self, pixels: int) -> None:
+        self._done += pixels
+        self.progress.update(min(self._done / self._total, 1.0) * self._n, self._n)
 
 
 class _Mask:
-    """A mask whose portions are on their way."""
+    """A mask whose blocks are made elsewhere."""
+
+    file: MaskFile
 
     def __init__(
-        self, task: PlannedMask, segmenter: Predictor, settings: dict[str, Any], tell: Callable[..., None]
+        self,
+        planned: PlannedMask,
+        predictor: Predictor,
+        records: PixelRecords,
+        settings: dict[str, Any],
+        done: _Pixels,
     ) -> None:
-        self.task, self._segmenter, self._tell = task, segmenter, tell
-        self._settings = settings
-        self._start = time.perf_counter()
-        self._missing = self.made = 0
-        self._is_known = False
+        self.planned, self._predictor, self._records, self._settings = planned, predictor, records, settings
+        self._done, self._start = done, time.perf_counter()
+        self._missing = self.pixels = 0
+        self._is_planned = False
 
     def waiting(self) -> Iterator[PendingTile | None]:
         """Open the store, and hand out what has to be run; None where nothing has."""
-        self.unfinished = MaskFile(self.task, self._segmenter, self._settings)
-        self._tell(self.unfinished.store.pixels)
-        self.made = prod(self.task.size) - self.unfinished.store.pixels
-        with self.task.open(self._segmenter) as given:
-            for message in self.unfinished.messages(given):
-                self._tell(0, message)
-        portions = [cut for portion in self.unfinished.left for cut in _cut(portion, self.task.tiling, self._segmenter)]
-        self._missing = len(portions)
-        self._is_known = True
-        if not portions:
+        self.file = MaskFile(self.planned, self._predictor, self._records, self._settings)
+        self._done.add(self.file.store.pixels)
+        self.pixels = prod(self.planned.size) - self.file.store.pixels
+        with self.planned.open(self._predictor) as image:
+            for message in self.file.messages(image):
+                self._done.progress.update(message=message)
+        tiling = self.planned.tiling
+        missing = self._predictor.missing_tiles(self.file.store, tiling)
+        tasks = [part for pending in missing for part in _cut(pending, tiling, self._predictor)]
+        self._missing = len(tasks)
+        self._is_planned = True
+        if not tasks:
             yield None
-        yield from portions
+        yield from tasks
 
     @property
     def is_complete(self) -> bool:
-        """Whether all blocks are there."""
-        return self._is_known and self._missing == 0
+        return self._is_planned and self._missing == 0
 
     def keep(self, blocks: Blocks) -> None:
         """Take what a worker has made."""
-        for start, labels in blocks:
-            self.unfinished.store.write(start, labels)
-            self._tell(labels.size)
+        for start, values in blocks:
+            self.file.store.write(start, values)
+            self._done.add(values.size)
         self._missing -= 1
 
     def finish(self) -> float:
         """Write the mask; the seconds since it was begun."""
-        seconds = time.perf_counter() - self._start
-        with self.task.open(self._segmenter) as given, self.unfinished as unfinished:
-            unfinished.finish(given.image)
-        return seconds
-
-    def close(self) -> None:
-        """Keep what is there for another time."""
-        self.unfinished.store.close()
+        time_s = time.perf_counter() - self._start
+        with self.planned.open(self._predictor) as image, self.file as file:
+            file.finish(image.image)
+        return time_s
 
 
-def _cut(portion: PendingTile, tiling: Tiling, segmenter: Predictor) -> Iterator[PendingTile]:
-    """Pieces of a streamed portion that are small enough to be lost; each reads a halo of its own."""
-    rows, *across = portion.tile.core
-    if tiling.slab is None or segmenter.averages:
-        yield portion
+def _cut(pending: PendingTile, tiling: Tiling, predictor: Predictor) -> Iterator[PendingTile]:
+    """Parts of a streamed tile that are small enough to be lost; each reads a halo of its own."""
+    rows, *across = pending.tile.core
+    if tiling.slab is None or predictor.execution.tta:
+        yield pending
         return
     height = tiling.block[0]
     width = prod(part.stop - part.start for part in across)
-    step = max(_PORTION // (width * height), 1) * height
+    step = max(_TASK_PIXELS // (width * height), 1) * height
     first = rows.start // step * step
     for low in range(first, min(rows.stop, tiling.size[0]), step):
         core = (slice(max(low, rows.start), min(low + step, rows.stop)), *across)
-        yield PendingTile(portion.place, tile(segmenter.net.geometry, tiling.padded, core))
+        yield PendingTile(pending.place, tile(predictor.net.geometry, tiling.padded, core))
 
 
-def make(recipe: WorkerSetup, task: PlannedMask, portion: PendingTile) -> Blocks:
-    """Make the blocks of one portion; runs on a worker."""
-    segmenter = _ready(recipe)
-    with task.open(segmenter) as given:
-        return list(segmenter.make(given, task.tiling, [portion]))
+def make(setup: WorkerSetup, planned: PlannedMask, pending: PendingTile) -> Blocks:
+    """Make the blocks of one task; runs on a worker."""
+    predictor = _load(setup)
+    with planned.open(predictor) as image:
+        assert predictor.card is not None
+        records = PixelRecords(predictor.card, setup.outputs)
+        return list(predictor.blocks(image, planned.tiling, records, [pending]))
 
 
 @lru_cache(maxsize=1)
-def _ready(recipe: WorkerSetup) -> Predictor:
+def _load(setup: WorkerSetup) -> Predictor:
     """The model, read once per worker."""
     from distributed import get_worker
 
     threads = get_worker().state.nthreads
     if threads > 1:  # tasks run side by side, and share the cores
         torch.set_num_threads(max((os.cpu_count() or 1) // threads, 1))
-    nets, card = read_members(recipe.model)
-    nets = nets if recipe.prune is None else [pruned(net, recipe.prune) for net in nets]
-    options: dict[str, Any] = {"memory_bytes": recipe.memory_bytes, "averages": recipe.averages}
-    options["beside"] = recipe.beside
-    return Predictor.of(nets, card, engine=recipe.engine, run=recipe.model, **options)
+    return setup.load(setup.models, setup.execution)
 
 
 @contextmanager

@@ -1,26 +1,34 @@
-"""From image files to mask files of the same size, spacing and name."""
+"""From image files to mask files of the same name, size, spacing and place; every conflict is named at once."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..allocator import keep_freed_memory
-from ..model.files import read_members, weights_hash
-from ..nets.unetpp import pruned
-from .dask import WorkerSetup, predict_on_cluster
-from .engines.select import engine_key
-from .jobs import find_jobs
-from .mask_file import MaskFile, PlannedMask, check_all
-from .outputs import Outputs
-from .predictor import Predictor
+from ..data.pairs import Cases, channel_number, group_channels
+from ..errors import Problem, raise_problems
+from ..io import list_images, open_lazy
+from ..io.filenames import ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
+from ..model.files import weights_hash
+from ..progress import SILENT, Progress, subrange
+from .dask import predict_on_cluster
+from .input import InputImage
+from .mask_file import MaskFile, PlannedMask
+from .outputs import Outputs, PixelRecords
 from .tiling import Tiling
 
-DEFAULT_MEMORY = 2 * 2**30
+if TYPE_CHECKING:
+    from .predictor import Existing, Predictor
+
+__all__ = ["PredictionResult", "mask_name", "plan_masks", "predict_files"]
+
+_LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}  # the others hold ids as they are
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class PredictionResult:
         In pixels.
     tiling : Tiling
     pixels : int
-        That were made: all, or those that were missing where a mask was begun before.
+        That were computed: all, or those that were missing where a mask was begun before.
     time_s : float
         Of the net with reading, for these pixels; without the check of the image before and the writing of the mask.
     """
@@ -48,84 +56,44 @@ class PredictionResult:
     time_s: float
 
 
-@dataclass(frozen=True)
-class Step:
-    """Progress of a prediction: file `file` of `files`, share `fraction` of it done, and a line for the user or ""."""
-
-    file: int
-    files: int
-    fraction: float
-    message: str = ""
-
-
-Observer = Callable[[Step], None]
-
-
-def predict(
-    model: Path | str,
+def predict_files(
+    predictor: Predictor,
     inputs: Sequence[Path | str],
-    *,
     out: Path | str,
-    memory_bytes: int = DEFAULT_MEMORY,
-    average_symmetries: bool = False,
-    prune: int | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
+    *,
+    outputs: Outputs = Outputs(),  # noqa: B008 - frozen
+    existing: Existing = "refuse",
     cluster: str | None = None,
-    engine: str = "torch",
-    probabilities: bool = False,
-    uncertainty: bool = False,
-    observer: Observer | None = None,
+    progress: Progress = SILENT,
 ) -> list[PredictionResult]:
-    """Segment images of any size.
+    """Segment image files of any size.
 
     Images are read and masks made region by region; the finished blocks of a large mask are kept beside
-    it, so that the same call goes on after a crash and gives the identical mask.
+    it, so that the same call resumes it after a crash and gives the identical mask.
 
     Parameters
     ----------
-    model : path
-        A run folder, that of several folds, or a model file.
+    predictor : Predictor
+        With a card.
     inputs : sequence of path
         Image files, or folders of them. Where the net takes k channels and all names end in
         _0000 to k - 1, case_0000.*, case_0001.*, ... are one image, and its mask is case.*.
     out : path
         Folder for the masks. A mask has its image's name, size and pixel size, lies where the
-        image lies (NIfTI), and has the values that the training masks had; JPEG images get
-        PNG masks.
-    memory_bytes : int
-        Budget for the net's maps; larger images are streamed, or run in tiles, that give
-        exactly the same mask.
-    average_symmetries : bool
-        Average the class probabilities over all flips and quarter turns, 8 times the work in 2D, or over the
-        flips that the net has seen in training: often a little better. The image is then held in memory.
-    prune : int, optional
-        Of a UNet++ with a head on every depth: compute only the nodes that the head of this
-        level needs, 1 (fastest) to its depth.
-    overwrite : bool
-        Replace masks that exist.
-    resume : bool
-        Leave masks that exist as they are, and make the others.
+        image lies, and has the values that the training masks had; JPEG images get PNG masks.
+    outputs : Outputs
+        Maps in percent, uint8, in folders beside the masks.
+    existing : "refuse", "overwrite" or "resume"
+        Masks that exist: raise, replace them, or make only the others.
     cluster : str, optional
         Spread the work over the workers of a Dask scheduler: its address, or "local" (or
         "local:4" for four workers) for processes of this machine.
-    engine : str
-        What computes the net: "torch"; "compiled", by torch.compile, which takes a minute at first; on a
-        processor also "openvino" or "onnxruntime" in float32, "bfloat16" where the processor multiplies it,
-        and "int8", which is calibrated on the run's images and said with its price; "auto" measures them for
-        some seconds.
-    probabilities : bool
-        Also write how likely every class but the first is, in percent, 0 to 100, uint8 (255: no data): files of
-        the masks' names in `out`/probability, or probability_1, ... by the classes' values where they are several.
-    uncertainty : bool
-        Also write how unsure the net is: the entropy of the probabilities in percent of the largest, uint8, in
-        `out`/uncertainty. Those of averaged symmetries, or of the nets of several folds, tell more than one net's.
-    observer : callable, optional
-        Called with a `Step`.
+    progress : Progress
+        In images.
 
     Returns
     -------
-    list of Predicted
+    list of PredictionResult
 
     Raises
     ------
@@ -133,83 +101,180 @@ def predict(
         Naming every image that cannot be used, or not within the memory, before anything is
         computed; or if an image is changed while it is read.
     FileExistsError
-        Naming every mask that exists, unless `overwrite` or `resume`; or if `out` is a file.
+        Naming every mask that exists, if these are refused; or if `out` is a file.
     OSError
         If a mask cannot be written; blocks that are finished are kept.
     """
     keep_freed_memory()
-    say = observer or (lambda step: None)
-    nets, card = read_members(model)
-    if average_symmetries and card.flips is not None and not any(card.flips):
+    card = predictor.card
+    if card is None:
         raise ValueError(
-            "the net knows images that are turned one way, and none that is flipped: averaged over flips its masks "
-            "would be wrong; predict without --symmetries"
+            "the predictor has no card, so it is not known how files are normalised and what the classes are: call it "
+            "on arrays, or load a trained model"
         )
-    nets = nets if prune is None else [pruned(net, prune) for net in nets]
-    channels = nets[0].in_channels // (card.planes or 1)
-    beside = Outputs(probabilities, uncertainty)
-    folders = beside.folders(card)
-    jobs = find_jobs(inputs, Path(out), channels=channels, folders=folders, overwrite=overwrite, resume=resume)
-    run = Path(model)
-
-    def announce(line: str) -> None:
-        say(Step(0, len(jobs), 0.0, line))
-
-    how: dict[str, Any] = {"memory_bytes": memory_bytes, "averages": average_symmetries, "beside": beside}
-    segmenter = Predictor.of(nets, card, engine=engine, run=run, observer=announce, **how)
-    tasks = check_all(jobs, segmenter)
-    digest = weights_hash(run)
-    settings: dict[str, Any] = {"model": digest, "prune": prune, "averages": average_symmetries, "beside": folders}
-    settings["engine"] = segmenter.engine
+    records = PixelRecords(card, outputs)
+    masks = plan_masks(predictor, inputs, Path(out), folders=records.folders, existing=existing)
+    execution = predictor.execution
+    settings: dict[str, Any] = {  # by these names partial masks of all versions are found again
+        "model": _digest(predictor),
+        "prune": execution.level,
+        "averages": execution.tta,
+        "beside": records.folders,
+        "engine": predictor.engine,
+    }
     if cluster is not None:
-        recipe = WorkerSetup(run.resolve(), digest, prune, engine=engine_key(segmenter.engine), **how)
-        return _on_cluster(cluster, recipe, segmenter, tasks, settings, say)
+        return _on_cluster(cluster, predictor, masks, records, settings, progress)
     results = []
-    for i, task in enumerate(tasks):
-
-        def tell(fraction: float, message: str = "", i: int = i) -> None:
-            say(Step(i, len(tasks), fraction, message))
-
-        results.append(_make(task, segmenter, settings, tell))
-        say(Step(i + 1, len(tasks), 0.0))
+    for i, planned in enumerate(masks):
+        share = subrange(progress, i, i + 1, len(masks))
+        with planned.open(predictor) as image, MaskFile(planned, predictor, records, settings) as mask:
+            for message in mask.messages(image):
+                share.update(message=message)
+            start, pixels = time.perf_counter(), prod(planned.size) - mask.store.pixels
+            predictor.fill(mask.store, image, planned.tiling, records, share)
+            time_s = time.perf_counter() - start
+            mask.finish(image.image)
+        results.append(_result(planned, pixels, time_s))
+        progress.update(i + 1, len(masks))
     return results
 
 
-def _make(
-    task: PlannedMask, segmenter: Predictor, settings: dict[str, Any], tell: Callable[..., None]
-) -> PredictionResult:
-    """Make one mask, or what is left of it, and write it."""
-    with task.open(segmenter) as given, MaskFile(task, segmenter, settings) as mask:
-        for message in mask.messages(given):
-            tell(0.0, message)
-        start, pixels = time.perf_counter(), prod(task.size) - mask.store.pixels
-        segmenter.fill(mask.store, given, task.tiling, tell)
-        seconds = time.perf_counter() - start
-        mask.finish(given.image)
-    return PredictionResult(task.job.files[0], task.job.mask, task.image_size, task.tiling, pixels, seconds)
+def _result(planned: PlannedMask, pixels: int, time_s: float) -> PredictionResult:
+    return PredictionResult(planned.files[0], planned.path, planned.image_size, planned.tiling, pixels, time_s)
+
+
+def _digest(predictor: Predictor) -> str:
+    """Of the model's files, or of the weights of a net in memory."""
+    if predictor.source:
+        digests = [weights_hash(path) for path in predictor.source]
+    else:
+        tensors = predictor.net.state_dict().values()
+        digests = [hashlib.sha256(tensor.detach().cpu().numpy().tobytes()).hexdigest() for tensor in tensors]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _on_cluster(
     where: str,
-    recipe: WorkerSetup,
-    segmenter: Predictor,
-    tasks: Sequence[PlannedMask],
+    predictor: Predictor,
+    masks: Sequence[PlannedMask],
+    records: PixelRecords,
     settings: dict[str, Any],
-    say: Observer,
+    progress: Progress,
 ) -> list[PredictionResult]:
-    """Make all masks on the workers of a cluster; the time of each is that from the first task to its last block."""
-    total, done = max(sum(prod(task.size) for task in tasks), 1), 0.0
+    """All masks, on the workers of a cluster; the time of each is that from its first task to its last block."""
     results: dict[int, PredictionResult] = {}
+    for planned, pixels, time_s in predict_on_cluster(where, predictor, masks, records, settings, progress):
+        results[id(planned)] = _result(planned, pixels, time_s)
+    progress.update(len(masks), len(masks))
+    return [results[id(planned)] for planned in masks]
 
-    def tell(pixels: float, message: str = "") -> None:
-        nonlocal done
-        done += pixels
-        at = min(done / total, 1.0) * len(tasks)
-        say(Step(int(at), len(tasks), at - int(at), message))
 
-    for task, pixels, seconds in predict_on_cluster(where, recipe, segmenter, tasks, settings, tell):
-        results[id(task)] = PredictionResult(
-            task.job.files[0], task.job.mask, task.image_size, task.tiling, pixels, seconds
+def plan_masks(
+    predictor: Predictor,
+    inputs: Sequence[Path | str],
+    out: Path,
+    *,
+    folders: Sequence[str] = (),
+    existing: Existing = "refuse",
+) -> list[PlannedMask]:
+    """The masks to make, each of an image that was read once, so that a bad one is known now and not in an hour.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        With a card.
+    inputs, out, existing
+        As `predict_files` takes them.
+    folders : sequence of str
+        Of further outputs beside the masks, of the same names.
+
+    Raises
+    ------
+    ValueError
+        Naming every missing file, every mask that two images share, every image that would be overwritten; or every
+        image that cannot be used, or not within the memory.
+    FileExistsError
+        Naming every mask that exists, if these are refused; or if `out` is a file.
+    """
+    card = predictor.card
+    assert card is not None
+    channels = predictor.net.in_channels // (card.planes or 1)
+    masks, problems = [], []
+    for files, path in _mask_paths(inputs, out, channels=channels, folders=folders, existing=existing):
+        try:
+            with InputImage.open(files, predictor.net, card) as image:
+                size = image.size
+                tiling = predictor.plan(size)
+                masks.append(PlannedMask(files, path, size, image.image.size, image.scaling, tiling))
+        except (ValueError, OSError, MemoryError) as error:
+            text = str(error)
+            is_named = any(str(file) in text for file in files)
+            problems.append(Problem(text if is_named else f"{files[0]}: {text}", files))
+    raise_problems(problems, "unusable image")
+    return masks
+
+
+def _mask_paths(
+    inputs: Sequence[Path | str], out: Path, *, channels: int, folders: Sequence[str], existing: Existing
+) -> list[tuple[tuple[Path, ...], Path]]:
+    """The files of every image with the mask to write."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out}: is a file; name a folder for the masks")
+    sources: list[Path] = []
+    for item in map(Path, inputs):
+        sources += list_images(item) if item.is_dir() and not is_image_folder(item) else [item]
+    raise_problems((Problem(f"{s}: there is no such file", (s,)) for s in sources if not s.exists()), "missing file")
+    cases = _group_files(list(dict.fromkeys(sources)), channels)
+    masks = [(files, out / mask_name(name, files[0])) for name, files in cases]
+    by_mask: dict[Path, list[Path]] = {}
+    for files, mask in masks:
+        by_mask.setdefault(mask, []).append(files[0])
+    clashes = [(mask, images) for mask, images in by_mask.items() if len(images) > 1]
+    raise_problems(
+        (Problem(f"{mask}: would hold {' and '.join(map(str, images))}", tuple(images)) for mask, images in clashes),
+        "shared mask name",
+    )
+    same = [mask for files, mask in masks if mask.resolve() in [file.resolve() for file in files]]
+    raise_problems(
+        (Problem(f"{mask}: the mask would replace its own image; name another folder", (mask,)) for mask in same),
+        "conflict",
+    )
+    is_made = all if existing == "resume" else any
+    made = [
+        mask
+        for _, mask in masks
+        if is_made(file.exists() for file in (mask, *(mask.parent / folder / mask.name for folder in folders)))
+    ]
+    if made and existing == "refuse":
+        listed = "\n".join(f"  {mask}" for mask in made)
+        number = "1 mask exists" if len(made) == 1 else f"{len(made)} masks exist"
+        raise FileExistsError(
+            f"{number}; add --overwrite, or --resume to make the others, or name another folder:\n{listed}"
         )
-    say(Step(len(tasks), len(tasks), 0.0))
-    return [results[id(task)] for task in tasks]
+    return [(files, mask) for files, mask in masks if existing == "overwrite" or mask not in made]
+
+
+def _group_files(sources: list[Path], channels: int) -> Cases:
+    """Name and files of every image: one file each, unless all are named as files of one channel each."""
+    numbers = [channel_number(source) for source in sources]
+    is_by_channel = bool(sources) and all(number is not None and number < channels for number in numbers)
+    if is_by_channel and not (channels > 1 and _has_channels(sources[0])):
+        return group_channels(sources, channels=channels)
+    return [(source.name[: len(source.name) - len(suffix_of(source))], (source,)) for source in sources]
+
+
+def _has_channels(source: Path) -> bool:
+    """Whether a file has several channels itself, so that the number in its name is not that of a channel."""
+    try:
+        with open_lazy(source) as image:
+            return image.shape[0] > 1
+    except (ValueError, OSError, MemoryError):
+        return False  # reported with everything else that is wrong, when all images are read
+
+
+def mask_name(name: str, source: Path) -> str:
+    """File name of the mask of an image `name` that lies in `source`: of the same kind, but never lossy."""
+    suffix = suffix_of(source)
+    if is_image_folder(source) and suffix not in ZARR_SUFFIXES:  # inside a Zarr hierarchy (plate.zarr/A/1/0), or DICOM
+        return f"{source.name}.ome.zarr" if holds_zarr(source) else f"{source.name}.nii.gz"
+    return name + _LOSSLESS.get(suffix, suffix)

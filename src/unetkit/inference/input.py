@@ -1,9 +1,10 @@
-"""One image as the net is given it, read by region: channels fitted, intensities scaled, planes of volumes folded."""
+"""One image as the net reads it, by region: channels fitted, normalised, resampled, planes of volumes as channels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..data.channels import open_channels
 from ..data.normalise import Scaling, measure
-from ..data.planes import fold
+from ..data.planes import around, fold
 from ..geometry import mirror
 from ..image import Image, to_channels
 from ..io import LazyImage, valid_mask
@@ -19,33 +20,89 @@ from ..io.resample import Resampled, size_at
 from ..model.card import Card
 from ..nets.net import Net
 from ..tiles import Slices
-from .runner import Give
+from .runner import Read
 
-__all__ = ["InputImage"]
+__all__ = ["ArrayInput", "InputImage", "NetInput"]
+
+
+class NetInput(Protocol):
+    """What a net reads: an image on disk, or an array.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Spatial size in pixels.
+    missing : int
+        Pixels of a map that hold no data.
+    """
+
+    @property
+    def size(self) -> tuple[int, ...]: ...
+
+    @property
+    def missing(self) -> int: ...
+
+    def __call__(self, pixels: Slices) -> Tensor:
+        """Pixels of the image, (C, *pixels), float32."""
+        ...
+
+    def plane(self, z: int) -> Read:
+        """The reader of plane `z` of a volume, its neighbours as further channels."""
+        ...
+
+    def valid(self, pixels: Slices) -> np.ndarray:
+        """Where some pixels hold data, (*pixels), bool."""
+        ...
+
+
+class ArrayInput:
+    """A normalised image in memory.
+
+    Parameters
+    ----------
+    image : ndarray of shape (C, *spatial), float32
+    planes : int, optional
+        Of a volume for a 2D net: how many adjacent planes it reads.
+    """
+
+    missing = 0
+
+    def __init__(self, image: np.ndarray, planes: int | None = None) -> None:
+        self._image, self._planes, self.size = image, planes or 1, image.shape[1:]
+
+    def __call__(self, pixels: Slices) -> Tensor:
+        """Pixels of the image; a view."""
+        return torch.from_numpy(self._image[(slice(None), *pixels)])
+
+    def plane(self, z: int) -> Read:
+        """The reader of plane `z`, its neighbours as further channels."""
+        return ArrayInput(around(self._image, z, self._planes))
+
+    def valid(self, pixels: Slices) -> np.ndarray:
+        """True everywhere."""
+        return np.ones([part.stop - part.start for part in pixels], bool)
 
 
 class InputImage:
-    """An image on disk, checked and ready for a net; nothing of it is kept in memory unless its format asks for it.
+    """An image, checked and ready for a net; nothing of it is held in memory unless its format asks for it.
 
     Every pixel is read once on opening, for the mean and deviation of each channel, so that damage is known before
     anything is computed. Use it as a context manager.
 
     Parameters
     ----------
-    files : sequence of Path
-        One file, or one per channel.
+    image : LazyImage
+        As it is stored; closed with this object, or where it cannot be used.
     net : Net
     card : Card
         Of the same model.
     scaling : Scaling, optional
-        Of the same files, if it was measured before.
+        Of the same image, if it was measured before.
 
     Attributes
     ----------
-    image : LazyImage
-        As it is stored.
     size : tuple of int
-        Pixels that the net is given: those of the image, or of another size where the net knows another (see
+        Pixels that the net is given: those of the image, or those at the pixel size of the training images (see
         `Card.resample`).
     scaling : Scaling
     missing : int
@@ -54,31 +111,40 @@ class InputImage:
     Raises
     ------
     ValueError
-        If the files cannot be read, or their axes or channels cannot be made the net's, or a value is not finite.
+        If the image cannot be read, its axes or channels cannot be made the net's, or a value is not finite.
     """
 
-    def __init__(self, files: Sequence[Path], net: Net, card: Card, *, scaling: Scaling | None = None) -> None:
-        self.image = image = open_channels(files)
+    def __init__(self, image: LazyImage, net: Net, card: Card, *, scaling: Scaling | None = None) -> None:
+        self.image = image
         self._planes = card.planes
         try:
             _check_axes(image, net.ndim, card.planes)
             self.scaling = scaling or measure(image, self._is_valid if image.georeference else None)
-            has = 1 if self.scaling.is_gray else image.shape[0]
             self.channels = net.in_channels // (card.planes or 1)
-            _check_channels(has, self.channels)
-            self.size = _size_for(image, card)
+            own_channels = 1 if self.scaling.is_gray else image.shape[0]
+            to_channels(Image(np.zeros((own_channels, 1, 1), np.uint8), "cyx", (1.0, 1.0)), self.channels)  # or raises
+            self.size = image.size
+            if card.resample and image.georeference is None:  # maps keep their pixels
+                self.size = size_at(image.size, image.spacing, image.unit, card.spacing, card.unit)
         except BaseException:
             image.close()
             raise
         self._resampled = None if self.size == image.size else Resampled(image, self.size)
         self.notes = image.notes
         if self._resampled:
-            own, known = (" x ".join(f"{step:g}" for step in steps) for steps in (image.spacing, card.spacing))
-            told = f"pixels of {own} {image.unit}, the net knows {known} {card.unit}"
-            self.notes += (f"{told}: it is given {' x '.join(map(str, self.size))}, the mask has the image's size",)
+            own, usual = (" x ".join(f"{step:g}" for step in steps) for steps in (image.spacing, card.spacing))
+            self.notes += (
+                f"pixels of {own} {image.unit}, the model was trained on {usual} {card.unit}: resampled to "
+                f"{' x '.join(map(str, self.size))}, the mask has the image's size",
+            )
         self.missing = self.scaling.missing
         if self.scaling.is_gray and self.channels == 1:
             self.notes += ("three equal channels: read as one",)
+
+    @classmethod
+    def open(cls, files: Sequence[Path], net: Net, card: Card, *, scaling: Scaling | None = None) -> InputImage:
+        """Open an image from one file, or from one file per channel."""
+        return cls(open_channels(files), net, card, scaling=scaling)
 
     def __call__(self, pixels: Slices) -> Tensor:
         """Read some pixels: (C, *pixels), float32."""
@@ -89,20 +155,20 @@ class InputImage:
         return self._is_valid(self.image[(slice(None), *pixels)])
 
     def _is_valid(self, stored: np.ndarray, _: slice = slice(None)) -> np.ndarray:
-        known = self.image.georeference
-        return valid_mask(stored, known.nodata if known else None)
+        georeference = self.image.georeference
+        return valid_mask(stored, georeference.nodata if georeference else None)
 
-    def plane(self, z: int) -> Give:
-        """What is read for plane `z` of a volume, given to a 2D net with its neighbours as channels."""
+    def plane(self, z: int) -> Read:
+        """The reader of plane `z` of a volume, its neighbours as further channels."""
         planes, depth = self._planes or 1, self.size[0]
         at = mirror(z - planes // 2, planes, depth)
         low, high = int(at.min()), int(at.max()) + 1
 
-        def give(pixels: Slices) -> Tensor:
+        def read(pixels: Slices) -> Tensor:
             window = self._read((slice(low, high), *pixels))[:, at - low]
             return torch.from_numpy(np.ascontiguousarray(fold(window)))
 
-        return give
+        return read
 
     def _read(self, pixels: Slices) -> np.ndarray:
         if self._resampled:
@@ -125,23 +191,11 @@ class InputImage:
         self.close()
 
 
-def _size_for(image: LazyImage, card: Card) -> tuple[int, ...]:
-    """Pixels that a net is given of an image; of maps those that they have."""
-    if not card.resample or image.georeference is not None:
-        return image.size
-    return size_at(image.size, image.spacing, image.unit, card.spacing, card.unit)
-
-
 def _check_axes(image: LazyImage, ndim: int, planes: int | None) -> None:
-    has = f"has {image.ndim} spatial axes, {' x '.join(map(str, image.size))}"
+    axes = f"has {image.ndim} spatial axes, {' x '.join(map(str, image.size))}"
     if planes is not None and image.ndim != ndim + 1:
         raise ValueError(
-            f"{has}; this net was trained on volumes, {planes} plane{'s'[: planes > 1]} at a time: give it volumes"
+            f"{axes}; this net was trained on volumes, {planes} plane{'s'[: planes > 1]} at a time: give it volumes"
         )
     if planes is None and image.ndim != ndim:
-        raise ValueError(f"{has}; this is a {ndim}D net")
-
-
-def _check_channels(has: int, wanted: int) -> None:
-    """Raise as `to_channels` does, without the pixels."""
-    to_channels(Image(np.zeros((has, 1, 1), np.uint8), "cyx", (1.0, 1.0)), wanted)
+        raise ValueError(f"{axes}; this is a {ndim}D net")

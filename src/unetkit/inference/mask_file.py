@@ -1,18 +1,20 @@
-"""A mask on its way: checked and planned, its finished blocks kept beside its place until all are there."""
+"""The mask of one image file: planned, made block by block beside its place, and written when all blocks are there."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data.normalise import Scaling
-from ..data.pairs import raise_all
 from ..image import Image
 from ..io import LazyImage, write_labels_from
 from ..io.block_store import BlockStore
@@ -22,33 +24,55 @@ from ..labels.colours import colour_table
 from ..labels.instances import InstanceThresholds, decode_blocks, unpack_maps
 from ..tiles import Slices
 from .input import InputImage
-from .jobs import Job
-from .outputs import MISSING, StoredMap
-from .predictor import PendingTile, Predictor
+from .outputs import MISSING, PixelRecords, StoredMap
 from .tiling import Tiling
 
-__all__ = ["MaskFile", "PlannedMask", "check_all"]
+if TYPE_CHECKING:
+    from .predictor import Predictor
 
-_OBJECT_BLOCK = {2: 2048, 3: 128}  # pixels per axis of which foreground is looked at together
-_LEDGER_FROM = 2**22  # pixels of a mask whose finished blocks are kept on disk while it is made: some ten seconds' work
+__all__ = ["MaskFile", "PlannedMask"]
+
+_OBJECT_BLOCK = {2: 2048, 3: 128}  # pixels per axis of the foreground that is decoded together
+_STORED_FROM = 2**22  # pixels of a mask whose finished blocks are kept on disk while it is made: some ten seconds' work
 
 
 @dataclass(frozen=True)
 class PlannedMask:
-    """An image that was read once, and how its mask will be made: `size` is what the net is given of `image_size`."""
+    """A mask to make, of an image that was read once.
 
-    job: Job
+    Attributes
+    ----------
+    files : tuple of Path
+        Of the image: one, or one per channel.
+    path : Path
+        Of the mask.
+    size, image_size : tuple of int
+        Pixels that the net is given, and those of the image.
+    scaling : Scaling
+    tiling : Tiling
+    """
+
+    files: tuple[Path, ...]
+    path: Path
     size: tuple[int, ...]
+    image_size: tuple[int, ...]
     scaling: Scaling
     tiling: Tiling
-    image_size: tuple[int, ...]
+
+    @property
+    def partial(self) -> Path:
+        """Where the finished blocks of the mask are kept until all are there."""
+        return self.path.with_name(f".{self.path.name}.partial")
+
+    def beside(self, folder: str) -> Path:
+        """A further output, of the mask's name, in a folder beside it."""
+        return self.path.parent / folder / self.path.name
 
     def absolute(self) -> PlannedMask:
         """The same with paths that hold wherever a process runs."""
-        job = Job(tuple(file.resolve() for file in self.job.files), self.job.mask.resolve())
-        return replace(self, job=job)
+        return replace(self, files=tuple(file.resolve() for file in self.files), path=self.path.resolve())
 
-    def open(self, segmenter: Predictor) -> InputImage:
+    def open(self, predictor: Predictor) -> InputImage:
         """Open the image again.
 
         Raises
@@ -56,110 +80,99 @@ class PlannedMask:
         ValueError
             If it has another size by now.
         """
-        given = InputImage(self.job.files, segmenter.net, segmenter.card, scaling=self.scaling)
-        if given.size != self.size:
-            given.close()
-            raise ValueError(f"{self.job.files[0]}: was {self.size} pixels when it was checked and is {given.size} now")
-        return given
+        assert predictor.card is not None  # checked before any mask is planned
+        image = InputImage.open(self.files, predictor.net, predictor.card, scaling=self.scaling)
+        if image.size != self.size:
+            image.close()
+            raise ValueError(f"{self.files[0]}: was {self.size} pixels when it was checked and is {image.size} now")
+        return image
+
+    def key(self, settings: dict[str, Any]) -> str:
+        """A digest of all that the mask depends on: the files as they are now, and settings that JSON can hold."""
+        stamps = [_stamp(file) for file in self.files]
+        return hashlib.sha256(json.dumps([stamps, settings], sort_keys=True).encode()).hexdigest()
 
 
-def check_all(jobs: Sequence[Job], segmenter: Predictor) -> list[PlannedMask]:
-    """Read every image once before the work starts, so that a bad one is known now and not in an hour.
-
-    Raises
-    ------
-    ValueError
-        Naming every image that cannot be used, or not within the memory.
-    """
-    tasks, problems = [], []
-    for job in jobs:
-        try:
-            with InputImage(job.files, segmenter.net, segmenter.card) as given:
-                tasks.append(PlannedMask(job, given.size, given.scaling, segmenter.plan(given.size), given.image.size))
-        except (ValueError, OSError, MemoryError) as error:
-            text = str(error)
-            problems.append(text if any(str(file) in text for file in job.files) else f"{job.files[0]}: {text}")
-    raise_all(problems, "unusable image")
-    return tasks
+def _stamp(file: Path) -> list[Any]:
+    """Name, size and time of a file, or of what lies at the top of a folder."""
+    rows = [file, *sorted(file.iterdir())] if file.is_dir() else [file]
+    return [[row.name, row.stat().st_size, row.stat().st_mtime_ns] for row in rows]
 
 
 class MaskFile:
     """The blocks of one mask.
 
-    Small masks are kept in memory; those that take long in a file beside the mask, which is found again after a crash.
+    Small masks are kept in memory, others in a file beside the mask, which is found again after a crash.
 
     Parameters
     ----------
-    task : Task
-    segmenter : Segmenter
+    planned : PlannedMask
+    predictor : Predictor
+    records : PixelRecords
+        What is kept of a pixel.
     settings : dict
-        What the mask depends on beside image and model plan; plain values.
+        What the mask depends on beside the image; values that JSON can hold.
     """
 
-    def __init__(self, task: PlannedMask, segmenter: Predictor, settings: dict[str, Any]) -> None:
-        self.task, self._segmenter = task, segmenter
-        job, block = task.job, segmenter.block(task.tiling, task.size)
-        job.mask.parent.mkdir(parents=True, exist_ok=True)
-        path = job.partial if prod(task.size) >= _LEDGER_FROM else None
-        self.store = BlockStore(path, task.size, block=block, dtype=segmenter.dtype, key=job.key(**settings))
+    def __init__(
+        self, planned: PlannedMask, predictor: Predictor, records: PixelRecords, settings: dict[str, Any]
+    ) -> None:
+        self.planned, self.records, self._predictor = planned, records, predictor
+        block = predictor.block_size(planned.tiling, planned.size)
+        planned.path.parent.mkdir(parents=True, exist_ok=True)
+        path = planned.partial if prod(planned.size) >= _STORED_FROM else None
+        self.store = BlockStore(path, planned.size, block=block, dtype=records.dtype, key=planned.key(settings))
 
-    def messages(self, given: InputImage) -> Iterator[str]:
+    def messages(self, image: InputImage) -> Iterator[str]:
         """What the user should know before the work starts."""
-        name, size = self.task.job.files[0].name, self.task.size
-        for note in given.notes:
+        name, size = self.planned.files[0].name, self.planned.size
+        for note in image.notes:
             yield f"{name}: {note}"
-        if given.missing:
-            value = self._segmenter.nodata
-            yield f"{name}: {given.missing} of {prod(size)} pixels hold no data: {value} in the mask"
-        yield f"{name}: {' x '.join(map(str, size))} pixels, {self._segmenter.describe(self.task.tiling)}"
+        if image.missing:
+            value = self.records.nodata
+            yield f"{name}: {image.missing} of {prod(size)} pixels hold no data: {value} in the mask"
+        yield f"{name}: {' x '.join(map(str, size))} pixels, {self._predictor.describe(self.planned.tiling)}"
         if self.store.has_dropped:
-            yield f"{name}: an unfinished mask of another model, image or setting was found and is made anew"
+            yield f"{name}: found a partial mask made with another model, image or settings; starting over"
         if self.store.pixels:
-            yield f"{name}: going on where it was stopped, {self.store.pixels / prod(size):.0%} are there"
-
-    @property
-    def left(self) -> list[PendingTile]:
-        """What has still to be run."""
-        return self._segmenter.left(self.store, self.task.tiling)
+            yield f"{name}: resuming: {self.store.pixels / prod(size):.0%} done"
 
     def finish(self, like: LazyImage) -> None:
         """Write the mask from its blocks, and delete them."""
-        decoding, is_map = self._segmenter.card.decoding, like.georeference is not None
-        for index, folder in enumerate(self._segmenter.folders):
-            path = self.task.job.beside(folder)
+        card, is_map = self.records.card, like.georeference is not None
+        for index, folder in enumerate(self.records.folders):
+            path = self.planned.beside(folder)
             path.parent.mkdir(exist_ok=True)
             percent = _at_size(StoredMap(self.store, index), like)
             write_labels_from(path, percent, like=like, nodata=MISSING if is_map else None)
-        if decoding is None:
-            nodata = self._segmenter.nodata if is_map else None
-            colours = colour_table(self._segmenter.card.labels) if is_map else None
+        if card.decoding is None:
+            nodata = self.records.nodata if is_map else None
+            colours = colour_table(card.labels) if is_map else None
             labels = _at_size(StoredMap(self.store), like)
-            write_labels_from(self.task.job.mask, labels, like=like, nodata=nodata, colours=colours)
+            write_labels_from(self.planned.path, labels, like=like, nodata=nodata, colours=colours)
         else:
-            with self._objects(decoding) as labels:
-                write_labels_from(self.task.job.mask, _at_size(labels, like), like=like)
+            with self._objects(card.decoding) as labels:
+                write_labels_from(self.planned.path, _at_size(labels, like), like=like)
         self.store.remove()
 
     @contextmanager
-    def _objects(self, how: InstanceThresholds) -> Iterator[Source]:
+    def _objects(self, thresholds: InstanceThresholds) -> Iterator[Source]:
         """Ids of the objects; those of a large mask are on disk while they are made."""
-        size = self.task.size
+        size = self.planned.size
         with ExitStack() as files:
-            is_small = prod(size) < _LEDGER_FROM
 
             def allocate(dtype: np.dtype) -> np.ndarray:
-                if is_small:
+                if prod(size) < _STORED_FROM:
                     return np.zeros(size, dtype)
-                file = files.enter_context(tempfile.TemporaryFile(dir=self.task.job.mask.parent))
+                file = files.enter_context(tempfile.TemporaryFile(dir=self.planned.path.parent))
                 return np.memmap(file, dtype, "w+", shape=size)
 
-            codes = StoredMap(self.store)
-            block = tuple(min(n, _OBJECT_BLOCK[len(size)]) for n in size)
-
             def read(box: Slices) -> tuple[np.ndarray, np.ndarray]:
-                return unpack_maps(codes.read((slice(0, 1), *box))[0])
+                return unpack_maps(maps.read((slice(0, 1), *box))[0])
 
-            ids = decode_blocks(read, size, block, how, allocate=allocate)
+            maps = StoredMap(self.store)
+            block = tuple(min(n, _OBJECT_BLOCK[len(size)]) for n in size)
+            ids = decode_blocks(read, size, block, thresholds, allocate=allocate)
             axes = "cyx" if len(size) == 2 else "czyx"
             yield WholeImage(Image(ids[None], axes, (1.0,) * len(size)))
 

@@ -1,31 +1,38 @@
-"""What a prediction keeps of every pixel until the files are written: its label, and if asked how sure it is."""
+"""What a prediction keeps of every pixel: its label, and where asked for how likely its class is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..io.block_store import BlockStore
 from ..io.lazy import Region
+from ..labels.instances import CODE, pack_maps
+from ..labels.kind import from_classes, nodata_value
 from ..model.card import Card
 
-__all__ = ["MISSING", "NOTHING", "Outputs", "StoredMap", "stored_dtype"]
+__all__ = ["MISSING", "Outputs", "PixelRecords", "StoredMap"]
 
 MISSING = 255  # in percent, where a map holds no data
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Maps of percentages that are wanted beside the masks.
+    """Maps that are wanted beside the labels.
 
     Attributes
     ----------
     probabilities : bool
-        How likely every class but the first is; of objects, how likely a pixel is of one.
+        How likely every class is, calibrated on the validation images; of objects, how likely a pixel is of one.
+        As files: every class but the first, in percent, uint8 (255: no data), in folders `probability`, or
+        `probability_1`, ... by the classes' values where they are several.
     uncertainty : bool
-        Entropy of the probabilities, as a share of the largest there is: 0 where one class is certain, 100 where all
-        are as likely.
+        Entropy of the probabilities as a share of the largest possible: 0 where one class is certain, 1 where all are
+        equally likely. As files: in percent, in the folder `uncertainty`. With test-time averaging, or the nets of
+        several folds, it tells more than with one net.
     """
 
     probabilities: bool = False
@@ -37,23 +44,71 @@ class Outputs:
         classes = ["probability"] if len(values) == 1 else [f"probability_{value}" for value in values]
         return classes * self.probabilities + ["uncertainty"] * self.uncertainty
 
-    def percentages(self, probabilities: np.ndarray, card: Card) -> np.ndarray:
-        """The maps, uint8 of shape (*spatial, n), 0 to 100, from class probabilities of shape (K, *spatial), 0 to 1."""
-        if card.labels.has_distance:
-            probabilities = np.stack([probabilities[0], 1 - probabilities[0]])
-        maps = [*probabilities[1:]] if self.probabilities else []
-        if self.uncertainty:
-            logs = np.log(probabilities.clip(1e-7, 1))
-            maps.append(-(probabilities * logs).sum(0) / np.log(len(probabilities)))
-        return np.rint(np.stack(maps, -1).clip(0, 1) * 100).astype(np.uint8)
+
+def scored_probabilities(logits: Tensor, card: Card) -> np.ndarray:
+    """Calibrated probabilities (K, *pixels), 0 to 1, float32; of a net for objects those of background and object."""
+    probabilities: np.ndarray = (logits / card.temperature).softmax(0).cpu().numpy()
+    if card.labels.has_distance:
+        return np.stack([probabilities[0], 1 - probabilities[0]])
+    return probabilities
 
 
-NOTHING = Outputs()
+def entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Entropy of probabilities (K, *pixels) as a share of the largest possible, (*pixels), 0 to 1."""
+    logs = np.log(probabilities.clip(1e-7, 1))
+    share: np.ndarray = -(probabilities * logs).sum(0) / np.log(len(probabilities))
+    return share
 
 
-def stored_dtype(label: np.dtype, n: int) -> np.dtype:
-    """Of a pixel: a label, and `n` percentages; the label alone where there are none."""
-    return label if n == 0 else np.dtype([("label", label), ("percent", np.uint8, (n,))])
+class PixelRecords:
+    """The values that the blocks of a mask hold: labels, or maps that become objects, with percentages where wanted.
+
+    Parameters
+    ----------
+    card : Card
+    outputs : Outputs
+
+    Attributes
+    ----------
+    dtype : dtype
+        Of a pixel: that of the values that stand for the classes, or of packed maps that become objects; a record of
+        "label" and "percent" where maps are wanted beside it.
+    folders : list of str
+        Of the maps, beside the masks.
+    nodata : int
+        Where a map holds no data: a value that means no class, and among objects background.
+    """
+
+    def __init__(self, card: Card, outputs: Outputs) -> None:
+        self.card, self.outputs, self.folders = card, outputs, outputs.folders(card)
+        label = CODE if card.decoding else from_classes(np.zeros(1, np.uint8), card.labels).dtype
+        n = len(self.folders)
+        self.dtype = np.dtype([("label", label), ("percent", np.uint8, (n,))]) if n else label
+        self.nodata = 0 if card.decoding else nodata_value(card.labels)
+
+    def encode(self, logits: Tensor) -> np.ndarray:
+        """Records (*pixels) of logits (K, *pixels)."""
+        if self.card.decoding:
+            labels = pack_maps(logits.softmax(0).cpu().numpy())
+        else:
+            labels = from_classes(logits.argmax(0).to(torch.uint8).cpu().numpy(), self.card.labels)
+        if not self.folders:
+            return labels
+        records = np.empty(labels.shape, self.dtype)
+        records["label"] = labels
+        probabilities = scored_probabilities(logits, self.card)
+        maps = [*probabilities[1:]] if self.outputs.probabilities else []
+        maps += [entropy(probabilities)] if self.outputs.uncertainty else []
+        records["percent"] = np.rint(np.stack(maps, -1).clip(0, 1) * 100).astype(np.uint8)
+        return records
+
+    def erase(self, records: np.ndarray, missing: np.ndarray) -> None:
+        """Mark pixels where the map holds no data."""
+        if not self.folders:
+            records[missing] = self.nodata
+            return
+        records["label"][missing] = self.nodata
+        records["percent"][missing] = MISSING
 
 
 class StoredMap:
@@ -76,10 +131,10 @@ class StoredMap:
 
     def read(self, region: Region) -> np.ndarray:
         """Values of a region of (1, *size); 0 where no block is there yet."""
-        found = self._store.read(region)
-        if not found.dtype.names:
-            return found
-        return found["label"] if self._index is None else found["percent"][..., self._index]
+        records = self._store.read(region)
+        if not records.dtype.names:
+            return records
+        return records["label"] if self._index is None else records["percent"][..., self._index]
 
     def close(self) -> None:
         """Nothing to release: the store is its owner's."""

@@ -1,4 +1,4 @@
-"""From an image on disk to the blocks of its mask: what is there already is not made again."""
+"""From an image to its mask: the one object through which every prediction of the package goes."""
 
 from __future__ import annotations
 
@@ -8,306 +8,518 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..image import Image
+from ..io import LazyImage
 from ..io.block_store import BlockStore
-from ..labels.instances import CODE, pack_maps
-from ..labels.kind import from_classes, nodata_value
+from ..io.lazy import WholeImage
+from ..io.resample import resampled, to_size
+from ..labels.instances import decode, unpack_maps
 from ..model.card import Card
+from ..model.files import read_members
+from ..nets.foreign import as_net
 from ..nets.net import Net
-from ..tiles import Slices, Tile, tile
-from .averaging import average
-from .engines.engine import values_per_float, window_core, with_engine
+from ..nets.unetpp import pruned
+from ..progress import SILENT, Progress, subrange
+from ..tiles import Slices
+from .averaging import Member, average_symmetries, ensemble_parts
+from .engines.engine import window_core, with_engine
 from .engines.select import choose_engine
-from .ensemble import Member, joint_parts
-from .input import InputImage
-from .outputs import MISSING, NOTHING, Outputs, stored_dtype
+from .execution import Execution
+from .input import ArrayInput, InputImage, NetInput
+from .outputs import Outputs, PixelRecords, entropy, scored_probabilities
 from .prefetch import BackgroundWriter, Prefetcher
 from .prepare import prepare
-from .runner import Give
-from .streaming.stream import Stream
+from .runner import Read
 from .tiling import Tiling, choose, plan_tiles
+from .work import PendingTile, all_tiles, join_rows, missing_tiles, whole_image
 
-__all__ = ["PendingTile", "Predictor"]
+if TYPE_CHECKING:
+    from .files import PredictionResult
 
+__all__ = ["Prediction", "Predictor", "load_model"]
 
-@dataclass(frozen=True)
-class PendingTile:
-    """A tile of an image, or of the plane at `place` of a volume that is given plane by plane."""
-
-    place: tuple[int, ...]
-    tile: Tile
+Existing = Literal["refuse", "overwrite", "resume"]
 
 
 @dataclass(frozen=True)
-class Predictor:
-    """A model, and how it is to be run.
+class Prediction:
+    """What a predictor says of one image.
 
     Attributes
     ----------
-    net : Net
-        From `inference.prepare`.
-    card : Card
-    stream : Stream or None
-        Of the net, where it can be streamed.
-    memory_bytes : int
-        Budget for the net's maps.
-    averages : bool
-        Whether the class probabilities are averaged over the flips and quarter turns that the net has seen.
-    engine : str
-        What computes the net: the name of an engine.
-    beside : Beside
-        What is kept beside the labels.
-    others : tuple of (Net, Stream or None)
-        Further nets of the same architecture, whose probabilities are averaged with those of the first.
+    labels : ndarray of shape (*spatial), integer
+        Values as in the training masks: of classes, or an id for each object; without a card the index of the largest
+        logit. Of the image's size.
+    probabilities : ndarray of shape (K, *spatial), float32, or None
+        Of the classes, or of background and object; calibrated.
+    uncertainty : ndarray of shape (*spatial), float32, or None
+        Entropy of the probabilities as a share of the largest possible, 0 to 1.
+    logits : ndarray of shape (K, *spatial), float32, or None
+        The net's own output, of a predictor without a card.
+    image : Image
+        What was predicted, for its spacing and place.
     """
 
-    net: Net
-    card: Card
-    stream: Stream | None = None
-    memory_bytes: int = 2 * 2**30
-    averages: bool = False
-    engine: str = "torch"
-    beside: Outputs = NOTHING
-    others: tuple[Member, ...] = ()
+    labels: np.ndarray
+    probabilities: np.ndarray | None
+    uncertainty: np.ndarray | None
+    logits: np.ndarray | None
+    image: Image
+
+    def to_image(self) -> Image:
+        """The labels as an `Image` with the spacing, unit and place of the image, ready for `write_labels`."""
+        axes = self.image.axes.removeprefix("c")
+        return replace(self.image, array=self.labels, axes=axes, notes=())
+
+
+class Predictor:
+    """A model, ready to run on images of any size: arrays in, masks out.
+
+    Parameters
+    ----------
+    net : Module or sequence of Module
+        A net of this package, or any Module that `read_graph` can read; several of one architecture are an ensemble,
+        whose class probabilities are averaged. Taken as it is in evaluation mode; a copy is made ready to run.
+    card : Card, optional
+        How images are normalised, and what the classes are. Without one images are taken as they are, and labels are
+        the index of the largest logit.
+    execution : Execution
+    source : path or sequence of path
+        Where the model was read from; needed by engine int8, and to predict on a cluster.
+    progress : Progress
+        Told which engine was chosen.
+
+    Attributes
+    ----------
+    net : Module
+        The first net as it was given: geometry, receptive fields, weights.
+    card : Card or None
+    execution : Execution
+    engine, engine_key : str
+        Name of what computes the net: "torch", "openvino float32", ...; and what `Execution` calls it.
+    source : tuple of Path
+    members : tuple of Member
+        The nets, ready to run.
+
+    Raises
+    ------
+    ValueError
+        If a net cannot be read, the engine or device cannot run it, or averaging over flips would give wrong masks.
+    ImportError
+        If an engine is not installed.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    >>> result = Predictor(net)(np.zeros((300, 200), np.float32))
+    >>> result.labels.shape, result.logits.shape
+    ((300, 200), (2, 300, 200))
+    """
+
+    def __init__(
+        self,
+        net: nn.Module | Sequence[nn.Module],
+        card: Card | None = None,
+        execution: Execution = Execution(),  # noqa: B008 - frozen
+        *,
+        source: Path | str | Sequence[Path | str] = (),
+        progress: Progress = SILENT,
+    ) -> None:
+        nets = [as_net(one) for one in ([net] if isinstance(net, nn.Module) else net)]
+        if not nets:
+            raise ValueError("got no net; expected one, or several of one architecture")
+        flips = card.flips if card else None
+        if execution.tta and flips is not None and not any(flips):
+            raise ValueError(
+                "the model was trained without flips, so averaging over flips would give wrong masks: predict without "
+                "--tta"
+            )
+        if execution.level is not None:
+            nets = [pruned(one, execution.level) for one in nets]
+        self.net, self.card, self.execution = nets[0], card, execution
+        self.source = tuple(map(Path, [source] if isinstance(source, Path | str) else source))
+        device = execution.find_device()
+        ready = [prepare(one, device=device) for one in nets]
+        self.engine = self.engine_key = "torch"
+        if execution.engine != "torch":
+            if len(nets) > 1:
+                raise ValueError(
+                    f"engine is {execution.engine}, but an ensemble of {len(nets)} nets is computed by torch"
+                )
+            run = self.source[0] if self.source else None
+            chosen = choose_engine(ready[0], run, execution.engine, progress=progress)
+            self.engine, self.engine_key = chosen.name, chosen.key
+            if chosen.name != "torch":
+                ready = [with_engine(ready[0], chosen)]
+        may_stream = device == "cpu" and self.engine == "torch"
+        self.members = tuple(Member(one, may_stream) for one in ready)
 
     @classmethod
-    def of(
+    def load(
         cls,
-        nets: Sequence[Net],
-        card: Card,
+        models: Sequence[Path | str],
+        execution: Execution = Execution(),  # noqa: B008 - frozen
         *,
-        memory_bytes: int,
-        averages: bool = False,
-        engine: str = "torch",
-        beside: Outputs = NOTHING,
-        run: Path | None = None,
-        observer: Callable[[str], None] | None = None,
+        progress: Progress = SILENT,
     ) -> Predictor:
-        """Make a model ready: on the fastest device of this machine, or by an engine as `choose_engine` takes it."""
-        device = "cuda" if torch.cuda.is_available() and engine in ("auto", "torch", "compiled") else "cpu"
-        ready, *others = (prepare(net, device=device) for net in nets)
-        net = nets[0]
-        if others and engine != "torch":
-            raise ValueError(f"engine is {engine}, but an ensemble of {len(nets)} nets is computed by torch")
-        if engine != "torch":
-            window = (window_core(net.ndim, engine),) * net.ndim
-            chosen = choose_engine(ready, run, engine, window=window, observer=observer)
-            if chosen.name != "torch":
-                return cls(with_engine(ready, chosen), card, None, memory_bytes, averages, chosen.name, beside)
-        # A GPU is served best by few large windows.
-        members = [(net, _stream(net) if device == "cpu" else None) for net in (ready, *others)]
-        (ready, stream), *rest = members
-        return cls(ready, card, stream, memory_bytes // len(nets), averages, beside=beside, others=tuple(rest))
+        """The models in some files or run folders as one; see `load_model`."""
+        paths = [Path(model) for model in models]
+        if not paths:
+            raise ValueError("got no model; expected a run folder or a model file")
+        nets: list[Net] = []
+        cards: list[Card] = []
+        for path in paths:
+            members, card = read_members(path)
+            nets += members
+            cards.append(card)
+        card = cards[0]
+        for path, other in zip(paths[1:], cards[1:], strict=True):
+            for name in ("architecture", "labels", "planes", "intensity"):
+                if getattr(other, name) != getattr(card, name):
+                    raise ValueError(f"{path}: its {name} is not that of {paths[0]}; an ensemble needs models alike")
+        if len(cards) > 1:
+            card = card.model_copy(update={"temperature": float(np.mean([other.temperature for other in cards]))})
+        return cls(nets, card, execution, source=paths, progress=progress)
 
     @property
-    def members(self) -> list[Member]:
-        """All nets, each with its stream."""
-        return [(self.net, self.stream), *self.others]
+    def planes(self) -> int | None:
+        """Adjacent planes of a volume that a 2D net reads at a time; None where images have the net's own axes."""
+        return self.card.planes if self.card else None
 
-    def plan(self, size: tuple[int, ...]) -> Tiling:
-        """How an image of `size`, or each plane of a volume that is given plane by plane, will be run."""
-        size = size[-self.net.ndim :]
+    @property
+    def n_nets(self) -> int:
+        """Nets of the ensemble; 1 for a single one."""
+        return len(self.members)
+
+    # --- how an image is run ---
+
+    def plan(self, size: Sequence[int]) -> Tiling:
+        """How an image of `size`, or each plane of a volume that is run plane by plane, will be run.
+
+        Raises
+        ------
+        ValueError
+            If no way fits the memory; the least that works is named.
+        """
+        net, size = self.members[0].net, tuple(size[-self.net.ndim :])
+        memory_bytes = self.execution.memory_bytes // len(self.members)
         if self.engine != "torch":
-            packed, most = values_per_float(self.engine), window_core(self.net.ndim, self.engine)
-            tiling = plan_tiles(self.net, size, memory_bytes=self.memory_bytes * packed, most=most)
-            return replace(tiling, memory_bytes=tiling.memory_bytes // packed)
-        return choose(self.net, size, memory_bytes=self.memory_bytes, stream=self.stream)
+            engine: Any = net.engine
+            most = window_core(net.ndim, engine.values_per_float)
+            tiling = plan_tiles(net, size, memory_bytes=memory_bytes * engine.values_per_float, most=most)
+            return replace(tiling, memory_bytes=tiling.memory_bytes // engine.values_per_float)
+        return choose(net, size, memory_bytes=memory_bytes, stream=self.members[0].stream_for(size))
 
     def describe(self, tiling: Tiling) -> str:
-        """One line for the user."""
-        how = tiling.describe() if self.card.planes is None else f"plane by plane, each {tiling.describe()}"
-        how += f", by {len(self.members)} nets" if self.others else ""
-        return how if self.engine == "torch" else f"{how}, by {self.engine}"
+        """How an image is run, in one line for the user."""
+        words = tiling.describe() if self.planes is None else f"plane by plane, each {tiling.describe()}"
+        words += f", by {self.n_nets} nets" if self.n_nets > 1 else ""
+        return words if self.engine == "torch" else f"{words}, by {self.engine}"
 
-    def block(self, tiling: Tiling, size: tuple[int, ...]) -> tuple[int, ...]:
-        """Pixels of a block of the mask of an image of `size`, per axis."""
-        block = tiling.size if self.averages else tiling.block
+    def block_size(self, tiling: Tiling, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Pixels per axis of the blocks in which the mask of an image of `size` is made."""
+        block = tiling.size if self.execution.tta else tiling.block
         return (1,) * (len(size) - len(block)) + block
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the blocks: that of the values that stand for the classes, or of the codes that become objects."""
-        label = CODE if self.card.decoding else from_classes(np.zeros(1, np.uint8), self.card.labels).dtype
-        return stored_dtype(label, len(self.folders))
+    def missing_tiles(self, store: BlockStore, tiling: Tiling) -> list[PendingTile]:
+        """What has to be run for the blocks that are not in a store."""
+        places = self._places(store.size)
+        if self.execution.tta:
+            origin = (0,) * len(tiling.size)
+            return [PendingTile(at, whole_image(tiling)) for at in places if (*at, *origin) not in store]
+        geometry = self.net.geometry
+        return [pending for at in places for pending in missing_tiles(geometry, store, at, tiling)]
 
-    @property
-    def folders(self) -> list[str]:
-        """Of the maps that are kept, beside the masks."""
-        return self.beside.folders(self.card)
+    def _places(self, size: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [()] if self.planes is None else [(z,) for z in range(size[0])]
 
-    def fill(self, store: BlockStore, given: InputImage, tiling: Tiling, tell: Callable[[float], None]) -> None:
-        """Make the blocks of a mask that are not there yet.
+    # --- logits, and blocks of a mask ---
 
-        Parameters
-        ----------
-        store : BlockStore
-            With blocks of `self.block`.
-        given : Given
-            The image.
-        tiling : Tiling
-            From `plan`, for the same size.
-        tell : callable
-            Called with the share done, 0 to 1.
-        """
-        total, done = prod(given.size), float(store.pixels)
-
-        def count(pixels: float) -> None:
-            nonlocal done
-            done += pixels
-            tell(min(done / total, 1.0))
-
-        with BackgroundWriter() as write:
-            for start, labels in self.make(given, tiling, self.left(store, tiling), count):
-                write(store.write, start, labels)
-
-    def left(self, store: BlockStore, tiling: Tiling) -> list[PendingTile]:
-        """What has to be run for the blocks that are not there."""
-        planes = [()] if self.card.planes is None else [(z,) for z in range(store.size[0])]
-        if self.averages:
-            whole = tuple(slice(0, n) for n in tiling.size)
-            origin = (0,) * len(whole)
-            return [PendingTile(at, Tile(whole, whole, whole)) for at in planes if (*at, *origin) not in store]
-        return [portion for at in planes for portion in _left(self.net, store, at, tiling)]
-
-    def make(
+    def logits(
         self,
-        given: InputImage,
-        tiling: Tiling,
-        portions: Sequence[PendingTile],
-        count: Callable[[float], None] = lambda n: None,
-    ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-        """Make the blocks of some portions, in the values of the training masks, and of no data where a map has none.
+        image: NetInput,
+        tiling: Tiling | None = None,
+        pending: Sequence[PendingTile] | None = None,
+        *,
+        progress: Progress = SILENT,
+    ) -> Iterator[tuple[Slices, Tensor]]:
+        """Run the net over an image, and hand on each part of the result as soon as it is there.
 
         Parameters
         ----------
-        given : Given
-        tiling : Tiling
-        portions : sequence of Portion
-        count : callable, optional
-            Called with the number of pixels that were made.
+        image : NetInput
+            Such as `ArrayInput`, for a normalised array.
+        tiling : Tiling, optional
+            From `plan`.
+        pending : sequence of PendingTile, optional
+            Parts of the image; all of it by default.
+        progress : Progress
+            In pixels.
 
         Yields
         ------
-        (start, labels) : tuple of int, ndarray
-            First pixel and labels of a block.
+        (pixels, logits) : tuple of slice, Tensor of shape (K, *pixels)
+            Every pixel once; of an ensemble, or with test-time averaging, logarithms of the mean probabilities.
         """
-        for place, group in groupby(portions, key=lambda portion: portion.place):
-            give: Give = given.plane(*place) if place else given
-            found = self._found(give, tiling, [portion.tile for portion in group], count)
-            for pixels, labels in found:
-                if given.missing and not place:
-                    self._forget(labels, ~given.valid(pixels))
-                yield (*place, *(part.start for part in pixels)), labels[(None,) * len(place)]
+        tiling = tiling or self.plan(image.size)
+        for place, parts in self._parts(image, tiling, pending, progress):
+            lead = tuple(slice(z, z + 1) for z in place)
+            for pixels, logits in parts:
+                yield (*lead, *pixels), logits[(slice(None), *(None,) * len(lead))]
 
-    def _found(
-        self, give: Give, tiling: Tiling, tiles: Sequence[Tile], count: Callable[[float], None]
-    ) -> Iterator[tuple[Slices, np.ndarray]]:
-        if self.averages:
-            yield tiles[0].core, self._averaged(give(tiles[0].core), count)
-            return
-        with _read_ahead(give, tiling) as read:
-            found = joint_parts(self.members, read, tiling, tiles=tiles)
-            yield from _joined(self._classified(found, count), tiling.block[0], tiling.size[0])
+    def _parts(
+        self, image: NetInput, tiling: Tiling, pending: Sequence[PendingTile] | None, progress: Progress
+    ) -> Iterator[tuple[tuple[int, ...], Iterator[tuple[Slices, Tensor]]]]:
+        """Place by place the parts of the result, with the axes of the net."""
+        if pending is None:
+            places = self._places(image.size)
+            whole = [PendingTile(at, whole_image(tiling)) for at in places]
+            pending = whole if self.execution.tta else all_tiles(tiling, places)
+        total = max(sum(prod(part.stop - part.start for part in one.tile.core) for one in pending), 1)
+        done = 0
+        for place, group in groupby(pending, key=lambda one: one.place):
+            tiles = [one.tile for one in group]
+            area = sum(prod(part.stop - part.start for part in tile.core) for tile in tiles)
+            share = subrange(progress, done, done + area, total)
+            done += area
+            read: Read = image.plane(*place) if place else image
+            if self.execution.tta:
+                yield place, iter([(tiles[0].core, self._average(read(tiles[0].core), share))])
+                continue
+            # Of a stream it is known which rows come next.
+            reader: AbstractContextManager[Read]
+            reader = nullcontext(read) if tiling.slab is None else Prefetcher(read, tiling.size[0])
+            with reader as ahead:
+                yield place, _counted(ensemble_parts(self.members, ahead, tiling, tiles=tiles), area, share)
 
-    def _classified(
-        self, found: Iterator[tuple[Slices, Tensor]], count: Callable[[float], None]
-    ) -> Iterator[tuple[Slices, np.ndarray]]:
-        for pixels, logits in found:
-            labels = self._labels(logits)
-            count(labels.size)
-            yield pixels, labels
-
-    def _averaged(self, image: Tensor, count: Callable[[float], None]) -> np.ndarray:
-        told = 0.0
-
-        def on_share(share: float) -> None:
-            nonlocal told
-            count((share - told) * image[0].numel())
-            told = share
-
+    def _average(self, image: Tensor, progress: Progress) -> Tensor:
+        """Logarithms of the probabilities of one image, averaged over its symmetries and the nets."""
+        flips, n = (self.card.flips if self.card else None), len(self.members)
+        memory_bytes = self.execution.memory_bytes // n
         total = torch.zeros(())
-        for i, (net, stream) in enumerate(self.members):
+        for i, member in enumerate(self.members):
+            share = subrange(progress, i / n, (i + 1) / n)
+            total = total + average_symmetries(member, image, memory_bytes=memory_bytes, flips=flips, progress=share)
+        return (total / n).log()
 
-            def on_part(share: float, i: int = i) -> None:
-                on_share((i + share) / len(self.members))
+    def run(self, image: np.ndarray, finish: Callable[[Tensor], np.ndarray]) -> np.ndarray:
+        """Run the net over a normalised image in memory, and keep what `finish` makes of the logits.
 
-            flips, memory = self.card.flips, self.memory_bytes
-            total = total + average(net, image, flips=flips, memory_bytes=memory, stream=stream, on_share=on_part)
-        return self._labels((total / len(self.members)).log())  # of the mean probabilities, whose softmax they are
+        Parameters
+        ----------
+        image : ndarray of shape (C, *spatial), float32
+            A volume for a net that reads planes.
+        finish : callable
+            Called with logits (K, *pixels); returns values (..., *pixels), such as their argmax.
 
-    def _labels(self, logits: Tensor) -> np.ndarray:
-        """What is kept of pixels: the values of their classes, or for objects how likely and how deep."""
-        if self.card.decoding:
-            labels = pack_maps(logits.softmax(0).cpu().numpy())
+        Returns
+        -------
+        ndarray of shape (..., *spatial)
+        """
+        result: np.ndarray | None = None
+        for pixels, logits in self.logits(ArrayInput(image, self.planes)):
+            values = finish(logits)
+            if result is None:
+                result = np.empty((*values.shape[: values.ndim - len(pixels)], *image.shape[1:]), values.dtype)
+            box: Any = (..., *pixels)
+            result[box] = values
+        if result is None:
+            raise ValueError(f"the image of {image.shape[1:]} pixels is empty")
+        return result
+
+    def blocks(
+        self,
+        image: NetInput,
+        tiling: Tiling,
+        records: PixelRecords,
+        pending: Sequence[PendingTile] | None = None,
+        *,
+        progress: Progress = SILENT,
+    ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+        """Blocks of a mask: (first pixel, records); what a map holds no data for is marked.
+
+        Parameters
+        ----------
+        image, tiling, pending, progress
+            As `logits` takes them.
+        records : PixelRecords
+            What is kept of a pixel.
+        """
+        for place, parts in self._parts(image, tiling, pending, progress):
+            encoded = ((pixels, records.encode(logits)) for pixels, logits in parts)
+            height = tiling.size[0] if self.execution.tta else tiling.block[0]
+            for pixels, values in join_rows(encoded, height, tiling.size[0]):
+                if image.missing and not place:
+                    records.erase(values, ~image.valid(pixels))
+                yield (*place, *(part.start for part in pixels)), values[(None,) * len(place)]
+
+    def fill(
+        self, store: BlockStore, image: NetInput, tiling: Tiling, records: PixelRecords, progress: Progress = SILENT
+    ) -> None:
+        """Make the blocks of a mask that are not in the store yet, which has blocks of `block_size`."""
+        total = prod(image.size)
+        share = subrange(progress, min(store.pixels / total, 1.0), 1.0)
+        pending = self.missing_tiles(store, tiling)
+        with BackgroundWriter() as write:
+            for start, values in self.blocks(image, tiling, records, pending, progress=share):
+                write(store.write, start, values)
+
+    # --- arrays ---
+
+    def __call__(self, image: np.ndarray | Tensor | Image, outputs: Outputs = Outputs()) -> Prediction:  # noqa: B008
+        """Segment one image in memory.
+
+        Parameters
+        ----------
+        image : ndarray or Tensor of shape (C, *spatial) or (*spatial), or Image
+            Any real dtype, finite. An `Image` also says its pixel size: it is resampled to that of the training images
+            where the model asks for it; arrays are taken to have it.
+        outputs : Outputs
+            Maps that are wanted beside the labels.
+
+        Returns
+        -------
+        Prediction
+            Of the image's size.
+
+        Raises
+        ------
+        TypeError
+            If the values are complex numbers or objects.
+        ValueError
+            If the image is empty, has other axes or channels than the net takes, or a value is not finite.
+        """
+        image = self._as_image(image)
+        if self.card is None:
+            logits = self.run(image.array.astype(np.float32), lambda k: k.float().cpu().numpy())
+            probabilities = torch.from_numpy(logits).softmax(0).numpy()
+            uncertainty = entropy(probabilities) if outputs.uncertainty else None
+            labels = logits.argmax(0).astype(np.min_scalar_type(max(len(logits) - 1, 1)))
+            return Prediction(labels, probabilities if outputs.probabilities else None, uncertainty, logits, image)
+        source = LazyImage(Path("image"), WholeImage(image), image.place, image.georeference)
+        with InputImage(source, self.net, self.card) as read:
+            return self._predict(read, image, self.card, outputs)
+
+    def _predict(self, read: InputImage, image: Image, card: Card, outputs: Outputs) -> Prediction:
+        size, has_maps = read.size, outputs.probabilities or outputs.uncertainty
+        records = PixelRecords(card, Outputs())
+        labels = np.empty(size, records.dtype)
+        n_scored = 2 if card.labels.has_distance else len(card.labels.values)
+        probabilities = np.empty((n_scored, *size), np.float32) if has_maps else None
+        for pixels, logits in self.logits(read):
+            labels[pixels] = records.encode(logits)
+            if probabilities is not None:
+                probabilities[(slice(None), *pixels)] = scored_probabilities(logits, card)
+        missing = ~read.valid(tuple(slice(0, n) for n in size)) if read.missing and self.planes is None else None
+        if missing is not None:
+            records.erase(labels, missing)
+        if card.decoding:
+            labels = decode(*unpack_maps(labels), card.decoding)
+        labels = to_size(labels, image.size)
+        if probabilities is not None:
+            probabilities = resampled(probabilities, image.size, (1.0,) * len(size), nearest=True)
+            if missing is not None:
+                probabilities[:, missing] = np.nan
+        uncertainty = entropy(probabilities) if outputs.uncertainty and probabilities is not None else None
+        return Prediction(labels, probabilities if outputs.probabilities else None, uncertainty, None, image)
+
+    def _as_image(self, image: np.ndarray | Tensor | Image) -> Image:
+        """The image with channels first, checked for everything that can be known without its pixels' meaning."""
+        ndim = self.net.ndim + (self.planes is not None)
+        channels = self.net.in_channels // (self.planes or 1)
+        if isinstance(image, Image):
+            array = image.array
+        elif isinstance(image, Tensor):
+            array = image.detach().cpu().to(torch.float32 if image.dtype == torch.bfloat16 else image.dtype).numpy()
         else:
-            labels = from_classes(logits.argmax(0).to(torch.uint8).cpu().numpy(), self.card.labels)
-        if not self.folders:
-            return labels
-        kept = np.empty(labels.shape, self.dtype)
-        kept["label"] = labels
-        calibrated = (logits / self.card.temperature).softmax(0).cpu().numpy()
-        kept["percent"] = self.beside.percentages(calibrated, self.card)
-        return kept
+            array = np.asarray(image)
+        axes = "zyx"[-ndim:]
+        expected = f"({channels}, {', '.join(axes)})" + (f" or ({', '.join(axes)})" if channels == 1 else "")
+        if array.dtype.kind not in "buif":
+            raise TypeError(f"the image has dtype {array.dtype}; expected real numbers: integers, floats or booleans")
+        if array.size == 0:
+            raise ValueError(f"the image of shape {array.shape} is empty; expected {expected}")
+        if array.ndim == ndim and not (isinstance(image, Image) and image.axes.startswith("c")):
+            array = array[None]
+        if array.ndim != ndim + 1:
+            raise ValueError(f"the image has shape {array.shape}; expected {expected} for this model")
+        if self.card is None and array.shape[0] != channels:
+            raise ValueError(f"the image has shape {array.shape}; expected {expected}: channels come first")
+        if array.shape[0] not in (channels, 1, 3):
+            last = ", channels first: move the last axis to the front" if array.shape[-1] in (channels, 3, 4) else ""
+            raise ValueError(f"the image has shape {array.shape}; expected {expected}{last}")
+        if array.dtype.kind == "b":
+            array = array.astype(np.uint8)
+        if isinstance(image, Image):
+            return replace(image, array=array, axes="c" + axes)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = int(np.count_nonzero(~np.isfinite(array)))
+            raise ValueError(f"{bad} of {array.size} values are NaN or infinite: replace them first")
+        spacing = (1.0,) * ndim
+        return Image(array, "c" + axes, spacing)
 
-    def _forget(self, labels: np.ndarray, missing: np.ndarray) -> None:
-        """Say of pixels that the map holds no data there."""
-        if not self.folders:
-            labels[missing] = self.nodata
-            return
-        labels["label"][missing] = self.nodata
-        labels["percent"][missing] = MISSING
+    # --- files ---
 
-    @property
-    def nodata(self) -> int:
-        """Where a map holds no data: a value that means no class, and among objects background."""
-        return 0 if self.card.decoding else nodata_value(self.card.labels)
+    def predict_files(
+        self,
+        inputs: Sequence[Path | str],
+        out: Path | str,
+        *,
+        outputs: Outputs = Outputs(),  # noqa: B008 - frozen
+        existing: Existing = "refuse",
+        cluster: str | None = None,
+        progress: Progress = SILENT,
+    ) -> list[PredictionResult]:
+        """Segment image files of any size: masks of the same name, size, spacing and place; see `inference.files`."""
+        from .files import predict_files
 
-
-def _stream(net: Net) -> Stream | None:
-    try:
-        return Stream(net)
-    except ValueError:  # it takes statistics over space, or has a layer that cannot be made in parts
-        return None
-
-
-def _read_ahead(give: Give, tiling: Tiling) -> AbstractContextManager[Give]:
-    """In a stream it is known which rows come next."""
-    return nullcontext(give) if tiling.slab is None else Prefetcher(give, tiling.size[0])
-
-
-def _left(net: Net, store: BlockStore, place: tuple[int, ...], tiling: Tiling) -> Iterator[PendingTile]:
-    """Tiles with blocks that are not there; of a streamed one, the rows that are missing."""
-    for whole in tiling.tiles:
-        if any(part.start >= n for part, n in zip(whole.core, tiling.size, strict=True)):
-            continue  # it lies in the padding
-        rows, *across = whole.core
-        height = tiling.block[0] if tiling.slab else rows.stop - rows.start
-        starts = range(rows.start, min(rows.stop, tiling.size[0]), height)
-        there = [(*place, row, *(part.start for part in across)) in store for row in starts]
-        if not any(there):
-            yield PendingTile(place, whole)
-            continue
-        for is_there, group in groupby(zip(there, starts, strict=True), key=lambda pair: pair[0]):
-            missing = [row for _, row in group]
-            if not is_there:
-                core = (slice(missing[0], min(missing[-1] + height, rows.stop)), *across)
-                yield PendingTile(place, tile(net.geometry, tiling.padded, core))
+        return predict_files(self, inputs, out, outputs=outputs, existing=existing, cluster=cluster, progress=progress)
 
 
-def _joined(made: Iterator[tuple[Slices, np.ndarray]], height: int, n: int) -> Iterator[tuple[Slices, np.ndarray]]:
-    """Put rows that follow one another together, and cut them so that each piece ends at a multiple of `height`."""
-    waiting: list[np.ndarray] = []
-    for pixels, labels in made:
-        at = pixels[0].start
-        while len(labels):
-            take = min(height - at % height, len(labels))
-            waiting.append(labels[:take])
-            labels, at = labels[take:], at + take
-            if at % height == 0 or at == n:
-                piece = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
-                yield (slice(at - len(piece), at), *pixels[1:]), piece
-                waiting = []
+def _counted(parts: Iterator[tuple[Slices, Tensor]], total: int, progress: Progress) -> Iterator[tuple[Slices, Tensor]]:
+    done = 0
+    for pixels, logits in parts:
+        yield pixels, logits
+        done += prod(part.stop - part.start for part in pixels)
+        progress.update(min(done, total), total)
+    progress.update(total, total)  # the last tiles may reach into the padding
+
+
+def load_model(
+    model: Path | str | Sequence[Path | str],
+    execution: Execution = Execution(),  # noqa: B008 - frozen
+    *,
+    progress: Progress = SILENT,
+) -> Predictor:
+    """Load a trained model, ready to run.
+
+    Parameters
+    ----------
+    model : path or sequence of path
+        A run folder, that of a cross-validation, or a model file; several are an ensemble, whose class probabilities
+        are averaged.
+    execution : Execution
+        How it is run.
+    progress : Progress
+        Told which engine was chosen.
+
+    Returns
+    -------
+    Predictor
+        `predictor(array)` gives labels; `predictor.predict_files(inputs, out)` writes masks; `predictor.net` and
+        `predictor.card` are the net and what is known of it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such model.
+    ValueError
+        If a file is damaged, pickled or of a newer version, or the models of an ensemble do not fit one another.
+    """
+    return Predictor.load([model] if isinstance(model, Path | str) else model, execution, progress=progress)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..tiles import Slices
-from .runner import Give
+from .runner import Read
 
 __all__ = ["BackgroundWriter", "Prefetcher"]
 
@@ -21,27 +21,27 @@ class Prefetcher:
 
     Parameters
     ----------
-    give : callable
+    read : callable
         Reads pixels of the image; called by one thread at a time.
     n : int
         Rows (planes) of the image.
     """
 
-    def __init__(self, give: Give, n: int) -> None:
-        self._give, self._n = give, n
+    def __init__(self, read: Read, n: int) -> None:
+        self._read, self._n = read, n
         self._thread = ThreadPoolExecutor(1)
         self._next: tuple[Slices, Future[Tensor]] | None = None
 
     def __call__(self, pixels: Slices) -> Tensor:
         """Pixels of the image."""
         guess, self._next = self._next, None
-        found = guess[1] if guess and guess[0] == pixels else self._thread.submit(self._give, pixels)
-        values = found.result()
+        future = guess[1] if guess and guess[0] == pixels else self._thread.submit(self._read, pixels)
+        values = future.result()
         rows = pixels[0]
         low, high = rows.stop, min(2 * rows.stop - rows.start, self._n)
         if low < high:
             after = (slice(low, high), *pixels[1:])
-            self._next = (after, self._thread.submit(self._give, after))
+            self._next = (after, self._thread.submit(self._read, after))
         return values
 
     def __enter__(self) -> Prefetcher:

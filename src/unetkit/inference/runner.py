@@ -20,19 +20,20 @@ from torch import Tensor
 
 from ..geometry import mirror
 from ..nets.net import Net
+from ..progress import SILENT, Progress
 from ..tiles import Slices, Tile
 from .prepare import CHANNELS_LAST
 from .streaming.stream import Stream
 from .tiling import Tiling
 
-__all__ = ["Give", "parts", "run"]
+__all__ = ["Read", "parts", "run"]
 
-Give = Callable[[Slices], Tensor]  # pixels of an image, start to stop per axis -> (C, *pixels)
+Read = Callable[[Slices], Tensor]  # pixels of an image, start to stop per axis -> (C, *pixels)
 
 
 @torch.inference_mode()
 def parts(
-    net: Net, give: Give, tiling: Tiling, *, stream: Stream | None = None, tiles: Sequence[Tile] | None = None
+    net: Net, read: Read, tiling: Tiling, *, stream: Stream | None = None, tiles: Sequence[Tile] | None = None
 ) -> Iterator[tuple[Slices, Tensor]]:
     """Run a net over an image as planned, and hand on each part of the result as soon as it is there.
 
@@ -40,7 +41,7 @@ def parts(
     ----------
     net : Net
         In evaluation mode; see `prepare`.
-    give : callable
+    read : callable
         Called with pixels of the image, a slice per axis; returns them as a Tensor (C, *pixels) on any device.
     tiling : Tiling
         From `choose`, `plan_stream` or `plan_tiles` for this net and this image.
@@ -54,21 +55,21 @@ def parts(
     (pixels, logits) : tuple of slice, Tensor of shape (K, *pixels)
         Every pixel once; rows of a streamed tile from top to bottom, some at a time.
     """
-    read = _Padded(give, net, tiling)
+    padded = _Padded(read, net, tiling)
     if not tiling.is_exact:
         whole = tuple(slice(0, n) for n in tiling.size)
-        yield whole, _blend(net, read, tiling)
+        yield whole, _blend(net, padded, tiling)
         return
     for tile in tiling.tiles if tiles is None else tiles:
         if any(part.start >= n for part, n in zip(tile.core, tiling.size, strict=True)):
             continue  # it lies in the padding
         if tiling.slab is None:
-            found: Iterator[tuple[Slices, Tensor]] = iter([(tile.core, _logits(net, read(tile.window), tile))])
+            rows: Iterator[tuple[Slices, Tensor]] = iter([(tile.core, _logits(net, padded(tile.window), tile))])
         elif stream is None:
             raise ValueError("the image was planned to be streamed: give the net's Stream too")
         else:
-            found = stream.flow(tile, read, slab=tiling.slab)
-        for core, logits in found:
+            rows = stream.flow(tile, padded, slab=tiling.slab)
+        for core, logits in rows:
             inside = tuple(slice(c.start, min(c.stop, n)) for c, n in zip(core, tiling.size, strict=True))
             if all(c.stop > c.start for c in inside):
                 yield inside, logits[(slice(None), *(slice(0, c.stop - c.start) for c in inside))]
@@ -81,7 +82,7 @@ def run(
     *,
     stream: Stream | None = None,
     finish: Callable[[Tensor], Tensor] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Tensor:
     """Run a net over an image in memory.
 
@@ -98,8 +99,8 @@ def run(
     finish : callable, optional
         Applied to the logits (K, *pixels) of each part before they are kept, such as an
         argmax over classes; the memory of the result then shrinks with it.
-    progress : callable, optional
-        Called with (pixels done, pixels in all).
+    progress : Progress
+        In pixels.
 
     Returns
     -------
@@ -121,8 +122,7 @@ def run(
             result = kept.new_empty((*kept.shape[: kept.ndim - len(pixels)], *tiling.size))
         result[(slice(None),) * (result.ndim - len(pixels)) + pixels] = kept
         done += prod(part.stop - part.start for part in pixels)
-        if progress:
-            progress(done, prod(tiling.size))
+        progress.update(done, prod(tiling.size))
     if result is None:
         raise ValueError(f"the image of {tiling.size} pixels is empty")
     return result
@@ -131,8 +131,8 @@ def run(
 class _Padded:
     """The image with its border as the net reads it: mirrored at the far end ("same") or all around ("valid")."""
 
-    def __init__(self, give: Give, net: Net, tiling: Tiling) -> None:
-        self._give, self._device = give, next(net.parameters()).device
+    def __init__(self, read: Read, net: Net, tiling: Tiling) -> None:
+        self._read, self._device = read, next(net.parameters()).device
         self._format = CHANNELS_LAST[net.ndim]
         sizes = zip(tiling.size, tiling.padded, net.geometry.margin, strict=True)
         self._shown = [mirror(-before, padded, n) for n, padded, (before, _) in sizes]  # per position a pixel's index
@@ -141,7 +141,7 @@ class _Padded:
         """Pixels of a window as a batch of one, (1, C, *window), on the net's device."""
         shown = [axis[part] for axis, part in zip(self._shown, window, strict=True)]
         hull = tuple(slice(int(at.min()), int(at.max()) + 1) for at in shown)
-        values = self._give(hull)
+        values = self._read(hull)
         for axis, (at, part) in enumerate(zip(shown, hull, strict=True), start=1):
             if len(at) != part.stop - part.start or (np.diff(at) != 1).any():
                 values = values.index_select(axis, torch.from_numpy(at - part.start).to(values.device))
@@ -152,13 +152,13 @@ def _logits(net: Net, window: Tensor, tile: Tile) -> Tensor:
     return net.body(window)[0][(slice(None), *tile.keep)]
 
 
-def _blend(net: Net, read: _Padded, tiling: Tiling) -> Tensor:
+def _blend(net: Net, padded: _Padded, tiling: Tiling) -> Tensor:
     """Average overlapping tiles, their middle weighing most (Gaussian of 1/8 of the tile, as nnU-Net has it)."""
     size = net.geometry.output_size(tiling.padded)
     total, weights = torch.zeros((net.out_channels, *size)), torch.zeros(size)
     for tile in tiling.tiles:
         weight = _gaussian([s.stop - s.start for s in tile.core])
-        total[(slice(None), *tile.core)] += weight * _logits(net, read(tile.window), tile).to("cpu", torch.float32)
+        total[(slice(None), *tile.core)] += weight * _logits(net, padded(tile.window), tile).to("cpu", torch.float32)
         weights[tile.core] += weight
     return (total / weights)[(slice(None), *(slice(n) for n in tiling.size))]
 

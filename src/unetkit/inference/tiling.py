@@ -71,6 +71,11 @@ class Tiling:
         return f"{n} tiles of {' x '.join(core)}, {kind}, {twice}, {about}"
 
 
+def is_small(size: Sequence[int]) -> bool:
+    """Whether an image is run at once: a stream of a few slabs gains nothing."""
+    return prod(size) <= _SMALL
+
+
 def choose(net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream | None = None) -> Tiling:
     """Choose the fastest way that keeps to the memory: small images at once, larger ones streamed, else in tiles.
 
@@ -90,7 +95,7 @@ def choose(net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream |
     ValueError
         If no way fits the budget; the least that works is named.
     """
-    if stream is not None and prod(size) > _SMALL:
+    if stream is not None and not is_small(size):
         try:
             return plan_stream(net, stream, size, memory_bytes=memory_bytes)
         except ValueError:  # too small for strips; tiles may still fit, and else say what they need

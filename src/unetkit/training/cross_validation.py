@@ -15,7 +15,7 @@ import numpy as np
 from ..data.dataset import Case, Dataset, load
 from ..data.pairs import find_pairs
 from ..data.split import FEW, train_val_split
-from ..inference.jobs import mask_name
+from ..inference.files import mask_name
 from ..io import open_lazy, write_labels
 from ..io.atomic import write_text
 from ..io.resample import to_size

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from recorder import Recorder, Update
 from torch import Tensor
 
 from unetkit.inference.engines import select
@@ -65,30 +66,32 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 def test_the_fastest_is_taken_and_the_others_are_told(net: Net, timed: dict[str, float]) -> None:
-    lines: list[str] = []
-    engine = choose_engine(net, None, "auto", window=(64, 64), seconds=60, observer=lines.append)
+    lines: list[Update] = []
+    engine = choose_engine(net, None, "auto", window=(64, 64), time_s=60, progress=Recorder(lines))
     assert engine.name == "openvino"
     # 64 x 64 pixels in 0.5, 1 and 2 s
-    assert lines == ["engine openvino; million pixels per second here: openvino 0.01, torch 0.00, onnxruntime 0.00"]
+    assert [line.message for line in lines] == [
+        "engine openvino; million pixels per second here: openvino 0.01, torch 0.00, onnxruntime 0.00"
+    ]
     timed["torch"] = 0.1
-    assert choose_engine(net, None, "auto", window=(64, 64), seconds=60).name == "torch"
+    assert choose_engine(net, None, "auto", window=(64, 64), time_s=60).name == "torch"
 
 
 def test_what_is_not_installed_is_not_measured(net: Net, timed: dict[str, float]) -> None:
     del timed["openvino"]
-    assert choose_engine(net, None, "auto", window=(64, 64), seconds=60).name == "torch"
+    assert choose_engine(net, None, "auto", window=(64, 64), time_s=60).name == "torch"
 
 
 def test_time_is_kept_but_torch_is_always_measured(net: Net, timed: dict[str, float]) -> None:
     timed["torch"] = 5.0
-    assert choose_engine(net, None, "auto", window=(64, 64), seconds=4).name == "torch"
+    assert choose_engine(net, None, "auto", window=(64, 64), time_s=4).name == "torch"
 
 
 def test_a_net_that_a_runtime_cannot_read(net: Net, timed: dict[str, float]) -> None:
     timed["openvino"] = -1
-    lines: list[str] = []
-    assert choose_engine(net, None, "auto", window=(64, 64), seconds=60, observer=lines.append).name == "torch"
-    assert lines[0] == "engine openvino cannot run this net: no such layer"
+    lines: list[Update] = []
+    assert choose_engine(net, None, "auto", window=(64, 64), time_s=60, progress=Recorder(lines)).name == "torch"
+    assert lines[0].message == "engine openvino cannot run this net: no such layer"
     timed["torch"] = -1
     with pytest.raises(RuntimeError, match="no such layer"):
         choose_engine(net, None, "auto", window=(64, 64))
@@ -100,9 +103,9 @@ def test_int8_is_measured_only_where_its_price_is_known_and_allowed(
     timed["int8"] = 0.1
 
     def chosen(price: QuantisationReport | None, *, current: bool = True, net: Net = net) -> str:
-        monkeypatch.setattr(select, "read_price", lambda folder: price)
-        monkeypatch.setattr(select, "is_current", lambda run, price: current)
-        return choose_engine(net, run, "auto", window=(64, 64), seconds=60).name
+        monkeypatch.setattr(select, "read_report", lambda folder: price)
+        monkeypatch.setattr(select, "is_current", lambda run, report: current)
+        return choose_engine(net, run, "auto", window=(64, 64), time_s=60).name
 
     assert chosen(PRICE) == "int8"
     assert chosen(None) == "openvino"
@@ -123,9 +126,9 @@ def test_it_is_measured_on_a_window_that_is_quickly_computed(
 
 
 def test_real_engines_are_measured(net: Net) -> None:
-    lines: list[str] = []
-    engine = choose_engine(net, None, "auto", window=(64, 64), seconds=0.5, observer=lines.append)
-    assert lines[-1].startswith(f"engine {engine.name}; million pixels per second here: {engine.name} ")
+    lines: list[Update] = []
+    engine = choose_engine(net, None, "auto", window=(64, 64), time_s=0.5, progress=Recorder(lines))
+    assert lines[-1].message.startswith(f"engine {engine.name}; million pixels per second here: {engine.name} ")
     assert not getattr(engine, "compiled", None)
     x = torch.randn(1, 1, 32, 40)
     with torch.inference_mode():

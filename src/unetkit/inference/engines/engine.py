@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -27,14 +27,12 @@ __all__ = [
     "portable",
     "smallest_window",
     "torch_engine",
-    "values_per_float",
     "window_core",
     "with_engine",
 ]
 
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 _WINDOW = {2: 1024, 3: 128}  # pixels that a window of float32 writes along each axis, at most
-_PACKED = {"bfloat16": 2, "int8": 4}  # values that take the memory of one in float32
 _KEPT = 4  # compiled sizes; each holds the memory of its maps
 Infer = Callable[[np.ndarray], np.ndarray]
 
@@ -46,9 +44,15 @@ class Engine(Protocol):
     ----------
     name : str
         "torch", "torch compiled", "openvino float32", "openvino int8", ...
+    key : str
+        By which it is asked for, so that every machine takes the same one: "torch", "openvino", "int8", ...
+    values_per_float : int
+        How many values of its maps take the memory of one in float32.
     """
 
     name: str
+    key: str
+    values_per_float: int
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits of windows.
@@ -72,10 +76,11 @@ class RuntimeEngine(ABC):
     Parameters
     ----------
     net : Net
-        From `inference.prepare.prepare`.
-    name : str
+        From `inference.prepare`.
+    name, key : str
     threads : int, optional
-        As many as torch uses, unless given.
+        By default as many as torch uses.
+    values_per_float : int
 
     Raises
     ------
@@ -83,9 +88,10 @@ class RuntimeEngine(ABC):
         If the net is on another device.
     """
 
-    def __init__(self, net: Net, name: str, threads: int | None) -> None:
+    def __init__(self, net: Net, name: str, key: str, threads: int | None, *, values_per_float: int = 1) -> None:
         check_device(net, name)
-        self.name, self.classes, self.geometry = name, net.out_channels, net.geometry
+        self.name, self.key, self.values_per_float = name, key, values_per_float
+        self.classes, self.geometry = net.out_channels, net.geometry
         self.threads = torch.get_num_threads() if threads is None else threads
         self.compiled: OrderedDict[tuple[int, ...], Infer] = OrderedDict()
 
@@ -114,8 +120,10 @@ class RuntimeEngine(ABC):
 class _TorchEngine:
     """A net as it is, or compiled."""
 
-    def __init__(self, name: str, net: Net, forward: Callable[[Tensor], Tensor]) -> None:
-        self.name, self.ndim, self.forward = name, net.ndim, forward
+    values_per_float = 1
+
+    def __init__(self, name: str, key: str, net: Net, forward: Callable[[Tensor], Tensor]) -> None:
+        self.name, self.key, self.ndim, self.forward = name, key, net.ndim, forward
         self.device = next(net.parameters()).device
 
     @torch.inference_mode()
@@ -129,9 +137,9 @@ def torch_engine(net: Net) -> Engine:
     Parameters
     ----------
     net : Net
-        From `inference.prepare.prepare`.
+        From `inference.prepare`.
     """
-    return _TorchEngine("torch", net, net.body)
+    return _TorchEngine("torch", "torch", net, net.body)
 
 
 def compiled_engine(net: Net) -> Engine:
@@ -140,16 +148,34 @@ def compiled_engine(net: Net) -> Engine:
     Parameters
     ----------
     net : Net
-        From `inference.prepare.prepare`.
+        From `inference.prepare`.
     """
-    return _TorchEngine("torch compiled", net, torch.compile(Body(net), dynamic=False))
+    return _TorchEngine("torch compiled", "compiled", net, torch.compile(Body(net), dynamic=False))
+
+
+class _EngineNet(nn.Module):
+    """A net whose `body` an engine computes; everything else is the net's own."""
+
+    def __init__(self, net: Net, engine: Engine) -> None:
+        super().__init__()
+        self.net, self.engine = net, engine
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("net"), name)
+
+    def body(self, x: Tensor) -> Tensor:
+        """Logits of windows."""
+        return self.engine(x)
 
 
 def with_engine(net: Net, engine: Engine) -> Net:
-    """A net that knows everything `net` does, and whose `body` an engine computes.
+    """A net with all attributes of `net`, whose `body` an engine computes.
 
-    So that whatever runs nets over images (`inference.runner.run`, `inference.predictor`) runs engines as it is. The
-    weights are shared, not copied.
+    Whatever runs nets over images (`inference.runner`, `inference.predictor`) then runs engines as well. The weights
+    are shared, not copied.
 
     Parameters
     ----------
@@ -157,28 +183,16 @@ def with_engine(net: Net, engine: Engine) -> Net:
         The one that the engine was made from.
     engine : Engine
     """
-    net.geometry  # noqa: B018 - read the graph once, before the copy
-    other = copy.copy(net)
-    other.__dict__["body"] = engine
-    return other
+    return cast(Net, _EngineNet(net, engine))
 
 
-def values_per_float(name: str) -> int:
-    """How many values of an engine's maps take the memory of one in float32.
-
-    >>> values_per_float("openvino int8"), values_per_float("bfloat16"), values_per_float("torch")
-    (4, 2, 1)
-    """
-    return _PACKED.get(name.split()[-1], 1)
-
-
-def window_core(ndim: int, name: str) -> int:
+def window_core(ndim: int, values_per_float: int = 1) -> int:
     """Pixels that a window of an engine writes along each axis, at most: as many as take the same memory.
 
-    >>> window_core(2, "openvino float32"), window_core(2, "int8"), window_core(3, "openvino int8")
+    >>> window_core(2), window_core(2, 4), window_core(3, 4)
     (1024, 2048, 203)
     """
-    return int(_WINDOW[ndim] * values_per_float(name) ** (1 / ndim))
+    return int(_WINDOW[ndim] * values_per_float ** (1 / ndim))
 
 
 def portable(net: Net) -> nn.Module:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...model.files import weights_hash
 
-__all__ = ["FILE", "QuantisationReport", "is_current", "read_price"]
+__all__ = ["FILE", "QuantisationReport", "is_current", "read_report"]
 
 FILE = "price.json"
 
@@ -92,7 +92,7 @@ class QuantisationReport:
         )
 
 
-def read_price(folder: Path | str) -> QuantisationReport | None:
+def read_report(folder: Path | str) -> QuantisationReport | None:
     """The price of an int8 folder, None where there is none.
 
     Raises
@@ -113,6 +113,6 @@ def read_price(folder: Path | str) -> QuantisationReport | None:
         ) from None
 
 
-def is_current(run: Path | str, price: QuantisationReport) -> bool:
-    """Whether a price is that of the weights that the run has now."""
-    return price.weights == weights_hash(run)
+def is_current(run: Path | str, report: QuantisationReport) -> bool:
+    """Whether a report is on the weights that the run has now."""
+    return report.weights == weights_hash(run)

@@ -23,9 +23,9 @@ def onnxruntime_engine(net: Net, *, threads: int | None = None) -> Engine:
     Parameters
     ----------
     net : Net
-        From `inference.prepare.prepare`, on the processor.
+        From `inference.prepare`, on the processor.
     threads : int, optional
-        As many as torch uses, unless given.
+        By default as many as torch uses.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def onnxruntime_engine(net: Net, *, threads: int | None = None) -> Engine:
 
 class _OnnxruntimeEngine(RuntimeEngine):
     def __init__(self, net: Net, threads: int | None, runtime: Any) -> None:
-        super().__init__(net, "onnxruntime", threads)
+        super().__init__(net, "onnxruntime", "onnxruntime", threads)
         self.runtime, self.model, self.axes = runtime, onnx_bytes(net), ("n", *_axes(net))
 
     def compile(self, shape: tuple[int, ...]) -> Infer:

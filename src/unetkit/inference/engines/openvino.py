@@ -36,11 +36,11 @@ def openvino_engine(net: Net, *, precision: Precision = "float32", threads: int 
     Parameters
     ----------
     net : Net
-        From `inference.prepare.prepare`, on the processor.
+        From `inference.prepare`, on the processor.
     precision : "float32" or "bfloat16"
         Of the multiplications; what goes in and comes out is float32.
     threads : int, optional
-        As many as torch uses, unless given.
+        By default as many as torch uses.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def openvino_engine(net: Net, *, precision: Precision = "float32", threads: int 
     can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bfloat16" and "BF16" not in can:
         raise ValueError(f"this processor does not multiply bfloat16 (it has {', '.join(can)}): use precision float32")
-    return _OpenVINOEngine(net, name, threads, core, openvino_model(net), is_bfloat16=precision == "bfloat16")
+    return _OpenVINOEngine(net, precision, threads, core, openvino_model(net))
 
 
 def int8_engine(net: Net, folder: Path | str, *, threads: int | None = None) -> Engine:
@@ -66,11 +66,11 @@ def int8_engine(net: Net, folder: Path | str, *, threads: int | None = None) -> 
     Parameters
     ----------
     net : Net
-        The one that was quantised, from `inference.prepare.prepare`, on the processor.
+        The one that was quantised, from `inference.prepare`, on the processor.
     folder : path
         RUN/int8, which holds model.xml and model.bin.
     threads : int, optional
-        As many as torch uses, unless given.
+        By default as many as torch uses.
 
     Raises
     ------
@@ -85,26 +85,30 @@ def int8_engine(net: Net, folder: Path | str, *, threads: int | None = None) -> 
     check_device(net, name)
     core = _openvino(f"engine {name}").Core()
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such model; make it with unetkit quantise {path.parent.parent}")
+        raise FileNotFoundError(
+            f"{path}: there is no such model; make it with unetkit export {path.parent.parent} --format int8"
+        )
     try:
         model = core.read_model(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise ValueError(f"{path}: is damaged ({reason}); make it anew with unetkit quantise") from None
-    return _OpenVINOEngine(net, name, threads, core, model)
+        raise ValueError(f"{path}: is damaged ({reason}); make it again with unetkit export --format int8") from None
+    return _OpenVINOEngine(net, "int8", threads, core, model)
 
 
 class _OpenVINOEngine(RuntimeEngine):
     """A model of OpenVINO, in latency mode: one window at a time, by all threads."""
 
-    def __init__(
-        self, net: Net, name: str, threads: int | None, core: Any, model: Any, *, is_bfloat16: bool = False
-    ) -> None:
-        super().__init__(net, name, threads)
+    def __init__(self, net: Net, precision: str, threads: int | None, core: Any, model: Any) -> None:
+        key = "openvino" if precision == "float32" else precision
+        packed = {"float32": 1, "bfloat16": 2, "int8": 4}[precision]
+        super().__init__(net, f"openvino {precision}", key, threads, values_per_float=packed)
         self.core, self.model = core, model
         self.settings = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if is_bfloat16 else "f32",  # unasked it takes the fastest there is
+            "INFERENCE_PRECISION_HINT": "bf16"
+            if precision == "bfloat16"
+            else "f32",  # unasked it takes the fastest there is
             "INFERENCE_NUM_THREADS": self.threads,
             "ENABLE_CPU_PINNING": False,  # else two processes would be pinned to the same cores
         }
@@ -151,7 +155,7 @@ def calibrated_model(net: Net, patches: Iterable[np.ndarray], *, n: int) -> Any:
     Parameters
     ----------
     net : Net
-        From `inference.prepare.prepare`.
+        From `inference.prepare`.
     patches : iterable of ndarray of shape (1, C, *patch), float32
         As the net is given images.
     n : int

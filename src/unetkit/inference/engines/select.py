@@ -12,17 +12,19 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from ...export.int8 import quantise
 from ...model.files import read_model
 from ...nets.net import Net
-from .engine import Engine, RuntimeEngine, check_device, compiled_engine, torch_engine
-from .int8_card import is_current, read_price
+from ...progress import SILENT, Progress
+from ..runner import run as run_image
+from ..streaming.stream import Stream
+from ..tiling import plan_stream
+from .engine import Engine, RuntimeEngine, check_device, compiled_engine, torch_engine, window_core
+from .int8_card import is_current, read_report
 from .onnxruntime import onnxruntime_engine
 from .openvino import int8_engine, openvino_engine
 
-__all__ = ["ENGINES", "choose_engine", "engine_key"]
+__all__ = ["choose_engine"]
 
-ENGINES = ("auto", "torch", "compiled", "openvino", "onnxruntime", "bfloat16", "int8")
 _FLOAT32: dict[str, Callable[[Net], Engine]] = {
     "torch": torch_engine,
     "openvino": openvino_engine,
@@ -30,127 +32,140 @@ _FLOAT32: dict[str, Callable[[Net], Engine]] = {
 }
 _TIMED_PIXELS = 2**16  # of the window on which engines are compared
 _RUNS = 5
-Say = Callable[[str], None]
-
-
-def engine_key(name: str) -> str:
-    """The name by which an engine is asked for, so that every machine takes the same one.
-
-    >>> asked_as("openvino int8"), asked_as("openvino float32"), asked_as("torch")
-    ('int8', 'openvino', 'torch')
-    """
-    runtime, *precision = name.split()
-    return runtime if precision in ([], ["float32"]) else precision[0]
 
 
 def choose_engine(
     net: Net,
-    run: Path | str | None,
-    name: str,
+    run: Path | None,
+    key: str,
     *,
-    window: Sequence[int],
-    seconds: float = 4.0,
-    observer: Say | None = None,
+    window: Sequence[int] | None = None,
+    time_s: float = 4.0,
+    progress: Progress = SILENT,
 ) -> Engine:
-    """The engine of a name, or the fastest.
+    """The engine of a key, or the fastest.
 
     Parameters
     ----------
     net : Net
-        From `inference.prepare.prepare`.
-    run : path, optional
-        The run folder that it is from, where int8 is looked for.
-    name : str
-        One of `ENGINES`; "compiled" is torch's; "bfloat16" and "int8" are OpenVINO's. The latter is calibrated now
-        where the run has none, or one for other weights. "auto" measures
-        torch and what else is installed, in float32, and int8 where the run has it at an allowed price.
-    window : sequence of int
-        Size of the windows that it will be given, in pixels.
-    seconds : float
+        From `inference.prepare`.
+    run : Path, optional
+        The run folder that it is from, where int8 is looked up.
+    key : str
+        As `Execution.engine`. "auto" measures torch and what else is installed, in float32, and int8 where the run has
+        it at an allowed loss; torch as it will run, streamed where the net can be, the others with the halo that
+        their windows compute twice.
+    window : sequence of int, optional
+        Pixels per axis that its windows will write; by default as many as `plan_tiles` gives at most.
+    time_s : float
         About how long "auto" may measure; torch is always measured.
-    observer : callable, optional
-        Called with a line for the user.
+    progress : Progress
+        Told what was measured.
 
     Raises
     ------
     ImportError
         If what was asked for is not installed.
+    FileNotFoundError
+        If the run has no int8 model; the command that makes it is named.
     ValueError
-        If there is no engine of this name, it cannot run where the net is, there is no run folder for int8, or int8
-        costs too much.
+        If the engine cannot run where the net is, there is no run folder for int8, or its int8 model is one of other
+        weights.
     """
-    say = observer or (lambda line: None)
-    if name not in ENGINES:
-        raise ValueError(f"engine is {name!r}; expected one of {', '.join(ENGINES)}")
-    if name == "compiled":
+    if key == "compiled":
         return compiled_engine(net)
-    if name in _FLOAT32:
-        return _FLOAT32[name](net)
-    if name == "bfloat16":
+    if key in _FLOAT32:
+        return _FLOAT32[key](net)
+    if key == "bfloat16":
         return openvino_engine(net, precision="bfloat16")
-    if name == "int8":
-        return _int8(net, run, say)
+    if key == "int8":
+        return _int8(net, run, progress)
     if next(net.parameters()).device.type != "cpu":
         return torch_engine(net)
-    return _fastest(net, _available(net, run), window, seconds, say)
+    return _fastest(net, _available(net, run), window or (window_core(net.ndim),) * net.ndim, time_s, progress)
 
 
-def _int8(net: Net, run: Path | str | None, say: Say) -> Engine:
+def _int8(net: Net, run: Path | None, progress: Progress) -> Engine:
     check_device(net, "int8")
-    if run is None or not Path(run).is_dir():
-        raise ValueError(f"engine int8 is calibrated on the images of a run, but {run} is no run folder: name the run")
+    if run is None or not run.is_dir():
+        raise ValueError(f"engine int8 is calibrated on the images of a run, but {run} is not a run folder: name one")
     if not _is_whole(net, run):
         raise ValueError(
-            f"engine int8 is calibrated for the whole net of {run}, not for one that was pruned: leave out one of both"
+            f"engine int8 is calibrated for the whole net of {run}, not for a level of it: leave out one of the two"
         )
-    folder = Path(run) / "int8"
-    price = read_price(folder)
-    if price is None or not is_current(run, price):
-        say("int8 has to be calibrated first, once; unetkit quantise does the same")
-        price = quantise(run, observer=say)
-    say(price.describe())
-    return int8_engine(net, folder)
+    command = f"unetkit export {run} --format int8"
+    report = read_report(run / "int8")
+    if report is None:
+        raise FileNotFoundError(f"{run}: has no int8 model yet; make it, which also measures its loss, with {command}")
+    if not is_current(run, report):
+        raise ValueError(f"{run}: its int8 model is of other weights than the run has now; make it again: {command}")
+    progress.update(message=report.describe())
+    return int8_engine(net, run / "int8")
 
 
-def _is_whole(net: Net, run: Path | str) -> bool:
-    """Whether a net is the run's own, not one that was pruned out of it."""
+def _is_whole(net: Net, run: Path) -> bool:
+    """Whether a net is the run's own, not a level of it."""
     return read_model(run)[0].architecture == net.architecture
 
 
-def _available(net: Net, run: Path | str | None) -> dict[str, Callable[[Net], Engine]]:
+def _available(net: Net, run: Path | None) -> dict[str, Callable[[Net], Engine]]:
     """What can be measured, torch first."""
-    found = {name: make for name, make in _FLOAT32.items() if find_spec(name) is not None}
-    if run is None or "openvino" not in found or (price := read_price(Path(run) / "int8")) is None:
-        return found
-    if price.is_allowed and is_current(run, price) and _is_whole(net, run):
-        found["int8"] = lambda one: int8_engine(one, Path(run) / "int8")
-    return found
+    makers = {name: make for name, make in _FLOAT32.items() if find_spec(name) is not None}
+    if run is None or "openvino" not in makers or (report := read_report(run / "int8")) is None:
+        return makers
+    if report.is_allowed and is_current(run, report) and _is_whole(net, run):
+        makers["int8"] = lambda one: int8_engine(one, run / "int8")
+    return makers
 
 
 def _fastest(
-    net: Net, makers: dict[str, Callable[[Net], Engine]], window: Sequence[int], seconds: float, say: Say
+    net: Net, makers: dict[str, Callable[[Net], Engine]], window: Sequence[int], time_s: float, progress: Progress
 ) -> Engine:
     x, start = _probe(net, window), time.perf_counter()
+    streamed, twice = _streamed(net), _redundancy(net, window)
     engines: list[tuple[float, Engine]] = []
     for i, (name, make) in enumerate(makers.items(), start=1):
-        if engines and time.perf_counter() - start > seconds:
+        if engines and time.perf_counter() - start > time_s:
             break
+        until = start + time_s * i / len(makers)
         try:
             engine = make(net)
             engine(x)  # compiles
         except Exception as error:  # a net that a runtime cannot read; torch, the first, can
             if not engines:
                 raise
-            say(f"engine {name} cannot run this net: {str(error).splitlines()[0][:200]}")
+            progress.update(message=f"engine {name} cannot run this net: {str(error).splitlines()[0][:200]}")
             continue
-        engines.append((_time(engine, x, start + seconds * i / len(makers)), engine))
+        if name == "torch" and streamed is not None:
+            engines.append((_time(streamed, x, until), engine))
+        else:
+            engines.append((_time(engine, x, until) * twice, engine))
     engines.sort(key=lambda row: row[0])
-    rates = [f"{one.name} {x[0, 0].numel() / 1e6 / t:.2f}" for t, one in engines]
-    say(f"engine {engines[0][1].name}; million pixels per second here: {', '.join(rates)}")
+    rates = [f"{engine.name} {x[0, 0].numel() / 1e6 / t:.2f}" for t, engine in engines]
+    progress.update(message=f"engine {engines[0][1].name}; million pixels per second here: {', '.join(rates)}")
     fastest = engines[0][1]
     if isinstance(fastest, RuntimeEngine):
         fastest.compiled.clear()  # the window that it was measured on may never come again
     return fastest
+
+
+def _streamed(net: Net) -> Callable[[Tensor], Tensor] | None:
+    """Torch as it runs large images: as a stream; None where the net cannot be streamed."""
+    try:
+        stream = Stream(net)
+    except ValueError:
+        return None
+
+    def flow(x: Tensor) -> Tensor:
+        return run_image(net, x[0], plan_stream(net, stream, x.shape[2:]), stream=stream)
+
+    return flow
+
+
+def _redundancy(net: Net, window: Sequence[int]) -> float:
+    """Pixels computed per pixel of a window's core: its halo is computed for each window again."""
+    halos = net.geometry.halo if net.is_local else (0,) * net.ndim
+    return prod((n + 2 * halo) / n for n, halo in zip(window, halos, strict=True))
 
 
 def _probe(net: Net, window: Sequence[int]) -> Tensor:
@@ -163,11 +178,11 @@ def _probe(net: Net, window: Sequence[int]) -> Tensor:
     return torch.randn(1, net.in_channels, *size, generator=torch.Generator().manual_seed(0))
 
 
-def _time(engine: Engine, x: Tensor, until: float) -> float:
+def _time(compute: Callable[[Tensor], Tensor], x: Tensor, until: float) -> float:
     """Seconds of a run, the median of up to five; one at least."""
     times: list[float] = []
     while not times or (len(times) < _RUNS and time.perf_counter() < until):
         start = time.perf_counter()
-        engine(x)
+        compute(x)
         times.append(time.perf_counter() - start)
     return median(times)

@@ -1,0 +1,74 @@
+"""How a model is run: memory, engine, device, test-time averaging, and the level of a pruned UNet++."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+__all__ = ["Engine", "Execution"]
+
+Engine = Literal["auto", "torch", "compiled", "openvino", "onnxruntime", "bfloat16", "int8"]
+_ON_GPU = ("auto", "torch", "compiled")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a model is run; the masks are the same but for rounding, except with `tta`, `level` and int8.
+
+    Attributes
+    ----------
+    memory_bytes : int
+        Budget for the net's maps. Larger images are streamed, or run in tiles, that give exactly the same mask.
+    engine : str
+        What computes the net: "torch"; "compiled", by torch.compile, which takes a minute at first; on a processor
+        also "openvino" or "onnxruntime" in float32, "bfloat16" where the processor multiplies it, and "int8", which
+        `unetkit export RUN --format int8` has made; "auto" measures them for some seconds.
+    device : str
+        "cpu", "cuda", or "auto": a GPU where there is one.
+    tta : bool
+        Test-time averaging: the mean of the class probabilities over all flips and quarter turns, 8 times the work
+        in 2D, or over the flips that the model was trained with: often a little better. The image is held in memory.
+    level : int or None
+        Of a UNet++ with a head on every depth: compute only the nodes that the head of this level needs, 1 (fastest)
+        to its depth.
+
+    Raises
+    ------
+    ValueError
+        If a value is not possible.
+    """
+
+    memory_bytes: int = 2 * 2**30
+    engine: Engine = "torch"
+    device: str = "auto"
+    tta: bool = False
+    level: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory_bytes <= 0:
+            raise ValueError(f"memory_bytes is {self.memory_bytes}; expected more than 0")
+        if self.engine not in get_args(Engine):
+            raise ValueError(f"engine is {self.engine!r}; expected one of {', '.join(get_args(Engine))}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device is {self.device!r}; expected auto, cpu or cuda")
+        if self.device == "cuda" and self.engine not in _ON_GPU:
+            raise ValueError(f"engine {self.engine} computes on the processor: use device cpu, or engine torch")
+        if self.level is not None and self.level < 1:
+            raise ValueError(f"level is {self.level}; expected 1 (fastest) to the depth of the UNet++")
+
+    def find_device(self) -> str:
+        """The device to compute on, "cpu" or "cuda".
+
+        Raises
+        ------
+        ValueError
+            If "cuda" is asked for, and torch finds none.
+        """
+        import torch
+
+        has_cuda = torch.cuda.is_available()
+        if self.device == "cuda" and not has_cuda:
+            raise ValueError("device is 'cuda', but torch finds no CUDA device here: use device cpu")
+        if self.device == "auto":
+            return "cuda" if has_cuda and self.engine in _ON_GPU else "cpu"
+        return self.device
