@@ -302,9 +302,8 @@ def test_engines_give_the_same_mask(run, engine, tmp_path, monkeypatch):
     source = picture(tmp_path / "a.tif", pixels((100, 131)))
     seen = []
     (plain,) = load_model(run).predict_files([source], tmp_path / "plain")
-    (done,) = load_model(run, Execution(engine=engine)).predict_files(
-        [source], tmp_path / "out", progress=Recorder(seen)
-    )
+    predictor = load_model(run, Execution(engine=engine), progress=Recorder(seen))
+    (done,) = predictor.predict_files([source], tmp_path / "out", progress=Recorder(seen))
     assert len({tile.window_size for tile in done.tiling.tiles}) == 1
     said = " ".join(step.message for step in seen)
     assert "million pixels per second here" in said if engine == "auto" else f", by {engine}" in said

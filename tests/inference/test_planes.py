@@ -145,8 +145,8 @@ def test_tiles_of_planes_give_the_same_volume(averages, tmp_path):
         predictor, tiling = Predictor(net, card, Execution(tta=averages)), plan_tiles(net, (40, 52), core=core)
         records = PixelRecords(card, Outputs())
         store = BlockStore(None, (4, 40, 52), block=predictor.block_size(tiling, (4, 40, 52)), dtype=records.dtype)
-        with InputImage.open([tmp_path / "v.tif"], net, card) as image:
-            predictor.fill(store, image, tiling, records, Recorder(updates))
+        with InputImage.open([tmp_path / "v.tif"], net, card) as source:
+            predictor.fill(store, source, tiling, records, Recorder(updates))
         masks.append(store.read((slice(0, 1), slice(0, 4), slice(0, 40), slice(0, 52)))[0])
         store.close()
     whole, tiled = masks

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recorder import Recorder, Update
 from torch import Tensor, nn
 
 from unetkit import io
@@ -396,10 +397,10 @@ def test_an_empty_image_is_refused() -> None:
 def test_progress_counts_the_pixels(norm: str) -> None:
     net = with_statistics(2, norm)
     tiling = plan_tiles(net, (60, 30), core=(16, 32))
-    seen: list[tuple[int, int]] = []
-    run(net, torch.rand(1, 60, 30), tiling, progress=lambda done, of: seen.append((done, of)))
+    updates: list[Update] = []
+    run(net, torch.rand(1, 60, 30), tiling, progress=Recorder(updates))
     rows = [60] if norm == "instance" else [16, 32, 48, 60]
-    assert seen == [(n * 30, 60 * 30) for n in rows]
+    assert [(update.done, update.total) for update in updates] == [(n * 30, 60 * 30) for n in rows]
 
 
 @pytest.mark.parametrize("folder, suffix", [("isbi2012", ".png"), ("nuclei", ".png"), ("vnc_em", ".tif")])

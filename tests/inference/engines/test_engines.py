@@ -151,7 +151,7 @@ class _Last(RuntimeEngine):
     """Gives the first channels of its input; remembers what it compiled for."""
 
     def __init__(self, net: Net, classes: int) -> None:
-        super().__init__(net, "last", None)
+        super().__init__(net, "last", "last", None)
         self.n, self.shapes = classes, list[tuple[int, ...]]()
 
     def compile(self, shape: tuple[int, ...]) -> Infer:
@@ -187,14 +187,17 @@ def test_values_that_are_not_possible(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(engine_openvino, "_openvino", lambda what: SimpleNamespace(Core=lambda: core))
     with pytest.raises(ValueError, match=r"does not multiply bfloat16 \(it has FP32, INT8\): use precision float32"):
         openvino_engine(net, precision="bfloat16")
-    with pytest.raises(FileNotFoundError, match=r"int8/model\.xml: there is no such model; make it with unetkit quant"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"model\.xml: there is no such model; make it with unetkit export ",
+    ):
         int8_engine(net, tmp_path / "run" / "int8")
 
 
 def test_a_damaged_model(tmp_path: Any) -> None:
     pytest.importorskip("openvino")
     (tmp_path / "model.xml").write_text("<net")
-    with pytest.raises(ValueError, match=r"model\.xml: is damaged \(.*\); make it anew with unetkit quantise"):
+    with pytest.raises(ValueError, match=r"model\.xml: is damaged \(.*\); make it again with unetkit export"):
         int8_engine(ready(), tmp_path)
 
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from statistics import median
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from ...model.files import read_model
 from ...nets.net import Net
 from ...progress import SILENT, Progress
+from ..execution import Engine as EngineKey
 from ..runner import run as run_image
 from ..streaming.stream import Stream
 from ..tiling import plan_stream
@@ -80,6 +82,8 @@ def choose_engine(
         return openvino_engine(net, precision="bfloat16")
     if key == "int8":
         return _int8(net, run, progress)
+    if key != "auto":
+        raise ValueError(f"engine is {key!r}; expected one of {', '.join(get_args(EngineKey))}")
     if next(net.parameters()).device.type != "cpu":
         return torch_engine(net)
     return _fastest(net, _available(net, run), window or (window_core(net.ndim),) * net.ndim, time_s, progress)
