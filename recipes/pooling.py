@@ -29,9 +29,10 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from unetkit import load_model, read
+from unetkit import read
 from unetkit.data.normalise import for_net
 from unetkit.insight.shift import Shifts, shift_changes
+from unetkit.model.files import read_model
 
 WAYS = {"max": "max-pooling", "strided": "strided convolution", "blur": "max and blur"}
 SHIFTS = tuple(range(1, 17))  # px
@@ -82,7 +83,7 @@ def _run(way: str, seed: int, task: story.Task, out: Path, budget: dict[str, flo
 
 
 def _moved(run: Path, images: Sequence[Path]) -> list[Shifts]:
-    net, _ = load_model(run)
+    net, _ = read_model(run)
     arrays = (for_net(read(image), channels=net.in_channels, ndim=net.ndim) for image in images)
     return [shift_changes(net, array, shifts=SHIFTS) for array in arrays]
 

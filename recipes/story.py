@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy.ndimage import uniform_filter
 
-from unetkit import find_pairs, load_model, predict, read, read_labels, train
+from unetkit import Execution, load_model, read, read_labels, train
 from unetkit.cli.options import seconds
+from unetkit.data.pairs import find_pairs
 from unetkit.data.split import split
 from unetkit.graph.cost import cost
 from unetkit.metrics.evaluation import Evaluation, evaluate_arrays
@@ -142,14 +143,15 @@ def size_of(net: Net) -> dict[str, float]:
 
 def described(run: Path, done: Result) -> dict[str, Any]:
     """Size of a trained net and the steps that it took, for a line of the results."""
-    net, _ = load_model(run)
+    net = load_model(run).net
     speed = {"steps_taken": done.steps, "seconds_per_step": round(done.time_s / max(done.steps, 1), 4)}
     return speed | size_of(net)
 
 
 def scored(run: Path, task: Task, masks: Path, *, level: int | None = None) -> tuple[Evaluation, float]:
     """Predict the test images, keep the masks, and compare them with the truth; also the median seconds per image."""
-    written = predict(run, [image for image, _ in task.tests], out=masks, prune=level, overwrite=True)
+    predictor = load_model(run, Execution(level=level))
+    written = predictor.predict_files([image for image, _ in task.tests], masks, existing="overwrite")
     found = [foreground(one.mask) for one in written]
     triples = ((i.stem, mask, foreground(truth)) for mask, (i, truth) in zip(found, task.tests, strict=True))
     return evaluate_arrays(triples, task.classes), median(one.time_s for one in written)

@@ -34,8 +34,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unetkit import find_pairs
 from unetkit.data.dataset import Case, load
+from unetkit.data.pairs import find_pairs
 from unetkit.insight.gradient_flow import gradient_flow
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build

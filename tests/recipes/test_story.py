@@ -6,7 +6,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from unetkit import find_pairs, load
+from unetkit.data.dataset import load
+from unetkit.data.pairs import find_pairs
 from unetkit.data.split import split
 from unetkit.training.loop import Result
 

@@ -7,9 +7,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from unetkit import Architecture, build, load_model, read, read_labels
+from unetkit import Architecture, build, read, read_labels
 from unetkit.graph.cost import cost
 from unetkit.metrics.evaluation import evaluate_arrays
+from unetkit.model.files import read_model
 
 
 def test_why_skips_end_to_end(why_skips: ModuleType, data: Path, tmp_path: Path, narrow: None) -> None:
@@ -21,7 +22,7 @@ def test_why_skips_end_to_end(why_skips: ModuleType, data: Path, tmp_path: Path,
     for key in ("isbi2012", "nuclei"):
         counts = [rows[f"{key}/{net}_0"]["parameters"] for net in ("skips", "no_skips")]
         assert counts[1] == pytest.approx(counts[0], rel=0.02)
-        net, _ = load_model(tmp_path / key / "no_skips_0")
+        net, _ = read_model(tmp_path / key / "no_skips_0")
         assert net.architecture.skip == "none"
     for name, row in rows.items():
         task = why_skips.SETS[row["set"]](data / row["set"])
