@@ -4,7 +4,6 @@ import pytest
 
 from unetkit.cli.console import PredictionBar, TrainingBar, clock, print_table
 from unetkit.cli.options import byte_count, seconds
-from unetkit.inference.files import Step
 from unetkit.training.loop import Progress
 
 
@@ -75,9 +74,9 @@ def test_a_training_without_a_terminal_is_told_in_lines(capsys):
 
 def test_a_prediction_without_a_terminal_prints_its_messages_only(capsys):
     with PredictionBar() as bar:
-        bar.update(Step(0, 2, 0.0, "a[0].png: whole image at once"))
-        bar.update(Step(0, 2, 0.5))
-        bar.update(Step(2, 2, 0.0))
+        bar.update(message="a[0].png: whole image at once")
+        bar.update(0.5, 2)
+        bar.update(2, 2)
     assert capsys.readouterr().out == "a[0].png: whole image at once\n"
 
 
@@ -87,7 +86,7 @@ def test_bars_on_a_terminal(capsys, monkeypatch):
         bar.update(Progress("", 0.5, 3, 0.25, 1.0, None, 60.0))
         bar.update(Progress(message="early look"))
     with PredictionBar() as bar:
-        bar.update(Step(1, 2, 0.5))
+        bar.update(1.5, 2)
     out = capsys.readouterr().out
     for part in ("step 3", "loss 0.250", "1:00 left", "early look", "1 of 2 images"):
         assert part in out

@@ -8,7 +8,7 @@ import pytest
 from unetkit import cli
 from unetkit.cli.demo import write_demo_data
 from unetkit.export import int8 as quantise_module
-from unetkit.inference.engines.int8_card import read_price
+from unetkit.inference.engines.int8_card import read_report
 from unetkit.inference.prepare import prepare
 from unetkit.training.loop import train
 
@@ -52,7 +52,7 @@ def test_the_price_is_printed_and_kept(quantise, run):
     assert lines[0].startswith("calibrated on 192 patches of the training images in ")
     assert lines[1].split() == ["engine", "dice", "pixel", "error", "changed", "pixels", "s", "Mpx/s"]
     rows = [line.split() for line in lines if line.startswith(("float32", "int8 "))]
-    price = read_price(run / "int8")
+    price = read_report(run / "int8")
     assert rows[0][:2] == ["float32", f"{price.dice_float32:.4f}"]
     assert rows[1][:4] == [
         "int8",

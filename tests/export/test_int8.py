@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
+from recorder import Recorder, Update
 
 from unetkit.cli.demo import write_demo_data
 from unetkit.data.normalise import for_net
 from unetkit.export import int8 as quantise_module
 from unetkit.export.int8 import quantise
-from unetkit.inference.engines.int8_card import QuantisationReport, is_current, read_price
+from unetkit.inference.engines.int8_card import QuantisationReport, is_current, read_report
 from unetkit.inference.engines.openvino import int8_engine, openvino_model
 from unetkit.inference.engines.select import choose_engine
 from unetkit.inference.prepare import prepare
@@ -68,7 +69,7 @@ def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"model.xml", "model.bin", "price.json"}
     assert (folder / "model.bin").stat().st_size < 0.6 * (trained / "model.safetensors").stat().st_size
     assert [path.name for path in trained.iterdir() if path.name.startswith(".")] == []
-    assert read_price(folder) == price
+    assert read_report(folder) == price
     assert is_current(trained, price)
     assert json.loads((folder / "price.json").read_text())["weights"] == weights_hash(trained)
     assert (price.measured_on, price.images, price.pixels, price.patches) == ("validation", 1, 64 * 64, 24)
@@ -84,7 +85,7 @@ def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
     x = torch.from_numpy(image[None, :, :46, :58])  # another size than the patches'
     with torch.inference_mode():
         expected = net.body(x)
-    found = choose_engine(net, trained, "int8", window=(46, 58))(x)
+    found = choose_engine(net, trained, "int8")(x)
     assert 0 < float((found - expected).std() / expected.std()) < 0.3  # so few channels round coarsely
     assert float((found.argmax(1) == expected.argmax(1)).float().mean()) > 0.95
 
@@ -92,19 +93,21 @@ def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
 @pytest.mark.usefixtures("uncalibrated")
 def test_other_weights_are_calibrated_anew(run: Path) -> None:
     quantise(run)
-    before, net = read_price(run / "int8"), prepare(read_model(run)[0])
+    before, net = read_report(run / "int8"), prepare(read_model(run)[0])
     assert before is not None
-    lines: list[str] = []
-    choose_engine(net, run, "int8", window=(32, 32), observer=lines.append)
-    assert lines == [before.describe()]
+    updates: list[Update] = []
+    choose_engine(net, run, "int8", progress=Recorder(updates))
+    assert [update.message for update in updates] == [before.describe()]
     changed, card = read_model(run)
     changed.heads[0].bias.data += 0.1
     save_model(run / "model.safetensors", changed, card)
     assert not is_current(run, before)
-    choose_engine(net, run, "int8", window=(32, 32), observer=lines.append)
-    assert lines[1] == "int8 has to be calibrated first, once; unetkit quantise does the same"
+    with pytest.raises(ValueError, match=r"int8 model is of other weights .* unetkit export .* --format int8"):
+        choose_engine(net, run, "int8")
+    lines: list[str] = []
+    quantise(run, observer=lines.append)
     assert f"{run / 'int8'}: was calibrated for other weights than the run has now; calibrating anew" in lines
-    now = read_price(run / "int8")
+    now = read_report(run / "int8")
     assert now is not None
     assert is_current(run, now)
     assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
@@ -131,7 +134,7 @@ def test_what_costs_too_much_is_refused(run: Path, monkeypatch: pytest.MonkeyPat
     assert price.is_allowed
     with pytest.raises(ValueError, match="1e-06 is allowed"):
         quantise(run, allowed_loss=1e-6)
-    assert read_price(run / "int8") == price  # the one that was allowed is still there
+    assert read_report(run / "int8") == price  # the one that was allowed is still there
 
 
 @pytest.mark.usefixtures("uncalibrated")
@@ -142,7 +145,7 @@ def test_without_validation_images_the_price_is_that_of_the_training(cells: Path
     assert (price.measured_on, price.images) == ("training", 6)
     assert lines[-1].startswith("the run has no validation images: the price is measured on its training images")
     assert price.describe().endswith("measured on 6 training images, which the net knows")
-    assert read_price(tmp_path / "other") == price
+    assert read_report(tmp_path / "other") == price
     assert not (tmp_path / "run" / "int8").exists()
 
 
@@ -182,10 +185,10 @@ def test_a_price_in_words_and_numbers() -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"weights": "00"}'])
 def test_a_damaged_price(tmp_path: Path, text: str) -> None:
-    assert read_price(tmp_path) is None
+    assert read_report(tmp_path) is None
     (tmp_path / "price.json").write_text(text)
     with pytest.raises(ValueError, match=r"price\.json: is damaged \(\w+: .*\); make it anew: delete the folder"):
-        read_price(tmp_path)
+        read_report(tmp_path)
 
 
 # --- refused before any work ---

@@ -16,9 +16,10 @@ from unetkit import io
 from unetkit.cli.demo import synthetic_cells, write_demo_data
 from unetkit.image import Image
 from unetkit.inference.predictor import load_model
-from unetkit.model.files import load_state, read_model
+from unetkit.model.files import read_model
 from unetkit.training import loop as train_module
 from unetkit.training import state as loop
+from unetkit.training.checkpoint import load_state
 from unetkit.training.loop import train
 from unetkit.training.plan.files import read_plan_file
 
