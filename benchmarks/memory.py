@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py
 
-Predicted: `insight.resources.memory.peak_memory`, from the net alone. Given out: the most that torch's allocator had
+Predicted: `graph.memory.peak_memory`, from the net alone. Given out: the most that torch's allocator had
 given out at one time. Resident: what the operating system saw at most (VmHWM) above what the process held before the
 run, with glibc returning freed blocks at once (MALLOC_MMAP_THRESHOLD_=65536), after a first run in which kernels were
 compiled. First: the same for that first run, as glibc is by default, with the kernels and the freed blocks
@@ -24,8 +24,8 @@ from torch import Tensor
 
 from unetkit.graph.allocation import laid_out_as
 from unetkit.graph.graph import read
+from unetkit.graph.memory import measured_bytes, peak_memory
 from unetkit.inference.prepare import prepare
-from unetkit.insight.resources.memory import measured_bytes, peak_memory
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net

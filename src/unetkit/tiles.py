@@ -163,7 +163,7 @@ def fit_core(
     parts = [1] * len(out)
     while True:
         core = tuple(ceil(n / p / s) * s if p > 1 else n for n, p, s in zip(out, parts, geometry.stride, strict=True))
-        need = cost(_largest_window(geometry, size, core))
+        need = cost(largest_window(geometry, size, core))
         if need <= memory_bytes:
             return core
         steps = zip(core, geometry.stride, strict=True)
@@ -177,7 +177,7 @@ def fit_core(
         parts[widest] += parts[widest] if need > 4 * memory_bytes else 1  # half a tile needs more than a quarter
 
 
-def _largest_window(geometry: Geometry, size: Sequence[int], core: Sequence[int]) -> tuple[int, ...]:
+def largest_window(geometry: Geometry, size: Sequence[int], core: Sequence[int]) -> tuple[int, ...]:
     """Of tiles whose cores start on the grid of the total stride: those away from the borders are all alike."""
     largest = []
     for axis, n, c in zip(geometry.axes, size, core, strict=True):

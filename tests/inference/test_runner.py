@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,8 @@ def whole_numbers(architecture: Architecture, *, seed: int = 0) -> UNet:
 
 def _stays_exact(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
     (x,) = inputs
+    if x.is_meta:  # memory is predicted by a run without data
+        return
     assert x.abs().max() * module.weight.abs().flatten(1).sum() < EXACT  # type: ignore[operator, union-attr]
 
 
@@ -362,9 +363,7 @@ def test_a_budget_is_kept(ndim: int, padding: str) -> None:
 
 def test_a_budget_too_small_is_refused_with_what_is_needed() -> None:
     net = build(4)
-    least = max(
-        ceil(1.5 * net.graph.activation_bytes(t.window_size)) for t in plan_tiles(net, (512, 512), core=(16, 16)).tiles
-    )
+    least = plan_tiles(net, (512, 512), core=(16, 16)).memory_bytes
     with pytest.raises(
         ValueError, match=rf"budget of 1 MB is too small.*\(16, 16\) pixels.* needs {least / 2**20:.0f} MB"
     ):

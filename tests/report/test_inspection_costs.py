@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from unetkit.graph.cost import cost
 from unetkit.graph.graph import read
+from unetkit.graph.memory import peak_memory
 from unetkit.inference.prepare import prepare
 from unetkit.insight.inspection import Inspection, noise_subject, subject
 from unetkit.insight.resources.concatenation import concatenation_share, reducing_net
-from unetkit.insight.resources.memory import peak_memory
 from unetkit.insight.resources.timing import LayerTimes, StageTime
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build

@@ -50,7 +50,7 @@ class Cost:
         In order of computation; the first is the input.
     peak_bytes : int
         Of the maps that layers still to come need, the most at one time. A run takes more, which
-        `insight.resources.memory` predicts: Python holds on to arguments and lists, and convolutions make copies.
+        `graph.memory` predicts: Python holds on to arguments and lists, and convolutions make copies.
     """
 
     layers: tuple[LayerCost, ...]

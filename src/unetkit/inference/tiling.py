@@ -8,14 +8,13 @@ from itertools import product
 from math import ceil, prod
 
 from ..geometry import Geometry
+from ..graph.memory import WindowMemory, window_memory
 from ..nets.net import Net
-from ..tiles import Tile, fit_core, redundancy, tiles
+from ..tiles import Tile, fit_core, largest_window, redundancy, tiles
 from .streaming.stream import Stream
 
 __all__ = ["Tiling", "choose", "plan_stream", "plan_tiles"]
 
-# What the process holds beyond the maps that are alive: copies in the kernels' own layout, and the allocator's slack.
-_OVERHEAD = 1.5
 _BLEND_OVERLAP = 0.5
 _SMALL = 2**18  # pixels that are run at once: a stream of a few slabs gains nothing
 _SLAB = 2**16  # pixels that flow at a time, about; fewer cost calls, more cost memory and the processor's cache
@@ -176,16 +175,11 @@ def plan_tiles(
     ValueError
         If not even the smallest tile fits the budget; the least that works is named.
     """
-    size, geometry = tuple(size), net.geometry
+    size, geometry, memory = tuple(size), net.geometry, window_memory(net, net.graph)
     padded = _padded(geometry, size)
-
-    def cost(window: tuple[int, ...]) -> int:
-        return int(_OVERHEAD * net.graph.activation_bytes(window))
-
-    if core is None:
-        budget = memory_bytes if memory_bytes is not None else cost(padded)
-        core = fit_core(geometry, padded, memory_bytes=budget, cost=cost)
     out = geometry.output_size(padded)
+    if core is None:
+        core = out if memory_bytes is None else _exact_core(geometry, padded, memory, memory_bytes)
     if most is not None:
         core = tuple(min(c, _part(n, most, s)) for c, n, s in zip(core, out, geometry.stride, strict=True))
     whole = all(c >= n for c, n in zip(core, out, strict=True))
@@ -193,10 +187,21 @@ def plan_tiles(
         covering = tiles(geometry, padded, core, even=most is not None)
     else:
         covering = _overlapping(geometry, padded, core)
-    peak = max(cost(window) for window in {tile.window_size for tile in covering})
+    peak = max(memory.estimate(window) for window in {tile.window_size for tile in covering})
     is_exact = net.is_local or whole
     block = tuple(max(min(c, n) if is_exact else n, 1) for c, n in zip(core, size, strict=True))
     return Tiling(size, padded, tuple(covering), is_exact, peak, redundancy(covering, padded), block)
+
+
+def _exact_core(
+    geometry: Geometry, padded: tuple[int, ...], memory: WindowMemory, memory_bytes: int
+) -> tuple[int, ...]:
+    """The largest core whose window fits: estimates rank the candidates, and the exact number decides."""
+    while True:
+        core = fit_core(geometry, padded, memory_bytes=memory_bytes, cost=memory.estimate)
+        if memory.fits(largest_window(geometry, padded, core), memory_bytes):
+            return core
+        # The exact number, now known, is above the budget: it corrects the estimates of the next round.
 
 
 def _part(n: int, most: int, stride: int) -> int:

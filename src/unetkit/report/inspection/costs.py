@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from ...graph.allocation import laid_out_as
 from ...graph.cost import cost
 from ...graph.graph import Graph, read
+from ...graph.memory import PeakMemory, measured_bytes, peak_memory
 from ...graph.stages import structure
 from ...inference.prepare import prepare
 from ...insight.inspection import Inspection
 from ...insight.resources.concatenation import Concatenation, concatenation_share, draw_joins, reducing_net
-from ...insight.resources.memory import PeakMemory, draw_memory, measured_bytes, peak_memory
+from ...insight.resources.memory import draw_memory
 from ...insight.resources.timing import LayerTimes, StageTime, draw_times, layer_times, predict_time, stage_times
 from ...insight.summary import macs_text, size_text
 from ...nets.net import Net
