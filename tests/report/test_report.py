@@ -349,7 +349,7 @@ def test_no_run_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere: there is no such run folder"):
         write_report(tmp_path / "nowhere")
     (tmp_path / "other").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"other: holds no plan\.json, so it is no run folder"):
+    with pytest.raises(FileNotFoundError, match=r"other: holds no plan\.json, so it is not a run folder"):
         write_report(tmp_path / "other")
     assert not list((tmp_path / "other").iterdir())
 

@@ -15,6 +15,7 @@ from ..image import Image
 from ..inference.predictor import load_model
 from ..labels.borders import separate_touching
 from ..metrics.folders import evaluate
+from ..model.run_paths import RunPaths
 from ..report import write_report
 from ..training.loop import Observer, train
 
@@ -283,7 +284,7 @@ def run_demo(out: Path | str, *, time_s: float = 60.0, observer: Observer | None
         f"pixel error {scores.pixel_error:.4f}",
         "Look at:",
         f"  {page}  (open it in a browser)",
-        f"  {out / 'run' / 'previews' / 'median.png'}  (image, truth, prediction, differences)",
+        f"  {RunPaths(out / 'run').preview('median')}  (image, truth, prediction, differences)",
         f"  {out / 'predicted'}  (the new masks, beside {test_images})",
         f"What the net sees, and why: unetkit inspect {out / 'run'}",
         "Your own data: unetkit train IMAGES MASKS --out RUN --time 10m; unetkit predict RUN IMAGES --out MASKS",

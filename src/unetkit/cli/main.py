@@ -214,6 +214,7 @@ def train(
 def _train_folds(
     images: Path, masks: Path | None, run: Path, folds: int, resume: bool, as_json: bool, values: dict[str, Any]
 ) -> None:
+    from ..model.run_paths import RunPaths
     from ..report import write_report
     from ..training.cross_validation import train_folds
 
@@ -221,7 +222,8 @@ def _train_folds(
         found = train_folds(
             images, masks, out=run, folds=folds, resume=resume, observer=None if as_json else bar.update, **values
         )
-    reports = [write_report(run / f"fold_{k}") for k in range(len(found.dice))]
+    paths = RunPaths(run)
+    reports = [write_report(paths.fold(k).root) for k in range(len(found.dice))]
     report = reports[-1] if found.was_interrupted else write_report(run)
     if as_json:
         result = {"run": str(run), "dice": found.dice, "steps": found.steps, "report": str(report)}
@@ -233,7 +235,7 @@ def _train_folds(
         if found.evaluation.objects:
             typer.echo(found.evaluation.objects.describe())
         typer.echo(
-            f"All images by nets that have not seen them: Dice {found.evaluation.mean.dice:.4f}, {run}/out_of_fold"
+            f"All images by nets that have not seen them: Dice {found.evaluation.mean.dice:.4f}, {paths.out_of_fold}"
         )
         for one in found.doubts:
             typer.echo(f"looks wrong: {one}")

@@ -86,9 +86,10 @@ def quantise(
     Calibrated on the run's training images, measured on its validation images: Dice, changed pixels, time.
     """
     from ..export.int8 import quantise as make
+    from ..model.run_paths import RunPaths
 
     price = make(run, out=out, allowed_loss=allow_loss, observer=None if as_json else typer.echo)
-    folder = run / "int8" if out is None else out
+    folder = RunPaths(run).int8 if out is None else out
     if as_json:
         print(json.dumps({**asdict(price), "loss": price.loss, "folder": str(folder)}))
         return

@@ -28,6 +28,7 @@ from ..inference.prepare import prepare
 from ..io.atomic import write_text
 from ..metrics.pixels import confusion
 from ..model.files import read_model, weights_hash
+from ..model.run_paths import RunPaths
 from ..nets.net import Net
 from ..training.augment.augment import Augmentation
 from ..training.plan.files import read_plan_file
@@ -87,7 +88,7 @@ def quantise(
             f"allowed_loss is {allowed_loss:g} and patches {patches}; expected a Dice of 0 to 1, such as 0.01, and at "
             "least 1 patch"
         )
-    folder = run / "int8" if out is None else Path(out)
+    folder = RunPaths(run).int8 if out is None else Path(out)
     check_installed()
     _check_folder(folder)
     net, card = read_model(run)
@@ -127,7 +128,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _plan(run: Path) -> Plan:
-    path = run / "plan.json"
+    path = RunPaths(run).plan
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; int8 is calibrated on a run's images: name its folder")
     return read_plan_file(path)

@@ -7,8 +7,9 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+from ..model.run_paths import RunPaths
 from ..plotting.html import Html, duration, header, page, paragraph, section, table
-from ..training.cross_validation import SUMMARY, Doubt
+from ..training.cross_validation import Doubt
 from .results import scores_section
 from .run import Run, read_evaluation, read_run
 
@@ -17,10 +18,10 @@ __all__ = ["folds_page"]
 
 def folds_page(folder: Path) -> str:
     """The page of a folder that `training.cross_validation.train_folds` made."""
-    name = folder.resolve().name
-    summary = json.loads((folder / SUMMARY).read_text())
-    runs = [read_run(folder / f"fold_{k}") for k in range(len(summary["dice"]))]
-    scores = read_evaluation(folder / "validation.json")
+    name, paths = folder.resolve().name, RunPaths(folder)
+    summary = json.loads(paths.folds_summary.read_text())
+    runs = [read_run(paths.fold(k).root) for k in range(len(summary["dice"]))]
+    scores = read_evaluation(paths.validation_json)
     mean, spread = fmean(summary["dice"]), pstdev(summary["dice"])
     values = [
         (f"{scores.mean.dice:.3f}", "Dice, all images by nets that have not seen them"),
@@ -32,14 +33,16 @@ def folds_page(folder: Path) -> str:
         values.insert(2, (f"{scores.objects.ap50:.3f}", "AP50 of objects"))
     images = runs[0].plan.data.images or "unnamed images"
     words = f"Trained on {images}: each net on all but its fold. Used together by predict."
-    parts = [header(name, words, values), _folds(runs), scores_section(scores, ""), _doubts(summary["doubts"], folder)]
+    doubts = _doubts(summary["doubts"], paths)
+    parts = [header(name, words, values), _folds(runs, paths), scores_section(scores, ""), doubts]
     return page(f"{name}: cross-validation", *parts, footer=f"Written by unetkit from {folder.resolve()}")
 
 
-def _folds(runs: list[Run]) -> Html:
+def _folds(runs: list[Run], paths: RunPaths) -> Html:
     rows = []
     for k, run in enumerate(runs):
-        link = Html(f'<a href="fold_{k}/report.html">fold {k + 1}</a>')
+        page_of_fold = paths.fold(k).report.relative_to(paths.root).as_posix()
+        link = Html(f'<a href="{page_of_fold}">fold {k + 1}</a>')
         dice = f"{run.evaluation.mean.dice:.3f}" if run.evaluation else "–"
         n = len(run.evaluation.per_image) if run.evaluation else 0
         rows.append([link, str(n), f"{run.steps:,}", duration(run.time_s), dice])
@@ -50,8 +53,8 @@ def _folds(runs: list[Run]) -> Html:
     return section("Folds", paragraph(words), table(["", "images held out", "steps", "time", "Dice"], rows))
 
 
-def _doubts(rows: list[dict[str, Any]], folder: Path) -> Html:
-    where = f"The masks of all images, each by the net that has not seen it, are in {folder / 'out_of_fold'}."
+def _doubts(rows: list[dict[str, Any]], paths: RunPaths) -> Html:
+    where = f"The masks of all images, each by the net that has not seen it, are in {paths.out_of_fold}."
     if not rows:
         return section("Masks in doubt", paragraph("No image is out of the ordinary.", where))
     doubts = [Doubt(**row) for row in rows]

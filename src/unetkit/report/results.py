@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image as Picture
 
 from ..metrics.evaluation import METRICS, ClassScore, Evaluation, ImageScore
+from ..model.run_paths import RunPaths
 from ..plotting.charts import Axis, distribution
 from ..plotting.html import Html, figure, paragraph, section, table
 from .run import Run
@@ -117,7 +118,7 @@ def _overlays(run: Run) -> list[Html]:
             del images["median"]
     figures = []
     for name, image in images.items():
-        path = run.folder / "previews" / f"{name}.png"
+        path = RunPaths(run.folder).preview(name)
         views = _views(path) if path.is_file() else None
         if views:
             title = f"{name.capitalize()} image" + (f": {image.name}" if image else "")

@@ -91,20 +91,21 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such run folder; expected one that unetkit train made")
-    path = RunPaths(folder).plan
-    if not path.is_file():
+    paths = RunPaths(folder)
+    if not paths.plan.is_file():
         raise FileNotFoundError(
-            f"{folder}: holds no plan.json, so it is no run folder; name the folder given to unetkit train as --out"
+            f"{folder}: holds no {paths.plan.name}, so it is not a run folder; name the folder given to unetkit train "
+            "as --out"
         )
-    plan = read_plan_file(path)
+    plan = read_plan_file(paths.plan)
     notes: list[str] = []
-    model = _attempt(read_model, RunPaths(folder).model, notes)
+    model = _attempt(read_model, paths.model, notes)
     return Run(
         folder,
         plan,
-        _read_log(RunPaths(folder).log),
-        _attempt(_read_numbers, RunPaths(folder).state, notes) or {},
-        _attempt(read_evaluation, RunPaths(folder).validation_json, notes),
+        _read_log(paths.log),
+        _attempt(_read_numbers, paths.state, notes) or {},
+        _attempt(read_evaluation, paths.validation_json, notes),
         model[0] if model else None,
         model[1] if model else None,
         notes,

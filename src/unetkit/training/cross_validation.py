@@ -24,6 +24,7 @@ from ..labels.kind import IGNORE_INDEX, from_classes
 from ..metrics.evaluation import Evaluation, evaluate_arrays
 from ..model.card import Card
 from ..model.files import read_model, save_ensemble
+from ..model.run_paths import RunPaths
 from ..nets.net import Net
 from .loop import Progress, check_out, train
 from .plan.files import read_plan_file
@@ -34,7 +35,6 @@ from .validation import find_objects
 
 __all__ = ["Doubt", "Folds", "train_folds"]
 
-OUT_OF_FOLD, SUMMARY = "out_of_fold", "folds.json"
 _FAR = 3.0  # interquartile ranges below the first quarter, and
 _LEAST = 0.1  # of Dice below the median, from which an image is out of the ordinary
 
@@ -135,7 +135,7 @@ def train_folds(
     for k in range(folds):
         told = _Told(say, k, folds)
         how = {**given, **budget, "fold": (k, folds)}
-        run = out / f"fold_{k}"
+        run = RunPaths(out).fold(k).root
         result = train(
             images, masks, out=run, resume=resume, observer=told, divide_width=divide_width, plan=plan, **how
         )
@@ -147,11 +147,11 @@ def train_folds(
     if results[-1].was_interrupted:
         return Folds(out, dice, None, (), steps, time_s, was_interrupted=True)
     say(Progress(message="predicting every image by the net that has not seen it", fraction=1.0))
-    first = read_plan_file(out / "fold_0" / "plan.json")
+    first = read_plan_file(RunPaths(out).fold(0).plan)
     evaluation, doubts = _out_of_fold(out, first, folds)
     found = Folds(out, dice, evaluation, doubts, steps, time_s)
     summary = {"dice": dice, "steps": steps, "time_s": time_s, "doubts": [asdict(one) for one in doubts]}
-    write_text(out / SUMMARY, json.dumps(summary, indent=2))
+    write_text(RunPaths(out).folds_summary, json.dumps(summary, indent=2))
     return found
 
 
@@ -183,7 +183,8 @@ class _Member:
 
 def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[Doubt, ...]]:
     """Masks and scores of all images by nets that have not seen them, and the card of all nets together."""
-    loaded = [read_model(out / f"fold_{k}") for k in range(folds)]
+    paths = RunPaths(out)
+    loaded = [read_model(paths.fold(k).root) for k in range(folds)]
     card = loaded[0][1]
     objects = card.labels.has_distance
     data, seed = plan.data, plan.budget.seed
@@ -207,13 +208,13 @@ def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[D
     else:
         masks = [from_classes(one, card.labels) for one in classes]
     for case, mask in zip(dataset.cases, masks, strict=True):
-        path = out / OUT_OF_FOLD / mask_name(Path(case.name).name, case.path)
+        path = paths.out_of_fold / mask_name(Path(case.name).name, case.path)
         path.parent.mkdir(exist_ok=True)
         with open_lazy(case.path) as like:
             write_labels(path, to_size(mask, like.size), like=like)
-    write_text(out / "validation.json", evaluation.to_json())
-    write_text(out / "validation.csv", evaluation.to_csv())
-    save_ensemble(out, [f"fold_{k}" for k in range(folds)], card)
+    write_text(paths.validation_json, evaluation.to_json())
+    write_text(paths.validation_csv, evaluation.to_csv())
+    save_ensemble(out, [paths.fold(k).root.name for k in range(folds)], card)
     return evaluation, tuple(_doubts(evaluation, dataset, members, plan))
 
 

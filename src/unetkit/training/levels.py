@@ -8,6 +8,7 @@ from typing import Any
 from ..data.dataset import load
 from ..data.pairs import find_pairs
 from ..model.files import read_model
+from ..model.run_paths import RunPaths
 from ..nets.unetpp import UNetPlusPlus
 from .plan.files import read_plan_file
 from .state import validate
@@ -38,7 +39,7 @@ def compare_levels(run: Path | str) -> list[dict[str, Any]]:
     net, card = read_model(run)
     if not isinstance(net, UNetPlusPlus) or net.architecture.heads != "all":
         raise ValueError(f"{run}: its net has one head, so there are no levels to compare; train with --net unet++")
-    plan = read_plan_file(run / "plan.json")
+    plan = read_plan_file(RunPaths(run).plan)
     if plan.data.validation_fraction == 0:
         raise ValueError(f"{run}: was trained with --validation 0, so no images are left to compare levels on")
     pairs = find_pairs(plan.data.images, plan.data.masks)

@@ -18,6 +18,7 @@ from ..data.split import FEW
 from ..io.atomic import write_text
 from ..model.card import Card
 from ..model.files import read_model, save_model
+from ..model.run_paths import RunPaths
 from ..nets.pretrained import check_encoder
 from .checkpoint import load_state, save_state
 from .distributed import broadcast, process_group, rank, world_size
@@ -212,7 +213,7 @@ def check_out(out: Path, resume: bool) -> None:
 
 
 def _saved_plan(out: Path, resume: bool) -> Plan | None:
-    path = out / "plan.json"
+    path = RunPaths(out).plan
     return read_plan_file(path) if resume and path.is_file() else None
 
 
@@ -222,24 +223,24 @@ class _Run:
     def __init__(self, out: Path, plan: Plan, dataset: Dataset, say: Observer) -> None:
         self.out, self.plan, self.dataset, self.say = out, plan, dataset, say
         self.training_cases, self.held_out = plan.split(dataset.cases)
-        self.log = out / "log.jsonl"
+        self.paths = RunPaths(out)
         self.score: Score | None = None
         self.decoding = usual_decoding(dataset.cases) if dataset.kind.has_distance else None
         self.next_validation_s, self.validation_s, self.saved_s, self.save_cost_s = 0.0, 0.0, 0.0, 0.0
 
     def go(self, resume: bool) -> Result:
         training = training_of(self.plan, self.training_cases)
-        if self.plan.net.encoder_weights and not self._state.is_file():  # a resumed training has its own
+        if self.plan.net.encoder_weights and not self.paths.state.is_file():  # a resumed training has its own
             self.say(Progress(message=f"encoder weights: {self.plan.net.encoder_weights}"))
             training.load_encoder(self.plan.net.encoder_weights)
         start = self.plan.net.init_from
-        if start and not self._state.is_file():
+        if start and not self.paths.state.is_file():
             for line in [f"weights of {start}", *training.start_from(read_model(start)[0])]:
                 self.say(Progress(message=line))
         if resume:
             self._resume(training)
         if rank() == 0:
-            write_text(self.out / "plan.json", self.plan.model_dump_json(indent=2))
+            write_text(self.paths.plan, self.plan.model_dump_json(indent=2))
         with interruptible() as stop:
             self._loop(training, stop)
             interrupted = stop.is_set()
@@ -257,16 +258,12 @@ class _Run:
     def _resume(self, training: Training) -> None:
         for leftover in self.out.rglob(".*.tmp") if rank() == 0 else ():  # of a process that was killed while it wrote
             leftover.unlink()
-        if self._state.is_file():
-            training.restore(*load_state(self._state))
+        if self.paths.state.is_file():
+            training.restore(*load_state(self.paths.state))
             self.say(Progress(message=f"resumed at step {training.step}"))
         if rank() == 0:
             self._cut_log(training.step)
         broadcast(None)  # all have read the state before it is written again
-
-    @property
-    def _state(self) -> Path:
-        return self.out / "last" / "state.safetensors"
 
     def _loop(self, training: Training, stop: threading.Event) -> None:
         start = time.perf_counter() - training.elapsed_s
@@ -338,7 +335,7 @@ class _Run:
         if self.score is None or self.score.mean_dice > training.best:
             training.best = self.score.mean_dice if self.score else -1.0
             self._save_model(training)
-        with self.log.open("a") as file:
+        with self.paths.log.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         self._save(training)
 
@@ -347,7 +344,7 @@ class _Run:
 
     def _save(self, training: Training) -> None:
         start = time.perf_counter()
-        save_state(self._state, training.tensors(), training.numbers())
+        save_state(self.paths.state, training.tensors(), training.numbers())
         self.saved_s, self.save_cost_s = training.elapsed_s, time.perf_counter() - start
 
     def _save_model(self, training: Training) -> None:
@@ -364,13 +361,13 @@ class _Run:
             decoding=self.decoding,
             resample=self.plan.data.resample and self.dataset.unit != "px",
         )
-        save_model(self.out / "model.safetensors", training.averaged, card)
+        save_model(self.paths.model, training.averaged, card)
 
     def _cut_log(self, step: int) -> None:
         """Drop what was logged after the state that is resumed."""
-        if self.log.is_file():
-            lines = [line for line in self.log.read_text().splitlines() if line.endswith("}")]
-            write_text(self.log, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+        if self.paths.log.is_file():
+            lines = [line for line in self.paths.log.read_text().splitlines() if line.endswith("}")]
+            write_text(self.paths.log, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
 
     def _finish(self, training: Training) -> None:
         """Re-estimate, validate once more, keep the better model, and write the tables and pictures."""
@@ -384,24 +381,24 @@ class _Run:
         net, card = read_model(self.out)
         if self.held_out:
             found = judge(net, card, self.held_out, self.dataset.scored_names, lambda line: self.say(Progress(line)))
-            save_model(self.out / "model.safetensors", net, found.card)
+            save_model(self.paths.model, net, found.card)
             dice = tuple(score.dice for score in found.evaluation.pooled[1:] if score.occurs)
             self.score = Score(dice, found.evaluation.pixel_error, 0.0)
-            write_text(self.out / "validation.json", found.evaluation.to_json())
-            write_text(self.out / "validation.csv", found.evaluation.to_csv())
-            write_pictures(self.out / "previews", found, self.held_out)
+            write_text(self.paths.validation_json, found.evaluation.to_json())
+            write_text(self.paths.validation_csv, found.evaluation.to_csv())
+            write_pictures(self.paths, found, self.held_out)
 
     def _preview(self, training: Training) -> None:
         """An early look, so that a hopeless training is seen at once, and the latest state."""
         case = self.held_out[0]
         how: dict[str, Any] = {"planes": self.plan.data.planes, "has_distance": case.ids is not None}
         predicted = predict_classes(training.averaged.eval(), case.image, **how)
-        folder = self.out / "previews"
-        first = not (folder / "early.png").exists()
-        for name in ("early.png", "latest.png") if first else ("latest.png",):
-            write_panel(folder / name, case, predicted)
+        early = self.paths.preview("early")
+        first = not early.exists()
+        for name in ("early", "latest") if first else ("latest",):
+            write_panel(self.paths.preview(name), case, predicted)
         if first:
-            self.say(Progress(message=f"early look: {folder / 'early.png'} (image, truth, prediction, differences)"))
+            self.say(Progress(message=f"early look: {early} (image, truth, prediction, differences)"))
 
     def _tell(self, training: Training) -> None:
         recent = training.losses[-20:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from ..labels.instances import decode, unpack_maps
 from ..metrics.evaluation import Evaluation, evaluate_arrays
 from ..metrics.objects import mean_object_score
 from ..model.card import Card
+from ..model.run_paths import RunPaths
 from ..nets.net import Net
 from .calibration import calibrate
 from .preview import write_panel
@@ -90,11 +90,11 @@ def find_objects(evaluation: Evaluation, card: Card, cases: Sequence[Case], code
     return Judgement(evaluation, card.model_copy(update={"decoding": how}), ids)
 
 
-def write_pictures(folder: Path, found: Judgement, cases: Sequence[Case]) -> None:
+def write_pictures(paths: RunPaths, found: Judgement, cases: Sequence[Case]) -> None:
     """The worst, the median and the best image, with truth, prediction and differences."""
     ranked = found.evaluation.ranked()
     shown = {case.name: (case, mask) for case, mask in zip(cases, found.masks, strict=True)}
     for label, place in (("worst", 0), ("median", len(ranked) // 2), ("best", -1)):
         if ranked:
             case, mask = shown[ranked[place].name]
-            write_panel(folder / f"{label}.png", case, mask)
+            write_panel(paths.preview(label), case, mask)

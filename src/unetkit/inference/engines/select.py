@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...model.files import read_model
+from ...model.run_paths import RunPaths
 from ...nets.net import Net
 from ...progress import SILENT, Progress
 from ..execution import Engine as EngineKey
@@ -98,13 +99,13 @@ def _int8(net: Net, run: Path | None, progress: Progress) -> Engine:
             f"engine int8 is calibrated for the whole net of {run}, not for a level of it: leave out one of the two"
         )
     command = f"unetkit export {run} --format int8"
-    report = read_report(run / "int8")
+    report = read_report(RunPaths(run).int8)
     if report is None:
         raise FileNotFoundError(f"{run}: has no int8 model yet; make it, which also measures its loss, with {command}")
     if not is_current(run, report):
         raise ValueError(f"{run}: its int8 model is of other weights than the run has now; make it again: {command}")
     progress.update(message=report.describe())
-    return int8_engine(net, run / "int8")
+    return int8_engine(net, RunPaths(run).int8)
 
 
 def _is_whole(net: Net, run: Path) -> bool:
@@ -115,10 +116,10 @@ def _is_whole(net: Net, run: Path) -> bool:
 def _available(net: Net, run: Path | None) -> dict[str, Callable[[Net], Engine]]:
     """What can be measured, torch first."""
     makers = {name: make for name, make in _FLOAT32.items() if find_spec(name) is not None}
-    if run is None or "openvino" not in makers or (report := read_report(run / "int8")) is None:
+    if run is None or "openvino" not in makers or (report := read_report(RunPaths(run).int8)) is None:
         return makers
     if report.is_allowed and is_current(run, report) and _is_whole(net, run):
-        makers["int8"] = lambda one: int8_engine(one, run / "int8")
+        makers["int8"] = lambda one: int8_engine(one, RunPaths(run).int8)
     return makers
 
 

@@ -14,6 +14,7 @@ from ...data.split import FEW, split
 from ...insight.inspection import Inspection, image_subject, noise_subject, subject
 from ...io.filenames import is_image_folder
 from ...model.files import read_model
+from ...model.run_paths import RunPaths
 from ...nets.build import build
 from ...nets.net import Net
 from ..run import Run, measure_objects, read_run
@@ -72,7 +73,7 @@ def choose(
         return _untrained(model, image, name or "unet")
     name = _net_name(model, None)
     trained, card = read_model(model)
-    run = read_run(model) if (model / "plan.json").is_file() else None
+    run = read_run(model) if RunPaths(model).plan.is_file() else None
     pair, note = _pair(run, image)
     objects = measure_objects(run.plan, card.labels) if run else None
     if pair is not None:
@@ -108,7 +109,7 @@ def page_path(model: Path | None, net: str | None, *, image: Path | None, out: P
     if out is not None:
         return out
     if model is not None and model.is_dir():
-        return model / "inspect.html"
+        return RunPaths(model).inspection
     return Path(f"{_net_name(model, net)}.html") if image else None
 
 
