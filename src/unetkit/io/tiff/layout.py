@@ -77,10 +77,12 @@ class TiffImage:
         try:
             with decoding("TIFF"), logged("tifffile", notes):
                 self.tif = tifffile.TiffFile(file)
+                if not self.tif.series:
+                    raise Refused("holds no image")
                 self.series = self.tif.series[0]
                 self.page = self.series.keyframe
                 _check_complete(self.tif, self.series)
-                self.layout = _layout(self.series, notes)
+                self.layout = _layout(self.tif, self.series, notes)
                 self.colour = _colour(self.page, self.layout, notes)
                 self.georeference = read_georeference(self.page, notes)
                 self.spacing, self.unit, assumed = _pixel_size(self.tif, self.layout, self.georeference)
@@ -152,10 +154,10 @@ def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> 
         raise Refused(f"truncated: its pixels reach to byte {end}, but the file has {size} bytes")
 
 
-def _layout(series: tifffile.TiffPageSeries, notes: list[str]) -> Layout:
+def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, notes: list[str]) -> Layout:
     """Name the axes of the series; pages without a name are planes."""
-    all_letters, all_lengths = series.get_axes(squeeze=False), series.get_shape(squeeze=False)
-    pairs = [(letter, length) for letter, length in zip(all_letters, all_lengths, strict=True) if length != 1]
+    # Whether axes of length 1 are among them depends on the version of tifffile: they are left out here.
+    pairs = [(letter, length) for letter, length in zip(series.axes, series.shape, strict=True) if length != 1]
     letters, lengths = "".join(letter for letter, _ in pairs), tuple(length for _, length in pairs)
     said = ", ".join(f"{letter}: {length}" for letter, length in pairs)
     if 0 in lengths:
@@ -172,7 +174,8 @@ def _layout(series: tifffile.TiffPageSeries, notes: list[str]) -> Layout:
             "a file of its own, or, where the frames are planes of a volume, name the axis Z"
         )
     # An axis Z of length 1 counts where the writer named the axes one by one; OME and ImageJ always list a Z.
-    is_volume = "Z" in letters or (series.kind == "shaped" and "Z" in all_letters)
+    named = str(tif.shaped_metadata[0].get("axes", "")) if series.kind == "shaped" and tif.shaped_metadata else ""
+    is_volume = "Z" in letters or "Z" in named
     return Layout(letters, lengths, "zyx" if is_volume else "yx")
 
 

@@ -105,8 +105,10 @@ class ChunkedArray:
             self._whole.add(place)
 
     def _is_index_first(self) -> bool:
-        codec = next(codec for codec in self._array.metadata.codecs if hasattr(codec, "index_location"))
-        return codec.index_location.value == "start"
+        # As the specification writes it: the attributes of zarr's codec differ between its versions.
+        codecs = [codec.to_dict() for codec in self._array.metadata.codecs]
+        sharding = next(codec["configuration"] for codec in codecs if codec["name"] == "sharding_indexed")
+        return sharding["index_location"] == "start"
 
     def _fault(self, region: Region) -> Refused | None:
         """What is wrong with the first chunk of a region that cannot be read."""
