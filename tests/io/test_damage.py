@@ -2,6 +2,7 @@
 
 import logging
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from unetkit import io
+from unetkit.io.decoder_errors import decoding
 from unetkit.io.tiff.geotags import geo_tags
 
 RNG = np.random.default_rng(0)
@@ -165,6 +167,85 @@ def test_errors_of_the_system_pass_and_of_memory_name_the_file(tmp_path: Path, m
     assert caught.value is broken
     with pytest.raises(MemoryError, match=r"a\.tif: too large for the memory at hand.* \(no room for 9 TiB\)"):
         io.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    "fault", [AttributeError("no attribute 'get_axes'"), TypeError("2 arguments"), KeyError("axes")]
+)
+def test_faults_of_our_code_are_not_called_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """Nor is anything of numpy and the standard library that our code calls wrongly."""
+    WRITERS["tiles.tif"](tmp_path / "a.tif")
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", fail)
+    with pytest.raises(type(fault)) as caught:
+        io.read(tmp_path / "a.tif")
+    assert caught.value is fault
+    with pytest.raises(TypeError, match="integer"), decoding("TIFF"):
+        np.reshape(np.zeros(3), "3")  # type: ignore[call-overload]
+
+
+def test_a_fault_of_a_decoder_names_it_and_its_version(tmp_path: Path) -> None:
+    """A tag where tifffile compares a number with what is a tuple here."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[0], metadata=None, byteorder="<")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\x02\x01\x03\0\x01\0\0\0")  # BitsPerSample, one short
+    content[at + 2 : at + 4] = b"\x05\0"  # a fraction
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="fails on this TIFF") as caught:
+        io.read(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: tifffile {tifffile.__version__} fails on this TIFF (TypeError: ")
+    assert message.endswith("): if other programs open it, install another version of tifffile")
+
+
+def test_a_warning_as_an_error_and_a_missing_codec_are_not_damage() -> None:
+    for error in (DeprecationWarning("soon gone"), ImportError("no codec")):
+        with pytest.raises(type(error)) as caught, decoding("TIFF"):
+            raise error
+        assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    "code, kind, count, message",
+    [
+        (259, 3, 2, "compression is '.*', expected a whole number"),
+        (262, 3, 2, "photometric is '.*', expected a whole number"),
+        (273, 11, 1, "the places of its strips or tiles are not whole numbers from 0 on"),
+        (320, 3, 3, r"a colour map of shape \(3, 1\), expected \(3, 256\)"),
+    ],
+)
+def test_tags_of_another_kind_are_damage(tmp_path: Path, code: int, kind: int, count: int, message: str) -> None:
+    path = tmp_path / "a.tif"
+    colours = np.zeros((3, 256), np.uint16)
+    tifffile.imwrite(path, STACK[0], photometric="palette", colormap=colours, metadata=None, byteorder="<")
+    content = bytearray(path.read_bytes())
+    (first,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, first)
+    at = next(
+        at for at in range(first + 2, first + 2 + 12 * entries, 12) if struct.unpack_from("<H", content, at)[0] == code
+    )
+    struct.pack_into("<HI", content, at + 2, kind, count)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"a.tif: damaged: {message}"):
+        io.read(path)
+
+
+def test_a_tiff_without_an_image(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(12))
+    with pytest.raises(ValueError, match=r"a\.tif: holds no image"):
+        io.read(tmp_path / "a.tif")
+
+
+def test_a_png_shorter_than_its_header(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(4))
+    with pytest.raises(ValueError, match=r"a\.png: truncated: 12 bytes, less than the header of a PNG"):
+        io.read(tmp_path / "a.png")
 
 
 def test_log_of_others_still_reaches_them(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

@@ -140,3 +140,33 @@ def test_what_is_no_volume_is_refused(tmp_path):
     folder.mkdir()
     (folder / "a.dcm").write_bytes(b"\0" * 300)
     refused(folder, r"DICOM file a\.dcm")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ImagePositionPatient", [1.0], r"damaged: ImagePositionPatient is '1.0', expected 3 numbers"),
+        ("PixelSpacing", None, r"damaged: PixelSpacing is 'None', expected 2 numbers"),
+        ("RescaleSlope", [1.0, 2.0], r"damaged: RescaleSlope is '\[1.0, 2.0\]', expected one number"),
+    ],
+)
+def test_elements_with_other_than_their_numbers(name, value, message, tmp_path):
+    refused(series(tmp_path / "ct", volume((2, 4, 4)), **{name: value}), message)
+
+
+def test_elements_that_are_missing_or_empty(tmp_path):
+    image = io.read(series(tmp_path / "ct", volume((1, 4, 4)), RescaleSlope=None, NumberOfFrames=None))
+    assert image.spacing == (1.0, 0.5, 0.75)
+    folder = series(tmp_path / "no_size", volume((2, 4, 4)))
+    for file, names in zip(sorted(folder.iterdir()), (["SamplesPerPixel"], ["Rows"]), strict=True):
+        one = pydicom.dcmread(file)
+        for name in names:
+            delattr(one, name)
+        one.save_as(file)
+    refused(folder, r"damaged: its files do not say Rows, SamplesPerPixel")
+    folder = series(tmp_path / "no_colours", volume((2, 4, 4)), PhotometricInterpretation=None)
+    for file in folder.iterdir():
+        one = pydicom.dcmread(file)
+        del one.PhotometricInterpretation
+        one.save_as(file)
+    refused(folder, rf"pydicom {pydicom.__version__} fails on this DICOM \(AttributeError: Missing required element")

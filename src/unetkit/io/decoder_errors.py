@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 
 # tifffile fills missing strips and planes with zeros, or quietly reads fewer pages, and says so in its log only.
 DAMAGE = re.compile(r"missing|invalid (page|offset)|corrupt|truncat|expected \d+ (segments|frames)", re.IGNORECASE)
 FIRST_PRIVATE_TAG = 32768  # TIFF 6.0, section 2
 # catch_warnings replaces the filters of the whole process: two at once would leave each other's behind.
 WARNING_LOCK = threading.Lock()
+
+DECODERS = {"tifffile", "imagecodecs", "PIL", "nibabel", "pydicom", "zarr", "numcodecs"}
+# What no decoder raises to say that a file is damaged, but Python where code is wrong.
+FAULTS_OF_CODE = (AttributeError, TypeError, NameError, AssertionError)
 
 
 class Refused(ValueError):
@@ -36,6 +42,12 @@ def naming(path: Path) -> Iterator[None]:
 def decoding(kind: str) -> Iterator[None]:
     """Turn what a decoder raises inside into a ValueError in words.
 
+    Decoders say in many ways that bytes are damaged: ValueError, OSError, EOFError, RuntimeError (imagecodecs),
+    SyntaxError (Pillow), struct.error, zlib.error, errors of their own. What Python raises where code is wrong is no
+    damage: in our code it passes as it is; in a decoder's, its name and version are in the message, since either the
+    file or that version may be at fault. A LookupError is damage in a decoder, which looks up what the file names
+    (tifffile: KeyError for a missing tag), and passes as it is in our code.
+
     Parameters
     ----------
     kind : str
@@ -44,19 +56,38 @@ def decoding(kind: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        For any failure to decode. What passes as it is: `Refused`, a MemoryError, and an OSError of the operating
-        system (permission, disk).
+        If a decoder fails. What passes as it is: `Refused`, a MemoryError, an OSError of the operating system
+        (permission, disk), an ImportError, a warning that is turned into an error, and the faults of our code.
     """
     try:
         yield
-    except (MemoryError, Refused):
+    except (MemoryError, Refused, ImportError, Warning):
         raise
-    # Damaged bytes surface as anything: struct.error, IndexError, KeyError, zlib.error, SyntaxError (Pillow), ...
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if isinstance(error, (*FAULTS_OF_CODE, LookupError)):
+            decoder = _raised_in(error)
+            if decoder is None:
+                raise
+            if isinstance(error, FAULTS_OF_CODE):
+                version = getattr(sys.modules[decoder], "__version__", "")
+                raise ValueError(
+                    f"{decoder} {version} fails on this {kind} ({type(error).__name__}: {reason}): if other programs "
+                    f"open it, install another version of {decoder}"
+                ) from error
         raise ValueError(f"damaged, truncated or unsupported {kind} ({reason})") from error
+
+
+def _raised_in(error: Exception) -> str | None:
+    """The decoder in whose code an error was raised; None where it was raised in ours.
+
+    The innermost frame of either counts: what numpy and the standard library raise is the fault of who called them.
+    """
+    packages = [frame.f_globals.get("__name__", "").split(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    last = next((package for package in reversed(packages) if package in DECODERS | {"unetkit"}), None)
+    return last if last in DECODERS else None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from .nifti import read_nifti_bytes
 from .samples import Stored
 
 PARALLEL = 1e-3  # cosine and more: slices of one stack
+SIZE = ("Rows", "Columns", "SamplesPerPixel")
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 EVEN = 0.01  # of the distance between slices: what scanners round
 
@@ -37,15 +39,16 @@ def read_dicom(folder: Path) -> Stored:
         If there are several series, slices of different sizes or directions, one twice or missing, or no pixels.
     """
     slices = _slices(folder)
-    first = slices[0]
     notes = [f"{len(slices)} slices of one DICOM series"]
-    normal = np.cross(*_directions(first))
-    slices.sort(key=lambda one: float(np.dot(_position(one), normal)))
-    at = np.array([np.dot(_position(one), normal) for one in slices])
-    step = _step(at, slices, notes)
-    with decoding("DICOM"), warned(notes):
+    with decoding("DICOM"), warned(notes):  # pydicom decodes an element when it is asked for
+        _check_alike(slices)
+        normal = np.cross(*_directions(slices[0]))
+        slices.sort(key=lambda one: float(np.dot(_position(one), normal)))
+        at = np.array([np.dot(_position(one), normal) for one in slices])
+        step = _step(at, slices, notes)
         array = np.stack([_values(one) for one in slices])  # (k, j, i)
-    return read_nifti_bytes(_nifti(array, slices, normal, step), notes)
+        content = _nifti(array, slices, normal, step)
+    return read_nifti_bytes(content, notes)
 
 
 def _slices(folder: Path) -> list[Any]:
@@ -62,20 +65,22 @@ def _slices(folder: Path) -> list[Any]:
     found = [one for one in found if "PixelData" in one]
     if not found:
         raise Refused("holds no DICOM file with pixels")
-    _check_alike(found)
     return found
 
 
 def _check_alike(slices: list[Any]) -> None:
+    absent = [name for name in SIZE if any(one.get(name) is None for one in slices)]
+    if absent:
+        raise Refused(f"damaged: its files do not say {', '.join(absent)}")
     series = Counter(str(getattr(one, "SeriesInstanceUID", "")) for one in slices)
     if len(series) > 1:
         numbers = ", ".join(f"{n} files of {uid or 'an unnamed one'}" for uid, n in series.most_common(4))
         raise Refused(f"holds {len(series)} series ({numbers}): put each into a folder of its own")
-    if any(int(getattr(one, "NumberOfFrames", 1)) > 1 for one in slices):
+    if any(_number(one, "NumberOfFrames", 1) > 1 for one in slices):
         raise Refused("its files hold several frames each: convert the series to NIfTI (dcm2niix) and give that")
     if any(int(one.SamplesPerPixel) > 1 for one in slices):
         raise Refused("its pixels are colours: expected one value per pixel")
-    missing = [name for name in PLACE if name not in slices[0]]
+    missing = [name for name in PLACE if any(name not in one for one in slices)]
     if missing:
         raise Refused(f"its files do not say {', '.join(missing)}: where the slices lie cannot be known")
     sizes = Counter((int(one.Rows), int(one.Columns)) for one in slices)
@@ -88,18 +93,34 @@ def _check_alike(slices: list[Any]) -> None:
 
 def _directions(one: Any) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors along a row (i) and down a column (j), in the patient's left, posterior, superior."""
-    numbers = np.array([float(value) for value in one.ImageOrientationPatient])
+    numbers = _numbers(one, "ImageOrientationPatient", 6)
     return numbers[:3], numbers[3:]
 
 
 def _position(one: Any) -> np.ndarray:
-    return np.array([float(value) for value in one.ImagePositionPatient])
+    return _numbers(one, "ImagePositionPatient", 3)
+
+
+def _numbers(one: Any, name: str, count: int) -> np.ndarray:
+    """All numbers of an element."""
+    value = one.get(name)
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
+        raise Refused(f"damaged: {name} is {str(value)[:60]!r}, expected {count} numbers")
+    return np.array([float(number) for number in value])
+
+
+def _number(one: Any, name: str, default: float) -> float:
+    """The number of an element; the default where it is missing or empty."""
+    value = one.get(name)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        raise Refused(f"damaged: {name} is {str(value)[:60]!r}, expected one number")
+    return default if value is None else float(value)
 
 
 def _step(at: np.ndarray, slices: list[Any], notes: list[str]) -> float:
     """Distance from one slice to the next, mm."""
     if len(at) == 1:
-        thickness = float(getattr(slices[0], "SliceThickness", 0) or 0)
+        thickness = _number(slices[0], "SliceThickness", 0)
         if thickness <= 0:
             notes.append("one slice of unknown thickness: taken to be 1 mm")
         return thickness if thickness > 0 else 1.0
@@ -120,7 +141,7 @@ def _step(at: np.ndarray, slices: list[Any], notes: list[str]) -> float:
 def _values(one: Any) -> np.ndarray:
     """Pixels (j, i) with slope and intercept applied."""
     stored = np.asarray(one.pixel_array)
-    slope, offset = float(getattr(one, "RescaleSlope", 1)), float(getattr(one, "RescaleIntercept", 0))
+    slope, offset = _number(one, "RescaleSlope", 1), _number(one, "RescaleIntercept", 0)
     if slope == 1 and offset == int(offset):
         return stored.astype(np.int32) + int(offset)
     return stored.astype(np.float32) * np.float32(slope) + np.float32(offset)
@@ -130,7 +151,7 @@ def _nifti(array: np.ndarray, slices: list[Any], normal: np.ndarray, step: float
     """The volume as NIfTI, whose reader turns and places it."""
     from nibabel.nifti1 import Nifti1Image
 
-    down, along = (float(value) for value in slices[0].PixelSpacing)  # between rows, between columns
+    down, along = _numbers(slices[0], "PixelSpacing", 2)  # between rows, between columns
     i, j = _directions(slices[0])
     affine = np.eye(4)
     affine[:3, :3] = np.stack([i * along, j * down, normal * step], axis=1)

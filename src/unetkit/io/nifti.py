@@ -171,7 +171,8 @@ def _scaled(picture: Nifti) -> np.ndarray:
 def _place(picture: Nifti, notes: list[str]) -> tuple[WorldAffine, tuple[float, ...], str]:
     """Where the volume lies, and its spacing along z, y, x with the unit."""
     header, affine = picture.header, np.asarray(picture.affine, np.float64)
-    steps = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    with np.errstate(over="ignore"):  # of an axis that is infinitely long, which is singular below
+        steps = np.sqrt((affine[:3, :3] ** 2).sum(0))
     if not np.isfinite(affine).all() or not steps.all() or abs(np.linalg.det(affine[:3, :3] / steps)) < FLAT:
         rows = " ".join(f"({', '.join(f'{value:g}' for value in row)})" for row in affine[:3])
         raise Refused(f"its affine {rows} is singular: the three axes do not span space; repair the header's sform")

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from ..image import Image
 from .atomic import replace_file
-from .decoder_errors import decoding, warned
+from .decoder_errors import Refused, decoding, warned
 from .filenames import PNG_SUFFIXES, suffix_of
 from .samples import Colour, Stored
 
@@ -30,6 +30,8 @@ def read_png(path: Path) -> Stored:
     content = path.read_bytes()
     notes: list[str] = []
     with decoding("PNG"):
+        if len(content) <= COLOUR_TYPE:
+            raise Refused(f"truncated: {len(content)} bytes, less than the header of a PNG")
         depth, colour_type = content[BIT_DEPTH], content[COLOUR_TYPE]
         with warned(notes):
             # The class itself, since Image.open refuses images of more than 179 million pixels.

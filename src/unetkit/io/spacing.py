@@ -148,9 +148,15 @@ def _per_unit(tif: tifffile.TiffFile) -> dict[str, float]:
     """Pixels per unit of the resolution tags along x and y; 0 where there is none."""
     numbers = {}
     for axis, code in (("x", X_RESOLUTION), ("y", Y_RESOLUTION)):
-        numerator, denominator = tif.pages.first.tags.valueof(code, default=(0, 1))
+        value = tif.pages.first.tags.valueof(code, default=(0, 1))
+        numerator, denominator = value if _is_fraction(value) else (0, 1)
         numbers[axis] = numerator / denominator if denominator else 0.0
     return numbers
+
+
+def _is_fraction(value: object) -> bool:
+    """Whether a tag holds two whole numbers, as TIFF 6.0 wants a resolution."""
+    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(number, int) for number in value)
 
 
 def _is_print_resolution(per_cm: float) -> bool:

@@ -148,7 +148,7 @@ def test_text_that_is_no_ascii_stays_what_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "tag, reason",
     [
-        ((33550, 2, 0, "ten", True), "tag 33550 holds text, expected numbers"),
+        ((33550, 2, 0, "ten", True), "tag 33550 holds str 'ten', expected numbers"),
         ((34735, 4, 4, (1, 1, 0, 70000), True), "keys from 0 to 70000, expected 16-bit numbers"),
         ((42113, 1, 3, b"\xff\xfe\xfd", True), "codec can't decode"),
     ],

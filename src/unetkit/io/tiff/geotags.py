@@ -45,7 +45,7 @@ def read_georeference(page: tifffile.TiffPage, notes: list[str]) -> GeoReference
             text=b"" if text is None else bytes(text.astuple()[3]),
             nodata_text=_ascii(tags[GDAL_NODATA]),
         )
-    except (TypeError, ValueError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:  # the latter for an infinite number where a key is meant
         notes.append(f"GeoTIFF tags are damaged ({error}): where the image lies is not known")
         return None
 
@@ -53,10 +53,11 @@ def read_georeference(page: tifffile.TiffPage, notes: list[str]) -> GeoReference
 def _numbers(tag: tifffile.TiffTag | None, kind: Callable[[Any], Number]) -> tuple[Number, ...]:
     if tag is None:
         return ()
-    value = tag.value
-    if isinstance(value, str | bytes):
-        raise ValueError(f"tag {tag.code} holds text, expected numbers")
-    return tuple(kind(item) for item in (value if hasattr(value, "__iter__") else (value,)))
+    values = tag.value if isinstance(tag.value, tuple) else (tag.value,)
+    wrong = next((value for value in values if not isinstance(value, int | float)), None)
+    if wrong is not None:
+        raise ValueError(f"tag {tag.code} holds {type(wrong).__name__} {str(wrong)[:40]!r}, expected numbers")
+    return tuple(kind(value) for value in values)
 
 
 def _keys(tag: tifffile.TiffTag | None) -> tuple[int, ...]:

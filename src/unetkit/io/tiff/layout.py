@@ -21,6 +21,8 @@ MIN_IS_WHITE, RGB, PALETTE, CMYK, YCBCR = 0, 2, 3, 5, 6
 GRAY_KINDS = (MIN_IS_WHITE, 1, 4)
 ALPHA_KINDS = (1, 2)
 JPEG = (6, 7, 34892)
+# Attributes of a page that are one whole number each, unless its tags are damaged: then tifffile gives what is there.
+WHOLE = ("imagewidth", "imagelength", "rowsperstrip", "tilewidth", "tilelength", "compression", "photometric")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class TiffImage:
                     raise Refused("holds no image")
                 self.series = self.tif.series[0]
                 self.page = self.series.keyframe
+                _check_numbers(self.page)
                 _check_complete(self.tif, self.series)
                 self.layout = _layout(self.tif, self.series, notes)
                 self.colour = _colour(self.page, self.layout, notes)
@@ -134,6 +137,14 @@ def _pixel_size(
     return pixel_size(tif, layout.spatial)
 
 
+def _check_numbers(page: tifffile.TiffPage) -> None:
+    """Raise where a tag that is one whole number holds something else."""
+    for name in WHOLE:
+        value = getattr(page, name)
+        if not isinstance(value, int):
+            raise Refused(f"damaged: {name} is {str(value)[:40]!r}, expected a whole number")
+
+
 def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
     """Raise where planes are missing or data lies beyond the end of the file: tifffile would fill in zeros."""
     if series.is_multifile:
@@ -141,6 +152,8 @@ def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> 
     pages = list(series)
     found = [page for page in pages if page is not None]
     spans = [(page.dataoffsets, page.databytecounts) for page in found]
+    if not all(isinstance(n, int) and n >= 0 for span in spans for numbers in span for n in numbers):
+        raise Refused("damaged: the places of its strips or tiles are not whole numbers from 0 on")
     end = max((o + n for offsets, counts in spans for o, n in zip(offsets, counts, strict=False)), default=0)
     if series.dataoffset is not None:
         end = max(end, series.dataoffset + series.nbytes)
@@ -194,7 +207,7 @@ def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour
     alphas = [colours + i for i, extra in enumerate(page.extrasamples) if int(extra) in ALPHA_KINDS]
     alpha = alphas[0] if len(alphas) == 1 and samples == page.samplesperpixel else None
     if kind == PALETTE and samples == 1 and page.dtype.kind == "u":
-        return Colour("palette", palette=_palette(page.colormap))
+        return Colour("palette", palette=_palette(page.colormap, 2**page.bitspersample))
     channels = samples - (alpha is not None)
     if kind in (RGB, YCBCR) and channels == 3:
         return Colour("rgb", alpha)
@@ -203,10 +216,12 @@ def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour
     return Colour("plain", alpha)
 
 
-def _palette(colour_map: np.ndarray | None) -> np.ndarray:
+def _palette(colour_map: np.ndarray | None, entries: int) -> np.ndarray:
     """Colours of shape (entries, 3): uint8 where 8 bits are all that the 16-bit map of the file holds."""
     if colour_map is None:
         raise Refused("palette image without its colour map")
+    if np.shape(colour_map) != (3, entries):
+        raise Refused(f"damaged: a colour map of shape {np.shape(colour_map)}, expected (3, {entries})")
     colours = np.ascontiguousarray(colour_map.T)
     for factor in (257, 256):
         if not (colours % factor).any():

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import tifffile
 
-from ..decoder_errors import decoding, logged
+from ..decoder_errors import Refused, decoding, logged
 from ..lazy import Region
 from .layout import JPEG, Layout, TiffImage
 
@@ -121,6 +121,8 @@ class _Pages:
             return np.asarray(mapped[box])
         result = np.full([part.stop - part.start for part in box], self._page.nodata, self._page.dtype)
         for number in self._segments(box):
+            if number >= min(len(page.dataoffsets), len(page.databytecounts)):
+                raise Refused(f"damaged: strip or tile {number} of page {index} is not in the file")
             with self._lock:
                 file = page.parent.filehandle
                 file.seek(page.dataoffsets[number])
