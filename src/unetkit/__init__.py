@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run `__getattr_
     from .io import read_labels as read_labels
     from .io import write as write
     from .io import write_labels as write_labels
+    from .measurements.table import measure as measure
     from .metrics.folders import evaluate as evaluate
     from .nets.architecture import Architecture as Architecture
     from .nets.build import build as build
@@ -43,6 +44,7 @@ _HOMES = {
     "evaluate": ("metrics.folders", "evaluate"),
     "inspect": ("report.inspection.write", "inspect"),
     "load_model": ("inference.predictor", "load_model"),
+    "measure": ("measurements.table", "measure"),
     "read": ("io", "read"),
     "read_graph": ("graph.graph", "read"),
     "read_labels": ("io", "read_labels"),

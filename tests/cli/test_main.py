@@ -421,7 +421,7 @@ def test_folds_and_what_follows(run_cli, cells, tmp_path):
     assert len(list((tmp_path / "masks" / "uncertainty").iterdir())) == 4
     code, out, _ = run_cli("objects", cells / "masks", "--images", cells / "images", "--out", tmp_path / "t", "--rois")
     assert code == 0
-    assert re.search(r"\d+ objects in 4 masks, of .* px² in the middle", out)
+    assert re.search(r"\d+ objects in 4 masks: .* px²", out)
     assert len(list((tmp_path / "t").glob("*_rois.zip"))) == 4
     code, _, err = run_cli("inspect", tmp_path / "run", "--out", tmp_path / "page.html")
     assert (code, "holds the nets of 2 folds" in err) == (1, True)

@@ -20,8 +20,8 @@ UTM_33 = GeoReference(
 )
 
 
-def drawn(found: list[tuple[int, dict[str, Any]]], shape: tuple[int, int], transform: Affine) -> np.ndarray:
-    shapes = [(geometry, value) for value, geometry in found]
+def drawn(polygons: list[tuple[int, dict[str, Any]]], shape: tuple[int, int], transform: Affine) -> np.ndarray:
+    shapes = [(geometry, value) for value, geometry in polygons]
     return rasterize(shapes, shape, transform=transform) if shapes else np.zeros(shape, np.uint8)
 
 
@@ -37,10 +37,10 @@ def area(geometry: dict[str, Any]) -> float:
 @pytest.mark.parametrize("seed", range(5))
 def test_they_hold_the_very_pixels(seed: int) -> None:
     labels = np.random.default_rng(seed).integers(0, 4, (23, 31), dtype=np.uint8)
-    found = list(outlines(labels))
-    assert np.array_equal(drawn(found, labels.shape, Affine.identity()), labels)
+    polygons = list(outlines(labels))
+    assert np.array_equal(drawn(polygons, labels.shape, Affine.identity()), labels)
     for value in (1, 2, 3):
-        assert sum(area(geometry) for v, geometry in found if v == value) == np.count_nonzero(labels == value)
+        assert sum(area(geometry) for v, geometry in polygons if v == value) == np.count_nonzero(labels == value)
 
 
 def test_holes_and_corners() -> None:
@@ -58,13 +58,13 @@ def test_a_map_s_own_coordinates_and_no_data(tmp_path: Path) -> None:
     labels[3:9, 5:20], labels[20:30, 30:50], labels[35:, :10] = 1, 2, 255
     at = Image(labels, "yx", (10.0, 10.0), "m", georeference=UTM_33)
     write_labels(tmp_path / "flood.tif", labels, at, nodata=255)
-    [one] = write_polygons([tmp_path / "flood.tif"], out=tmp_path / "out")
-    assert (one.polygons, one.coordinates) == (2, "EPSG:32633")
-    page = json.loads(one.path.read_text())
+    [written] = write_polygons([tmp_path / "flood.tif"], tmp_path / "out")
+    assert (written.polygons, written.coordinates) == (2, "EPSG:32633")
+    page = json.loads(written.path.read_text())
     assert page["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32633"
-    found = [(row["properties"]["value"], row["geometry"]) for row in page["features"]]
-    assert [area(geometry) for _, geometry in found] == [6 * 15 * 100, 10 * 20 * 100]  # square metres
-    again = drawn(found, labels.shape, Affine(10, 0, 500000, 0, -10, 5400000))
+    polygons = [(row["properties"]["value"], row["geometry"]) for row in page["features"]]
+    assert [area(geometry) for _, geometry in polygons] == [6 * 15 * 100, 10 * 20 * 100]  # square metres
+    again = drawn(polygons, labels.shape, Affine(10, 0, 500000, 0, -10, 5400000))
     assert np.array_equal(again, np.where(labels == 255, 0, labels))
 
 
@@ -73,30 +73,30 @@ def test_a_picture_in_pixels_and_a_folder(tmp_path: Path) -> None:
     masks.mkdir()
     for name in "ab":
         write_labels(masks / f"{name}.png", np.full((4, 6), 300 if name == "a" else 0, np.uint16))
-    one, two = write_polygons([masks], out=tmp_path / "out")
-    assert (one.path.name, one.polygons, one.coordinates, two.polygons) == ("a.geojson", 1, "pixels", 0)
-    page = json.loads(one.path.read_text())
+    first, second = write_polygons([masks], tmp_path / "out")
+    assert (first.path.name, first.polygons, first.coordinates, second.polygons) == ("a.geojson", 1, "pixels", 0)
+    page = json.loads(first.path.read_text())
     assert "crs" not in page
     assert page["features"][0]["properties"] == {"value": 300}
     assert area(page["features"][0]["geometry"]) == 24
-    assert json.loads(two.path.read_text())["features"] == []
+    assert json.loads(second.path.read_text())["features"] == []
     with pytest.raises(FileExistsError, match=r"a\.geojson.*--overwrite"):
-        write_polygons([masks], out=tmp_path / "out")
-    assert len(write_polygons([masks], out=tmp_path / "out", overwrite=True)) == 2
+        write_polygons([masks], tmp_path / "out")
+    assert len(write_polygons([masks], tmp_path / "out", overwrite=True)) == 2
 
 
-def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+def test_all_problems_at_once(tmp_path: Path) -> None:
     write_labels(tmp_path / "volume.tif", np.zeros((3, 4, 5), np.uint8))
     write_labels(tmp_path / "huge.tif", np.full((4, 5), 2**40, np.int64))
     write_labels(tmp_path / "same.tif", np.zeros((4, 5), np.uint8))
     write(tmp_path / "same.png", Image(np.zeros((4, 5), np.uint8), "yx", (1.0, 1.0)))
-    with pytest.raises(ValueError, match="no polygons") as caught:
-        write_polygons([tmp_path], out=tmp_path / "out")
-    said = str(caught.value)
-    assert "volume.tif" in said
-    assert "3 axes" in said
-    assert "32 bits" in said
-    assert "same.geojson: 2 masks" in said
+    with pytest.raises(ValueError, match="3 unusable masks") as caught:
+        write_polygons([tmp_path], tmp_path / "out")
+    message = str(caught.value)
+    assert "volume.tif" in message
+    assert "3 axes" in message
+    assert "32 bits" in message
+    assert "same.geojson: 2 masks" in message
     assert not (tmp_path / "out").exists()
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
-        write_polygons([tmp_path / "nowhere.png"], out=tmp_path / "out")
+        write_polygons([tmp_path / "nowhere.png"], tmp_path / "out")

@@ -9,8 +9,9 @@ import pytest
 import roifile
 
 from unetkit import io
+from unetkit.errors import Problems
 from unetkit.image import Image
-from unetkit.measurements.table import measure, write_tables
+from unetkit.measurements.table import measure, measure_objects
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -27,7 +28,7 @@ def rows_of(table):
 
 def test_a_disc_is_measured():
     ids = np.where(disc(), 7, 0)
-    (row,) = measure(ids, spacing=(0.5, 0.5), unit="µm")
+    (row,) = measure_objects(ids, spacing=(0.5, 0.5), unit="µm")
     assert (row["object"], row["pixels"], row["at_border"]) == (7, int(disc().sum()), 0)
     assert row["area_um2"] == pytest.approx(disc().sum() / 4)
     assert (row["y_um"], row["x_um"]) == pytest.approx((7.5, 10.0))
@@ -39,7 +40,7 @@ def test_a_disc_is_measured():
 def test_volumes_have_volumes_by_their_spacing():
     ids = np.zeros((6, 8, 8), np.uint16)
     ids[1:3, 2:6, 0:4] = 3
-    (row,) = measure(ids, spacing=(2.0, 0.5, 0.5), unit="mm")
+    (row,) = measure_objects(ids, spacing=(2.0, 0.5, 0.5), unit="mm")
     assert row["volume_mm3"] == pytest.approx(32 * 0.5)
     assert (row["z_mm"], row["y_mm"], row["x_mm"]) == pytest.approx((3.0, 1.75, 0.75))
     assert row["at_border"] == 1
@@ -48,15 +49,15 @@ def test_volumes_have_volumes_by_their_spacing():
 def test_gray_values_by_channel():
     ids = np.array([[1, 1, 0, 4]])
     image = np.array([[[2, 4, 9, 5]], [[10, 20, 90, 50]]])
-    first, second = measure(ids, image=image)
-    assert [first[f"{one}_0"] for one in ("mean", "min", "max")] == [3, 2, 4]
-    assert [second[f"{one}_1"] for one in ("mean", "min", "max")] == [50, 50, 50]
+    first, second = measure_objects(ids, image=image)
+    assert [first[f"{name}_0"] for name in ("mean", "min", "max")] == [3, 2, 4]
+    assert [second[f"{name}_1"] for name in ("mean", "min", "max")] == [50, 50, 50]
     with pytest.raises(ValueError, match=r"\(1, 4\).*\(2, 4\)"):
-        measure(ids, image=np.zeros((1, 2, 4)))
+        measure_objects(ids, image=np.zeros((1, 2, 4)))
 
 
 def test_no_object_is_no_row():
-    assert measure(np.zeros((4, 5), int)) == []
+    assert measure_objects(np.zeros((4, 5), int)) == []
 
 
 def folder(path, masks, images=None):
@@ -69,29 +70,33 @@ def folder(path, masks, images=None):
 def test_a_folder_of_ids_and_of_classes(tmp_path):
     ids = {f"{i}.tif": np.where(disc(radius=3 + i), i + 1, 0).astype(np.uint16) for i in range(3)}
     ids["0.tif"][30:34, 30:34] = 9
-    found = write_tables([folder(tmp_path / "ids", ids)], out=tmp_path / "out", labels="instances")
-    rows = rows_of(found.table)
+    measurements = measure([folder(tmp_path / "ids", ids)], tmp_path / "out", labels="instances")
+    rows = rows_of(measurements.table)
     assert [(row["mask"], row["object"]) for row in rows] == [
         ("0.tif", "1"),
         ("0.tif", "9"),
         ("1.tif", "2"),
         ("2.tif", "3"),
     ]
-    assert (found.masks, found.objects, found.unit) == (3, 4, "µm²")
+    assert (measurements.masks, measurements.objects, measurements.unit) == (3, 4, "µm²")
     assert float(rows[1]["area_um2"]) == 4
-    assert found.sizes[1] == 4
+    assert measurements.sizes[1] == 4
     classes = {"a.tif": np.zeros((20, 20), np.uint8)}
     classes["a.tif"][2:4, 2:4], classes["a.tif"][10:12, 2:4], classes["a.tif"][5:9, 5:9] = 1, 1, 2
-    found = write_tables([folder(tmp_path / "classes", classes)], out=tmp_path / "out2")
-    assert [(row["class"], row["object"]) for row in rows_of(found.table)] == [("1", "1"), ("1", "2"), ("2", "1")]
+    measurements = measure([folder(tmp_path / "classes", classes)], tmp_path / "out2")
+    assert [(row["class"], row["object"]) for row in rows_of(measurements.table)] == [
+        ("1", "1"),
+        ("1", "2"),
+        ("2", "1"),
+    ]
 
 
 def test_outlines_for_imagej(tmp_path):
     mask = np.zeros((20, 30), np.uint8)
     mask[2:5, 3:9] = 4
     mask[10:12, 10:12] = 6
-    found = write_tables([folder(tmp_path / "m", {"a.tif": mask})], out=tmp_path / "out", labels="instances", rois=True)
-    rois = roifile.roiread(found.rois[0])
+    measurements = measure([folder(tmp_path / "m", {"a.tif": mask})], tmp_path / "out", labels="instances", rois=True)
+    rois = roifile.roiread(measurements.rois[0])
     assert [roi.name for roi in rois] == ["00004-1", "00006-1"]
     assert (rois[0].left, rois[0].top) == (3, 2)
     x, y = rois[0].coordinates().T
@@ -99,33 +104,34 @@ def test_outlines_for_imagej(tmp_path):
     assert area == 18  # edges of pixels, not their middles
 
 
-def test_everything_in_the_way_is_said_at_once(tmp_path):
+def test_all_problems_at_once(tmp_path):
     masks = folder(tmp_path / "m", {"a.tif": np.ones((8, 8), np.uint8), "b.tif": np.ones((8, 9), np.uint8)})
     images = tmp_path / "i"
     images.mkdir()
     io.write(images / "a.tif", Image(np.zeros((1, 8, 8), np.uint8), "cyx", (1.0, 1.0)))
-    with pytest.raises(ValueError, match="1 masks have no image of their name"):
-        write_tables([masks], out=tmp_path / "o", images=images)
+    with pytest.raises(Problems, match=r"1 unusable mask:\n.*b\.tif: no image") as caught:
+        measure([masks], tmp_path / "o", images=images)
+    assert caught.value.bad_files == {masks / "b.tif"}
     io.write(images / "b.tif", Image(np.zeros((1, 8, 8), np.uint8), "cyx", (1.0, 1.0)))
     io.write_labels(masks / "c.tif", Image(np.ones((8, 8), np.uint8), "yx", (1.0, 1.0), "px"))
     io.write(images / "c.tif", Image(np.zeros((1, 8, 8), np.uint8), "cyx", (1.0, 1.0)))
     with pytest.raises(ValueError, match=r"(?s)b\.tif: is \(8, 9\).*most are 2D in µm.*c\.tif"):
-        write_tables([masks], out=tmp_path / "o", images=images)
+        measure([masks], tmp_path / "o", images=images)
     assert not (tmp_path / "o").exists()
     (masks / "c.tif").unlink()
     io.write(images / "b.tif", Image(np.zeros((1, 8, 9), np.uint8), "cyx", (1.0, 1.0)))
-    write_tables([masks], out=tmp_path / "o", images=images)
+    measure([masks], tmp_path / "o", images=images)
     with pytest.raises(FileExistsError, match=r"objects\.csv"):
-        write_tables([masks], out=tmp_path / "o")
-    write_tables([masks], out=tmp_path / "o", overwrite=True)
+        measure([masks], tmp_path / "o")
+    measure([masks], tmp_path / "o", overwrite=True)
 
 
 def test_real_nuclei(tmp_path):
     if not (DATA / "nuclei").is_dir():
         pytest.skip(f"no {DATA / 'nuclei'}")
     names = sorted(path.name for path in (DATA / "nuclei" / "masks").iterdir())[:3]
-    found = write_tables(
-        [DATA / "nuclei" / "masks" / name for name in names], out=tmp_path, images=DATA / "nuclei" / "images"
+    measurements = measure(
+        [DATA / "nuclei" / "masks" / name for name in names], tmp_path, images=DATA / "nuclei" / "images"
     )
     truth = [np.unique(io.read_labels(DATA / "nuclei" / "masks" / name).array) for name in names]
-    assert found.objects == sum(len(ids) - 1 for ids in truth)
+    assert measurements.objects == sum(len(ids) - 1 for ids in truth)

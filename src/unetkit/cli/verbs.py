@@ -164,7 +164,7 @@ def polygons(
     """
     from ..measurements.polygons import write_polygons
 
-    done = write_polygons(masks, out=out, overwrite=overwrite)
+    done = write_polygons(masks, out, overwrite=overwrite)
     if as_json:
         print(json.dumps([{**asdict(one), "mask": str(one.mask), "path": str(one.path)} for one in done]))
         return
@@ -187,9 +187,9 @@ def objects(
 
     Masks of ids give one object per id; of other masks every connected part of a class is one.
     """
-    from ..measurements.table import write_tables
+    from ..measurements.table import measure
 
-    done = write_tables(masks, out=out, images=images, labels=labels, rois=rois, overwrite=overwrite)
+    done = measure(masks, out, images=images, labels=labels, rois=rois, overwrite=overwrite)
     if as_json:
         print(json.dumps({"table": str(done.table), "masks": done.masks, "objects": done.objects, "unit": done.unit}))
         return

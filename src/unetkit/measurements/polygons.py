@@ -11,26 +11,28 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Problem, raise_problems
 from ..georeference import GeoReference
 from ..image import Image
 from ..io import list_images, read_labels
 from ..io.atomic import replace_file
 from ..io.filenames import is_image_folder, stem_of
+from ..progress import SILENT, Progress
 
-__all__ = ["Outlined", "mask_files", "outlines", "write_polygons"]
+__all__ = ["PolygonFile", "mask_files", "outlines", "refuse_existing", "write_polygons"]
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _TRACED = ("uint8", "int16", "uint16", "int32")  # what GDAL traces exactly
 
 
 @dataclass(frozen=True)
-class Outlined:
-    """One file of polygons that was written.
+class PolygonFile:
+    """A file of polygons that was written.
 
     Attributes
     ----------
     mask, path : Path
-        What was read, and what was written.
+        The mask, and its file of polygons.
     polygons : int
     coordinates : str
         "EPSG:32633", "the map's", or "pixels".
@@ -42,39 +44,49 @@ class Outlined:
     coordinates: str
 
 
-def write_polygons(inputs: Sequence[Path | str], *, out: Path | str, overwrite: bool = False) -> list[Outlined]:
+def write_polygons(
+    masks: Sequence[Path | str], out: Path | str, *, overwrite: bool = False, progress: Progress = SILENT
+) -> list[PolygonFile]:
     """Write a GeoJSON file for every mask: one polygon, holes and all, per connected region of one value.
 
     Parameters
     ----------
-    inputs : sequence of path
-        2D masks, or folders of them. 0 is background; what a map says to be without data is left out.
+    masks : sequence of path
+        2D masks, or folders of them. 0 is background; pixels without data of a map are left out.
     out : path
         Folder; a.tif becomes a.geojson.
     overwrite : bool
         Replace files that exist.
+    progress : Progress
+        Takes the share of the masks that are written.
 
     Returns
     -------
-    list of Outlined
+    list of PolygonFile
 
     Raises
     ------
     ImportError
         If rasterio is not installed.
-    ValueError
-        Naming every file that cannot be read or is no 2D mask, before anything is written; or if two masks would have
-        one name.
+    Problems
+        Naming every file that cannot be read or is not a 2D mask, before anything is written, and masks whose files
+        would have one name.
     FileExistsError
         Naming every file that exists, unless `overwrite`.
     """
-    _shapes()
-    out = Path(out)
-    files = [file for path in map(Path, inputs) for file in mask_files(path)]
-    targets = [out / f"{stem_of(file)}.geojson" for file in files]
-    _check(files, targets, overwrite)
-    out.mkdir(parents=True, exist_ok=True)
-    return [_write(read_labels(file), file, target) for file, target in zip(files, targets, strict=True)]
+    _import_shapes()
+    files = [file for path in map(Path, masks) for file in mask_files(path)]
+    targets = [Path(out) / f"{stem_of(file)}.geojson" for file in files]
+    _check(files, targets)
+    if not overwrite:
+        refuse_existing(targets)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    written = []
+    for i, (file, target) in enumerate(zip(files, targets, strict=True)):
+        progress.update(i, len(files))
+        written.append(_write(read_labels(file), file, target))
+    progress.update(len(files), len(files))
+    return written
 
 
 def outlines(
@@ -103,32 +115,14 @@ def outlines(
     ValueError
         If the labels are not 2D, or do not fit into 32 bits.
     """
-    shapes = _shapes()
+    shapes = _import_shapes()
     if labels.ndim != 2:
         raise ValueError(f"a mask of {labels.ndim} axes, shape {labels.shape}: polygons are of 2D masks")
     from rasterio.transform import Affine
 
-    traced = _fitted(labels)
+    traced = _traceable(labels)
     for geometry, value in shapes(traced, mask=~np.isin(labels, leave_out), transform=Affine(*transform)):
         yield int(value), geometry
-
-
-def _write(image: Image, mask: Path, path: Path) -> Outlined:
-    at = image.georeference or GeoReference()
-    nodata = [int(at.nodata)] if at.nodata is not None and float(at.nodata).is_integer() else []
-    found = outlines(image.array, at.transform or _IDENTITY, leave_out=(0, *nodata))
-    where = "pixels" if at.transform is None else "the map's" if at.epsg is None else f"EPSG:{at.epsg}"
-    head: dict[str, Any] = {"type": "FeatureCollection", "name": stem_of(mask)}
-    if at.transform is not None and at.epsg is not None:
-        head["crs"] = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{at.epsg}"}}
-    n = 0
-    with replace_file(path) as temporary, temporary.open("w") as file:
-        file.write(json.dumps(head)[:-1] + ', "features": [')
-        for n, (value, geometry) in enumerate(found, start=1):
-            row = {"type": "Feature", "id": n, "properties": {"value": value}, "geometry": geometry}
-            file.write((",\n" if n > 1 else "\n") + json.dumps(row))
-        file.write("\n]}\n")
-    return Outlined(mask, path, n, where)
 
 
 def mask_files(path: Path) -> list[Path]:
@@ -138,29 +132,54 @@ def mask_files(path: Path) -> list[Path]:
     return list_images(path) if path.is_dir() and not is_image_folder(path) else [path]
 
 
-def _check(files: Sequence[Path], targets: Sequence[Path], overwrite: bool) -> None:
-    """Everything that stands in the way, in one error."""
-    problems = []
-    for target, number in Counter(targets).items():
-        if number > 1:
-            problems.append(f"{target.name}: {number} masks would have this name; give them one by one")
+def refuse_existing(paths: Sequence[Path]) -> None:
+    """Raise FileExistsError naming every file that exists."""
+    existing = [str(path) for path in paths if path.exists()]
+    if existing:
+        raise FileExistsError(f"{', '.join(existing)} already exist: give another --out, or --overwrite")
+
+
+def _write(image: Image, mask: Path, path: Path) -> PolygonFile:
+    reference = image.georeference or GeoReference()
+    transform, epsg, nodata = reference.transform, reference.epsg, reference.nodata
+    leave_out = (0, int(nodata)) if nodata is not None and float(nodata).is_integer() else (0,)
+    coordinates = "pixels" if transform is None else "the map's" if epsg is None else f"EPSG:{epsg}"
+    head: dict[str, Any] = {"type": "FeatureCollection", "name": stem_of(mask)}
+    if transform is not None and epsg is not None:
+        head["crs"] = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{epsg}"}}
+    n = 0
+    with replace_file(path) as temporary, temporary.open("w") as file:
+        file.write(json.dumps(head)[:-1] + ', "features": [')
+        for n, (value, geometry) in enumerate(outlines(image.array, transform or _IDENTITY, leave_out=leave_out), 1):
+            row = {"type": "Feature", "id": n, "properties": {"value": value}, "geometry": geometry}
+            file.write((",\n" if n > 1 else "\n") + json.dumps(row))
+        file.write("\n]}\n")
+    return PolygonFile(mask, path, n, coordinates)
+
+
+def _check(files: Sequence[Path], targets: Sequence[Path]) -> None:
+    problems = [
+        Problem(
+            f"{target.name}: {number} masks would have this name; give them one by one",
+            tuple(file for file, same in zip(files, targets, strict=True) if same == target),
+        )
+        for target, number in Counter(targets).items()
+        if number > 1
+    ]
     for file in files:
         try:
             image = read_labels(file)
             if image.array.ndim != 2:
                 raise ValueError(f"{file}: a mask of {image.array.ndim} axes; polygons are of 2D masks")
-            _fitted(image.array)
+            _traceable(image.array)
         except (ValueError, OSError) as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("\n".join(["no polygons were written:", *problems]))
-    there = [str(target) for target in targets if target.exists()]
-    if there and not overwrite:
-        raise FileExistsError(f"{', '.join(there)} already exist: give another --out, or --overwrite")
+            text = str(error)
+            problems.append(Problem(text if str(file) in text else f"{file}: {text}", (file,)))
+    raise_problems(problems, "unusable mask")
 
 
-def _fitted(labels: np.ndarray) -> np.ndarray:
-    """The labels in a type that is traced exactly."""
+def _traceable(labels: np.ndarray) -> np.ndarray:
+    """The labels in a dtype that GDAL traces exactly."""
     if labels.dtype.kind == "b":
         return labels.astype(np.uint8)
     if labels.dtype.name in _TRACED:
@@ -171,7 +190,7 @@ def _fitted(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.int32)
 
 
-def _shapes() -> Any:
+def _import_shapes() -> Any:
     try:
         from rasterio.features import shapes
     except ImportError:
