@@ -55,7 +55,7 @@ def test_an_encoder_brings_widths_weights_and_a_smaller_rate(timm: Any) -> None:
     architecture = Architecture(**made.net.architecture)
     assert (architecture.encoder, architecture.widths) == ("tiny", (16, 4, 6, 8))
     assert (made.net.encoder_weights, made.optim.learning_rate, architecture.in_channels) == ("imagenet", 3e-4, 3)
-    assert made.reasons["net.encoder"] == "given"
+    assert made.reasons["net.encoder"] == "set"
     assert "full resolution" in made.reasons["net.widths"]
     assert {"net.encoder", "net.encoder_weights"} <= {row[0] for row in made.describe()}
     assert plan(encoder="tiny", weights="none").learning_rate == plan().learning_rate == 2e-3

@@ -93,7 +93,7 @@ def test_what_is_given_is_kept_and_said():
     assert (made.patches.batch, made.data.validation_fraction) == (2, 0.0)
     assert (made.optim.learning_rate, made.budget.seed) == (1e-3, 7)
     assert made.patches.border_weight
-    given = {name for name, reason in made.reasons.items() if reason == "given"}
+    given = {name for name, reason in made.reasons.items() if reason == "set"}
     assert given == {
         "patches.size", "patches.batch", "data.validation_fraction", "optim.learning_rate", "net.widths"
     }  # fmt: skip
@@ -186,7 +186,7 @@ def test_planes_are_the_channels_of_a_2d_net(planes, channels):
     architecture = Architecture(**made.net.architecture)
     assert (architecture.ndim, architecture.in_channels) == (2, planes * channels)
     assert (made.data.planes, made.patches.size, made.patches.batch, made.data.spacing) == (planes, (128, 128), 4, ())
-    assert made.reasons["data.planes"] == "given"
+    assert made.reasons["data.planes"] == "set"
     assert "net.strides" not in made.reasons
     assert read_plan(made.model_dump_json()).data.planes == planes
     again = dataset((14, 300, 200), channels=channels)
@@ -208,7 +208,7 @@ def test_sections_far_apart_are_a_2d_nets():
     assert (made.data.planes, made.net.architecture["ndim"], made.patches.size) == (1, 2, (128, 128))
     assert made.reasons["data.planes"].startswith("planes are 10.9 pixels apart, more than 8")
     assert plan(data=near, device="cpu").data.planes is None
-    assert (plan(data=far, planes=3).data.planes, plan(data=far, planes=3).reasons["data.planes"]) == (3, "given")
+    assert (plan(data=far, planes=3).data.planes, plan(data=far, planes=3).reasons["data.planes"]) == (3, "set")
 
 
 def test_a_2d_paper_for_planes():
@@ -223,7 +223,7 @@ def test_a_2d_paper_for_planes():
 def test_augmentation_follows_the_data(size):
     free, turned = dataset(size), dataset(size, is_oriented=True)
     assert (plan(data=free).patches.augmentation, plan(data=turned).patches.augmentation) == ("full", "oriented")
-    assert plan(data=turned, augmentation="none").reasons["patches.augmentation"] == "given"
+    assert plan(data=turned, augmentation="none").reasons["patches.augmentation"] == "set"
     assert augmentation_of(plan(data=free, augmentation="none")) == Augmentation.none()
     spacing = (1.0,) * 3 if len(size) == 3 else None
     assert augmentation_of(plan(data=free)) == Augmentation(spacing=spacing)
@@ -284,8 +284,8 @@ def test_budgets_above_zero(given):
         ({"learning_rate": 0.0}, "optim.learning_rate is 0.0: input should be greater than 0"),
         ({"final_rate": 1.5}, "optim.final_lr_fraction is 1.5: input should be less than or equal to 1"),
         ({"compile": "maybe"}, "device.compile is 'maybe': input should be 'auto', 'yes' or 'no'"),
-        ({"patch": (64,)}, r"patch is \(64,\); expected 2 sizes for a 2D net"),
-        ({"patch": (0, 64)}, r"patch is \(0, 64\); expected at least 1 pixel per axis"),
+        ({"patch": (64,)}, r"patches\.size is \(64,\); expected 2 sizes for a 2D net"),
+        ({"patch": (0, 64)}, r"patches\.size is \(0, 64\); expected at least 1 pixel per axis"),
         ({"net": "segnet"}, "no net is named 'segnet'; expected unet, unet\\+\\+, ronneberger2015"),
         ({"bath": 3}, "bath is not a setting of a plan: did you mean patches.batch"),
         ({"architecture": {}}, "net.architecture is not a setting"),
@@ -297,6 +297,7 @@ def test_budgets_above_zero(given):
         ({"planes": 3}, "planes is 3, but the images have 2 spatial axes: it is for volumes, leave it out"),
         ({"augmentation": "some"}, "patches.augmentation is 'some': input should be 'full', 'oriented' or 'none'"),
         ({"spacing": (1.0, 1.0)}, "data.spacing is not a setting"),
+        ({"flip": (True, False)}, r"flip_axes is of oriented images, but patches\.augmentation is 'full'"),
         ({"widths": (4,)}, r"widths are \(4,\); expected at least two levels"),
         ({"batch": 1, "patch": 2, "widths": (4, 8)}, r"batch 1 of patches of \(2, 2\) pixels leaves one value per"),
     ],
@@ -370,7 +371,7 @@ def test_blocks_skips_and_topologies_are_chosen_by_name():
     assert (made.net.architecture["block"], made.net.architecture["skip"]) == ("residual", "attention")
     assert (made.net.architecture["heads"], made.net.deep_supervision) == ("all", True)
     assert made.net.architecture["down"] == "blur"
-    assert made.reasons["net.block"] == made.reasons["net.skip"] == made.reasons["net.down"] == "given"
+    assert made.reasons["net.block"] == made.reasons["net.skip"] == made.reasons["net.down"] == "set"
     assert plan(net="zhou2018", divide_width=16).net.deep_supervision
     assert not plan().net.deep_supervision
     assert plan(supervision=True).net.deep_supervision

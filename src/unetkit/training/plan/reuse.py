@@ -9,7 +9,7 @@ from ...nets.architecture import Architecture
 from .device import check_device, usual_threads
 from .net import fitting_patch
 from .plan import GROUPS, Plan
-from .settings import PlanSettings
+from .settings import PlanSettings, flat_settings
 
 __all__ = ["check_resumable", "reuse_plan"]
 
@@ -32,13 +32,8 @@ def reuse_plan(
     ValueError
         If something else is set too, or the data have other channels or classes than those that it was made for.
     """
-    usual = {(group, name): field.default for group in GROUPS for name, field in GROUPS[group].model_fields.items()}
-    more = sorted(
-        f"{group}.{name}"
-        for group, values in (settings or {}).items()
-        for name, value in values.items()  # type: ignore[attr-defined]
-        if value != usual.get((group, name)) and (group, name) != ("data", "labels")
-    )
+    usual = {f"{group}.{name}": field.default for group in GROUPS for name, field in GROUPS[group].model_fields.items()}
+    more = [path for path, value in flat_settings(settings or {}).items() if value != usual.get(path)]
     if more:
         raise ValueError(f"the plan says all but budget and seed: leave out {', '.join(more)}, or change the file")
     planes, architecture = plan.data.planes or 1, plan.net.architecture
@@ -75,8 +70,7 @@ def check_resumable(
     check_device(saved.device.name)
     architecture = Architecture(**saved.net.architecture)
     asked: dict[str, Any] = {"budget.time_s": time_s, "budget.steps": steps, "budget.seed": seed}
-    for group, values in (settings or {}).items():
-        asked |= {f"{group}.{name}": value for name, value in values.items()}  # type: ignore[attr-defined]
+    asked |= flat_settings(settings or {})
     if asked.get("patches.size") is not None:
         asked["patches.size"] = fitting_patch(architecture, asked["patches.size"], saved.patches.batch)
     pairs = {path: (saved.value(path), value) for path, value in asked.items() if value is not None}

@@ -21,7 +21,9 @@ __all__ = [
     "PlanSettings",
     "check_settings",
     "first_error",
+    "flat_settings",
     "merge_settings",
+    "nested",
     "parse_setting",
     "unknown_setting",
 ]
@@ -108,7 +110,6 @@ OLD_NAMES = {
     "time_s": "budget.time_s",
     "steps": "budget.steps",
     "seed": "budget.seed",
-    "threads": "budget.threads",
     "images": "data.images",
     "masks": "data.masks",
     "labels": "data.labels",
@@ -214,11 +215,28 @@ def merge_settings(pairs: Iterable[tuple[str, Any]]) -> PlanSettings:
     >>> merge_settings([("patches.batch", 8), ("optim.loss", "focal")])
     {'patches': {'batch': 8}, 'optim': {'loss': 'focal'}}
     """
-    nested: dict[str, dict[str, Any]] = {}
+    return check_settings(nested(pairs))
+
+
+def nested(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Values by dotted path, in groups."""
+    groups: dict[str, Any] = {}
     for path, value in pairs:
         group, _, name = path.partition(".")
-        nested.setdefault(group, {})[name] = value
-    return check_settings(nested)
+        groups.setdefault(group, {})[name] = value
+    return groups
+
+
+def flat_settings(settings: PlanSettings) -> dict[str, Any]:
+    """Settings by dotted path.
+
+    Examples
+    --------
+    >>> flat_settings({"optim": {"loss": "focal"}})
+    {'optim.loss': 'focal'}
+    """
+    groups = cast(dict[str, dict[str, Any]], settings)
+    return {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
 
 
 def unknown_setting(name: str, known: Iterable[str]) -> str:

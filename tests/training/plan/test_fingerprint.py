@@ -7,7 +7,7 @@ import pytest
 
 from unetkit.data.dataset import Case, Dataset
 from unetkit.labels.kind import LabelKind
-from unetkit.training.plan.shapes import line_width, orientation
+from unetkit.training.plan.fingerprint import line_width, orientation
 
 
 def dataset(*masks):
