@@ -32,7 +32,8 @@ import story
 from matplotlib.figure import Figure
 from scipy import stats
 
-from unetkit.plotting.matplotlib_style import COLOURS, QUIET, new_figure
+from unetkit.plotting.matplotlib_style import new_figure
+from unetkit.plotting.palette import COLOURS, QUIET
 
 NETS = {"unet": "U-Net", "unetpp": "UNet++"}
 SMALL = {"widths": (16, 32, 64, 128), "patch": 128, "batch": 4}

@@ -40,7 +40,8 @@ from unetkit.insight.gradient_flow import gradient_flow
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.net import Net
-from unetkit.plotting.matplotlib_style import ACCENT, INK, WARM, new_figure
+from unetkit.plotting.matplotlib_style import new_figure
+from unetkit.plotting.palette import ACCENT, INK, WARM
 from unetkit.training.augment.augment import Augmentation
 from unetkit.training.losses import dice_cross_entropy
 from unetkit.training.plan.plan import BudgetPlan, NetPlan, OptimPlan, PatchPlan, Plan

@@ -75,7 +75,7 @@ def test_every_layer(inspect):
     code, out, _ = inspect("--layers", "--size", "255")
     assert code == 0
     assert "encoder.blocks.0.0" in out
-    assert "Input 255 x 255 does not fit, so all is counted at 256 x 256" in out
+    assert "Input 255 x 255 does not fit, so everything is counted for 256 x 256" in out
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_every_layer(inspect):
             "error: ronneberger2015 is a 2D net, not one of 3 spatial axes",
         ),
         (["--divide-width", "2"], 1, "error: width_divisor is 2, but unet has no paper's widths"),
-        (["RUN", "--net", "unet"], 1, "says itself what net it is"),
+        (["RUN", "--net", "unet"], 1, "defines its net"),
         (["nowhere.safetensors"], 1, "there is no such model file"),
         (["--out", "u.png"], 1, "u.png: the drawing is an SVG; name a file that ends in .svg"),
         (["--out", "none/u.svg"], 1, "there is no folder none; make it first"),

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.insight.ablation import draw_effects, draw_masks, silence
-from unetkit.insight.inspection import Inspection, subject
+from unetkit.insight.ablation import ablate_paths, draw_effects, draw_masks
+from unetkit.insight.inspection import Inspection, inspect_array
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 
@@ -23,9 +23,9 @@ def look(size: tuple[int, ...], *, truth: bool = True, **options: Any) -> Inspec
     image = picture(size)
     labels = (image[0] > 0).astype(np.uint8) if truth else None
     with torch.no_grad():  # random weights may put every pixel into one class
-        logits = subject(net, image, name="net", source="").logits()[0]
+        logits = inspect_array(net, image, name="net", source="").logits()[0]
         net.heads[0].bias[1] -= (logits[1] - logits[0]).median()
-    return subject(net, image, name="net", source="noise.png", truth=labels)
+    return inspect_array(net, image, name="net", source="noise.png", truth=labels)
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def look(size: tuple[int, ...], *, truth: bool = True, **options: Any) -> Inspec
 def test_every_skip_and_the_bottom_are_silenced(ndim: int, options: dict[str, Any], skips: int) -> None:
     side = 44 if "padding" in options else 20
     shown = look((side,) * ndim, widths=(2, 3, 4), **options)
-    found = silence(shown)
-    paths = [mask.path for mask in found.of("mean")]
+    found = ablate_paths(shown)
+    paths = [mask.path for mask in found.by("mean")]
     assert len(paths) == skips + 1 + (skips > 1)
     assert ("all skips" in paths) == (skips > 1)
     assert "the bottom" in paths
-    assert [mask.path for mask in found.of("zero")] == paths
+    assert [mask.path for mask in found.by("zero")] == paths
     plain = shown.logits()[0].argmax(0).numpy()
     assert np.array_equal(found.whole.classes, plain)
     assert found.whole.classes.shape == shown.output_truth.shape  # type: ignore[union-attr]
@@ -79,9 +79,9 @@ class Threshold(nn.Module):
 def test_a_net_that_lives_by_its_skip_loses_all_without_it_and_nothing_without_the_bottom() -> None:
     image = picture((32, 32))
     truth = (image[0] > 0).astype(np.uint8)
-    found = silence(subject(Threshold(), image, name="own", source="noise", truth=truth))
+    found = ablate_paths(inspect_array(Threshold(), image, name="own", source="noise", truth=truth))
     assert (found.whole.dice, found.whole.boundary_f1, found.is_scored) == (1.0, 1.0, True)
-    by_path = {(mask.path, mask.how): mask for mask in found.masks}
+    by_path = {(mask.path, mask.replacement): mask for mask in found.masks}
     skip = by_path["encoder 0 to decoder 0", "zero"]
     assert skip.dice == 0.0  # all background
     assert skip.changed == pytest.approx(truth.mean())
@@ -92,7 +92,7 @@ def test_a_net_that_lives_by_its_skip_loses_all_without_it_and_nothing_without_t
 
 
 def test_without_a_truth_scores_are_agreement_with_the_net_itself() -> None:
-    found = silence(look((32, 32), truth=False))
+    found = ablate_paths(look((32, 32), truth=False))
     assert not found.is_scored
     assert found.whole.dice in (1.0, pytest.approx(float("nan"), nan_ok=True))
     assert all(mask.changed == 0 or mask.dice != 1.0 for mask in found.masks)
@@ -103,18 +103,20 @@ def test_pixels_that_are_not_labelled_do_not_count() -> None:
     assert shown.truth is not None
     half = shown.truth.copy()
     half[:, 16:] = 255
-    partly = silence(subject(shown.net, picture((32, 32)), name="n", source="s", truth=half))
-    whole = silence(subject(shown.net, picture((32, 32)), name="n", source="s", truth=np.where(half == 255, 0, half)))
+    partly = ablate_paths(inspect_array(shown.net, picture((32, 32)), name="n", source="s", truth=half))
+    whole = ablate_paths(
+        inspect_array(shown.net, picture((32, 32)), name="n", source="s", truth=np.where(half == 255, 0, half))
+    )
     assert partly.whole.dice != whole.whole.dice
 
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 16, 16)], ids=["2D", "3D"])
 def test_pictures(size: tuple[int, ...]) -> None:
     shown = look(size)
-    found = silence(shown)
+    found = ablate_paths(shown)
     bars = draw_effects(found).axes[0].patches
-    assert len(bars) == 2 * len(found.of("mean"))
+    assert len(bars) == 2 * len(found.by("mean"))
     heights = [bar.get_width() for bar in bars[: len(bars) // 2]]  # type: ignore[attr-defined]
-    np.testing.assert_allclose(heights, [mask.dice - found.whole.dice for mask in found.of("mean")])
+    np.testing.assert_allclose(heights, [mask.dice - found.whole.dice for mask in found.by("mean")])
     masks = draw_masks(shown, found)
-    assert sum(axis.get_visible() for axis in masks.axes) == 3 + len(found.of("mean"))
+    assert sum(axis.get_visible() for axis in masks.axes) == 3 + len(found.by("mean"))

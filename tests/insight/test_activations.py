@@ -15,21 +15,21 @@ from unetkit.insight.activations import (
     head_masks,
     stage_maps,
 )
-from unetkit.insight.inspection import Inspection, subject
+from unetkit.insight.inspection import Inspection, inspect_array
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 
 
-def look(size: tuple[int, ...], **options: Any) -> Inspection:
+def inspection_of(size: tuple[int, ...], **options: Any) -> Inspection:
     torch.manual_seed(2)
     net = build(Architecture(ndim=len(size), **{"widths": (4, 6, 8), **options}))
     image = np.random.default_rng(0).normal(size=(1, *size)).astype(np.float32)
-    return subject(net, image, name="net", source="noise.png")
+    return inspect_array(net, image, name="net", source="noise.png")
 
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 16, 16)], ids=["2D", "3D"])
 def test_the_most_active_channels_come_first_and_are_the_net_s_own(size: tuple[int, ...]) -> None:
-    shown = look(size)
+    shown = inspection_of(size)
     rows = stage_maps(shown, n=2)
     assert [row.name for row in rows] == [structure(shown.graph).name(s.key) for s in structure(shown.graph).stages]
     net: Any = shown.net
@@ -44,7 +44,7 @@ def test_the_most_active_channels_come_first_and_are_the_net_s_own(size: tuple[i
 
 
 def test_silent_channels_are_counted() -> None:
-    shown = look((32, 32), norm="none")
+    shown = inspection_of((32, 32), norm="none")
     net: Any = shown.net
     with torch.no_grad():
         net.encoder.blocks[0][-2].weight[1:3] = 0
@@ -54,7 +54,7 @@ def test_silent_channels_are_counted() -> None:
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 16, 16)], ids=["2D", "3D"])
 def test_attention_is_that_of_the_gates(size: tuple[int, ...]) -> None:
-    shown = look(size, skip="attention", widths=(4, 6, 8, 10))  # the finest skip has no gate
+    shown = inspection_of(size, skip="attention", widths=(4, 6, 8, 10))  # the finest skip has no gate
     caught: list[np.ndarray] = []
     net: Any = shown.net
     for skip in net.skips[1:]:
@@ -75,14 +75,14 @@ def test_attention_is_that_of_the_gates(size: tuple[int, ...]) -> None:
 
 
 def test_a_net_without_gates_has_no_attention() -> None:
-    assert attention_maps(look((32, 32))) == ()
+    assert attention_maps(inspection_of((32, 32))) == ()
 
 
 @pytest.mark.parametrize(
     "size, padding", [((32, 32), "same"), ((44, 44), "valid"), ((16, 16, 16), "same")], ids=["same", "valid", "3D"]
 )
 def test_heads_are_those_of_the_pruned_nets(size: tuple[int, ...], padding: str) -> None:
-    shown = look(size, topology="unet++", heads="all", padding=padding, norm="none")
+    shown = inspection_of(size, topology="unet++", heads="all", padding=padding, norm="none")
     found = head_masks(shown)
     assert found is not None
     net: Any = shown.net
@@ -99,16 +99,16 @@ def test_heads_are_those_of_the_pruned_nets(size: tuple[int, ...], padding: str)
 
 
 def test_other_nets_have_no_heads() -> None:
-    assert head_masks(look((32, 32))) is None
-    assert head_masks(look((32, 32), topology="unet++")) is None
+    assert head_masks(inspection_of((32, 32))) is None
+    assert head_masks(inspection_of((32, 32), topology="unet++")) is None
 
 
 def test_pictures_show_everything() -> None:
-    shown = look((32, 32), skip="attention", topology="unet++", heads="all")
+    shown = inspection_of((32, 32), skip="attention", topology="unet++", heads="all")
     rows = stage_maps(shown)
     assert sum(axis.get_visible() for axis in draw_stages(rows).axes) == sum(len(row.channels) for row in rows)
     gates = attention_maps(shown)
-    pictures = [axis for axis in draw_attention(shown, gates).axes if axis.get_visible() and axis.images]
+    pictures = [axis for axis in draw_attention(gates).axes if axis.get_visible() and axis.images]
     assert len(pictures) == len(gates)
     heads = head_masks(shown)
     assert heads is not None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.insight.inspection import Inspection, noise_subject, subject
+from unetkit.insight.inspection import Inspection, inspect_array, inspect_noise
 from unetkit.insight.receptive_field import (
     EffectiveField,
     draw_boxes,
@@ -28,7 +28,7 @@ def look(size: tuple[int, ...] = (96, 96), seed: int = 0, **options: Any) -> Ins
     torch.manual_seed(seed)
     net = build(Architecture(ndim=len(size), **{"widths": (4, 6, 8), **options}))
     noise = np.random.default_rng(seed).normal(size=(net.in_channels, *size)).astype(np.float32)
-    return subject(net, noise, name="net", source="noise")
+    return inspect_array(net, noise, name="net", source="noise")
 
 
 def test_the_net_of_2015_sees_5_14_32_68_by_its_skips_and_140_at_the_bottom() -> None:
@@ -54,7 +54,7 @@ def test_energy_of_one_convolution_is_that_of_its_weights(size: tuple[int, ...])
     torch.manual_seed(0)
     net = conv(1, 1, 3, padding=1)
     image = np.random.default_rng(0).normal(size=(1, *size)).astype(np.float32)
-    (found,) = effective_fields(subject(net, image, name="one", source="noise"), probes=3)
+    (found,) = effective_fields(inspect_array(net, image, name="one", source="noise"), probes=3)
     expected = net.weight[0, 0].double().square().detach().numpy()
     np.testing.assert_allclose(found.energy, expected / expected.sum(), rtol=1e-5)
     assert found.theoretical == (3,) * len(size)
@@ -134,7 +134,7 @@ class Twins(nn.Module):
 
 def test_a_user_s_own_net() -> None:
     torch.manual_seed(0)
-    shown = noise_subject(Twins(), name="twins")
+    shown = inspect_noise(Twins(), name="twins")
     fields, found = stage_fields(shown.graph), effective_fields(shown, probes=4)
     assert [one.name for one in found] == [one.name for one in fields]
     assert found[-1].theoretical == (9, 9)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from unetkit.graph.graph import read
 from unetkit.insight import shift
-from unetkit.insight.frequency import checkerboard as pattern
-from unetkit.insight.frequency.checkerboard import constant_answer, draw_pattern, inner
-from unetkit.insight.inspection import noise_subject, subject
+from unetkit.insight.frequency import checkerboard as checkerboard_module
+from unetkit.insight.frequency.checkerboard import constant_response, draw_artefact, inner
+from unetkit.insight.inspection import inspect_array, inspect_noise
 from unetkit.insight.shift import Shifts, draw_shifts, draw_where, shift_changes, shift_equivariance
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
@@ -170,7 +170,7 @@ def test_inner_outputs_are_those_of_a_larger_image(options: dict[str, Any]) -> N
 def test_subjects_choose_shifts_that_their_image_has_room_for() -> None:
     net = build(Architecture(widths=(2, 4)))
     large, small = (
-        subject(net, noise(*size).astype(np.float32), name="n", source="n") for size in ((128, 140), (40, 128))
+        inspect_array(net, noise(*size).astype(np.float32), name="n", source="n") for size in ((128, 140), (40, 128))
     )
     assert shift_equivariance(large).shifts == tuple(range(1, 17))
     assert shift_equivariance(small).shifts == (1, 2, 3, 4, 5)
@@ -181,7 +181,7 @@ def test_subjects_choose_shifts_that_their_image_has_room_for() -> None:
 
 
 def test_slow_nets_move_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = noise_subject(build(Architecture(widths=(2, 4))), name="n")
+    given = inspect_noise(build(Architecture(widths=(2, 4))), name="n")
     monkeypatch.setattr(shift, "_MOST_S", 0.0)
     assert shift_equivariance(given).shifts == (1, 4, 16)
 
@@ -207,25 +207,25 @@ class Up(nn.Module):
 def test_the_pattern_of_uneven_overlap_is_known(ndim: int, is_clear: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even outputs are reached by 1 tap, odd ones by 2, per axis: mean 3/2, mean square 5/2."""
     if not is_clear:
-        monkeypatch.setattr(pattern, "_MOST_CONSTANT_MACS", 0)
+        monkeypatch.setattr(checkerboard_module, "_MOST_CONSTANT_MACS", 0)
     image = 2 + noise(*(20,) * ndim)
-    found = constant_answer(subject(Up(ndim), image, name="up", source="up"))
+    found = constant_response(inspect_array(Up(ndim), image, name="up", source="up"))
     assert found is not None
     value = 1 + float(image.mean())
     expected = value * (2.5**ndim - 1.5 ** (2 * ndim)) ** 0.5
     assert found.is_clear == is_clear
-    assert found.board.periods == (2,)
-    assert found.board.amplitudes[0] == pytest.approx(expected, rel=1e-5)
-    assert found.board.deviation == pytest.approx(expected, rel=1e-5)
+    assert found.periodic.periods == (2,)
+    assert found.periodic.amplitudes[0] == pytest.approx(expected, rel=1e-5)
+    assert found.periodic.deviation == pytest.approx(expected, rel=1e-5)
 
 
 def test_repeated_pixels_have_no_pattern_and_flat_nets_no_answer() -> None:
     up = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(4), nn.Upsample(scale_factor=4))
-    found = constant_answer(noise_subject(up, name="nearest"))
+    found = constant_response(inspect_noise(up, name="nearest"))
     assert found is not None
-    assert found.board.periods == (2, 4)
-    assert found.board.amplitudes == pytest.approx((0, 0), abs=1e-7)
-    assert constant_answer(noise_subject(nn.Conv2d(1, 2, 3), name="flat")) is None
+    assert found.periodic.periods == (2, 4)
+    assert found.periodic.amplitudes == pytest.approx((0, 0), abs=1e-7)
+    assert constant_response(inspect_noise(nn.Conv2d(1, 2, 3), name="flat")) is None
 
 
 def test_axes_of_different_strides_share_the_longest_period() -> None:
@@ -234,12 +234,12 @@ def test_axes_of_different_strides_share_the_longest_period() -> None:
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.5)
     image = 1 + noise(16, 48, 48).astype(np.float32)
-    found = constant_answer(subject(net, image, name="planes", source="planes"))
+    found = constant_response(inspect_array(net, image, name="planes", source="planes"))
     assert found is not None
     assert found.logits.shape == (2, 2, 4, 4)
-    assert found.board.periods == (2, 4)
-    assert np.linalg.norm(found.board.amplitudes) == pytest.approx(found.board.deviation, rel=1e-4)
-    assert found.board.deviation > 0
+    assert found.periodic.periods == (2, 4)
+    assert np.linalg.norm(found.periodic.amplitudes) == pytest.approx(found.periodic.deviation, rel=1e-4)
+    assert found.periodic.deviation > 0
 
 
 def test_pictures_show_what_was_found() -> None:
@@ -254,9 +254,9 @@ def test_pictures_show_what_was_found() -> None:
     middle = (columns.start + columns.stop - 32) // 2  # cut to a square
     np.testing.assert_array_equal(shown[0].images[0].get_array(), image[0][rows, middle : middle + 32])
     assert shown[1].images[0].get_array().max() == pytest.approx(200 / 3)  # type: ignore[union-attr]
-    volume = constant_answer(subject(Up(3), 2 + noise(20, 20, 20), name="up", source="up"))
+    volume = constant_response(inspect_array(Up(3), 2 + noise(20, 20, 20), name="up", source="up"))
     assert volume is not None
-    assert draw_pattern(volume).axes[0].images[0].get_array().shape == (4, 4)  # type: ignore[union-attr]
+    assert draw_artefact(volume).axes[0].images[0].get_array().shape == (4, 4)  # type: ignore[union-attr]
 
 
 def test_graphs_at_hand_are_used() -> None:
@@ -269,7 +269,7 @@ def test_what_all_classes_share_is_no_pattern() -> None:
     up = nn.Sequential(nn.Conv2d(1, 1, 1), nn.AvgPool2d(2), nn.ConvTranspose2d(1, 2, 3, 2, 1, 1))
     for parameter in up.parameters():
         nn.init.constant_(parameter, 1)
-    found = constant_answer(subject(up, 2 + noise(20, 20), name="up", source="up"))
+    found = constant_response(inspect_array(up, 2 + noise(20, 20), name="up", source="up"))
     assert found is not None
     assert not found.logits.any()
 

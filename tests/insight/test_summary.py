@@ -21,7 +21,7 @@ def plain(ndim: int) -> nn.Module:
 def test_the_size_is_one_that_fits(net: str, side: int | None, size: int) -> None:
     summary = summarise(choose_net(net=net).graph, None if side is None else (side,))
     assert summary.size == (size, size)
-    assert summary.given == ((side or size,) * 2)
+    assert summary.requested == ((side or size,) * 2)
     assert summary.to_dict()["fits"] == (side in (None, size))
 
 
@@ -49,13 +49,13 @@ def test_stages_add_up_to_the_whole(net: str) -> None:
 def test_the_three_lines() -> None:
     lines = summarise(choose_net(net="ronneberger2015").graph, (570,)).lines()
     assert lines[0].startswith("31,030,658 parameters; 150.4 G multiplications, ")
-    assert lines[1] == "An output sees 188 to 204 pixels; total stride 16, halo 96, margin 92 per side"
+    assert lines[1] == "An output depends on 188 to 204 pixels; total stride 16, halo 96, margin 92 per side"
     assert lines[2] == (
-        "Input 570 x 570 does not fit, so all is counted at 572 x 572; output 388 x 388; "
+        "Input 570 x 570 does not fit, so everything is counted for 572 x 572; output 388 x 388; "
         "nearest sizes: 556 x 556 below, 572 x 572 above"
     )
     small = summarise(choose_net(net="ronneberger2015").graph, (9,)).lines()
-    assert small[2].endswith("counted at 188 x 188; output 4 x 4; nearest sizes: none below, 188 x 188 above")
+    assert small[2].endswith("counted for 188 x 188; output 4 x 4; nearest sizes: none below, 188 x 188 above")
     normed = summarise(read(nn.Sequential(nn.Conv2d(1, 4, 3), nn.InstanceNorm2d(4))))
     assert "statistics over the whole map: tiles are not exact" in normed.lines()[1]
 
@@ -81,7 +81,7 @@ def test_nets_by_name() -> None:
         ({"net": "vnet"}, "no net is named 'vnet'; expected unet, unet\\+\\+, ronneberger2015"),
         ({"width_divisor": 2}, "width_divisor is 2, but unet has no paper's widths to divide"),
         ({"net": "ronneberger2015", "width_divisor": 0}, "width_divisor is 0; expected 1 or more"),
-        ({"model": "run", "channels": 3}, "run says itself what net it is: leave out --net"),
+        ({"model": "run", "channels": 3}, "run defines its net: leave out --net"),
     ],
 )
 def test_nets_that_are_none(options: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,25 @@ from torch import Tensor, nn
 
 import unetkit
 from unetkit.image import Image
-from unetkit.insight.inspection import Inspection, noise_subject, subject
+from unetkit.insight.inspection import Inspection, inspect_array, inspect_noise
+from unetkit.insight.summary import summarise
 from unetkit.io import write, write_labels
+from unetkit.model.files import read_model, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.report.inspection.choose import choose, page_path
-from unetkit.report.inspection.write import SECTIONS, write_inspection
+from unetkit.report.inspection.choose import choose_inspection, page_path
+from unetkit.report.inspection.write import _header, write_inspection
 from unetkit.training.loop import train
 
-TITLES = ["The net", "What it sees", "What each path carries"]
+TITLES = ["The net", "Receptive fields", "Paths of the net", "Frequencies", "Gradients", "Cost", "Shifts"]
 
 
-def look(size: tuple[int, ...], *, truth: bool = True, **options: Any) -> Inspection:
+def inspection_of(size: tuple[int, ...], *, truth: bool = True, **options: Any) -> Inspection:
     torch.manual_seed(0)
     net = build(Architecture(ndim=len(size), **{"widths": (3, 4, 6), **options}))
     image = np.random.default_rng(0).normal(size=(1, *size)).astype(np.float32)
     labels = (image[0] > 1).astype(np.uint8) if truth else None
-    return subject(net, image, name="a <net>", source="b.png", truth=labels)
+    return inspect_array(net, image, name="a <net>", source="b.png", truth=labels)
 
 
 class Zigzag(nn.Module):
@@ -47,29 +50,41 @@ class Zigzag(nn.Module):
         return self.last(torch.sigmoid(c) * a + a)
 
 
-SUBJECTS = {
-    "2D": lambda: look((64, 64)),
-    "3D": lambda: look((32, 32, 32)),
-    "valid": lambda: look((92, 92), padding="valid", norm="none"),
-    "nested, gated, not local": lambda: look(
+class Bar:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.shares: list[float] = []
+
+    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
+        self.messages.append(message)
+        self.shares.append(done / total)
+
+
+INSPECTIONS = {
+    "2D": lambda: inspection_of((64, 64)),
+    "3D": lambda: inspection_of((32, 32, 32)),
+    "valid": lambda: inspection_of((92, 92), padding="valid", norm="none"),
+    "nested, gated, not local": lambda: inspection_of(
         (64, 64), topology="unet++", heads="all", skip="attention", norm="instance", truth=False
     ),
-    "no skips": lambda: look((64, 64), skip="none"),
-    "noise": lambda: noise_subject(build(Architecture(widths=(3, 4))), name="n"),
-    "own": lambda: noise_subject(Zigzag(), name="own"),
+    "no skips": lambda: inspection_of((64, 64), skip="none"),
+    "noise": lambda: inspect_noise(build(Architecture(widths=(3, 4))), name="n"),
+    "own": lambda: inspect_noise(Zigzag(), name="own"),
 }
 
 
-@pytest.mark.parametrize("make", SUBJECTS.values(), ids=SUBJECTS)
+@pytest.mark.parametrize("make", INSPECTIONS.values(), ids=INSPECTIONS)
 def test_every_kind_of_net_has_its_page(make: Any, tmp_path: Path) -> None:
-    shown, told = make(), []
+    shown, bar = make(), Bar()
     weights = [p.detach().clone() for p in shown.net.parameters()]
-    page = write_inspection(shown, tmp_path / "page.html", observer=told.append)
+    page = write_inspection(shown, tmp_path / "page.html", progress=bar)
     text = page.read_text()
-    assert tuple(told) == SECTIONS
+    assert bar.messages == ["receptive fields", "paths", "frequencies", "gradients", "cost", "shifts", ""]
+    assert bar.shares == pytest.approx(np.arange(7) / 6)
     titles = re.findall(r"<h2>(.*?)</h2>", text)
-    assert titles[:3] == TITLES
-    assert len(titles) == 1 + len(SECTIONS)
+    assert titles == TITLES
     figures = re.findall(r"<figure>.*?</figure>", text, re.S)
     assert len(figures) >= 8
     for one in figures:
@@ -108,49 +123,70 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_run_knows_its_images_and_masks(run: Path) -> None:
-    first = choose(run / "run")
+    first, objects = choose_inspection(run / "run")
     assert "the first image that was held out for validation" in first.notes[0]
-    assert first.subject.truth is not None
-    assert first.objects is not None
-    assert len(first.objects[0]) == 5
+    assert first.truth is not None
+    assert objects is not None
+    assert len(objects.diameters) == 5
     held_out = first.notes[0].split(":")[0]
     for i in range(5):
-        named = choose(run / "run", image=run / "images" / f"{i}.png")
+        named, _ = choose_inspection(run / "run", image=run / "images" / f"{i}.png")
         is_first = held_out.endswith(f"{i}.png")
         assert ("held out from training" if is_first else "the net was trained on this image") in named.notes[0]
-        assert named.subject.truth is not None
-        assert named.subject.source == f"{i}.png"
+        assert named.truth is not None
+        assert named.source == f"{i}.png"
     stranger = run / "other.png"
     stranger.write_bytes((run / "images" / "0.png").read_bytes())
-    unknown = choose(run / "run", image=stranger)
-    assert (unknown.subject.truth, unknown.notes) == (None, ())
-    known = choose(run / "run", image=stranger, mask=run / "masks" / "0.png")
-    assert known.subject.truth is not None
-    assert known.subject.truth.sum() > 0
+    unknown, _ = choose_inspection(run / "run", image=stranger)
+    assert (unknown.truth, unknown.notes) == (None, ())
+    known, _ = choose_inspection(run / "run", image=stranger, mask=run / "masks" / "0.png")
+    assert known.truth is not None
+    assert known.truth.sum() > 0
 
 
 def test_a_model_file_and_a_net_by_name_are_shown_with_noise(run: Path) -> None:
-    found = choose(run / "run" / "model.safetensors")
-    assert found.subject.is_noise
-    assert found.subject.is_trained
-    assert "a model file knows no images" in found.notes[0]
+    from_file, objects = choose_inspection(run / "run" / "model.safetensors")
+    assert from_file.is_noise
+    assert from_file.is_trained
+    assert objects is None
+    assert "a model file names no images" in from_file.notes[0]
     with torch.device("meta"):
         named = build(Architecture(widths=(3, 4)))
-    fresh = choose(named, name="unet")
-    assert not fresh.subject.is_trained
-    assert "random weights" in fresh.notes[0]
-    seen = choose(named, image=run / "images" / "0.png")
-    assert seen.subject.source == "0.png"
-    assert not seen.subject.is_trained
+    untrained, _ = choose_inspection(named, name="unet")
+    assert not untrained.is_trained
+    assert "random weights" in untrained.notes[0]
+    with_image, _ = choose_inspection(named, image=run / "images" / "0.png")
+    assert with_image.source == "0.png"
+    assert not with_image.is_trained
+
+
+def test_an_image_of_another_pixel_size_says_so_on_the_page(run: Path, tmp_path: Path) -> None:
+    net, card = read_model(run / "run")
+    save_model(
+        tmp_path / "model.safetensors",
+        net,
+        card.model_copy(update={"spacing": [0.5, 0.5], "unit": "µm", "resample": True}),
+    )
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 32, 40)).astype(np.uint8)
+    write(tmp_path / "a.tif", Image(pixels, "cyx", (1.0, 1.0), "µm"))
+    inspection, _ = choose_inspection(tmp_path / "model.safetensors", image=tmp_path / "a.tif")
+    assert inspection.size == (64, 80)
+    header = unescape(_header(inspection, summarise(inspection.graph, inspection.size)))
+    assert (
+        "Note: the image has pixels of 1 x 1 µm and was resampled to the 0.5 x 0.5 µm of the model, 64 x 80 pixels"
+        in header
+    )
 
 
 def test_wrong_use_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"0.png needs an image: add --image"):
-        choose(run / "run", mask=run / "masks" / "0.png")
+        choose_inspection(run / "run", mask=run / "masks" / "0.png")
     with pytest.raises(ValueError, match=r"0.png needs a trained net"):
-        choose(build(Architecture(widths=(3, 4))), image=run / "images" / "0.png", mask=run / "masks" / "0.png")
+        choose_inspection(
+            build(Architecture(widths=(3, 4))), image=run / "images" / "0.png", mask=run / "masks" / "0.png"
+        )
     with pytest.raises(FileNotFoundError, match=r"none.png: there is no such file"):
-        choose(run / "run", image=tmp_path / "none.png")
+        choose_inspection(run / "run", image=tmp_path / "none.png")
     with pytest.raises(FileNotFoundError, match=r"page.html: there is no folder .*none; make it first"):
         page_path(None, "unet", image=None, out=tmp_path / "none" / "page.html")
 
@@ -168,10 +204,10 @@ def test_from_python_any_net_and_array(run: Path, tmp_path: Path) -> None:
     image = np.random.default_rng(0).normal(size=(1, 66, 60)).astype(np.float32)
     page = unetkit.inspect(Zigzag(), image, mask=(image[0] > 0).astype(int), out=tmp_path / "own.html")
     assert "Zigzag" in page.read_text()
-    assert unetkit.inspect(run / "run", out=tmp_path / "run.html").read_text().count("<h2>") == 1 + len(SECTIONS)
-    with pytest.raises(ValueError, match="a Module does not say how files are normalised"):
+    assert unetkit.inspect(run / "run", out=tmp_path / "run.html").read_text().count("<h2>") == len(TITLES)
+    with pytest.raises(ValueError, match="not known how a Module normalises files"):
         unetkit.inspect(Zigzag(), run / "images" / "0.png", out=page)
-    with pytest.raises(ValueError, match="run normalises images by itself: give image and mask as files"):
+    with pytest.raises(ValueError, match="run normalises images itself: give image and mask as files"):
         unetkit.inspect(run / "run", image, out=page)
     with pytest.raises(ValueError, match=r"a mask of \(66, 60\) pixels was given without an image: give both"):
         unetkit.inspect(Zigzag(), mask=image[0] > 0, out=page)

@@ -12,7 +12,7 @@ from unetkit.graph.cost import cost
 from unetkit.graph.graph import read
 from unetkit.graph.memory import peak_memory
 from unetkit.inference.prepare import prepare
-from unetkit.insight.inspection import Inspection, noise_subject, subject
+from unetkit.insight.inspection import Inspection, inspect_array, inspect_noise
 from unetkit.insight.resources.concatenation import concatenation_share, reducing_net
 from unetkit.insight.resources.timing import LayerTimes, StageTime
 from unetkit.nets.architecture import Architecture
@@ -37,11 +37,11 @@ class Own(nn.Module):
         return result
 
 
-def looked_at(ndim: int = 2, **options: Any) -> Inspection:
+def inspection(ndim: int = 2, **options: Any) -> Inspection:
     torch.manual_seed(0)
     net = build(Architecture(ndim=ndim, **{"widths": (4, 8, 8)} | options))
     image = np.random.default_rng(0).normal(size=(1, *net.geometry.above(SIZE[ndim]))).astype(np.float32)
-    return subject(net, image, name="net", source="image")
+    return inspect_array(net, image, name="net", source="image")
 
 
 def text(markup: str) -> str:
@@ -78,7 +78,7 @@ def whole(number: str) -> int:
     ids=str,
 )
 def test_every_net_has_its_costs(ndim: int, options: dict[str, Any], figures: int) -> None:
-    shown = looked_at(ndim, **options)
+    shown = inspection(ndim, **options)
     words = text(costs_section(shown))
     assert words.count("<figure>") == figures
     counted = cost(shown.graph, shown.size)
@@ -88,12 +88,12 @@ def test_every_net_has_its_costs(ndim: int, options: dict[str, Any], figures: in
         assert sum(shares) == pytest.approx(100, abs=0.06 * len(shares))
     ready = prepare(shown.net)  # type: ignore[arg-type]
     peak = peak_memory(ready, shown.size, graph=read(ready))
-    assert f"the peak is {peak.peak_bytes / 2**20:,.1f} MB, at {peak.at}" in words
+    assert f"{peak.peak_bytes / 2**20:,.1f} MB, at {peak.at}" in words
 
 
 def test_a_net_of_ones_own() -> None:
     image = np.zeros((1, 32, 40), np.float32)
-    words = text(costs_section(subject(Own(), image, name="own", source="image")))
+    words = text(costs_section(inspect_array(Own(), image, name="own", source="image")))
     assert "as predict runs it" not in words
     found = concatenation_share(read(Own()), (32, 40))
     listed = {row[0]: row[1:] for row in rows(words, "1x1 convolutions")}
@@ -103,7 +103,7 @@ def test_a_net_of_ones_own() -> None:
 
 
 def test_the_reduced_net_is_built_and_counted() -> None:
-    shown = looked_at()
+    shown = inspection()
     words = text(costs_section(shown))
     reduced = cost(reducing_net(shown.net).graph, shown.size)  # type: ignore[arg-type,union-attr]
     listed = {row[0]: row[1:] for row in rows(words, "1x1 convolutions")}
@@ -112,24 +112,24 @@ def test_the_reduced_net_is_built_and_counted() -> None:
     assert listed["parameters"][2] == f"{reduced.parameters / before - 1:+.1%}"
     assert "peak memory" in listed
     due = concatenation_share(shown.graph, shown.size)
-    joined = rows(words, "What concatenation adds")
+    joined = rows(words, "Cost of concatenation")
     assert [whole(row[3]) for row in joined] == [reader.parameters for reader in due.readers]
     assert [row[0] for row in joined] == ["decoder 1", "decoder 0"]
 
 
 def test_joins_that_are_reduced_already_say_so() -> None:
-    words = text(costs_section(looked_at(skip="reduce")))
-    assert "1x1 convolutions read the joined maps" in words
+    words = text(costs_section(inspection(skip="reduce")))
+    assert "1x1 convolutions read the concatenated maps" in words
     assert "<caption>1x1 convolutions" not in words
 
 
 def test_noise_will_do() -> None:
     net = build(Architecture(widths=(2, 3)))
-    assert "256 x 256 pixels costs" in text(costs_section(noise_subject(net, name="net")))
+    assert "256 x 256 pixels costs" in text(costs_section(inspect_noise(net, name="net")))
 
 
 def test_training_takes_more_than_predicting() -> None:
-    found = re.search(r"are predicted, ([\d.]+) times as much", text(costs_section(looked_at())))
+    found = re.search(r"is predicted, ([\d.]+) times that of", text(costs_section(inspection())))
     assert found is not None
     assert float(found[1]) > 1
 
@@ -141,21 +141,20 @@ def stage(name: str, macs: int, time_s: float) -> StageTime:
 def test_the_bottleneck_is_where_the_time_goes() -> None:
     stages = (stage("encoder 0", 100, 3.0), stage("bottom", 800, 1.0), stage("decoder 0", 100, 4.0))
     assert costs._slowest(stages) == "The bottleneck is decoder 0: 50% of the time, for 10% of the multiplications."
-    said = costs._rates(stages)
-    assert "bottom multiplies fastest (800 a second), decoder 0 slowest (25)" in said
+    words = costs._describe_rates(stages)
+    assert "bottom multiplies fastest (800 per second), decoder 0 slowest (25)" in words
 
 
 def test_rates_of_stages_that_take_no_time_are_not_compared() -> None:
     stages = (stage("encoder 0", 100, 3.0), stage("bottom", 8000, 0.01), stage("decoder 0", 0, 4.0))
-    assert "fastest" not in costs._rates(stages)
+    assert "fastest" not in costs._describe_rates(stages)
 
 
 def test_times_are_predicted_from_a_crop(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = looked_at()
-    run = costs._run(shown)
+    shown = inspection()
+    run = costs._prepare(shown)
     times = LayerTimes((), 2.0, ())
-    assert costs._predicted(run, times) == ""  # so small an image is not cropped
+    assert costs._check_prediction(run, times) == ""  # so small an image is not cropped
     monkeypatch.setattr("unetkit.insight.resources.timing._CROP_MACS", cost(run.graph, run.size).macs // 2)
-    assert re.search(
-        r"Predicted from a crop of \d+ x \d+ pixels .* -\d+% predicted against measured", costs._predicted(run, times)
-    )
+    pattern = r"from a crop of \d+ x \d+ pixels .* -\d+% compared with the measured"
+    assert re.search(pattern, costs._check_prediction(run, times))

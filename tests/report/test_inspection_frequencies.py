@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unetkit.insight.frequency.aliasing import folding
+from unetkit.insight.frequency.aliasing import measure_aliasing
 from unetkit.insight.frequency.spectra import Spectrum, share_above
-from unetkit.insight.inspection import Inspection, noise_subject, subject
+from unetkit.insight.inspection import Inspection, inspect_array, inspect_noise
 from unetkit.insight.shift import Shifts, shift_equivariance
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
@@ -48,7 +48,7 @@ NETS: dict[str, Any] = {
 }
 
 
-def looked_at(name: str, *, has_truth: bool = True) -> Inspection:
+def inspection(name: str, *, has_truth: bool = True) -> Inspection:
     """A net with random weights, biases too, and discs in noise."""
     torch.manual_seed(0)
     net = NETS[name]()
@@ -61,7 +61,7 @@ def looked_at(name: str, *, has_truth: bool = True) -> Inspection:
     truth = (sum(at) > 0.5).astype(np.uint8)
     truth[..., :3] = 255
     image = (truth % 255 + rng.normal(size=size)).astype(np.float32)
-    return subject(net, image[None], name=name, source="discs.png", truth=truth if has_truth else None)
+    return inspect_array(net, image[None], name=name, source="discs.png", truth=truth if has_truth else None)
 
 
 @pytest.fixture(autouse=True)
@@ -81,36 +81,36 @@ def captions(page: str) -> list[str]:
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("has_truth", [True, False])
 def test_every_net_has_its_frequencies(name: str, has_truth: bool) -> None:
-    given = looked_at(name, has_truth=has_truth)
-    page = frequencies_section(given)
+    inspected = inspection(name, has_truth=has_truth)
+    page = frequencies_section(inspected)
     words = captions(page)
-    assert len(words) >= (4 if folding(given) else 1)
+    assert len(words) >= (4 if measure_aliasing(inspected) else 1)
     assert "nan" not in page.lower().replace("nanometre", "")
     assert all(len(caption) > 60 and caption.strip().endswith(".") for caption in words)
     assert ("of the error" in words[0]) == (has_truth and name != "coarse")
-    for one in folding(given):
-        assert f"{percent(one.above)} in {one.stage}" in page
-        assert f'<td class="number">{percent(one.folded)}</td>' in page
+    for down in measure_aliasing(inspected):
+        assert f"{percent(down.above)} in {down.stage}" in page
+        assert f'<td class="number">{percent(down.aliased)}</td>' in page
 
 
 def test_the_first_sentence_gives_the_image_its_share() -> None:
-    given = looked_at("2D")
-    share = share_above(given.image[0].numpy(), 1 / 4, ndim=2)
-    words = captions(frequencies_section(given))[0]
+    inspected = inspection("2D")
+    share = share_above(inspected.image[0].numpy(), 1 / 4, ndim=2)
+    words = captions(frequencies_section(inspected))[0]
     assert "Above 0.25 cycles per pixel (waves shorter than 4 px), " in words
     assert f"{percent(share)} of the energy of the image" in words
 
 
-def test_what_is_said_of_skips_is_true() -> None:
-    assert "Only the skips bring it to the decoder." in frequencies_section(looked_at("2D"))
-    assert "No skip leaves any of these stages: it is gone." in frequencies_section(looked_at("no skips"))
-    assert "never samples its maps down" in frequencies_section(looked_at("flat"))
+def test_sentences_on_skips_are_true() -> None:
+    assert "Only the skips carry it to the decoder." in frequencies_section(inspection("2D"))
+    assert "None of these stages has a skip: it is lost." in frequencies_section(inspection("no skips"))
+    assert "has no down-sampling" in frequencies_section(inspection("flat"))
 
 
 def test_noise_and_untrained_nets_have_frequencies() -> None:
-    given = noise_subject(build(Architecture(widths=(2, 4))), name="unet")
-    assert captions(frequencies_section(given))
-    assert captions(shifts_section(given))
+    inspected = inspect_noise(build(Architecture(widths=(2, 4))), name="unet")
+    assert captions(frequencies_section(inspected))
+    assert captions(shifts_section(inspected))
 
 
 def spectrum(*octaves: float) -> Spectrum:
@@ -121,27 +121,27 @@ def spectrum(*octaves: float) -> Spectrum:
 
 def test_the_mask_follows_the_truth_down_to_where_errors_prevail() -> None:
     truth = spectrum(1, 2, 4, 8)
-    follows = frequencies._follows
+    follows = frequencies._describe_error
     assert "less than half" in follows(truth, spectrum(0.4, 2, 4, 8))
     assert "From 0.25 cycles per pixel on (waves shorter than 4 px)" in follows(truth, spectrum(0.6, 0.9, 4, 8))
     assert "From 0.062 cycles per pixel on (waves shorter than 16 px)" in follows(truth, spectrum(1, 2, 4, 0))
 
 
 def test_an_empty_truth_is_nothing_to_follow() -> None:
-    given = looked_at("2D")
-    assert given.truth is not None
-    given.truth[:] = 255
-    assert "of the error" not in frequencies_section(given)
-    given.truth[:] = 0
-    assert "of the error" in frequencies_section(given)
+    inspected = inspection("2D")
+    assert inspected.truth is not None
+    inspected.truth[:] = 255
+    assert "of the error" not in frequencies_section(inspected)
+    inspected.truth[:] = 0
+    assert "of the error" in frequencies_section(inspected)
 
 
 def test_a_dead_net_has_a_page() -> None:
-    given = looked_at("2D")
-    for parameter in given.net.parameters():
+    inspected = inspection("2D")
+    for parameter in inspected.net.parameters():
         nn.init.zeros_(parameter)
-    assert "0 % in encoder 0" in frequencies_section(given)
-    assert "No pixel changes its class" in shifts_section(given)
+    assert "0 % in encoder 0" in frequencies_section(inspected)
+    assert "No pixel changes its class" in shifts_section(inspected)
 
 
 def test_checkerboards_are_said_to_be_there_only_where_they_are() -> None:
@@ -154,42 +154,41 @@ def test_checkerboards_are_said_to_be_there_only_where_they_are() -> None:
     with torch.no_grad():
         up.weight[:, 0] = 0
     image = np.sin(np.arange(64 * 64).reshape(1, 64, 64) / 700).astype(np.float32)
-    pages = [frequencies_section(subject(net, image, name="up", source="up")) for net in (plain, even)]
-    assert "more than twice the image&#x27;s share at 2 px" in pages[0]
-    assert "sampling down and up leaves a trace." in pages[0]
+    pages = [frequencies_section(inspect_array(net, image, name="up", source="up")) for net in (plain, even)]
+    assert re.search(r"At 2 px[^.]* more than twice the image&#x27;s share", pages[0])
     assert "most of it repeats every 2 px" in pages[0]
     assert "there is no sign of a checkerboard" in pages[1]
-    assert "The answer to an even image" not in pages[1]
+    assert "Response to a constant image" not in pages[1]
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_every_net_has_its_shifts(name: str) -> None:
-    given = looked_at(name)
-    page = shifts_section(given)
+    inspected = inspection(name)
+    page = shifts_section(inspected)
     assert "nan" not in page.lower()
     if name == "coarse":
         assert "another scale" in page
         assert "<figure>" not in page
         return
-    found = shift_equivariance(given)
+    found = shift_equivariance(inspected)
     words = captions(page)
     if found.changed.any():
-        assert f"Moved by 1 px, {percent(float(found.changed[:, 0].mean()))} of the pixels" in words[0]
-        assert f"{percent(found.outline)} of the pixels lie beside another class" in words[0]
+        assert f"For a shift of 1 px, {percent(float(found.changed[:, 0].mean()))} of the pixels" in words[0]
+        assert f"{percent(found.outline)} of the pixels lie next to another class" in words[0]
     assert ("The image is too small to compare" in page) != found.is_clear
-    assert ("statistics over the whole image" in page) == (not given.graph.is_local)
-    assert ("never samples down" in page) == (name == "flat")
+    assert ("statistics over the whole image" in page) == (not inspected.graph.is_local)
+    assert ("has no down-sampling" in page) == (name == "flat")
 
 
 def test_exact_multiples_are_said_to_be_exact() -> None:
-    page = shifts_section(looked_at("valid"))
-    assert "multiples of the total stride, where none does." in page
+    page = shifts_section(inspection("valid"))
+    assert "multiples of the total stride, where no pixel changes." in page
 
 
 def test_an_image_too_small_to_move_is_said_to_be() -> None:
     net = build(Architecture(widths=(2, 4, 8, 8)))
-    given = subject(net, np.zeros((1, 8, 8), dtype=np.float32), name="unet", source="tiny.png")
-    assert "Shifts were not measured: the image has 8 x 8 pixels" in shifts_section(given)
+    inspected = inspect_array(net, np.zeros((1, 8, 8), dtype=np.float32), name="unet", source="tiny.png")
+    assert "Shifts were not measured: the image has 8 x 8 pixels" in shifts_section(inspected)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +211,6 @@ def test_only_multiples_of_each_axis_stride_are_spoken_of() -> None:
     changed = np.array([[0.1, 0.02, 0.1, 0.0], [0.1, 0.2, 0.1, 0.03]])
     rest = np.zeros((2, 2)), (slice(0, 2), slice(0, 2)), True
     found = Shifts((1, 2, 3, 4), (0, 1), (2, 4), changed, changed / 2, 0.3, *rest)
-    words = shifts._curves(found)
-    assert "Moved by 1 px, 10 % of the pixels change their class; most, 11 %, do when moved by 2 px." in words
-    assert "multiples of the total stride, where 3.0 % do at most." in words
+    words = shifts._describe_changes(found)
+    assert "For a shift of 1 px, 10 % of the pixels change their class; most do, 11 %, for one of 2 px." in words
+    assert "multiples of the total stride, where 3.0 % change at most." in words

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.insight import variants as relatives
+from unetkit.insight import variants
 from unetkit.insight.gradient_flow import GradientFlow, StageFlow, gradient_flow, loss_against
-from unetkit.insight.inspection import Inspection, noise_subject, subject
-from unetkit.insight.variants import Relative
+from unetkit.insight.inspection import Inspection, inspect_array, inspect_noise
+from unetkit.insight.variants import Variant
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.report.inspection import gradients
@@ -36,21 +36,21 @@ class Own(nn.Module):
         return result
 
 
-def looked_at(ndim: int = 2, *, has_truth: bool = True, size: tuple[int, ...] = (), **options: Any) -> Inspection:
+def inspection(ndim: int = 2, *, has_truth: bool = True, size: tuple[int, ...] = (), **options: Any) -> Inspection:
     torch.manual_seed(0)
     net = build(Architecture(ndim=ndim, **{"widths": (4, 8, 8)} | options))
     rng = np.random.default_rng(0)
     size = size or SIZE[ndim]
     array = rng.normal(size=(1, *size)).astype(np.float32)
     truth = rng.integers(0, 2, size).astype(np.uint8) if has_truth else None
-    return subject(net, array, name="net", source="image", truth=truth)
+    return inspect_array(net, array, name="net", source="image", truth=truth)
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare with the net itself and that without skips alone, for speed."""
-    kin = relatives._kin
-    monkeypatch.setattr(relatives, "_kin", lambda own, size: dict(list(kin(own, size).items())[:2]))
+    every = variants._architectures
+    monkeypatch.setattr(variants, "_architectures", lambda own, size: dict(list(every(own, size).items())[:2]))
 
 
 def read(markup: str) -> str:
@@ -74,12 +74,12 @@ def read(markup: str) -> str:
     ids=str,
 )
 def test_every_net_gets_its_figures(options: dict[str, Any], figures: int, few: None) -> None:
-    seen = looked_at(**options)
-    text = read(gradients_section(seen))
+    inspected = inspection(**options)
+    text = read(gradients_section(inspected))
     assert text.count("<svg ") == figures
-    assert ("the true mask" in text) == (seen.truth is not None)
-    assert ("the net&#x27;s own mask" in text) == (seen.truth is None)
-    found = gradient_flow(seen.net, seen.graph, seen.image, loss=loss_against(seen.output_truth))
+    assert ("the true mask" in text) == (inspected.truth is not None)
+    assert ("the net&#x27;s own mask" in text) == (inspected.truth is None)
+    found = gradient_flow(inspected.net, inspected.graph, inspected.image, loss=loss_against(inspected.output_truth))
     for stage in found.stages:
         assert f"<td>{stage.name}</td>" in text
     assert f"loss of {found.loss:.3g}" in text
@@ -88,19 +88,19 @@ def test_every_net_gets_its_figures(options: dict[str, Any], figures: int, few: 
 
 def test_a_net_of_ones_own_and_noise_are_enough(few: None) -> None:
     torch.manual_seed(0)
-    own = subject(Own(), np.ones((1, 32, 32), np.float32), name="own", source="ones")
+    own = inspect_array(Own(), np.ones((1, 32, 32), np.float32), name="own", source="ones")
     text = read(gradients_section(own))
     assert text.count("<svg ") == 1
     assert "<td>encoder 0</td>" in text
-    noise = noise_subject(build(Architecture(widths=(2, 4))), name="net")
+    noise = inspect_noise(build(Architecture(widths=(2, 4))), name="net")
     assert read(gradients_section(noise)).count("<svg ") == 2
 
 
 def test_a_net_that_learns_nothing_has_no_picture() -> None:
-    seen = looked_at()
-    nn.init.zeros_(seen.net.heads[0].weight)
-    text = read(gradients_section(seen))
-    assert "No stage gets any gradient" in text
+    inspected = inspection()
+    nn.init.zeros_(inspected.net.heads[0].weight)
+    text = read(gradients_section(inspected))
+    assert "All gradients are zero" in text
     assert "<svg " not in text
     assert text.count("<tr class=quiet>") == 5
 
@@ -113,30 +113,30 @@ def stage(name: str, gradient: float) -> StageFlow:
     "first, last, words",
     [
         (1e-6, 1e-3, "1,000 times less: it all but vanishes"),
-        (4e-4, 1e-3, "2.5 times less: it arrives"),
-        (1.1e-3, 1e-3, "about as much: it arrives"),
+        (4e-4, 1e-3, "2.5 times less: it reaches"),
+        (1.1e-3, 1e-3, "about as much: it reaches"),
         (5.0, 1e-3, "5,000 times more: it grows"),
     ],
 )
 def test_the_verdict_follows_the_numbers(first: float, last: float, words: str) -> None:
     found = GradientFlow((stage("encoder 0", first), stage("bottom", 1.0), stage("decoder 0", last)), 1.0, True)
-    text = gradients._say_flow(found)
+    text = gradients._describe_flow(found)
     assert words in text
     assert f"{last:.2g} at decoder 0 and {first:.2g} at encoder 0" in text
 
 
 def test_a_stage_without_gradient_is_named() -> None:
     found = GradientFlow((stage("encoder 0", 0.0), stage("bottom", 0.0), stage("decoder 0", 1.0)), 1.0, True)
-    text = gradients._say_flow(found)
+    text = gradients._describe_flow(found)
     assert "No gradient at all reaches encoder 0, bottom" in text
-    assert "arrives" not in text
-    assert "There is one stage" in gradients._say_flow(GradientFlow((stage("encoder 0", 1.0),), 1.0, True))
+    assert "it reaches" not in text
+    assert "There is one stage" in gradients._describe_flow(GradientFlow((stage("encoder 0", 1.0),), 1.0, True))
 
 
-def test_relatives_are_held_against_the_net() -> None:
-    def made(name: str, norm: Any, reach: float) -> Relative:
+def test_variants_are_compared_with_the_net() -> None:
+    def made(name: str, norm: Any, reach: float) -> Variant:
         flow = GradientFlow((stage("encoder 0", reach), stage("decoder 0", 1.0)), 1.0, True)
-        return Relative(name, Architecture(norm=norm), flow)
+        return Variant(name, Architecture(norm=norm), flow)
 
     rows = [
         ("as it is", "batch", 1.0),
@@ -150,19 +150,20 @@ def test_relatives_are_held_against_the_net() -> None:
         "without norm",
         "without norm, weights halved",
     ]
-    words = gradients._say_relatives(found)
-    assert "With batch norm it is 1 (as it is) to 1.2 (no skips); taking the skips away gives about as much." in words
-    assert "Without norm it is 0.001 (no skips) to 0.2 (as it is); taking the skips away gives 200 times less." in words
+    words = gradients._describe_variants(found)
+    assert "With batch norm it is 1 (as it is) to 1.2 (no skips); removing the skips gives about as much." in words
+    assert "Without norm it is 0.001 (no skips) to 0.2 (as it is); removing the skips gives 200 times less." in words
     assert "It vanishes (below a hundredth): no skips (without norm)." in words
     assert "xplode" not in words
-    assert "is 1.2 times the smallest with batch norm, 200 times the smallest without norm." in gradients._of_norm(
-        found
+    assert (
+        "is 1.2 times the smallest with batch norm, 200 times the smallest without norm."
+        in gradients._effect_of_norm(found)
     )
     nested = [made("as it is", "batch", 9.0), made("as a U-Net", "batch", 2.0), made("no skips", "batch", 8.0)]
-    words = gradients._say_relatives(nested)
-    assert "With batch norm it is 2 (as a U-Net) to 9 (as it is); taking the skips away gives 4 times more." in words
+    words = gradients._describe_variants(nested)
+    assert "With batch norm it is 2 (as a U-Net) to 9 (as it is); removing the skips gives 4 times more." in words
     assert "In none does it vanish" in words
-    assert "explodes (above a hundred): as it is" in gradients._say_relatives([made("as it is", "batch", 2e3)])
-    table = gradients._relatives_table(found[:3])
+    assert "explodes (above a hundred): as it is" in gradients._describe_variants([made("as it is", "batch", 2e3)])
+    table = gradients._variants_table(found[:3])
     assert '<td>as it is</td><td class="number">1</td><td class="number">0.2</td>' in table
     assert '<td>no skips</td><td class="number">1.2</td><td class="number">-</td>' in table

@@ -107,15 +107,13 @@ class FileBar(_Bar):
 class StepBar(_Bar):
     """Named steps, one after the other."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self) -> None:
         detail = TextColumn("{task.fields[detail]}")
-        super().__init__([TextColumn("looking"), BarColumn(), detail, TimeElapsedColumn()], "")
-        self.names = list(names)
+        super().__init__([TextColumn("inspecting"), BarColumn(), detail, TimeElapsedColumn()], "")
 
-    def update(self, name: str) -> None:
-        """A step begins."""
-        done = self.names.index(name)
-        self.progress.update(self.task, completed=done / len(self.names), detail=name)
+    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
+        """Show the step that begins."""
+        self.progress.update(self.task, completed=done / total if total else None, detail=message)
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:

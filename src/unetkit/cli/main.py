@@ -359,17 +359,17 @@ def inspect(
         typer.echo(line)
     page = None
     if not drawing and (model or image or out):
-        from ..report.inspection.choose import choose, page_path
-        from ..report.inspection.write import SECTIONS, write_inspection
+        from ..report.inspection.choose import choose_inspection, page_path
+        from ..report.inspection.write import write_inspection
         from .console import StepBar
 
         page = page_path(model, net, image=image, out=out)
     if page:
-        choice = choose(model or chosen, image=image, mask=mask, name=net)
-        for note in choice.notes:
+        inspection, sizes = choose_inspection(model or chosen, image=image, mask=mask, name=net)
+        for note in inspection.notes:
             typer.echo(note)
-        with StepBar(SECTIONS) as bar:
-            write_inspection(choice.subject, page, objects=choice.objects, observer=bar.update)
+        with StepBar() as bar:
+            write_inspection(inspection, page, objects=sizes, progress=bar)
     if drawing or page:
         typer.echo(f"Look at {drawing or page}")
 

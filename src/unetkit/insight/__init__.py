@@ -1,1 +1,1 @@
-"""What a net sees in an image, and why."""
+"""Tools that show a net at work on an image."""

@@ -1,10 +1,10 @@
-"""What each path of a net carries: silence it, and see what becomes of the mask."""
+"""Ablation of the paths of a net: replace what each skip carries, and score the masks that result."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,43 +13,44 @@ from torch import Tensor
 from ..graph.hooks import Edge, run_with_hooks
 from ..graph.stages import Arrow, Structure, structure
 from ..metrics.evaluation import score_image
-from ..plotting.matplotlib_style import ACCENT, WARM, new_figure, show_image
+from ..plotting.matplotlib_style import Picture, image_grid, middle_plane, new_figure
+from ..plotting.palette import ACCENT, QUIET, WARM
 from .inspection import Inspection
-from .receptive_field import plane_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["HOW", "Mask", "Silencing", "draw_effects", "draw_masks", "silence"]
+__all__ = ["REPLACEMENTS", "AblatedMask", "Ablation", "ablate_paths", "draw_effects", "draw_masks"]
+__all__ += ["predicted_classes"]
 
-HOW: dict[str, Callable[[Tensor], Tensor]] = {
+REPLACEMENTS: dict[str, Callable[[Tensor], Tensor]] = {
     "zero": torch.zeros_like,
     "mean": lambda x: x.mean(tuple(range(2, x.ndim)), keepdim=True).expand_as(x),
 }
 _TOLERANCE = 2.0  # pixels
-_MOST_PATHS = 14  # of a UNet++ the arrows into the last nodes, which every other node goes through
+_MOST_PATHS = 14  # of a UNet++ the arrows into the last nodes, on which all other nodes depend
 
 
 @dataclass(frozen=True)
-class Mask:
-    """What the net answers with one path silenced.
+class AblatedMask:
+    """The mask of a net with one path replaced.
 
     Attributes
     ----------
     path : str
-        "skip 1 (encoder 1 to decoder 1)"; "" for the net as it is.
-    how : str
-        "zero": the path carries zeros; "mean": each channel its mean over the image, so that the level of signals is
-        kept and only what they say of *where* is lost.
+        "skip 1 (encoder 1 to decoder 1)"; "" for the whole net.
+    replacement : str
+        "zero": the path carries zeros; "mean": each channel carries its mean over the image, so that the level of its
+        signals is kept and only their spatial information is lost.
     classes : ndarray of shape (*spatial), uint8
     changed : float
-        Share of the pixels whose class is another than without silencing.
+        Share of the pixels whose class is another than that of the whole net.
     dice, boundary_f1 : float
-        Mean over the foreground classes that occur, against the truth; without a truth, against the net as it is.
+        Mean over the foreground classes that occur, against the truth; without a truth, against the whole net.
     """
 
     path: str
-    how: str
+    replacement: str
     classes: np.ndarray
     changed: float
     dice: float
@@ -57,68 +58,74 @@ class Mask:
 
 
 @dataclass(frozen=True)
-class Silencing:
-    """All paths of a net, silenced one at a time.
+class Ablation:
+    """All paths of a net, replaced one at a time.
 
     Attributes
     ----------
-    whole : Mask
-        The net as it is.
-    masks : tuple of Mask
-        One per path and way of silencing; the last two are all skips together.
+    whole : AblatedMask
+        Of the net as it is.
+    masks : tuple of AblatedMask
+        One per path and replacement; the last two are of all skips together.
     is_scored : bool
-        Whether there is a truth; else scores are agreement with the net as it is.
+        True if there is a truth; else scores are agreement with the whole net.
     tolerance : float
         Of boundary F1, in pixels.
     """
 
-    whole: Mask
-    masks: tuple[Mask, ...]
+    whole: AblatedMask
+    masks: tuple[AblatedMask, ...]
     is_scored: bool
     tolerance: float = _TOLERANCE
 
-    def of(self, how: str) -> tuple[Mask, ...]:
-        """Those silenced in one way."""
-        return tuple(mask for mask in self.masks if mask.how == how)
+    def by(self, replacement: str) -> tuple[AblatedMask, ...]:
+        """Masks of one kind of replacement."""
+        return tuple(mask for mask in self.masks if mask.replacement == replacement)
 
 
-def silence(subject: Inspection, *, tolerance: float = _TOLERANCE) -> Silencing:
-    """Silence every skip, and what comes from the bottom, and score the masks that result.
+def ablate_paths(inspection: Inspection, *, tolerance: float = _TOLERANCE) -> Ablation:
+    """Replace every skip, and the path up from the bottom, and score the masks that result.
 
     Parameters
     ----------
-    subject : Subject
+    inspection : Inspection
     tolerance : float
         Distance in pixels within which boundaries match.
 
     Returns
     -------
-    Silencing
-        Without masks where the net has no skips and no levels.
+    Ablation
+        Without masks if the net has no skips and no levels.
     """
-    found = structure(subject.graph)
-    truth = subject.output_truth
-    plain = _classes(subject, {})
+    truth = inspection.output_truth
+    plain = _classes(inspection, {})
     reference = plain if truth is None else truth
-    whole = _scored(subject, "", "", plain, plain, reference, tolerance)
-    masks = []
-    for path, edges in _paths(found):
-        for how, change in HOW.items():
-            classes = _classes(subject, dict.fromkeys(edges, change))
-            masks.append(_scored(subject, path, how, classes, plain, reference, tolerance))
-    return Silencing(whole, tuple(masks), truth is not None, tolerance)
+
+    def score(path: str, replacement: str, classes: np.ndarray) -> AblatedMask:
+        n = max(2, 1 + int(max(classes.max(), plain.max(), reference[reference < 255].max(initial=0))))
+        names = inspection.classes if len(inspection.classes) >= n else tuple(f"class {i}" for i in range(n))
+        scores = score_image(inspection.source, classes, reference, names, tolerance=tolerance).classes[1:]
+        dice, boundary_f1 = (_mean([getattr(c, key) for c in scores if c.occurs]) for key in ("dice", "boundary_f1"))
+        return AblatedMask(path, replacement, classes, float((classes != plain).mean()), dice, boundary_f1)
+
+    masks = [
+        score(path, replacement, _classes(inspection, dict.fromkeys(edges, replace)))
+        for path, edges in _paths(structure(inspection.graph))
+        for replacement, replace in REPLACEMENTS.items()
+    ]
+    return Ablation(score("", "", plain), tuple(masks), truth is not None, tolerance)
 
 
-def _paths(found: Structure) -> list[tuple[str, tuple[Edge, ...]]]:
-    """Names of the paths that are silenced, and where: skips finest first, the bottom, all skips."""
-    skips = sorted((a for a in found.arrows if a.kind == "skip" and a.arrivals), key=_order)
-    shown = skips if len(skips) <= _MOST_PATHS else [a for a in skips if a.target.deepest == found.depth]
-    rows = [(f"{found.name(a.source)} to {found.name(a.target)}", a.arrivals) for a in shown]
-    ups = [a for a in found.arrows if a.kind == "up" and a.source.level == found.depth]
-    rows += [("the bottom", tuple(edge for a in ups for edge in a.arrivals))] if ups else []
+def _paths(net: Structure) -> list[tuple[str, tuple[Edge, ...]]]:
+    """Names and edges of the paths: skips finest first, the bottom, all skips."""
+    skips = sorted((a for a in net.arrows if a.kind == "skip" and a.arrivals), key=_order)
+    shown = skips if len(skips) <= _MOST_PATHS else [a for a in skips if a.target.deepest == net.depth]
+    paths = [(f"{net.name(a.source)} to {net.name(a.target)}", a.arrivals) for a in shown]
+    ups = [a for a in net.arrows if a.kind == "up" and a.source.level == net.depth]
+    paths += [("the bottom", tuple(edge for a in ups for edge in a.arrivals))] if ups else []
     if len(skips) > 1:
-        rows.append(("all skips", tuple(edge for a in skips for edge in a.arrivals)))
-    return rows
+        paths.append(("all skips", tuple(edge for a in skips for edge in a.arrivals)))
+    return paths
 
 
 def _order(arrow: Arrow) -> tuple[int, ...]:
@@ -126,34 +133,14 @@ def _order(arrow: Arrow) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def _classes(subject: Inspection, edges: Mapping[Edge, Callable[[Tensor], Tensor]]) -> np.ndarray:
-    logits = run_with_hooks(subject.net, subject.graph, subject.image, on_edge=edges)[0]
-    return to_classes_of(logits)
+def _classes(inspection: Inspection, edges: Mapping[Edge, Callable[[Tensor], Tensor]]) -> np.ndarray:
+    return predicted_classes(run_with_hooks(inspection.net, inspection.graph, inspection.image, on_edge=edges)[0])
 
 
-def to_classes_of(logits: Tensor) -> np.ndarray:
+def predicted_classes(logits: Tensor) -> np.ndarray:
     """Class indices (*spatial), uint8, of logits (K, *spatial); one channel is foreground where it is positive."""
     classes = logits[0] > 0 if logits.shape[0] == 1 else logits.argmax(0)
     return classes.to(torch.uint8).numpy()
-
-
-def _scored(
-    subject: Inspection,
-    path: str,
-    how: str,
-    classes: np.ndarray,
-    plain: np.ndarray,
-    reference: np.ndarray,
-    tolerance: float,
-) -> Mask:
-    names = subject.classes
-    top = int(max(classes.max(), plain.max(), reference[reference < 255].max(initial=0))) + 1
-    names = names if len(names) >= top else tuple(f"class {i}" for i in range(max(top, 2)))
-    score = score_image(subject.source, classes, reference, names, tolerance=tolerance)
-    foreground = [one for one in score.classes[1:] if one.occurs]
-    dice, edge = ([getattr(one, key) for one in foreground] for key in ("dice", "boundary_f1"))
-    changed = float((classes != plain).mean())
-    return Mask(path, how, classes, changed, _mean(dice), _mean(edge))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -161,47 +148,34 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def draw_effects(found: Silencing) -> Figure:
-    """Change of Dice and of boundary F1 with each path silenced (by its mean)."""
-    masks = found.of("mean")
+def draw_effects(ablation: Ablation) -> Figure:
+    """Draw the change of Dice and of boundary F1 without each path (replaced by its mean)."""
+    masks = ablation.by("mean")
     figure, axes = new_figure(height=0.75 + 0.42 * len(masks))
     axis, at = axes[0, 0], np.arange(len(masks))
     rows = (("Dice", "dice", ACCENT, -0.19), ("boundary F1", "boundary_f1", WARM, 0.19))
     for name, key, colour, offset in rows:
-        before = getattr(found.whole, key)
+        before = getattr(ablation.whole, key)
         axis.barh(at + offset, [getattr(m, key) - before for m in masks], 0.34, color=colour, label=name)
-    axis.axvline(0, color="#68707a", linewidth=0.8)
+    axis.axvline(0, color=QUIET, linewidth=0.8)
     axis.set_yticks(at, [mask.path for mask in masks])
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel("change when silenced")
+    axis.set_xlabel("change without the path")
     figure.legend(loc="outside upper right", ncols=2)
     return figure
 
 
-def draw_masks(subject: Inspection, found: Silencing, *, columns: int = 3) -> Figure:
-    """The mask with each path silenced (by its mean), beside the image, the truth and the net as it is."""
-    image = plane_of(subject.image[0].numpy())
-    pictures: list[tuple[str, np.ndarray, dict[str, Any]]] = [("image", image, {"cmap": "gray"})]
-    top = int(max(mask.classes.max() for mask in (found.whole, *found.masks)))
-    look: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": max(top, 1)}
-    truth = subject.output_truth
+def draw_masks(inspection: Inspection, ablation: Ablation, *, columns: int = 3) -> Figure:
+    """Draw the image, the truth, the mask of the whole net, and the masks without each path (its mean)."""
+    image = middle_plane(inspection.image[0, 0].numpy())
+    top = int(max(mask.classes.max() for mask in (ablation.whole, *ablation.masks)))
+    style = {"cmap": "viridis", "vmin": 0, "vmax": max(top, 1)}
+    pictures: list[Picture] = [("image", image, {"cmap": "gray"})]
+    truth = inspection.output_truth
     if truth is not None:
-        pictures.append(("truth", middle(np.where(truth == 255, 0, truth)), look))
-    pictures.append(("the net as it is", middle(found.whole.classes), look))
-    pictures += [(f"without\n{mask.path}", middle(mask.classes), look) for mask in found.of("mean")]
-    rows = -(-len(pictures) // columns)
+        pictures.append(("truth", middle_plane(np.where(truth == 255, 0, truth)), style))
+    pictures.append(("the whole net", middle_plane(ablation.whole.classes), style))
+    pictures += [(f"without\n{mask.path}", middle_plane(mask.classes), style) for mask in ablation.by("mean")]
     height, width = image.shape
-    figure, axes = new_figure(rows, columns, width=4.8, height=rows * (1.55 * min(1.5, height / width) + 0.4))
-    for axis in axes.flat:
-        axis.set_visible(False)
-    for axis, (title, picture, options) in zip(axes.flat, pictures, strict=False):
-        axis.set_visible(True)
-        show_image(axis, picture, title=title, **options)
-        axis.title.set_fontsize(7.5)
-    return figure
-
-
-def middle(classes: np.ndarray) -> np.ndarray:
-    """A plane (y, x) of a label image: itself in 2D, the middle one of a volume."""
-    return classes if classes.ndim == 2 else classes[classes.shape[0] // 2]
+    return image_grid(pictures, columns=columns, row_height=1.55 * min(1.5, height / width) + 0.4)[0]

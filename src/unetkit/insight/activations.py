@@ -1,10 +1,10 @@
-"""What the maps of a net hold for one image: active channels of every stage, attention, the heads of a UNet++."""
+"""Feature maps of a net for one image: active channels of every stage, attention, the heads of a UNet++."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from ..graph.roles import LayerRoles
 from ..graph.stages import structure
 from ..nets.layers import center_crop
 from ..nets.unetpp import UNetPlusPlus
-from ..plotting.matplotlib_style import new_figure, show_image
-from .ablation import middle, to_classes_of
+from ..plotting.matplotlib_style import image_grid, middle_plane, new_figure, show_image
+from .ablation import predicted_classes
 from .inspection import Inspection
 
 if TYPE_CHECKING:
@@ -59,29 +59,29 @@ class StageMaps:
 
     @property
     def silent(self) -> int:
-        """Channels that say the same everywhere."""
+        """Number of channels that are constant over the image."""
         return int((self.activity < 1e-6 * max(self.activity.max(), 1e-30)).sum())
 
 
-def _maps_of(subject: Inspection, layers: set[int]) -> dict[int, Tensor]:
-    """The maps of some layers for the subject's image, (C, *spatial) each."""
+def _maps_of(inspection: Inspection, layers: set[int]) -> dict[int, Tensor]:
+    """The maps of some layers for the inspected image, (C, *spatial) each."""
     maps: dict[int, Tensor] = {}
 
-    def see(i: int, found: Tensor) -> None:
+    def keep(i: int, features: Tensor) -> None:
         if i in layers:
-            maps[i] = found[0].clone()  # a later layer may write over it
+            maps[i] = features[0].clone()  # a later layer may write over it
 
     with torch.no_grad():
-        run_with_hooks(subject.net, subject.graph, subject.image, on_layer=see)
+        run_with_hooks(inspection.net, inspection.graph, inspection.image, on_layer=keep)
     return maps
 
 
-def stage_maps(subject: Inspection, *, n: int = 3) -> tuple[StageMaps, ...]:
+def stage_maps(inspection: Inspection, *, n: int = 3) -> tuple[StageMaps, ...]:
     """The `n` most active channels of every stage, in order of computation; activity is deviation over space."""
-    found = structure(subject.graph)
-    layers = {stage.exit: found.name(stage.key) for stage in found.stages}
+    net = structure(inspection.graph)
+    layers = {stage.exit: net.name(stage.key) for stage in net.stages}
     rows = []
-    for i, maps in sorted(_maps_of(subject, set(layers)).items()):
+    for i, maps in sorted(_maps_of(inspection, set(layers)).items()):
         activity = maps.double().flatten(1).std(1, unbiased=False).numpy()
         order = np.argsort(-activity, kind="stable")[:n]
         rows.append(StageMaps(layers[i], tuple(order.tolist()), maps[order.copy()].numpy(), activity))
@@ -90,35 +90,35 @@ def stage_maps(subject: Inspection, *, n: int = 3) -> tuple[StageMaps, ...]:
 
 @dataclass(frozen=True)
 class Attention:
-    """Coefficients of one attention gate: where it lets a skip through.
+    """Coefficients of one attention gate.
 
     Attributes
     ----------
     name : str
         The gate's layer.
     alpha : ndarray of shape (*spatial), float32
-        0 (held back) to 1 (let through), of the skip's size.
+        Factors of the skip's pixels, 0 (suppressed) to 1 (passed), of the skip's size.
     """
 
     name: str
     alpha: np.ndarray
 
 
-def attention_maps(subject: Inspection) -> tuple[Attention, ...]:
+def attention_maps(inspection: Inspection) -> tuple[Attention, ...]:
     """Attention coefficients of every gate, in order of computation; empty for a net without gates.
 
-    Gates are found in the net's graph: what is multiplied with a map and comes from a sigmoid (or softmax). Gates of
-    one number per channel (squeeze and excitation) are not places, and are left out.
+    A gate, in the net's graph, is the output of a sigmoid (or softmax) that is multiplied with a map. Gates of one
+    number per channel (squeeze and excitation) are not spatial, and are left out.
     """
-    roles = LayerRoles(subject.graph)
-    layers = subject.graph.layers
+    roles = LayerRoles(inspection.graph)
+    layers = inspection.graph.layers
     gates = {
         j: layers[product].name
         for product in sorted(roles.products)
         for j in layers[product].inputs
         if j in roles.gates and not layers[j].is_pixel
     }
-    maps = _maps_of(subject, set(gates))
+    maps = _maps_of(inspection, set(gates))
     return tuple(Attention(gates[i].rsplit(".", 1)[0], maps[i].mean(0).numpy()) for i in sorted(maps))
 
 
@@ -131,7 +131,7 @@ class Heads:
     classes : tuple of ndarray of shape (*spatial), uint8
         L1 first, cropped to the smallest for unpadded nets.
     disagreement : ndarray of shape (*spatial), float64
-        Share of the heads that say another class than most of them: 0 where all agree.
+        Share of the heads that give another class than most of them: 0 where all agree.
     """
 
     classes: tuple[np.ndarray, ...]
@@ -143,59 +143,46 @@ class Heads:
         return float((self.disagreement > 0).mean())
 
 
-def head_masks(subject: Inspection) -> Heads | None:
+def head_masks(inspection: Inspection) -> Heads | None:
     """The masks of all heads of a UNet++; None for other nets, and for one with a single head."""
-    net = subject.net
+    net = inspection.net
     if not isinstance(net, UNetPlusPlus) or len(net.heads) < 2:
         return None
     with torch.no_grad():
-        levels = net.levels(subject.image)
+        levels = net.levels(inspection.image)
     smallest = min((level.shape[2:] for level in levels), key=lambda s: tuple(s))
-    classes = tuple(to_classes_of(center_crop(level, smallest)[0]) for level in levels)
+    classes = tuple(predicted_classes(center_crop(level, smallest)[0]) for level in levels)
     votes = np.stack([(np.stack(classes) == c).mean(0) for c in range(int(max(c.max() for c in classes)) + 1)])
     return Heads(classes, 1 - votes.max(0))
 
 
 def draw_stages(rows: Sequence[StageMaps]) -> Figure:
-    """A row of maps per stage, each from its own darkest to its own brightest value."""
+    """Draw a row of maps per stage, each from its own darkest to its own brightest value."""
     shown = rows if len(rows) <= _MOST_STAGES else [rows[round(i)] for i in np.linspace(0, len(rows) - 1, _MOST_STAGES)]
     columns = max(len(row.channels) for row in shown)
-    figure, axes = new_figure(len(shown), columns, width=4.8, height=1.5 * len(shown) + 0.2)
+    figure, axes = new_figure(len(shown), columns, height=1.5 * len(shown) + 0.2)
     for line, row in zip(axes, shown, strict=True):
         for axis in line[len(row.channels) :]:
             axis.set_visible(False)
-        for axis, channel, found in zip(line, row.channels, row.maps, strict=False):
-            plane = middle(found)
+        for axis, channel, features in zip(line, row.channels, row.maps, strict=False):
             title = f"{row.name}, channel {channel}" if axis is line[0] else f"channel {channel}"
-            show_image(axis, plane, title=title, cmap="gray")
+            show_image(axis, middle_plane(features), title=title, cmap="gray")
             axis.title.set_fontsize(7.5)
     return figure
 
 
-def draw_attention(subject: Inspection, rows: Sequence[Attention], *, columns: int = 3) -> Figure:
-    """Each gate's coefficients, from 0 (black) to 1 (yellow)."""
-    lines = -(-len(rows) // columns)
-    figure, axes = new_figure(lines, columns, width=4.8, height=1.75 * lines + 0.5)
-    drawn: Any = None
-    for axis in axes.flat[len(rows) :]:
-        axis.set_visible(False)
-    for axis, row in zip(axes.flat, rows, strict=False):
-        size = " x ".join(map(str, row.alpha.shape))
-        drawn = show_image(axis, middle(row.alpha), title=f"{row.name}\n{size}", cmap="inferno", vmin=0, vmax=1)
-        axis.title.set_fontsize(7.5)
-    figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.6, label="attention coefficient", aspect=40)
+def draw_attention(gates: Sequence[Attention], *, columns: int = 3) -> Figure:
+    """Draw each gate's coefficients, from 0 (black) to 1 (yellow)."""
+    style = {"cmap": "inferno", "vmin": 0, "vmax": 1}
+    pictures = [(f"{g.name}\n{' x '.join(map(str, g.alpha.shape))}", middle_plane(g.alpha), style) for g in gates]
+    figure, axes, last = image_grid(pictures, columns=columns, row_height=1.75, extra=0.5)
+    figure.colorbar(last, ax=axes, location="bottom", shrink=0.6, label="attention coefficient", aspect=40)
     return figure
 
 
-def draw_heads(found: Heads, *, columns: int = 3) -> Figure:
-    """The mask of every head, and where they disagree."""
-    top = max(1, int(max(c.max() for c in found.classes)))
-    pictures = [(f"L{i}", middle(c), {"cmap": "viridis", "vmax": top}) for i, c in enumerate(found.classes, start=1)]
-    pictures.append(("disagreement", middle(found.disagreement), {"cmap": "magma", "vmax": 0.5}))
-    lines = -(-len(pictures) // columns)
-    figure, axes = new_figure(lines, columns, width=4.8, height=1.75 * lines + 0.1)
-    for axis in axes.flat[len(pictures) :]:
-        axis.set_visible(False)
-    for axis, (title, picture, options) in zip(axes.flat, pictures, strict=False):
-        show_image(axis, picture, title=title, vmin=0, **options)
-    return figure
+def draw_heads(heads: Heads, *, columns: int = 3) -> Figure:
+    """Draw the mask of every head, and where they disagree."""
+    style = {"cmap": "viridis", "vmin": 0, "vmax": max(1, int(max(c.max() for c in heads.classes)))}
+    pictures = [(f"L{i}", middle_plane(classes), style) for i, classes in enumerate(heads.classes, start=1)]
+    pictures.append(("disagreement", middle_plane(heads.disagreement), {"cmap": "magma", "vmin": 0, "vmax": 0.5}))
+    return image_grid(pictures, columns=columns, row_height=1.75, extra=0.1)[0]

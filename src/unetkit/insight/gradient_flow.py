@@ -1,8 +1,8 @@
-"""How much of the loss's gradient reaches every stage of a net.
+"""Gradient of the loss at every stage of a net.
 
-A gradient is multiplied by the weights of every layer that it passes on its way back. In a long chain of layers it
-can shrink to nothing (it vanishes: the first layers do not learn) or grow without bound. Skips and the shortcuts of
-residual blocks are ways on which it passes few layers; batch norm brings maps, and so gradients, back to one size.
+In backpropagation a gradient is multiplied by the weights of every layer that it passes. In a long chain of layers it
+can shrink to nothing (it vanishes: the first layers do not learn) or grow without bound. On skips and the shortcuts of
+residual blocks it passes few layers; batch norm brings maps, and so gradients, back to one size.
 
 References
 ----------
@@ -26,13 +26,14 @@ from ..graph.cost import map_sizes
 from ..graph.graph import Graph
 from ..graph.hooks import run_with_hooks
 from ..graph.stages import Stage, structure
-from ..plotting.matplotlib_style import ACCENT, WARM, new_figure
+from ..plotting.matplotlib_style import new_figure, set_log_ticks
+from ..plotting.palette import ACCENT, WARM
 from ..training.losses import IGNORE_INDEX, cross_entropy, dice_cross_entropy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["GradientFlow", "Loss", "StageFlow", "draw_flow", "gradient_flow", "loss_against", "set_log_ticks"]
+__all__ = ["GradientFlow", "Loss", "StageFlow", "draw_flow", "gradient_flow", "loss_against"]
 
 Loss = Callable[[Tensor], Tensor]  # logits (N, K, *spatial) to a number
 
@@ -44,16 +45,16 @@ class StageFlow:
     Attributes
     ----------
     name : str
-        As the drawing calls it: "encoder 0", "bottom", "decoder 0", "node 0,1".
+        As in the drawing: "encoder 0", "bottom", "decoder 0", "node 0,1".
     level : int
         0 the finest.
     activation : float
-        Root of the mean square of the last map of the stage, the one that it hands on.
+        Root mean square of the last map of the stage, which later stages read.
     gradient : float
-        Root of the mean square of the loss's gradient by that map. Coarser maps have fewer elements, each of which
-        speaks for more pixels, so compare stages of one level.
+        Root mean square of the loss's gradient with respect to that map. Coarser maps have fewer elements, each of
+        which stands for more pixels, so compare stages of one level.
     weight, weight_gradient : float
-        Norm of the weights of the stage's layers, and of the loss's gradient by them.
+        Norm of the weights of the stage's layers, and of the loss's gradient with respect to them.
     """
 
     name: str
@@ -73,7 +74,7 @@ class GradientFlow:
     stages : tuple of StageFlow
     loss : float
     is_batch : bool
-        Batch norms took mean and variance of the given images, as in a training step; else those that they have stored.
+        Batch norms used mean and variance of these images, as in a training step; else their stored statistics.
     """
 
     stages: tuple[StageFlow, ...]
@@ -87,22 +88,21 @@ class GradientFlow:
 
 
 def loss_against(truth: np.ndarray | None) -> Loss:
-    """The loss of one image: cross-entropy and Dice against its truth, as in training.
+    """Make the loss of one image: cross-entropy and Dice against its truth, as in training.
 
     Parameters
     ----------
     truth : ndarray of shape (*spatial), integer, or None
         Classes of the pixels that the net predicts, 255 where not labelled. Without a labelled pixel the loss is the
-        cross-entropy against the mask that the net itself gives: how strongly it would be pulled to be surer.
+        cross-entropy against the net's own mask, whose gradient makes the net more confident.
 
     Returns
     -------
     callable
         Maps logits (1, K, *spatial) to the loss; one channel is taken as that of the foreground of two classes.
     """
-    labels = (
-        None if truth is None or not (truth != IGNORE_INDEX).any() else torch.from_numpy(truth.astype(np.int64))[None]
-    )
+    is_labelled = truth is not None and bool((truth != IGNORE_INDEX).any())
+    labels = torch.from_numpy(truth.astype(np.int64))[None] if truth is not None and is_labelled else None
 
     def loss(logits: Tensor) -> Tensor:
         if logits.shape[1] == 1:
@@ -117,8 +117,8 @@ def loss_against(truth: np.ndarray | None) -> Loss:
 def gradient_flow(net: nn.Module, graph: Graph, x: Tensor, *, loss: Loss) -> GradientFlow:
     """Follow the gradient of a loss back through a net, in one pass.
 
-    As in a training step batch norms use the statistics of `x` (unless a map of one pixel has none), but nothing is
-    dropped. The net is left as it was: its mode, its gradients, its statistics.
+    As in a training step batch norms use the statistics of `x` (unless a map of one pixel has none), but there is no
+    dropout. Mode, gradients and statistics of the net are restored.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def gradient_flow(net: nn.Module, graph: Graph, x: Tensor, *, loss: Loss) -> Gra
     x : Tensor of shape (N, in_channels, *spatial)
         Of a size that fits the net.
     loss : callable
-        Maps what the net's body returns, (N, K, *spatial), to a number: see `loss_against`.
+        Maps the output of the net's body, (N, K, *spatial), to a number: see `loss_against`.
 
     Returns
     -------
@@ -144,45 +144,45 @@ def gradient_flow(net: nn.Module, graph: Graph, x: Tensor, *, loss: Loss) -> Gra
     >>> from unetkit.nets.architecture import Architecture
     >>> from unetkit.nets.build import build
     >>> net = build(Architecture(widths=(4, 8)))
-    >>> found = gradient_flow(net, net.graph, torch.rand(1, 1, 16, 16), loss=loss_against(None))
-    >>> [stage.name for stage in found.stages]
+    >>> flow = gradient_flow(net, net.graph, torch.rand(1, 1, 16, 16), loss=loss_against(None))
+    >>> [stage.name for stage in flow.stages]
     ['encoder 0', 'bottom', 'decoder 0']
     """
-    found = structure(graph)
-    last = [_last_map(graph, stage) for stage in found.stages]
+    named = structure(graph)
+    last = [_last_map(graph, stage) for stage in named.stages]
     is_batch = not _has_lone_values(graph, x.shape)
     maps: dict[int, Tensor] = {}
 
-    def see(i: int, seen: Tensor) -> Tensor | None:
+    def keep(i: int, features: Tensor) -> Tensor | None:
         if i not in last:
             return None
-        maps[i] = seen
-        return seen.clone()  # what is done to it in place, later on, is done to the copy
+        maps[i] = features
+        return features.clone()  # later operations in place change the copy
 
     with _all_learning(net, is_batch=is_batch), torch.enable_grad():
         weights = dict(net.named_parameters())
         start = x.detach().requires_grad_().clone()  # a net that reads its input twice in a stage has a gradient there
-        value = loss(run_with_hooks(net, graph, start, on_layer=see))
-        wanted = [*(maps[i] for i in last), *weights.values()]
-        found_gradients = torch.autograd.grad(value, wanted, allow_unused=True)
-    of_weights = dict(zip(weights, found_gradients[len(last) :], strict=True))
-    homes = _homes(net, graph)
-    rows = []
-    for stage, i, gradient in zip(found.stages, last, found_gradients, strict=False):
-        own = [name for name, home in homes.items() if home in stage.layers]
+        value = loss(run_with_hooks(net, graph, start, on_layer=keep))
+        sources = [*(maps[i] for i in last), *weights.values()]
+        gradients = torch.autograd.grad(value, sources, allow_unused=True)
+    of_weights = dict(zip(weights, gradients[len(last) :], strict=True))
+    layers = _layer_of_parameters(net, graph)
+    stages = []
+    for stage, i, gradient in zip(named.stages, last, gradients, strict=False):
+        own = [name for name, layer in layers.items() if layer in stage.layers]
         sizes = _rms(maps[i]), _rms(gradient), _norm(weights[n] for n in own), _norm(of_weights[n] for n in own)
-        rows.append(StageFlow(found.name(stage.key), stage.key.level, *sizes))
-    return GradientFlow(tuple(rows), float(value.detach()), is_batch)
+        stages.append(StageFlow(named.name(stage.key), stage.key.level, *sizes))
+    return GradientFlow(tuple(stages), float(value.detach()), is_batch)
 
 
 def _last_map(graph: Graph, stage: Stage) -> int:
-    """The layer whose map a stage hands on; where it ends in a head, the one that the head reads."""
+    """The layer whose map later stages read; for a stage with a head, the one that the head reads."""
     before = graph.layers[stage.bars[-1]].inputs[0] if stage.has_head else 0
     return before if before and before in stage.layers else stage.exit
 
 
 def _has_lone_values(graph: Graph, shape: Sequence[int]) -> bool:
-    """Whether a batch norm meets one value per channel, which has no variance."""
+    """True if a batch norm gets one value per channel, which has no variance."""
     sizes = map_sizes(graph, shape[2:])
     rows = zip(graph.layers, sizes, strict=True)
     alone = [layer for layer, size in rows if layer.is_pixel or math.prod(size) == 1]
@@ -191,52 +191,45 @@ def _has_lone_values(graph: Graph, shape: Sequence[int]) -> bool:
 
 @contextmanager
 def _all_learning(net: nn.Module, *, is_batch: bool) -> Iterator[None]:
-    """All parameters ask for gradients and batch norms are in training; put back as it was in the end."""
+    """Give all parameters gradients and put batch norms into training mode; restore all in the end."""
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     modes = {module: module.training for module in net.modules()}
-    asked = {parameter: parameter.requires_grad for parameter in net.parameters()}
+    required = {parameter: parameter.requires_grad for parameter in net.parameters()}
     kept = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
     try:
         net.eval()
         for norm in norms:
             norm.train(is_batch)
-        for parameter in asked:
+        for parameter in required:
             parameter.requires_grad_(True)
         yield
     finally:
         for module, mode in modes.items():
             module.training = mode
-        for parameter, asks in asked.items():
-            parameter.requires_grad_(asks)
+        for parameter, is_required in required.items():
+            parameter.requires_grad_(is_required)
         with torch.no_grad():
             for buffer, values in kept:
                 buffer.copy_(values)
 
 
-def _homes(net: nn.Module, graph: Graph) -> dict[str, int]:
-    """The layer that each parameter belongs to, by name; those that the output does not need are left out.
+def _layer_of_parameters(net: nn.Module, graph: Graph) -> dict[str, int]:
+    """The layer that each parameter belongs to, by name; parameters that the output does not need are left out.
 
     That is the layer of its module; else, for weights that a function uses (`F.conv2d`), one whose name begins with the
     module's, of the weight's shape if there is one.
     """
     learned = {i: layer for i, layer in enumerate(graph.layers) if layer.parameters}
-    homes = {}
+    names = {i: layer.name for i, layer in learned.items()}
+    layers = {}
     for name, parameter in net.named_parameters():
         module = name.rpartition(".")[0].partition(".parametrizations")[0]
-
-        def rank(i: int, module: str = module, shape: tuple[int, ...] = tuple(parameter.shape)) -> tuple[bool, ...]:
-            return learned[i].name != module, learned[i].weights != shape
-
-        near = [i for i, layer in learned.items() if _are_one(layer.name, module)]
+        # a parameter of the net itself has no module's name
+        near = [i for i, n in names.items() if (f"{n}.".startswith(f"{module}.") if module else "." not in n)]
         if near:
-            homes[name] = min(near, key=rank)
-    return homes
-
-
-def _are_one(layer: str, module: str) -> bool:
-    if not module:  # of the net itself
-        return "." not in layer
-    return layer == module or layer.startswith(f"{module}.")
+            shape = tuple(parameter.shape)
+            layers[name] = min((names[i] != module, learned[i].weights != shape, i) for i in near)[2]
+    return layers
 
 
 def _rms(values: Tensor | None) -> float:
@@ -247,48 +240,17 @@ def _norm(parts: Any) -> float:
     return math.hypot(*(float(part.detach().norm()) for part in parts if part is not None))
 
 
-# --- picture ---
-
-
-def draw_flow(found: GradientFlow) -> Figure:
-    """Activation and gradient of every stage, in order of computation from top to bottom; zeros are left out."""
-    rows = range(len(found.stages))
-    figure, axes = new_figure(1, 2, height=1.0 + 0.24 * len(found.stages))
-    for axis, what, colour in zip(axes[0], ("activation", "gradient"), (ACCENT, WARM), strict=True):
-        values = [getattr(stage, what) for stage in found.stages]
+def draw_flow(flow: GradientFlow) -> Figure:
+    """Draw activation and gradient of every stage, in order of computation from top to bottom; zeros are left out."""
+    rows = range(len(flow.stages))
+    figure, axes = new_figure(1, 2, height=1.0 + 0.24 * len(flow.stages))
+    for axis, quantity, colour in zip(axes[0], ("activation", "gradient"), (ACCENT, WARM), strict=True):
+        values = [getattr(stage, quantity) for stage in flow.stages]
         axis.plot([v if v > 0 else math.nan for v in values], rows, "o-", color=colour, markersize=5, linewidth=1)
-        axis.set_yticks(rows, [stage.name for stage in found.stages])
+        axis.set_yticks(rows, [stage.name for stage in flow.stages])
         axis.set_ylim(len(rows) - 0.5, -0.5)
-        axis.set_title(what, loc="left", fontsize=9)
+        axis.set_title(quantity, loc="left", fontsize=9)
         axis.set_xlabel("root mean square")
         set_log_ticks(axis.xaxis, values)
     axes[0, 1].tick_params(labelleft=False)
     return figure
-
-
-def set_log_ticks(axis: Any, values: Sequence[float]) -> None:
-    """Make a matplotlib axis logarithmic, around the values above 0, with at most four round numbers.
-
-    Parameters
-    ----------
-    axis : matplotlib Axis
-        `axes.xaxis` or `axes.yaxis`.
-    values : sequence of float
-        At least one of them above 0 and finite.
-    """
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    positive = [v for v in values if 0 < v < math.inf]
-    low, high = math.log10(min(positive)), math.log10(max(positive))
-    pad = max(0.08 * (high - low), 0.15)
-    low, high = low - pad, high + pad
-    decades = range(math.floor(low), math.ceil(high) + 1)
-    for steps in ((1,), (1, 2, 5), range(1, 10)):
-        ticks = [m * 10.0**e for e in decades for m in steps if low <= math.log10(m * 10.0**e) <= high]
-        if len(ticks) > 1:
-            break
-    ticks = ticks[:: -(-len(ticks) // 4) or 1]
-    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (10.0**low, 10.0**high)})
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e-0", "e-")))
-    axis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""What is looked at: a net, and the image that it looks at."""
+"""The input of every tool that shows a net at work: the net, and the image that it is inspected with."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from ..data.channels import read_channels
 from ..data.normalise import for_net
-from ..data.planes import around
 from ..graph.cost import cost
 from ..graph.graph import Graph, read
+from ..inference.input import InputImage
 from ..io import read_labels
+from ..io.resample import to_size
 from ..labels.kind import to_classes
 from ..model.card import Card
 from ..nets.net import Net
 
-__all__ = ["Inspection", "image_subject", "noise_subject", "subject"]
+__all__ = ["Inspection", "inspect_array", "inspect_image", "inspect_noise"]
 
 _MOST_MACS = 4 * 10**10  # about half a second on two cores: every tool runs the net several times
 _NOISE_SIDE = {2: 256, 3: 64}
@@ -39,12 +40,14 @@ class Inspection:
     image : Tensor of shape (1, C, *spatial), float32
         Standardised, of a size that fits the net.
     source : str
-        What the image is, in words: "21.png", "21.png, its middle 512 x 512 pixels", "noise".
+        Description of the image: "21.png", "21.png, its middle 512 x 512 pixels", "noise".
     truth : ndarray of shape (*spatial), uint8, or None
         Class indices of the image's pixels, 255 where not labelled; of the image's size, for unpadded nets too.
     classes : tuple of str
         Names, background first.
     is_trained : bool
+    notes : tuple of str
+        Sentences for the user: how the image was chosen, and whether it was resampled.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Inspection:
     truth: np.ndarray | None = None
     classes: tuple[str, ...] = ("background", "foreground")
     is_trained: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def ndim(self) -> int:
@@ -68,7 +72,7 @@ class Inspection:
 
     @property
     def is_noise(self) -> bool:
-        """Whether there is no real image."""
+        """True if there is no real image."""
         return self.source == "noise"
 
     @property
@@ -84,22 +88,22 @@ class Inspection:
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """What the net says of the image: (1, K, *spatial)."""
+        """Run the net on the image: (1, K, *spatial)."""
         result: Tensor = self.net(self.image)
         return result
 
 
-def subject(
+def inspect_array(
     net: nn.Module, image: np.ndarray, *, name: str, source: str, truth: np.ndarray | None = None
 ) -> Inspection:
-    """Look at a net through an image, cropped to its middle to what fits the net and is quickly computed.
+    """Inspect a net with an array, cropped to the largest middle part that fits the net and is computed quickly.
 
     Parameters
     ----------
     net : Module
         One that `graph.graph.read` can read.
     image : ndarray of shape (C, *spatial), float32
-        As the net is given images: standardised, where it was trained so.
+        As the net takes it: standardised, if it was trained so.
     name, source : str
         Of the net and of the image, for the pictures.
     truth : ndarray of shape (*spatial), integer, optional
@@ -116,78 +120,95 @@ def subject(
         raise ValueError(
             f"the image has the shape {image.shape}; this {ndim}D net takes {channels} channels, as (C, *spatial)"
         )
-    have = tuple(image.shape[1:])
-    if truth is not None and truth.shape != have:
-        raise ValueError(f"the truth has {truth.shape} pixels, the image {have}: expected the same")
-    size = _size(graph, have)
-    start = tuple((n - m) // 2 for n, m in zip(have, size, strict=True))
-    middle = tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
-    said = source if size == have else f"{source}, its middle {' x '.join(map(str, size))} pixels"
+    whole = tuple(image.shape[1:])
+    if truth is not None and truth.shape != whole:
+        raise ValueError(f"the truth has {truth.shape} pixels, the image {whole}: expected the same")
+    size = _inspected_size(graph, whole)
+    middle = tuple(slice((n - m) // 2, (n - m) // 2 + m) for n, m in zip(whole, size, strict=True))
+    if size != whole:
+        source = f"{source}, its middle {' x '.join(map(str, size))} pixels"
     part = torch.from_numpy(np.ascontiguousarray(image[(slice(None), *middle)], dtype=np.float32))[None]
-    return Inspection(name, net.eval(), graph, part, said, None if truth is None else truth[middle].astype(np.uint8))
+    return Inspection(name, net.eval(), graph, part, source, None if truth is None else truth[middle].astype(np.uint8))
 
 
-def _size(graph: Graph, have: tuple[int, ...]) -> tuple[int, ...]:
-    """The largest size within `have` that fits the net and costs little; its longest sides are cut first."""
-    size = list(have)
+def _inspected_size(graph: Graph, whole: tuple[int, ...]) -> tuple[int, ...]:
+    """The largest size within `whole` that fits the net and costs little; its longest sides are cut first."""
+    size, smallest = list(whole), graph.geometry.above((1,) * len(whole))
     while True:
-        fitting = graph.geometry.below(size)
-        if None in fitting:
-            least = graph.geometry.above((1,) * len(have))
+        fitting = tuple(n for n in graph.geometry.below(size) if n is not None)
+        if len(fitting) < len(size):
             raise ValueError(
-                f"the image has {' x '.join(map(str, have))} pixels; the smallest that this net takes is "
-                f"{' x '.join(map(str, least))}: use a larger image"
+                f"the image has {' x '.join(map(str, whole))} pixels; the smallest that this net takes is "
+                f"{' x '.join(map(str, smallest))}: use a larger image"
             )
-        found = tuple(n for n in fitting if n is not None)
-        smallest = graph.geometry.above((1,) * len(have))
-        if cost(graph, found).macs <= _MOST_MACS or all(n <= 2 * m for n, m in zip(found, smallest, strict=True)):
-            return found
-        longest = max(range(len(size)), key=lambda k: found[k])
-        size[longest] = max(int(found[longest] * 0.8), smallest[longest])
-        if tuple(size) == found:
-            return found
+        if cost(graph, fitting).macs <= _MOST_MACS or all(n <= 2 * m for n, m in zip(fitting, smallest, strict=True)):
+            return fitting
+        longest = fitting.index(max(fitting))
+        size[longest] = max(int(fitting[longest] * 0.8), smallest[longest])
+        if tuple(size) == fitting:
+            return fitting
 
 
-def noise_subject(net: nn.Module, *, name: str, is_trained: bool = False, seed: int = 0) -> Inspection:
-    """A net without an image: it is given Gaussian noise, which is enough for what follows from the net alone."""
+def inspect_noise(net: nn.Module, *, name: str, is_trained: bool = False, seed: int = 0) -> Inspection:
+    """Inspect a net with Gaussian noise, for the properties that follow from the net alone."""
     graph = net.graph if isinstance(net, Net) else read(net)
     ndim, channels = len(graph.geometry.axes), graph.layers[0].channels
     least = graph.geometry.above((1,) * ndim)
     size = graph.geometry.above([max(_NOISE_SIDE[ndim], n) for n in least])
     noise = np.random.default_rng(seed).normal(size=(channels, *size)).astype(np.float32)
-    return replace(subject(net, noise, name=name, source="noise"), is_trained=is_trained)
+    return replace(inspect_array(net, noise, name=name, source="noise"), is_trained=is_trained)
 
 
-def image_subject(net: Net, card: Card | None, files: tuple[Path, ...], *, mask: Path | None, name: str) -> Inspection:
-    """A net and an image file, with its mask if there is one.
+def inspect_image(
+    net: Net, card: Card | None, files: tuple[Path, ...], *, mask: Path | None = None, name: str
+) -> Inspection:
+    """Inspect a net with an image file as `predict` gives it to the net, and with its mask if there is one.
+
+    An image whose pixels have another size than the model's is resampled as in prediction, and its mask with it (of
+    every pixel the nearest); a note says so.
 
     Parameters
     ----------
     net : Net
     card : Card, optional
-        Of a trained model: how images are given to it, and what masks hold.
+        Of a trained model: how it takes images, and what masks hold.
     files : tuple of Path
         The image, or one file per channel.
     mask : Path, optional
-        Its true mask.
+        Its true mask; only with a card.
     name : str
         Of the model.
 
     Raises
     ------
     ValueError
-        If the image cannot be given to the net, or mask and image differ in size.
+        If the image does not suit the net, or mask and image differ in size.
     """
-    image = read_channels(files)
-    planes = card.planes if card else None
-    channels, ndim = (net.in_channels, net.ndim) if planes is None else (net.in_channels // planes, 3)
-    array = for_net(image, channels=channels, ndim=ndim)
-    truth = to_classes(read_labels(mask).array, card.labels) if mask and card else None
-    source = files[0].name
-    if truth is not None and truth.shape != array.shape[1:]:
-        raise ValueError(f"{files[0]}: is {array.shape[1:]} pixels, its mask {mask} {truth.shape}")
-    if planes is not None:  # of a volume, the plane with most foreground, or the middle one
-        z = array.shape[1] // 2 if truth is None else int((truth % 255 > 0).reshape(len(truth), -1).sum(1).argmax())
-        array, truth, source = around(array, z, planes), None if truth is None else truth[z], f"{source}, plane {z}"
-    found = subject(net, array, name=name, source=source, truth=truth)
-    return replace(found, classes=tuple(card.classes)) if card else found
+    source, truth = files[0].name, None
+    notes: tuple[str, ...] = ()
+    if card is None:
+        array = for_net(read_channels(files), channels=net.in_channels, ndim=net.ndim)
+        return inspect_array(net, array, name=name, source=source)
+    with InputImage.open(files, net, card) as image:
+        whole = image.image.size
+        spacing = [step * n / m for step, n, m in zip(image.image.spacing, whole, image.size, strict=True)]
+        if image.size != whole:
+            own, usual = (" x ".join(f"{step:g}" for step in steps) for steps in (image.image.spacing, card.spacing))
+            notes = (
+                f"the image has pixels of {own} {image.image.unit} and was resampled to the {usual} {card.unit} of the "
+                f"model, {' x '.join(map(str, image.size))} pixels, as for prediction",
+            )
+        if mask is not None:
+            labels = read_labels(mask).array
+            if labels.shape != whole:
+                raise ValueError(f"{files[0]}: is {whole} pixels, its mask {mask} {labels.shape}")
+            truth = to_classes(to_size(labels, image.size), card.labels, spacing=spacing)
+        if card.planes is None:
+            array = image(tuple(slice(0, n) for n in image.size)).numpy()
+        else:  # of a volume, the plane with most foreground, or the middle one
+            is_foreground = None if truth is None else ((truth > 0) & (truth < 255)).reshape(len(truth), -1)
+            z = image.size[0] // 2 if is_foreground is None else int(is_foreground.sum(1).argmax())
+            array = image.plane(z)(tuple(slice(0, n) for n in image.size[1:])).numpy()
+            source, truth = f"{source}, plane {z}", None if truth is None else truth[z]
+    inspection = inspect_array(net, array, name=name, source=source, truth=truth)
+    return replace(inspection, classes=tuple(card.classes), notes=notes)

@@ -1,4 +1,4 @@
-"""What a net is, in a table: stages, sizes, receptive fields, parameters, multiplications."""
+"""Summary of a net as a table: stages, sizes, receptive fields, parameters, multiplications."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from ..graph.cost import Cost, cost
 from ..graph.graph import Graph
-from ..graph.stages import Stage, structure
+from ..graph.stages import structure
 from ..io.atomic import write_text
 from ..model.files import read_model
 from ..nets.build import build
@@ -31,35 +31,37 @@ class Summary:
     Attributes
     ----------
     graph : Graph
-    given : tuple of int
-        The size that was asked for.
+    requested : tuple of int
+        The requested size.
     size : tuple of int
-        The smallest size that holds it and fits the net: what everything is counted at.
+        The smallest size from it on that fits the net, for which everything is counted.
     cost : Cost
     """
 
     graph: Graph
-    given: tuple[int, ...]
+    requested: tuple[int, ...]
     size: tuple[int, ...]
     cost: Cost
 
     def stage_rows(self) -> list[dict[str, Any]]:
         """A row per stage: level, layers, channels and size of its last map, receptive field, parameters, MACs."""
-        found = structure(self.graph)
-        order = sorted(found.stages, key=lambda s: (s.key.turn, 2 * s.key.deepest - s.key.level, s.key.level))
-        return [{"stage": found.name(stage.key), "level": stage.key.level} | self._row(stage) for stage in order]
-
-    def _row(self, stage: Stage) -> dict[str, Any]:
-        layers = [self.cost.layers[i] for i in stage.layers]
-        last = self.cost.layers[stage.bars[-1]]
-        return {
-            "layers": len(layers),
-            "channels": last.channels,
-            "map": last.size,
-            "receptive_field": self._field(stage.bars[-1]),
-            "parameters": sum(layer.parameters for layer in layers),
-            "macs": sum(layer.macs for layer in layers),
-        }
+        net, rows = structure(self.graph), []
+        for stage in sorted(net.stages, key=lambda s: (s.key.turn, 2 * s.key.deepest - s.key.level, s.key.level)):
+            layers = [self.cost.layers[i] for i in stage.layers]
+            last = self.cost.layers[stage.bars[-1]]
+            rows.append(
+                {
+                    "stage": net.name(stage.key),
+                    "level": stage.key.level,
+                    "layers": len(layers),
+                    "channels": last.channels,
+                    "map": last.size,
+                    "receptive_field": self._field(stage.bars[-1]),
+                    "parameters": sum(layer.parameters for layer in layers),
+                    "macs": sum(layer.macs for layer in layers),
+                }
+            )
+        return rows
 
     def layer_rows(self) -> list[dict[str, Any]]:
         """A row per layer, in order of computation."""
@@ -82,20 +84,20 @@ class Summary:
         return tuple((field.smallest, field.largest) for field in fields)
 
     def table(self, *, layers: bool = False) -> list[dict[str, Any]]:
-        """The rows of the stages, or of every layer, as people read them."""
+        """Rows of the stages, or of every layer, for people."""
         rows = self.layer_rows() if layers else self.stage_rows()
-        written: dict[str, Callable[[Any], str]] = {"map": size_text, "receptive_field": field_text, "macs": macs_text}
-        return [{key: written[key](v) if key in written else v for key, v in row.items()} for row in rows]
+        texts: dict[str, Callable[[Any], str]] = {"map": size_text, "receptive_field": field_text, "macs": macs_text}
+        return [{key: texts[key](value) if key in texts else value for key, value in row.items()} for row in rows]
 
     def to_dict(self) -> dict[str, Any]:
         """Totals, for machines: sizes in pixels, memory in bytes for float32."""
         geometry = self.graph.geometry
-        above = geometry.above([n + 1 for n in self.size]) if self.given == self.size else self.size
+        above = geometry.above([n + 1 for n in self.size]) if self.requested == self.size else self.size
         return {
-            "given_size": self.given,
+            "given_size": self.requested,
             "size": self.size,
-            "fits": self.given == self.size,
-            "below": geometry.below([n - 1 for n in self.given]),
+            "fits": self.requested == self.size,
+            "below": geometry.below([n - 1 for n in self.requested]),
             "above": above,
             "output_size": geometry.output_size(self.size),
             "parameters": self.cost.parameters,
@@ -115,31 +117,31 @@ class Summary:
         inference, training = (f"{d[key] / 2**20:,.0f} MB" for key in ("inference_bytes", "training_bytes"))
         margins = [f"{a} and {b}" if a != b else f"{a} per side" for a, b in d["margin"]]
         margin = margins[0] if len(set(margins)) == 1 else " x ".join(margins)
-        local = "" if d["is_local"] else ", and statistics over the whole map: tiles are not exact"
+        local = "" if d["is_local"] else ", and on statistics over the whole map: tiles are not exact"
         below = "none" if None in d["below"] else size_text(d["below"])
         near = f"nearest sizes: {below} below, {size_text(d['above'])} above"
-        what = "fits" if d["fits"] else f"does not fit, so all is counted at {size_text(self.size)}"
+        fit = "fits" if d["fits"] else f"does not fit, so everything is counted for {size_text(self.size)}"
         return [
             f"{d['parameters']:,} parameters; {macs_text(d['macs'])} multiplications, {inference} of maps to predict, "
             f"{training} to train, per image of {size_text(self.size)} (float32)",
-            f"An output sees {field_text(d['receptive_field'])} pixels{local}; total stride {axes_text(d['stride'])}, "
-            f"halo {axes_text(d['halo'])}, margin {margin}",
-            f"Input {size_text(self.given)} {what}; output {size_text(d['output_size'])}; {near}",
+            f"An output depends on {field_text(d['receptive_field'])} pixels{local}; "
+            f"total stride {axes_text(d['stride'])}, halo {axes_text(d['halo'])}, margin {margin}",
+            f"Input {size_text(self.requested)} {fit}; output {size_text(d['output_size'])}; {near}",
         ]
 
 
 def size_text(size: Sequence[int]) -> str:
-    """132 x 132 x 116."""
+    """Sizes as in 132 x 132 x 116."""
     return " x ".join(map(str, size))
 
 
 def axes_text(numbers: Sequence[int]) -> str:
-    """One number where all axes agree."""
+    """One number if all axes agree, else as `size_text`."""
     return str(numbers[0]) if len(set(numbers)) == 1 else size_text(numbers)
 
 
 def macs_text(macs: int) -> str:
-    """150.4 G."""
+    """150.4 G for 150,400,000,000."""
     for unit, factor in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if macs >= factor:
             return f"{macs / factor:.1f} {unit}"
@@ -147,13 +149,13 @@ def macs_text(macs: int) -> str:
 
 
 def field_text(field: Sequence[tuple[int, int]]) -> str:
-    """185 to 203, or one such per axis."""
+    """Sizes as in 185 to 203, or one such range per axis."""
     texts = [str(low) if low == high else f"{low} to {high}" for low, high in field]
     return texts[0] if len(set(texts)) == 1 else " x ".join(texts)
 
 
 def choose_net(model: Path | None = None, net: str | None = None, **options: Any) -> Net:
-    """The net of a run folder or model file, or one by its name, without weights.
+    """Read the net of a run folder or model file, or build one by its name, without weights.
 
     Parameters
     ----------
@@ -174,19 +176,19 @@ def choose_net(model: Path | None = None, net: str | None = None, **options: Any
         with torch.device("meta"):
             return build(named(net or "unet", **options))
     if net is not None or options:
-        raise ValueError(f"{model} says itself what net it is: leave out --net, --block, --channels and the like")
+        raise ValueError(f"{model} defines its net: leave out --net, --block, --channels and other options of a net")
     return read_model(model)[0]
 
 
 def summarise(graph: Graph, size: Sequence[int] | None = None) -> Summary:
-    """Look at a net: one of ours, or any Module that `graph.graph.read` reads.
+    """Summarise a net: one of this package, or any Module that `graph.graph.read` reads.
 
     Parameters
     ----------
     graph : Graph
     size : sequence of int, optional
         Of the input, in pixels; one number stands for all axes. Default: 572 (3D: 132) for unpadded nets, 256 (3D: 64)
-        for padded ones. What does not fit is rounded up to what does.
+        for padded ones. A size that does not fit is rounded up.
 
     Raises
     ------
@@ -198,15 +200,15 @@ def summarise(graph: Graph, size: Sequence[int] | None = None) -> Summary:
         is_valid = any(sum(margin) for margin in geometry.margin)
         n = _DEFAULT_SIZE["valid" if is_valid else "same", ndim]
         size = geometry.above((n,) * ndim)
-    given = tuple(size) * ndim if len(size) == 1 else tuple(size)
-    if len(given) != ndim or min(given) < 1:
-        raise ValueError(f"size is {size_text(given)}; expected {ndim} numbers of at least 1 for this {ndim}D net")
-    fitting = geometry.above(given)
-    return Summary(graph, given, fitting, cost(graph, fitting))
+    requested = tuple(size) * ndim if len(size) == 1 else tuple(size)
+    if len(requested) != ndim or min(requested) < 1:
+        raise ValueError(f"size is {size_text(requested)}; expected {ndim} numbers of at least 1 for this {ndim}D net")
+    fitting = geometry.above(requested)
+    return Summary(graph, requested, fitting, cost(graph, fitting))
 
 
 def check_drawing_path(path: Path) -> None:
-    """Raise ValueError or FileNotFoundError where no drawing can be written."""
+    """Raise ValueError or FileNotFoundError if no drawing can be written there."""
     if path.suffix.lower() != ".svg":
         raise ValueError(f"{path}: the drawing is an SVG; name a file that ends in .svg")
     if not path.parent.is_dir():

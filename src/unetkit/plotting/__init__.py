@@ -1,1 +1,1 @@
-"""The style of all figures, charts as SVG, and the elements of an HTML page."""
+"""Colours and style of all figures, the charts of a report, and the elements of an HTML page."""

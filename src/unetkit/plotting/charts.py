@@ -1,27 +1,26 @@
-"""The charts of a report as SVG by hand: small, sharp at any size, in the fonts of the page."""
+"""The charts of a report: curves over time, the spread of scores, object sizes above receptive fields."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from itertools import pairwise
 from math import ceil, floor, isfinite, log10
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .html import Html
+from .matplotlib_style import new_figure
+from .palette import ACCENT, INK, LINE, WARM
 
-__all__ = ["Axis", "Series", "curves", "distribution", "sizes_and_fields"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-INK, QUIET, LINE, ACCENT = "#22262b", "#68707a", "#e3e6e9", "#1f6f9c"
-_EDGE, _FIELD = "#aab1b8", "#c25400"
-_WIDTH, _HEIGHT = 400, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 10, 40
-_DOT, _ROW = 9, 22  # a stacked dot, a row of receptive fields
+__all__ = ["Axis", "Series", "draw_curves", "draw_distribution", "draw_sizes_and_fields"]
+
+_WIDTH = 4.0  # inches, at which text has the size of the page's captions in a column of three
 _MOST_STACKED = 12  # dots on each other; more are drawn as bars
-
-Point = tuple[float, float]
+_DASHES = (0, (4, 3))
+_PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8}  # behind words that cross lines
 
 
 @dataclass(frozen=True)
@@ -37,78 +36,63 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """A range of values and what they are; `low` < `high`, above 0 where it is logarithmic."""
+    """A range of values and its name; `low` < `high`, above 0 where it is logarithmic."""
 
     low: float
     high: float
     label: str
     is_log: bool = False
 
-    def at(self, value: float) -> float:
+    def share(self, value: float) -> float:
         """Position of a value, 0 at the low end to 1 at the high end."""
-        if self.is_log:
-            return (log10(value) - log10(self.low)) / (log10(self.high) - log10(self.low))
-        return (value - self.low) / (self.high - self.low)
-
-    def ticks(self) -> list[float]:
-        """Round values within the range, about five."""
-        if self.is_log:
-            decades = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
-            found = [m * 10.0**e for e in decades for m in (1, 2, 5)]
-            return [value for value in found if self.low <= value <= self.high]
-        span = self.high - self.low
-        rough = 10.0 ** floor(log10(span / 4))
-        step = next(m * rough for m in (1, 2, 5, 10) if span / (m * rough) <= 5.5)
-        first, last = ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9)
-        return [i * step for i in range(first, last + 1)]
+        low, high, at = (log10(v) if self.is_log else v for v in (self.low, self.high, value))
+        return (at - low) / (high - low)
 
 
-def curves(series: Sequence[Series], x: Axis, y: Axis, *, level: tuple[float, str] | None = None) -> Html:
-    """Lines over one another.
-
-    Parameters
-    ----------
-    series : sequence of Series
-    x, y : Axis
-    level : (value, name), optional
-        A dashed line across the chart.
-    """
-    parts = [_frame(x, y)]
-    for one in series:
-        points = [(_x(x, a), _y(y, b)) for a, b in one.points if isfinite(a) and isfinite(b)]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        style = f'stroke="{one.colour}" stroke-width="{one.width}" stroke-opacity="{one.opacity}"'
-        parts.append(f'<polyline points="{path}" fill="none" stroke-linejoin="round" {style}/>')
-        if one.has_dots:
-            parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.4" fill="{one.colour}"/>' for a, b in points]
+def draw_curves(series: Sequence[Series], x: Axis, y: Axis, *, level: tuple[float, str] | None = None) -> Figure:
+    """Draw lines over one another, and a dashed line across at a level (value, name)."""
+    figure, axis = _chart(x, y, height=2.3)
+    for line in series:
+        points = [point for point in line.points if all(map(isfinite, point))]
+        axis.plot(
+            *np.transpose(points or [(np.nan, np.nan)]),
+            "o-" if line.has_dots else "-",
+            color=line.colour,
+            linewidth=line.width,
+            alpha=line.opacity,
+            markersize=3.5,
+        )
     if level:
-        at = _y(y, level[0])
-        parts.append(_line((_LEFT, at), (_WIDTH - _RIGHT, at), colour=INK, dash=True))
-        below = at + 13 if at - _TOP < 16 else at - 5
-        parts.append(_text((_WIDTH - _RIGHT, below), level[1], anchor="end", colour=INK, halo=True))
-    return _svg(parts, _HEIGHT, f"{y.label} over {x.label}")
+        is_high = y.share(level[0]) > 0.9  # no space above it
+        axis.axhline(level[0], color=INK, linewidth=0.9, linestyle=_DASHES)
+        offset, va = ((0, -4), "top") if is_high else ((0, 4), "bottom")
+        _note(axis, level[1], (x.high, level[0]), offset=offset, ha="right", va=va)
+    return figure
 
 
-def distribution(values: Sequence[float], x: Axis) -> Html:
-    """How values are spread: one dot each, or bars where there are many; a dashed line at the median."""
+def draw_distribution(values: Sequence[float], x: Axis) -> Figure:
+    """Draw a dot for each value, or bars where there are many, and a dashed line at the median."""
     finite = np.asarray([value for value in values if isfinite(value)])
     counts, edges = np.histogram(finite, bins=40, range=(x.low, x.high))
-    tallest, height = int(counts.max(initial=1)), _HEIGHT
+    tallest = int(counts.max(initial=1))
     if tallest > _MOST_STACKED:
         counts, edges = np.histogram(finite, bins=20, range=(x.low, x.high))
-        y = Axis(0, float(counts.max()) * 1.08, "images")
-        parts = [_frame(x, y), _bars(x, y, counts=counts, edges=edges)]
+        figure, axis = _chart(x, Axis(0, float(counts.max()) * 1.08, "images"), height=2.3)
+        axis.bar(edges[:-1], counts, np.diff(edges) * 0.93, align="edge", color=ACCENT, alpha=0.75)
     else:
-        height = _TOP + _BOTTOM + max(30, _DOT * (tallest + 2))
-        parts = [_frame(x, None, floor_y=height - _BOTTOM), _dots(x, height - _BOTTOM, counts=counts, edges=edges)]
-    middle = _x(x, float(np.median(finite)) if len(finite) else x.low)
-    parts.append(_line((middle, _TOP), (middle, height - _BOTTOM), colour=INK, dash=True))
-    parts.append(_beside((middle, _TOP + 9), "median"))
-    return _svg(parts, height, f"distribution of {x.label}")
+        top = max(tallest + 1.5, 3.0)
+        figure, axis = _chart(x, Axis(-0.7, top, ""), height=0.55 + 0.09 * top)
+        axis.yaxis.set_visible(False)
+        centres = np.repeat((edges[:-1] + edges[1:]) / 2, counts)
+        axis.plot(centres, [i for n in counts for i in range(n)], "o", color=ACCENT, markersize=5)
+    _mark(axis, x, float(np.median(finite)) if len(finite) else x.low, "median")
+    return figure
 
 
-def sizes_and_fields(diameters: Sequence[float], fields: Sequence[tuple[str, int, int]], *, typical: float) -> Html:
-    """Object diameters above the receptive fields of a net, over one axis of pixels.
+def draw_sizes_and_fields(
+    diameters: Sequence[float], fields: Sequence[tuple[str, int, int]], *, typical: float
+) -> Figure:
+    """Draw the distribution of object diameters above the receptive fields of a net, over one axis of pixels.
 
     Parameters
     ----------
@@ -119,114 +103,61 @@ def sizes_and_fields(diameters: Sequence[float], fields: Sequence[tuple[str, int
     typical : float
         Diameter of the dashed line.
     """
-    every = [*diameters, *(size for _, *ends in fields for size in ends)]
-    x = Axis(min(every) / 1.25, max(every) * 1.6, "pixels (logarithmic)", is_log=True)
-    middle, height = 120, 120 + _ROW * len(fields) + 8 + _BOTTOM
+    sizes = [*diameters, *(size for _, *ends in fields for size in ends)]
+    x = Axis(min(sizes) / 1.25, max(sizes) * 1.6, "pixels (logarithmic)", is_log=True)
+    rows = len(fields)
+    figure, axis = _chart(x, Axis(-rows - 0.7, 5.8, ""), height=1.7 + 0.22 * rows)
+    axis.set_yticks([2.5, -(rows + 1) / 2], ["objects", "fields"], rotation=90, va="center")
+    axis.grid(visible=False)
+    axis.axhline(0, color=LINE, linewidth=1)
     counts, edges = np.histogram(diameters, bins=np.geomspace(x.low, x.high, 37))
-    y = Axis(0, float(counts.max()) * 1.15, "objects")
-    at = _x(x, typical)
-    parts = [
-        _frame(x, None, floor_y=height - _BOTTOM),
-        _line((_LEFT, middle), (_WIDTH - _RIGHT, middle), colour=_EDGE),
-        _text((_LEFT - 18, (_TOP + middle) / 2), "objects", turn=True),
-        _text((_LEFT - 18, (middle + height - _BOTTOM) / 2), "net sees", turn=True),
-        _bars(x, y, counts=counts, edges=edges, floor_y=middle),
-        _line((at, _TOP), (at, height - _BOTTOM), colour=INK, dash=True),
-        _beside((at, _TOP + 9), "typical object"),
-        *(_field_row(x, middle + 20 + _ROW * i, field) for i, field in enumerate(fields)),
-    ]
-    return _svg(parts, height, "object diameters and receptive fields")
+    axis.bar(edges[:-1], 5 * counts / counts.max(), np.diff(edges) * 0.93, align="edge", color=ACCENT, alpha=0.75)
+    for row, (name, smallest, largest) in enumerate(fields, start=1):
+        axis.plot([x.low, smallest], [-row, -row], color=LINE, linewidth=1)
+        axis.plot([smallest, largest], [-row, -row], color=WARM, linewidth=6, solid_capstyle="round")
+        words = f"{name}: {smallest if smallest == largest else f'{smallest} to {largest}'} px"
+        is_right = x.share(largest) + 0.018 * len(words) < 1  # space for the words to the right of the mark
+        end, offset, ha = (largest, (7, 0), "left") if is_right else (smallest, (-7, 0), "right")
+        _note(axis, words, (end, -row), offset=offset, ha=ha, va="center")
+    _mark(axis, x, typical, "typical object")
+    return figure
 
 
-# --- pieces ---
+def _chart(x: Axis, y: Axis, *, height: float) -> tuple[Figure, Any]:
+    """One pair of axes with a few round ticks, and grid lines from side to side only."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+    figure, axes = new_figure(width=_WIDTH, height=height)
+    axis = axes[0, 0]
+    for part, scale in ((axis.xaxis, x), (axis.yaxis, y)):
+        name = part.axis_name
+        kind = "log" if scale.is_log else "linear"
+        axis.set(**{f"{name}scale": kind, f"{name}lim": (scale.low, scale.high), f"{name}label": scale.label})
+        if scale.is_log:
+            decades = range(floor(log10(scale.low)), ceil(log10(scale.high)) + 1)
+            steps = (1, 2, 5) if scale.high < 1000 * scale.low and name == "x" else (1,)
+            ticks = [m * 10.0**e for e in decades for m in steps]
+            part.set_major_locator(FixedLocator([t for t in ticks if scale.low * 0.999 <= t <= scale.high * 1.001]))
+        else:
+            part.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        part.set_minor_locator(NullLocator())
+        part.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+    axis.grid(visible=False, axis="x")
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    return figure, axis
 
 
-def _x(axis: Axis, value: float) -> float:
-    return _LEFT + axis.at(value) * (_WIDTH - _LEFT - _RIGHT)
+def _mark(axis: Any, x: Axis, value: float, name: str) -> None:
+    """A dashed line from top to bottom, with its name at the top."""
+    offset, ha = ((4, -1), "left") if x.share(value) < 0.7 else ((-4, -1), "right")
+    axis.axvline(value, color=INK, linewidth=0.9, linestyle=_DASHES)
+    _note(axis, name, (value, axis.get_ylim()[1]), offset=offset, ha=ha, va="top")
 
 
-def _y(axis: Axis, value: float, *, floor_y: float = _HEIGHT - _BOTTOM) -> float:
-    return floor_y - axis.at(value) * (floor_y - _TOP)
-
-
-def _frame(x: Axis, y: Axis | None, *, floor_y: float = _HEIGHT - _BOTTOM) -> str:
-    """Axes with their ticks and names; without `y` only the lower one."""
-    parts = []
-    if y:
-        for value in y.ticks():
-            at = _y(y, value)
-            parts.append(_line((_LEFT, at), (_WIDTH - _RIGHT, at), colour=LINE))
-            parts.append(_text((_LEFT - 6, at + 4), _number(value), anchor="end"))
-        parts.append(_text((12, (_TOP + floor_y) / 2), y.label, turn=True))
-    for value in x.ticks():
-        at = _x(x, value)
-        parts.append(_line((at, floor_y), (at, floor_y + 4), colour=_EDGE))
-        parts.append(_text((at, floor_y + 16), _number(value)))
-    parts.append(_line((_LEFT, floor_y), (_WIDTH - _RIGHT, floor_y), colour=_EDGE))
-    parts.append(_text(((_LEFT + _WIDTH - _RIGHT) / 2, floor_y + _BOTTOM - 6), x.label))
-    return "".join(parts)
-
-
-def _bars(x: Axis, y: Axis, *, counts: np.ndarray, edges: np.ndarray, floor_y: float = _HEIGHT - _BOTTOM) -> str:
-    parts = []
-    for (low, high), n in zip(pairwise(edges.tolist()), counts.tolist(), strict=True):
-        left, right, top = _x(x, low), _x(x, high), _y(y, n, floor_y=floor_y)
-        size = f'width="{max(right - left - 1, 1):.1f}" height="{floor_y - top:.1f}"'
-        if n:
-            parts.append(f'<rect x="{left + 0.5:.1f}" y="{top:.1f}" {size} fill="{ACCENT}" fill-opacity="0.75"/>')
-    return "".join(parts)
-
-
-def _dots(x: Axis, floor_y: float, *, counts: np.ndarray, edges: np.ndarray) -> str:
-    """Dots stacked in their bins."""
-    places = [
-        (_x(x, (low + high) / 2), floor_y - 6 - _DOT * i)
-        for (low, high), n in zip(pairwise(edges.tolist()), counts.tolist(), strict=True)
-        for i in range(n)
-    ]
-    return "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{ACCENT}"/>' for a, b in places)
-
-
-def _field_row(x: Axis, row: float, field: tuple[str, int, int]) -> str:
-    """A receptive field as a mark from its smallest to its largest size, with its name and number."""
-    name, smallest, largest = field
-    left, right = _x(x, smallest), _x(x, largest)
-    place = f'x="{left - 4:.1f}" y="{row - 4:.1f}" width="{right - left + 8:.1f}" height="8" rx="4"'
-    size = f"{largest}" if smallest == largest else f"{smallest} to {largest}"
-    words = _beside((right, row + 4), f"{name}: {size} px", gap=9, left=left)
-    return _line((_LEFT, row), (left, row), colour=LINE) + f'<rect {place} fill="{_FIELD}"/>' + words
-
-
-def _beside(at: Point, words: str, *, gap: float = 5, left: float | None = None) -> str:
-    """Words to the right of a place, or to its left (of `left`) where the right has no room."""
-    x, y = at
-    if x + gap + 6.6 * len(words) <= _WIDTH:
-        return _text((x + gap, y), words, anchor="start", colour=INK, halo=True)
-    return _text(((x if left is None else left) - gap, y), words, anchor="end", colour=INK, halo=True)
-
-
-def _line(start: Point, end: Point, *, colour: str, dash: bool = False) -> str:
-    (x1, y1), (x2, y2) = start, end
-    style = ' stroke-dasharray="4 3"' if dash else ""
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"{style}/>'
-
-
-def _text(
-    at: Point, words: str, *, anchor: str = "middle", colour: str = QUIET, halo: bool = False, turn: bool = False
-) -> str:
-    x, y = at
-    style = ' stroke="#fff" stroke-width="3.5" stroke-linejoin="round" paint-order="stroke"' if halo else ""
-    turned = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turn else ""
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text {place} font-size="12.5" fill="{colour}"{style}{turned}>{escape(words)}</text>'
+def _note(axis: Any, words: str, at: tuple[float, float], *, offset: tuple[float, float], ha: str, va: str) -> None:
+    axis.annotate(words, at, offset, textcoords="offset points", ha=ha, va=va, bbox=_PAPER, color=INK, fontsize=9)
 
 
 def _number(value: float) -> str:
     return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 0.001 else f"{value:,.10g}"
-
-
-def _svg(parts: Sequence[str], height: int, title: str) -> Html:
-    return Html(
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title)}" '
-        f'font-family="inherit">{"".join(parts)}</svg>'
-    )

@@ -1,7 +1,6 @@
-"""The elements of a report page: plain HTML and one style sheet, nothing from outside.
+"""The elements of a page: plain HTML and one style sheet, nothing from outside.
 
-Text goes in as text and is escaped here; what is already markup is an `Html`, so that a name from a file can never
-become part of the page's code.
+Text is escaped here and markup is an `Html`, so that a name from a file can never become part of the page's code.
 """
 
 from __future__ import annotations
@@ -9,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from .palette import ACCENT, GROUND, INK, LINE, PAPER, QUIET
+
 __all__ = ["Html", "duration", "figure", "grid", "header", "page", "paragraph", "section", "table"]
 
-_STYLE = """
-:root { --ink: #22262b; --quiet: #68707a; --line: #e3e6e9; --paper: #ffffff; --ground: #f6f7f8; --accent: #1f6f9c; }
+_COLOURS = {"ink": INK, "quiet": QUIET, "line": LINE, "paper": PAPER, "ground": GROUND, "accent": ACCENT}
+_STYLE = f"""
+:root {{ {" ".join(f"--{name}: {colour};" for name, colour in _COLOURS.items())} }}"""
+_STYLE += """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink); line-height: 1.5; font-size: 15px;
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -51,7 +54,7 @@ figure .wide svg { min-width: 600px; max-width: 900px; }
 .views div { min-width: 0; font-size: 12.5px; color: var(--quiet); }
 .views img { display: block; width: 100%; height: auto; border-radius: 4px; }
 .views img.coarse { image-rendering: pixelated; }
-.scroll { overflow-x: auto; margin: 0 0 16px; /* a shadow at an edge beyond which the table goes on */
+.scroll { overflow-x: auto; margin: 0 0 16px; /* a shadow at an edge beyond which the table continues */
   background: linear-gradient(to right, #fff 50%, #fff0) 0 0 / 36px 100% no-repeat local,
     linear-gradient(to left, #fff 50%, #fff0) 100% 0 / 36px 100% no-repeat local,
     linear-gradient(to right, #0002, #0000) 0 0 / 12px 100% no-repeat scroll,
@@ -91,7 +94,7 @@ footer { color: var(--quiet); font-size: 13px; margin-top: 20px; overflow-wrap: 
 
 
 class Html(str):
-    """Markup that goes into the page as it is."""
+    """Markup, which is put into the page unchanged."""
 
 
 def _markup(value: object) -> str:
@@ -99,7 +102,7 @@ def _markup(value: object) -> str:
 
 
 def page(title: str, *parts: Html, footer: str, is_large: bool = False) -> str:
-    """A whole page; `is_large` for pictures that are projected, two beside one another instead of three."""
+    """A whole page; `is_large` for pictures that are projected, two side by side instead of three."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -125,7 +128,7 @@ def grid(*parts: Html) -> Html:
 
 
 def header(title: str, sentence: str, values: Sequence[tuple[str, str]]) -> Html:
-    """The top of a page: its name, one sentence, and large values (value, what it is)."""
+    """The top of a page: its name, one sentence, and large values (value, name)."""
     cells = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in values
     )
@@ -133,7 +136,7 @@ def header(title: str, sentence: str, values: Sequence[tuple[str, str]]) -> Html
 
 
 def figure(picture: Html, sentence: str, *, title: str = "", legend: Sequence[tuple[str, str]] = ()) -> Html:
-    """A picture with the one sentence that says what to see in it.
+    """A picture with the sentence that explains it.
 
     Parameters
     ----------
@@ -169,7 +172,7 @@ def table(
     is_prose : bool
         Words in all columns; else all but the first hold numbers and are set flush right.
     quiet : sequence of int
-        Rows to be set in gray.
+        Indices of rows that are set in gray.
     """
     kinds = ["" if i == 0 or is_prose else ' class="number"' for i in range(len(header))]
     top = "".join(f"<th{kind}>{_markup(cell)}</th>" for kind, cell in zip(kinds, header, strict=True))

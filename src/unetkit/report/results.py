@@ -1,4 +1,4 @@
-"""The parts of a report about the result: scores and overlays."""
+"""The sections of a report on the result: scores and overlays."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from PIL import Image as Picture
 
 from ..metrics.evaluation import METRICS, ClassScore, Evaluation, ImageScore
-from ..model.run_paths import RunPaths
-from ..plotting.charts import Axis, distribution
+from ..plotting.charts import Axis, draw_distribution
 from ..plotting.html import Html, figure, paragraph, section, table
+from ..plotting.matplotlib_style import svg
 from .run import Run
 from .training import class_colour
 
 __all__ = ["overlays_section", "scores_section"]
 
 _VIEWS = ("image", "truth", "prediction", "differences")
-_GAP = 4  # pixels between the views of a preview, as learn.preview draws it
-_WIDEST = 400  # pixels of a view in the page: sharp at the width it is shown in, and a page of 2 MB
-_COARSE = 200  # a view of fewer pixels is shown with its pixels
+_GAP = 4  # pixels between the views of a preview, as training.preview draws it
+_WIDEST = 400  # pixels of a view in the page: sharp at the width it is shown at, and a page of 2 MB
+_COARSE = 200  # a view of fewer pixels is shown without interpolation
 _NO_SCORES = "-"
 
 
@@ -31,16 +31,16 @@ _NO_SCORES = "-"
 
 
 def scores_section(scores: Evaluation | None, missing: str) -> Html:
-    """Scores per class, and how they are spread over the images; `missing` says why there are none."""
+    """Scores per class and their spread over the images; `missing` is the sentence shown without scores."""
     if scores is None:
         return section("Scores", paragraph(missing))
     n, has_mean = len(scores.per_image), len(scores.pooled) > 2
     pooled = [*scores.pooled, scores.mean] if has_mean else scores.pooled
     parts = [
         paragraph(
-            "All scores go from 0 to 1 (best). Dice and IoU are overlap with the truth, precision the share of the "
-            "prediction that is right, recall the share of the truth that was found; boundary F1 and surface Dice "
-            f"are the share of boundaries that agree within {scores.tolerance:g} px."
+            "All scores go from 0 to 1 (best). Dice and IoU measure overlap with the truth, precision is the "
+            "share of the prediction that is right, recall the share of the truth that was predicted; boundary F1 and "
+            f"surface Dice are the share of boundaries that agree within {scores.tolerance:g} px."
         ),
         _score_table(pooled, f"All pixels of {n} validation image{'s'[: n > 1]} together"),
         _score_table(scores.image_mean, "Mean over the images"),
@@ -58,19 +58,19 @@ def _score_table(rows: Sequence[ClassScore], caption: str) -> Html:
 
 
 def _object_scores(scores: Evaluation) -> list[Html]:
-    """How well objects were told apart, where the masks do so."""
-    found = scores.objects
-    if found is None:
+    """Scores of single objects, where the masks distinguish them."""
+    objects = scores.objects
+    if objects is None:
         return []
     words = (
-        "Objects match if they share more than half (AP50), or three quarters (AP75), of the pixels that either has; "
-        "AP is the share of matches among all true and found objects, mean AP that over the thresholds 0.5 to 0.95. "
-        "Panoptic quality counts a match by its overlap, and SEG is the overlap of each true object with the one that "
-        "covers most of it."
+        "Two objects match if their intersection over union exceeds 0.5 (AP50) or 0.75 (AP75); AP is the share of "
+        "matches among all true and predicted objects, mean AP its mean over the thresholds 0.5 to 0.95. Panoptic "
+        "quality weights a match by its overlap, and SEG is the overlap of each true object with the predicted one "
+        "that covers most of it."
     )
-    header = ["AP50", "AP75", "mean AP", "panoptic quality", "SEG", "found per image", "true per image"]
-    values = (found.ap50, found.ap75, found.mean_ap, found.panoptic, found.seg)
-    cells = [*map(_score, values), f"{found.predicted:.1f}", f"{found.truth:.1f}"]
+    header = ["AP50", "AP75", "mean AP", "panoptic quality", "SEG", "predicted per image", "true per image"]
+    values = (objects.ap50, objects.ap75, objects.mean_ap, objects.panoptic, objects.seg)
+    cells = [*map(_score, values), f"{objects.predicted:.1f}", f"{objects.truth:.1f}"]
     return [paragraph(words), table(header, [cells], caption="Objects: mean over the images")]
 
 
@@ -87,9 +87,8 @@ def _spread(scores: Evaluation) -> list[Html]:
     low = max(0.0, np.floor((values[0] - 0.01) * 20) / 20)
     worst = ", ".join(f"{image.name} ({image.dice:.3f})" for image in ranked[:3])
     words = f"Dice per image, from {values[0]:.3f} to {values[-1]:.3f}; lowest are {worst}: look at these first."
-    return [
-        figure(distribution(values, Axis(float(low), 1.0, "Dice of an image")), words, title="Spread over the images")
-    ]
+    chart = draw_distribution(values, Axis(float(low), 1.0, "Dice of an image"))
+    return [figure(svg(chart, label="distribution of Dice over the images"), words, title="Spread over the images")]
 
 
 # --- overlays ---
@@ -99,12 +98,9 @@ def overlays_section(run: Run) -> Html:
     """Validation images with truth, prediction and differences."""
     figures = _overlays(run)
     if not figures:
-        why = (
-            "no images were held out (validation 0)"
-            if run.plan.data.validation_fraction == 0
-            else "none has been made yet"
-        )
-        return section("Overlays", paragraph(f"There are no pictures of validation images: {why}."))
+        has_none = run.plan.data.validation_fraction == 0
+        reason = "no images were held out (validation 0)" if has_none else "none has been saved yet"
+        return section("Overlays", paragraph(f"There are no pictures of validation images: {reason}."))
     return section("Overlays", figure(Html(""), _legend(run), legend=_colours(run)), *figures)
 
 
@@ -118,18 +114,18 @@ def _overlays(run: Run) -> list[Html]:
             del images["median"]
     figures = []
     for name, image in images.items():
-        path = RunPaths(run.folder).preview(name)
+        path = run.paths.preview(name)
         views = _views(path) if path.is_file() else None
         if views:
             title = f"{name.capitalize()} image" + (f": {image.name}" if image else "")
-            figures.append(figure(views, _say_errors(image) if image else _unranked(name), title=title))
+            figures.append(figure(views, _describe_errors(image) if image else _describe_unranked(name), title=title))
         if len(ranked) == 1:
             break  # one image is the best and the worst
     return figures
 
 
-def _say_errors(image: ImageScore) -> str:
-    """Score of an image, and which kind of error prevails."""
+def _describe_errors(image: ImageScore) -> str:
+    """Score of an image, and the shares of both kinds of error."""
     counts = np.asarray(image.confusion)
     wrong, missed = counts.sum() - np.trace(counts), counts[1:, 0].sum()
     words = f"Dice {image.dice:.3f}, {image.pixel_error:.2%} of the pixels wrong"
@@ -138,29 +134,29 @@ def _say_errors(image: ImageScore) -> str:
     )
 
 
-def _unranked(name: str) -> str:
+def _describe_unranked(name: str) -> str:
     if name == "latest":
         return "The first validation image at the last validation before the training was stopped."
     return f"The validation image with the {name} Dice."
 
 
 def _legend(run: Run) -> str:
-    plane = " Of volumes the middle plane is shown." if run.net and run.net.ndim == 3 else ""
-    what = "object" if run.card and run.card.labels.has_distance else "class"
+    plane = " For volumes the middle plane is shown." if run.net and run.net.ndim == 3 else ""
+    unit = "object" if run.card and run.card.labels.has_distance else "class"
     return (
-        f"Outlines in the second and third picture show each {what}; in the fourth, red was wrongly added or is of a "
-        f"wrong class, and blue was missed.{plane}"
+        f"Outlines in the second and third picture show each {unit}; in the fourth, red pixels are false positives or "
+        f"of a wrong class, blue pixels were missed.{plane}"
     )
 
 
 def _colours(run: Run) -> list[tuple[str, str]]:
     names = run.card.scored_classes[1:] if run.card else ["foreground"]
     classes = [(class_colour(i + 1), name) for i, name in enumerate(names)]
-    return [*classes, ("rgb(214,39,40)", "wrongly added"), ("rgb(31,119,180)", "missed")]
+    return [*classes, ("rgb(214,39,40)", "false positive"), ("rgb(31,119,180)", "missed")]
 
 
 def _views(path: Path) -> Html | None:
-    """The four views of a preview, cut apart so that they wrap on a narrow screen; None if it is broken."""
+    """The four views of a preview, separated so that they wrap on a narrow screen; None if it is broken."""
     try:
         with Picture.open(path) as opened:
             whole = opened.convert("RGB")
@@ -187,7 +183,7 @@ def _view(picture: Picture.Image, name: str) -> str:
 
 
 def _few_colours(picture: Picture.Image) -> Picture.Image:
-    """With a palette where the picture is gray under its outlines: a third of the bytes, and no difference to see."""
+    """Use a colour table where the picture is gray under its outlines: a third of the bytes, no visible difference."""
     rgb = np.asarray(picture).astype(np.int16)
     is_gray = (np.ptp(rgb, axis=-1) < 8).mean() > 0.5
     return picture.quantize(256, dither=Picture.Dither.NONE) if is_gray else picture

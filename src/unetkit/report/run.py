@@ -1,4 +1,4 @@
-"""What a run folder holds, as far as it holds it: a report is also wanted of a training that was stopped early."""
+"""The content of a run folder as a report reads it, complete or not: a training may have been stopped early."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..nets.net import Net
 from ..training.plan.files import read_plan_file
 from ..training.plan.plan import Plan
 
-__all__ = ["Run", "measure_objects", "read_evaluation", "read_run"]
+__all__ = ["ObjectSizes", "Run", "measure_objects", "read_evaluation", "read_run"]
 
 _MOST_MASKS = 30
 _MOST_PIXELS = 60_000_000  # about 3 s of labelling
@@ -33,12 +33,28 @@ _Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
-class Run:
-    """The content of a run folder; what is missing is None or empty.
+class ObjectSizes:
+    """Sizes of labelled objects.
 
     Attributes
     ----------
-    folder : Path
+    diameters : ndarray of shape (n_objects,), float64
+        Of a disc (3D: ball) of the same size, ascending, in pixels; empty where nothing could be measured.
+    source : str
+        A sentence on what was measured, or why nothing was.
+    """
+
+    diameters: np.ndarray
+    source: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """The content of a run folder; parts that are missing are None or empty.
+
+    Attributes
+    ----------
+    paths : RunPaths
     plan : Plan
     log : list of dict
         One per validation, as in `log.jsonl`.
@@ -52,7 +68,7 @@ class Run:
         Files that are there but could not be read.
     """
 
-    folder: Path
+    paths: RunPaths
     plan: Plan
     log: list[dict[str, Any]]
     state: dict[str, Any]
@@ -63,53 +79,46 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Steps taken, as far as is known."""
+        """Steps taken, as far as the folder tells."""
         return int(self.state.get("step") or (self.log[-1]["step"] if self.log else 0))
 
     @property
     def time_s(self) -> float:
-        """Seconds spent, as far as is known."""
+        """Seconds spent, as far as the folder tells."""
         return float(self.state.get("elapsed_s") or (self.log[-1]["elapsed_s"] if self.log else 0.0))
 
     @property
     def missing_scores(self) -> str:
-        """Why there are no final scores, as a sentence."""
+        """The reason why there are no final scores, as a sentence."""
         if self.plan.data.validation_fraction == 0:
             return "No images were held out (validation 0), so there are no scores."
-        return "The training has not come to its end, so there are no final scores; go on with it by --resume."
+        return "The training has not been completed, so there are no final scores; continue it with --resume."
 
 
 def read_run(folder: Path) -> Run:
-    """Read what a run folder holds.
+    """Read a run folder.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder, or it has no plan.
+        If the folder does not exist or has no plan.
     ValueError
         If the plan cannot be read.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: there is no such run folder; expected one that unetkit train made")
+        raise FileNotFoundError(f"{folder}: there is no such run folder; expected a folder that unetkit train wrote")
     paths = RunPaths(folder)
     if not paths.plan.is_file():
         raise FileNotFoundError(
-            f"{folder}: holds no {paths.plan.name}, so it is not a run folder; name the folder given to unetkit train "
-            "as --out"
+            f"{folder}: has no {paths.plan.name}, so it is not a run folder; name the folder given to unetkit train as "
+            "--out"
         )
     plan = read_plan_file(paths.plan)
     notes: list[str] = []
-    model = _attempt(read_model, paths.model, notes)
-    return Run(
-        folder,
-        plan,
-        _read_log(paths.log),
-        _attempt(_read_numbers, paths.state, notes) or {},
-        _attempt(read_evaluation, paths.validation_json, notes),
-        model[0] if model else None,
-        model[1] if model else None,
-        notes,
-    )
+    net, card = _attempt(read_model, paths.model, notes) or (None, None)
+    state = _attempt(_read_state, paths.state, notes) or {}
+    evaluation = _attempt(read_evaluation, paths.validation_json, notes)
+    return Run(paths, plan, _read_log(paths.log), state, evaluation, net, card, notes)
 
 
 def _attempt(read: Callable[[Path], _Read], path: Path, notes: list[str]) -> _Read | None:
@@ -137,7 +146,7 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _read_numbers(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, Any]:
     """Step, time and losses of a training's last state, without reading its tensors."""
     with safe_open(path, framework="np") as file:  # type: ignore[no-untyped-call]
         return dict(json.loads(file.metadata()["unetkit"]))
@@ -145,7 +154,7 @@ def _read_numbers(path: Path) -> dict[str, Any]:
 
 def read_evaluation(path: Path) -> Evaluation:
     """The scores that `Evaluation.to_json` wrote; null is nan again."""
-    found = json.loads(path.read_text())
+    scores = json.loads(path.read_text())
     images = tuple(
         ImageScore(
             image["name"],
@@ -155,17 +164,17 @@ def read_evaluation(path: Path) -> Evaluation:
             (),
             _object_score(image.get("objects")),
         )
-        for image in found["per_image"]
+        for image in scores["per_image"]
     )
     return Evaluation(
         images,
-        _class_scores(found["pooled"]),
-        _class_scores(found["image_mean"]),
-        _class_scores([found["mean"]])[0],
-        _or_nan(found["pixel_error"]),
-        found["tolerance"],
-        tuple(found["notes"]),
-        _object_score(found.get("objects")),
+        _class_scores(scores["pooled"]),
+        _class_scores(scores["image_mean"]),
+        _class_scores([scores["mean"]])[0],
+        _or_nan(scores["pixel_error"]),
+        scores["tolerance"],
+        tuple(scores["notes"]),
+        _object_score(scores.get("objects")),
     )
 
 
@@ -181,38 +190,29 @@ def _or_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
-def measure_objects(plan: Plan, kind: LabelKind) -> tuple[np.ndarray, str]:
+def measure_objects(plan: Plan, kind: LabelKind) -> ObjectSizes:
     """Measure the labelled objects of the data that a plan names.
 
-    Masks are taken evenly from all of them, at most 30, so that a report takes seconds.
-
-    Returns
-    -------
-    diameters : ndarray of shape (n_objects,), float64
-        Ascending, in pixels; empty where the masks are gone or hold none.
-    sentence : str
-        What was measured, or why nothing was.
+    Masks are taken evenly from all of them, at most 30, so that a report takes seconds. Ids tell touching objects
+    apart; classes are split into connected components.
     """
     try:
         masks = [pair.mask for pair in find_pairs(plan.data.images, plan.data.masks)]
         step = max(1, -(-len(masks) // _MOST_MASKS))
-        sizes, pixels, n = [], 0, 0
+        sizes, pixels = [], 0
         for path in masks[::step]:
             labels = read_labels(path).array
-            sizes.append(_sizes(labels, kind))
-            pixels, n = pixels + labels.size, n + 1
+            has_ids = kind.kind == "instances"
+            sizes.append(
+                object_sizes(labels, ignore=kind.ignore) if has_ids else object_sizes(to_classes(labels, kind))
+            )
+            pixels += labels.size
             if pixels > _MOST_PIXELS:
                 break
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        return np.empty(0), f"The masks of this training cannot be read here, so object sizes are not known: {reason}."
-    diameters = np.sort(np.concatenate(sizes))
+        message = f"The masks of this training cannot be read here, so object sizes are not known: {reason}."
+        return ObjectSizes(np.empty(0), message)
+    diameters, n = np.sort(np.concatenate(sizes)), len(sizes)
     of = f"all {n} masks" if n == len(masks) else f"{n} of {len(masks)} masks"
-    return diameters, f"{len(diameters):,} labelled objects in {of}."
-
-
-def _sizes(labels: np.ndarray, kind: LabelKind) -> np.ndarray:
-    """Ids tell touching objects apart; classes are split into connected pieces."""
-    if kind.kind == "instances":
-        return object_sizes(labels, ignore=kind.ignore)
-    return object_sizes(to_classes(labels, kind))
+    return ObjectSizes(diameters, f"{len(diameters):,} labelled objects in {of}.")

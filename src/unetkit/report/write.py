@@ -1,4 +1,4 @@
-"""A run folder as one self-contained HTML page: what was trained, how well it does, and why."""
+"""A run folder as one self-contained HTML page: the training, its scores, and the reasons for its settings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from ..io.atomic import write_text
 from ..model.run_paths import RunPaths
 from ..plotting.html import Html, duration, header, page, paragraph, section
-from .flow import flow_section
-from .folds import folds_page
-from .receptive_fields import fields_section
+from .cross_validation import cross_validation_page
+from .gradient_flow import gradient_flow_section
+from .receptive_fields import receptive_fields_section
 from .results import overlays_section, scores_section
 from .run import Run, read_run
 from .training import curves_section, plan_section, timings_section
@@ -21,13 +21,13 @@ __all__ = ["write_report"]
 def write_report(run: Path, out: Path | None = None) -> Path:
     """Write the report of a run: headline, curves, scores, overlays, receptive field, plan and timings.
 
-    The page needs no other file and no network: pictures and charts are in it. What the run does not hold, because
-    it was stopped early or trained without validation, is said in words.
+    The page needs no other file and no network: pictures and charts are embedded. Parts that are missing, because the
+    training was stopped early or had no validation images, are named in words.
 
     Parameters
     ----------
     run : Path
-        A run folder that `train` made, or that of a cross-validation.
+        A run folder that `train` wrote, or that of a cross-validation.
     out : Path, optional
         The page to write; `report.html` in the run folder by default. An existing one is replaced.
 
@@ -39,39 +39,38 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     Raises
     ------
     FileNotFoundError
-        If `run` is no folder, or holds no plan.
+        If `run` is not a folder, or has no plan.
     ValueError
         If its plan cannot be read.
     OSError
         If the page cannot be written.
     """
-    folder = Path(run)
-    is_of_folds = RunPaths(folder).ensemble.is_file()
-    content = folds_page(folder) if is_of_folds else _page(read_run(folder))
-    out = Path(out) if out else RunPaths(folder).report
+    paths = RunPaths(Path(run))
+    content = cross_validation_page(paths.root) if paths.ensemble.is_file() else _page(read_run(paths.root))
+    out = Path(out) if out else paths.report
     write_text(out, content)
     return out
 
 
 def _page(run: Run) -> str:
-    name = run.folder.resolve().name
+    name = run.paths.root.resolve().name
     parts = [
         _headline(run, name),
         curves_section(run),
-        *([flow] if (flow := flow_section(run)) else []),
+        *filter(None, [gradient_flow_section(run)]),
         scores_section(run.evaluation, run.missing_scores),
         overlays_section(run),
-        fields_section(run),
+        receptive_fields_section(run),
         plan_section(run),
         timings_section(run),
     ]
     if run.notes:
         parts.insert(1, section("Files that could not be read", *(paragraph(f"{note}.") for note in run.notes)))
-    return page(f"{name}: U-Net report", *parts, footer=f"Written by unetkit from {run.folder.resolve()}")
+    return page(f"{name}: U-Net report", *parts, footer=f"Written by unetkit from {run.paths.root.resolve()}")
 
 
 def _headline(run: Run, name: str) -> Html:
-    """Name, one sentence, and the numbers that one looks for first."""
+    """Name, one sentence, and the numbers that readers look for first."""
     values = [(f"{run.steps:,}", "training steps"), (duration(run.time_s), "training time")]
     if run.evaluation:
         values.insert(0, (f"{run.evaluation.pixel_error:.2%}", "of the pixels wrong"))
@@ -85,18 +84,18 @@ def _headline(run: Run, name: str) -> Html:
         values.append(
             (f"{run.plan.net.name} {a.ndim}D", f"{len(a.widths)} levels, {a.widths[0]} to {a.widths[-1]} channels")
         )
-    return header(name, _what(run), values)
+    return header(name, _summary(run), values)
 
 
-def _what(run: Run) -> str:
-    """What was trained on what, when, and how it is scored."""
-    model = RunPaths(run.folder).model
+def _summary(run: Run) -> str:
+    """The training data, the date, and the images that the scores are of."""
+    model = run.paths.model
     day = f" on {date.fromtimestamp(model.stat().st_mtime).isoformat()}" if model.is_file() else ""
     trained = f"Trained on {run.plan.data.images or 'unnamed images'}{day}."
     if run.evaluation:
         n = len(run.evaluation.per_image)
-        return f"{trained} Scored on {n} image{'s'[: n > 1]} that the training has not seen."
+        return f"{trained} Scored on {n} image{'s'[: n > 1]} that were not used for training."
     if not run.net:
-        why = "" if run.log else ": the training was stopped before its first validation"
-        return f"{trained} There is no model that could be read{why}."
+        reason = "" if run.log else ": the training was stopped before its first validation"
+        return f"{trained} There is no readable model{reason}."
     return f"{trained} {run.missing_scores}"

@@ -11,17 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.insight.frequency.aliasing import (
+    aliased_share,
     detail_share,
-    draw_folding,
+    draw_aliasing,
     draw_gratings,
-    folded_energy,
-    folded_share,
-    folding,
+    grating_response,
     low_passed,
+    measure_aliasing,
     poolings,
 )
 from unetkit.insight.frequency.spectra import share_above
-from unetkit.insight.inspection import Inspection, noise_subject, subject
+from unetkit.insight.inspection import Inspection, inspect_array, inspect_noise
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 
@@ -46,14 +46,14 @@ def cosine(size: tuple[int, ...], waves: tuple[int, ...]) -> Tensor:
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_striding_keeps_the_energy_of_every_grating(ndim: int) -> None:
-    found = folded_energy(striding(2), FREQUENCIES, ndim=ndim)
+    found = grating_response(striding(2), FREQUENCIES, ndim=ndim)
     assert found.energy == pytest.approx(np.ones(len(FREQUENCIES)))
     assert found.appear_at == pytest.approx([min(f, 0.5 - f) for f in FREQUENCIES])
 
 
 @pytest.mark.parametrize("s", [2, 3, 4])
 def test_a_grating_appears_where_it_is_said_to(s: int) -> None:
-    found = folded_energy(striding(s), FREQUENCIES)
+    found = grating_response(striding(s), FREQUENCIES)
     x = np.arange(0, 3000, s)
     for frequency, place in zip(FREQUENCIES, found.appear_at, strict=True):
         power = np.abs(np.fft.rfft(np.hanning(len(x)) * np.cos(2 * pi * frequency * x)))
@@ -62,28 +62,28 @@ def test_a_grating_appears_where_it_is_said_to(s: int) -> None:
 
 @pytest.mark.parametrize(("ndim", "s"), [(2, 2), (3, 2), (2, 3)])
 def test_a_mean_attenuates_as_its_kernel_says(ndim: int, s: int) -> None:
-    found = folded_energy(AVG_POOL[ndim](s), FREQUENCIES, ndim=ndim)
+    found = grating_response(AVG_POOL[ndim](s), FREQUENCIES, ndim=ndim)
     assert found.energy == pytest.approx([(sin(s * pi * f) / (s * sin(pi * f))) ** 2 for f in FREQUENCIES])
 
 
 @pytest.mark.parametrize("taps", [(1, 1), (1, 2, 1), (1, 3, 3, 1)])
 def test_a_blur_attenuates_as_a_power_of_the_cosine(taps: tuple[int, ...]) -> None:
     kernel = torch.tensor(taps, dtype=torch.float64).reshape(1, 1, 1, -1) / sum(taps)
-    found = folded_energy(lambda x: F.conv2d(x, kernel, stride=(1, 2)), FREQUENCIES)
+    found = grating_response(lambda x: F.conv2d(x, kernel, stride=(1, 2)), FREQUENCIES)
     assert found.energy == pytest.approx([cos(pi * f) ** (2 * (len(taps) - 1)) for f in FREQUENCIES])
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_an_ideal_low_pass_leaves_nothing_to_fold(ndim: int) -> None:
     strides = (1,) * (ndim - 1) + (2,)
-    found = folded_energy(lambda x: low_passed(x, strides)[..., ::2], FREQUENCIES, ndim=ndim)
+    found = grating_response(lambda x: low_passed(x, strides)[..., ::2], FREQUENCIES, ndim=ndim)
     expected = [float(f < 0.25) for f in FREQUENCIES]
     assert found.energy == pytest.approx(expected, abs=0.01)  # the mirrored border is a kink
 
 
 def test_a_maximum_leaves_something_of_fine_gratings_and_a_blur_after_it_less() -> None:
     pools = poolings((2, 2), channels=1)
-    found = {name: folded_energy(pool, [0.3, 0.35, 0.4]).energy.mean() for name, pool in pools.items()}
+    found = {name: grating_response(pool, [0.3, 0.35, 0.4]).energy.mean() for name, pool in pools.items()}
     assert found["plain striding"] > found["max pooling"] > found["blur pooling"] > 0
     assert found["plain striding"] == pytest.approx(1)
 
@@ -91,7 +91,7 @@ def test_a_maximum_leaves_something_of_fine_gratings_and_a_blur_after_it_less() 
 @pytest.mark.parametrize("frequency", [0.0, 0.5, -0.1, 0.7, float("nan")])
 def test_gratings_lie_between_zero_and_a_half(frequency: float) -> None:
     with pytest.raises(ValueError, match=rf"frequencies are \[0.2, {frequency}\]; expected numbers between 0 and 0.5"):
-        folded_energy(striding(2), [0.2, frequency])
+        grating_response(striding(2), [0.2, frequency])
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_striding_folds_all_that_is_above_the_limit(ndim: int) -> None:
     for strides in ((2,) * ndim, (1,) * (ndim - 1) + (4,)):
         pool = poolings(strides, channels=2)["plain striding"]
         expected = share_above(x[0].numpy(), [1 / (2 * s) for s in strides], ndim=ndim)
-        assert folded_share(pool, x, strides) == pytest.approx(expected)
+        assert aliased_share(pool, x, strides) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -126,7 +126,7 @@ def test_a_mean_folds_what_it_leaves_of_fine_waves(ndim: int) -> None:
     at = torch.arange(128).expand(size)
     x = 3 * torch.cos(2 * pi * 0.13 * at) + 4 * torch.sin(2 * pi * 0.37 * at)
     left = [9 * cos(pi * 0.13) ** 2, 16 * cos(pi * 0.37) ** 2]
-    found = folded_share(AVG_POOL[ndim](strides), x[None, None], strides)
+    found = aliased_share(AVG_POOL[ndim](strides), x[None, None], strides)
     assert found == pytest.approx(left[1] / sum(left), abs=0.01)
 
 
@@ -158,9 +158,9 @@ class Own(nn.Module):
         return y
 
 
-def looked_at(net: nn.Module, ndim: int) -> Inspection:
+def inspection(net: nn.Module, ndim: int) -> Inspection:
     rng = np.random.default_rng(ndim)
-    return subject(net, rng.normal(size=(1, *SIZE[ndim])).astype(np.float32), name="own", source="own.png")
+    return inspect_array(net, rng.normal(size=(1, *SIZE[ndim])).astype(np.float32), name="own", source="own.png")
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -168,9 +168,9 @@ def test_a_nets_pooling_is_measured_on_the_map_that_it_reads(ndim: int) -> None:
     torch.manual_seed(0)
     pool, strides = MAX_POOL[ndim](2), (2,) * ndim
     net = Own(ndim, pool, has_skip=True)
-    given = looked_at(net, ndim)
+    given = inspection(net, ndim)
     before = given.logits()
-    (found,) = folding(given)
+    (found,) = measure_aliasing(given)
     with torch.no_grad():
         x = torch.relu(net.first(given.image))
     limits = [1 / 4] * ndim
@@ -178,10 +178,10 @@ def test_a_nets_pooling_is_measured_on_the_map_that_it_reads(ndim: int) -> None:
     assert found.has_skip
     assert found.limit == 1 / 4
     assert found.above == pytest.approx(share_above(x[0].numpy(), limits, ndim=ndim), rel=1e-5)
-    assert found.folded == pytest.approx(folded_share(pool, x, strides), rel=1e-5)
-    assert found.folded == pytest.approx(found.others["max pooling"])
+    assert found.aliased == pytest.approx(aliased_share(pool, x, strides), rel=1e-5)
+    assert found.aliased == pytest.approx(found.others["max pooling"])
     assert found.detail == pytest.approx(detail_share(pool, x, strides), rel=1e-4)
-    assert found.others["blur pooling"] < found.folded < found.above
+    assert found.others["blur pooling"] < found.aliased < found.above
     torch.testing.assert_close(given.logits(), before, rtol=0, atol=0)  # the net is as it was
 
 
@@ -190,12 +190,12 @@ def test_a_strided_convolution_folds_what_is_fine_in_the_same_without_stride() -
     down = nn.Conv2d(3, 4, 2, stride=2)
     net = Own(2, down, has_skip=False)
     net.last = nn.Conv2d(4, 2, 1)
-    given = looked_at(net, 2)
-    (found,) = folding(given)
+    given = inspection(net, 2)
+    (found,) = measure_aliasing(given)
     with torch.no_grad():
         fine = torch.relu(net.first(given.image))
         dense = F.conv2d(F.pad(fine, (0, 1, 0, 1), mode="replicate"), down.weight, down.bias)
-    assert found.folded == pytest.approx(share_above(dense[0].numpy(), [1 / 4] * 2, ndim=2), rel=1e-3)
+    assert found.aliased == pytest.approx(share_above(dense[0].numpy(), [1 / 4] * 2, ndim=2), rel=1e-3)
     assert not found.has_skip
 
 
@@ -218,7 +218,7 @@ def test_every_sampling_down_of_a_net_is_found(name: str) -> None:
     net = build(Architecture(**NETS[name])).eval()
     size = net.geometry.above((32,) * net.ndim)
     image = np.random.default_rng(0).normal(size=(1, *size)).astype(np.float32)
-    found = folding(subject(net, image, name=name, source="noise"))
+    found = measure_aliasing(inspect_array(net, image, name=name, source="noise"))
     first = "node 0,0", "node 1,0"
     assert [one.stage for one in found] == list(first if name == "nested" else ("encoder 0", "encoder 1"))
     assert [one.strides for one in found] == ([(1, 2, 2), (2, 2, 2)] if net.ndim == 3 else [(2, 2)] * 2)
@@ -226,7 +226,7 @@ def test_every_sampling_down_of_a_net_is_found(name: str) -> None:
     assert [one.limit for one in found] == [1 / 4, 1 / 8]
     assert [one.has_skip for one in found] == [name != "no skips"] * 2
     for one in found:
-        assert 0 < one.folded < 1
+        assert 0 < one.aliased < 1
         assert 0 < one.above < 1
         assert one.detail > 0
         assert one.spectrum.energy > 0
@@ -234,23 +234,23 @@ def test_every_sampling_down_of_a_net_is_found(name: str) -> None:
 
 def test_blurred_pooling_folds_less_than_the_same_without_blur() -> None:
     torch.manual_seed(3)
-    (found,) = folding(noise_subject(build(Architecture(widths=(4, 8), down="blur")), name="blur"))
-    assert found.folded == pytest.approx(found.others["blur pooling"])
-    assert found.folded < 0.2 * found.others["max pooling"]
+    (found,) = measure_aliasing(inspect_noise(build(Architecture(widths=(4, 8), down="blur")), name="blur"))
+    assert found.aliased == pytest.approx(found.others["blur pooling"])
+    assert found.aliased < 0.2 * found.others["max pooling"]
 
 
 def test_a_net_that_keeps_its_scale_folds_nothing() -> None:
-    assert folding(noise_subject(nn.Conv2d(1, 2, 3, padding=1), name="flat")) == ()
+    assert measure_aliasing(inspect_noise(nn.Conv2d(1, 2, 3, padding=1), name="flat")) == ()
 
 
 def test_pictures_show_every_stage_and_pooling() -> None:
     torch.manual_seed(4)
-    found = folding(noise_subject(build(Architecture(widths=(2, 2, 4))), name="net"))
-    axis = draw_folding(found).axes[0]
+    found = measure_aliasing(inspect_noise(build(Architecture(widths=(2, 2, 4))), name="net"))
+    axis = draw_aliasing(found).axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["encoder 0", "encoder 1"]
-    assert [bar.get_width() for bar in axis.containers[0]] == [100 * one.folded for one in found]
+    assert [bar.get_width() for bar in axis.containers[0]] == [100 * one.aliased for one in found]
     assert len(axis.containers) == 5
-    rows = [(name, folded_energy(pool, FREQUENCIES)) for name, pool in poolings((2, 2), channels=1).items()]
+    rows = [(name, grating_response(pool, FREQUENCIES)) for name, pool in poolings((2, 2), channels=1).items()]
     assert len(draw_gratings(rows, limit=0.25).axes[0].lines) == 4
 
 
@@ -259,11 +259,11 @@ def test_of_large_maps_the_middle_is_measured(monkeypatch: pytest.MonkeyPatch) -
     torch.manual_seed(5)
     pool = nn.MaxPool2d(2)
     net = Own(2, pool, has_skip=True)
-    given = looked_at(net, 2)  # 48 x 64
-    (found,) = folding(given)
+    given = inspection(net, 2)  # 48 x 64
+    (found,) = measure_aliasing(given)
     with torch.no_grad():
         middle = torch.relu(net.first(given.image))[:, :, 8:40, 16:48]
     assert found.size == (48, 64)
     assert found.above == pytest.approx(share_above(middle[0].numpy(), 1 / 4, ndim=2), rel=1e-5)
-    assert found.folded == pytest.approx(folded_share(pool, middle, (2, 2)), rel=1e-5)
+    assert found.aliased == pytest.approx(aliased_share(pool, middle, (2, 2)), rel=1e-5)
     assert found.detail == pytest.approx(detail_share(pool, middle, (2, 2)), rel=1e-4)

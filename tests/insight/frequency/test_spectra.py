@@ -9,9 +9,9 @@ from torch import nn
 
 from unetkit.insight.frequency.spectra import (
     Line,
-    checkerboard,
-    draw_boards,
+    draw_periodic_energy,
     draw_spectra,
+    periodic_energy,
     radial_spectrum,
     share_above,
 )
@@ -141,7 +141,7 @@ def test_added_checkerboards_are_recovered(size: tuple[int, ...]) -> None:
     board = 0.25 * wave(size, np.full(d, 1 / 2))
     four = 0.5 * wave(size, np.array([1 / 4] * (d - 1) + [0]), 0.7)
     eight = 0.1 * wave(size, np.array([3 / 8] + [0] * (d - 1)), 0.2)
-    found = checkerboard(2 * smooth(size) + board + four + eight + 7)
+    found = periodic_energy(2 * smooth(size) + board + four + eight + 7)
     expected = np.array([0.25**2, 0.5**2 / 2, 0.1**2 / 2])
     total = expected.sum() + 2**2 / 2
     assert found.amplitudes == pytest.approx(np.sqrt(expected))
@@ -154,19 +154,19 @@ def test_shares_are_the_energies_of_the_modes(size: tuple[int, ...]) -> None:
     image = np.random.default_rng(4).normal(size=size)
     modes = np.abs(np.fft.fftn(image - image.mean())) ** 2
     energies = [modes[np.ix_(*(range(0, n, n // p) for n in size))].sum() / modes.sum() for p in (2, 4, 8)]
-    found = checkerboard(image)
+    found = periodic_energy(image)
     assert np.cumsum(found.shares) == pytest.approx(energies)
 
 
 def test_what_exceeds_the_longest_period_is_cropped() -> None:
     image = np.random.default_rng(5).normal(size=(2, 19, 29))
-    assert checkerboard(image, ndim=2) == checkerboard(image[:, :16, :24], ndim=2)
-    assert checkerboard(image, ndim=2, periods=(3, 6)) == checkerboard(image[:, :18, :24], ndim=2, periods=(3, 6))
+    assert periodic_energy(image, ndim=2) == periodic_energy(image[:, :16, :24], ndim=2)
+    assert periodic_energy(image, ndim=2, periods=(3, 6)) == periodic_energy(image[:, :18, :24], ndim=2, periods=(3, 6))
 
 
 def test_a_smooth_or_even_array_has_no_checkerboard() -> None:
-    assert checkerboard(smooth((32, 32))).amplitudes == pytest.approx((0, 0, 0), abs=1e-12)
-    even = checkerboard(np.full((8, 8), 0.1))
+    assert periodic_energy(smooth((32, 32))).amplitudes == pytest.approx((0, 0, 0), abs=1e-12)
+    even = periodic_energy(np.full((8, 8), 0.1))
     assert even.shares == (0, 0, 0)
     assert even.deviation == 0
 
@@ -179,7 +179,7 @@ def test_uneven_overlap_makes_a_checkerboard_and_repeated_pixels_do_not() -> Non
         nn.init.constant_(layer.weight, 1)
     x = torch.from_numpy(1 + 0.1 * smooth((40, 40)))[None, None].float()
     uneven, even = up(x), convolution(nn.Upsample(scale_factor=2)(x))
-    shares = [checkerboard(y[0, 0, 8:-8, 8:-8].numpy()).shares[0] for y in (uneven, even)]
+    shares = [periodic_energy(y[0, 0, 8:-8, 8:-8].numpy()).shares[0] for y in (uneven, even)]
     assert shares[0] > 0.9
     assert shares[1] < 1e-6
 
@@ -194,11 +194,11 @@ def test_uneven_overlap_makes_a_checkerboard_and_repeated_pixels_do_not() -> Non
         (lambda x: share_above(x, (0.25,)), r"limits are \(0.25,\); expected 2 numbers above 0"),
         (lambda x: share_above(x, 0.0), r"limits are \(0.0, 0.0\)"),
         (lambda x: share_above(np.where(x > 0, np.nan, 1), 0.25), r"16 of 256 values are not finite"),
-        (lambda x: checkerboard(x[:7]), r"\(7, 16\) pixels; a period of 8 needs at least 8"),
-        (lambda x: checkerboard(x, periods=(2, 3)), r"periods are \(2, 3\)"),
-        (lambda x: checkerboard(x, periods=(2, 2)), r"periods are \(2, 2\)"),
-        (lambda x: checkerboard(x, periods=(1, 2)), r"periods are \(1, 2\)"),
-        (lambda x: checkerboard(x, periods=()), r"periods are \(\)"),
+        (lambda x: periodic_energy(x[:7]), r"\(7, 16\) pixels; a period of 8 needs at least 8"),
+        (lambda x: periodic_energy(x, periods=(2, 3)), r"periods are \(2, 3\)"),
+        (lambda x: periodic_energy(x, periods=(2, 2)), r"periods are \(2, 2\)"),
+        (lambda x: periodic_energy(x, periods=(1, 2)), r"periods are \(1, 2\)"),
+        (lambda x: periodic_energy(x, periods=()), r"periods are \(\)"),
     ],
 )
 def test_errors_say_what_was_given(call: object, words: str) -> None:
@@ -216,7 +216,7 @@ def test_pictures_show_every_spectrum_and_share() -> None:
     thin, thick = axis.lines[0].get_xdata(), axis.lines[1].get_xdata()
     assert min(thick) > 0.25 > min(thin)  # type: ignore[type-var]
     assert [float(x) for x in axis.lines[-1].get_xdata()] == [0.125, 0.125]
-    boards = draw_boards([(name, checkerboard(array)) for name, array in rows.items()])
+    boards = draw_periodic_energy([(name, periodic_energy(array)) for name, array in rows.items()])
     low, high = boards.axes[0].get_xlim()
     assert all(low < x < high for line in boards.axes[0].lines for x in line.get_xdata())
     empty = draw_spectra([Line("even", radial_spectrum(np.ones((8, 8))))])

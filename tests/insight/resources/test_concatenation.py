@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unetkit.graph.cost import cost
 from unetkit.graph.graph import read
 from unetkit.graph.stages import structure
-from unetkit.insight.resources.concatenation import concatenation_share, draw_joins, reducing_net
+from unetkit.insight.resources.concatenation import concatenation_share, draw_concatenation, reducing_net
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.papers import PAPERS
@@ -180,7 +180,7 @@ def test_sizes_that_do_not_fit() -> None:
 def test_the_picture_stacks_own_and_skipped_channels(options: dict[str, Any]) -> None:
     net = bare(**options)
     found = concatenation_share(net.graph, net.geometry.above((16,) * net.ndim))
-    axis = draw_joins(found, net.graph).axes[0]
+    axis = draw_concatenation(found, net.graph).axes[0]
     own, skipped = ([bar.get_width() for bar in bars] for bars in axis.containers)
     assert skipped == [join.skipped for join in found.joins]
     assert [a + b for a, b in zip(own, skipped, strict=True)] == [join.channels for join in found.joins]

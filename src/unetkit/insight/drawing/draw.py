@@ -1,4 +1,4 @@
-"""The drawing of a net: the U (or the triangle) as one SVG, in the manner of its papers' figures."""
+"""Drawing of a net: the U (or the triangle) as one SVG, in the style of the figures in its papers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from html import escape
 
 from ...graph.cost import map_sizes
 from ...graph.graph import Graph
-from ...graph.stages import Arrow, NodeKey, Structure, structure
+from ...graph.stages import Arrow, NodeKey, structure
 from .layout import Box, Layout, Placed, lay_out, text_width
-from .legend import legend
 from .svg import COLOURS, FAINT, FILLS, FONT, PARTS, alpha, line, path, plus, rectangle, text
 
 __all__ = ["draw"]
@@ -20,8 +19,8 @@ _MOST_WIDE = 1100
 def draw(graph: Graph, size: Sequence[int], *, title: str = "") -> str:
     """Draw a net as an SVG.
 
-    Every bar is a map: as tall as the map is large, as wide as it has channels (their number stands above it, the
-    size below its stage). Stages stand on their level, the scale of their maps, and follow from the graph alone, so a
+    Every bar is a map: its height shows the size and its width the number of channels (written above it, the size below
+    its stage). Stages are placed on their level, the scale of their maps, which follows from the graph alone, so a
     user's own Module is drawn as well as a net of a paper. Of long stages the first and the last convolution are shown.
 
     Parameters
@@ -31,7 +30,7 @@ def draw(graph: Graph, size: Sequence[int], *, title: str = "") -> str:
     size : sequence of int
         Input size in pixels per axis, one that fits the net.
     title : str
-        Read out by screen readers, and shown as a tooltip.
+        For screen readers and the tooltip.
 
     Returns
     -------
@@ -43,16 +42,21 @@ def draw(graph: Graph, size: Sequence[int], *, title: str = "") -> str:
     ValueError
         If the size does not fit the net; the nearest sizes are named.
     """
-    found = structure(graph)
-    names = dict(_level_names(graph, found, map_sizes(graph, size)))
+    net, sizes = structure(graph), map_sizes(graph, size)
+    names = {}
+    for level in range(net.depth + 1):
+        bars = next(stage for stage in net.stages if stage.key.level == level).bars
+        fields = [axis.receptive_field(bars[-1]).largest for axis in graph.geometry.axes]
+        field = str(fields[0]) if len(set(fields)) == 1 else " × ".join(map(str, fields))
+        names[level] = [f"level {level} · {' × '.join(map(str, sizes[bars[0]]))}", f"receptive field {field}"]
     left = [max(text_width(name, 9.5) for name in names[level]) * 0.9 + 24 for level in sorted(names)]
-    layout = lay_out(graph, found, size, left=left)
+    layout = lay_out(graph, net, size, left=left)
     if layout.width > _MOST_WIDE:
-        layout = lay_out(graph, found, size, left=left, most_bars=4)
+        layout = lay_out(graph, net, size, left=left, most_bars=4)
     layout.width = max(layout.width, 480.0)
     body = [*_levels(layout, names), *_arrows(layout), *_stages(layout), *_captions(layout)]
-    signs, height = legend(graph, layout)
-    return _document([*body, *signs], layout.width, height, title or "A convolutional net")
+    legend, height = _legend(graph, layout)
+    return _document([*body, *legend], layout.width, height, title or "A convolutional net")
 
 
 def _document(body: Sequence[str], width: float, height: float, title: str) -> str:
@@ -73,14 +77,6 @@ def _document(body: Sequence[str], width: float, height: float, title: str) -> s
 
 
 # --- levels ---
-
-
-def _level_names(graph: Graph, found: Structure, sizes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, list[str]]]:
-    for level in range(found.depth + 1):
-        stage = next(s for s in found.stages if s.key.level == level)
-        fields = [axis.receptive_field(stage.bars[-1]).largest for axis in graph.geometry.axes]
-        seen = str(fields[0]) if len(set(fields)) == 1 else " × ".join(map(str, fields))
-        yield level, [f"level {level} · {' × '.join(map(str, sizes[stage.bars[0]]))}", f"receptive field {seen}"]
 
 
 def _levels(layout: Layout, names: dict[int, list[str]]) -> Iterator[str]:
@@ -109,7 +105,7 @@ def _arrows(layout: Layout) -> Iterator[str]:
         elif arrow.kind == "up":
             yield line(start.centre, start.above, end.centre, end.bottom + 2, arrow.kind)
         elif arrow.source.level != arrow.target.level:
-            # between encoder and decoder the way down is free; what joins one stage shares it
+            # the space between encoder and decoder is free for a line down, which all skips into one stage share
             x = end.x - 16
             bend = f"Q{x:.1f} {y1:.1f} {x + 5:.1f} {y1:.1f}H{end.x - 2:.1f}"
             yield path(f"M{start.x + start.width + 3:.1f} {y0:.1f}H{x:.1f}V{y1 - 5:.1f}{bend}", "skip")
@@ -120,7 +116,7 @@ def _arrows(layout: Layout) -> Iterator[str]:
 
 
 def _around(start: Box, end: Box, channel: float, lane: float) -> str:
-    """To the right, up beside all stages, and from above into the target."""
+    """To the right, up past all stages, and from above into the target."""
     x0, y0 = start.x + start.width + 3, start.y + start.height / 2
     x1, y1 = end.centre + 5, end.above
     d = f"M{x0:.1f} {y0:.1f}H{channel - 5:.1f}Q{channel:.1f} {y0:.1f} {channel:.1f} {y0 - 5:.1f}V{lane + 5:.1f}"
@@ -154,7 +150,7 @@ def _bent_skip(layout: Layout, arrow: Arrow, start: Box, end: Box) -> Iterator[s
         yield from alpha(x1 - 14, lane, 4)
     others = [a for a in layout.structure.arrows if a.target == arrow.target and a.join == "add"]
     if arrow.join == "add" and all(a in layout.lanes or a.kind != "skip" for a in others):
-        yield from plus(x1 - 25, lane)  # no straight skip that shows the sign
+        yield from plus(x1 - 25, lane)  # without a straight skip that shows the sign
 
 
 # --- stages ---
@@ -195,7 +191,7 @@ def _bar(placed: Placed, box: Box) -> Iterator[str]:
 
 
 def _arc(placed: Placed, start: int, end: int, kind: str, depth: float) -> Iterator[str]:
-    """Below the bars, from a map to the one that it is added to, or put beside."""
+    """Below the bars, from a map to the one that it is added to or concatenated with."""
     last = placed.boxes[end]
     if start >= 0:
         first = placed.boxes[start]
@@ -231,3 +227,62 @@ def _captions(layout: Layout) -> Iterator[str]:
 
 def _output(layout: Layout) -> NodeKey:
     return max(layout.placed, key=lambda key: layout.placed[key].stage.exit)
+
+
+# --- legend ---
+
+
+def _legend(graph: Graph, layout: Layout) -> tuple[list[str], float]:
+    """SVG elements below the drawing, in as many lines as its width needs, and the height of all."""
+    lines: list[str] = []
+    x, y = 12.0, layout.height + 8
+    for kind, words in _legend_entries(graph, layout):
+        width = 30 + text_width(words, 9) * 0.88 + 14
+        if x + width > layout.width and x > 12:
+            x, y = 12.0, y + 18
+        if kind == "gate":
+            lines += alpha(x + 12, y, 7)
+        elif kind == "sum":
+            lines += plus(x + 12, y)
+        elif kind == "copied":
+            lines += [rectangle(x + 4, y - 6, 8, 12, PARTS["skip"]), rectangle(x + 12, y - 6, 8, 12, PARTS["up"])]
+        else:
+            lines.append(line(x, y, x + 24, y, kind, width=2.6 if kind == "skip" else 1.6))
+        lines.append(text(x + 30, y + 3.2, words, size=9, anchor="start"))
+        x += width
+    return lines, y + 20
+
+
+def _legend_entries(graph: Graph, layout: Layout) -> Iterator[tuple[str, str]]:
+    net = layout.structure
+    kinds = {arrow.kind for arrow in net.arrows}
+    skips = [arrow for arrow in net.arrows if arrow.kind == "skip"]
+    arcs = {arc[2] for placed in layout.placed.values() for arc in placed.arcs}
+    inner = [graph.layers[b] for s in net.stages for b in s.bars[: -1 if s.has_head else None]]
+    kernels = {tuple(w.kernel for w in layer.windows) for layer in inner if layer.kind == "convolution"}
+    yield "convolution", f"convolution {' × '.join(map(str, kernels.pop()))}" if len(kernels) == 1 else "convolution"
+    if any(stage.has_head for stage in net.stages):
+        yield "head", "output convolution"
+    if "pool" in kinds:
+        pools = (layer for layer in graph.layers if layer.kind == "pooling")
+        names = {layer.function for layer in pools if any(w.stride > 1 for w in layer.windows)}
+        yield "pool", "max-pooling" if names and all(name.startswith("max") for name in names) else "pooling"
+    if "strided" in kinds:
+        yield "strided", "strided convolution"
+    if "up" in kinds:
+        ups = {layer.kind for layer in graph.layers}
+        yield "up", "up-convolution" if "transposed convolution" in ups else "up-sampling"
+    if skips:
+        has_sum = all(arrow.join == "add" for arrow in skips)
+        verb = "skip" if has_sum else "copy and crop" if any(arrow.has_crop for arrow in skips) else "copy"
+        yield "skip", verb
+    if any(stage.parts for stage in net.stages):
+        yield "copied", "copied and up-sampled channels, concatenated"
+    if any(arrow.join == "add" for arrow in skips):
+        yield "sum", "addition"
+    if any(arrow.is_gated for arrow in skips):
+        yield "gate", "attention gate"
+    if "add" in arcs:
+        yield "add", "residual addition"
+    if "cat" in arcs:
+        yield "cat", "dense concatenation"

@@ -1,4 +1,4 @@
-"""Where everything in the drawing of a net goes: bars per stage, stages per level, arrows between them."""
+"""Layout of the drawing of a net: bars per stage, stages per level, arrows between them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ...graph.stages import Arrow, NodeKey, Stage, Structure
 
 __all__ = ["Box", "Layout", "Placed", "lay_out", "text_width"]
 
-# In units of the drawing, about a pixel each. The 2015 paper's figure 1 is the model: bars as tall as maps are large,
-# as wide as they have channels, one level below the other, poolings and up-convolutions as vertical arrows.
+# In units of the drawing, about a pixel each. The model is figure 1 of the 2015 paper: the height of a bar shows the
+# size of its map, its width the channels; levels are below one another, poolings and up-convolutions vertical arrows.
 _TALLEST, _LOWEST = 128.0, 13.0
-_BETWEEN = 15.0  # from bar to bar: room for an arrow
+_BETWEEN = 15.0  # from bar to bar: space for an arrow
 _APART = 50.0  # from stage to stage of one level
 _LANE = 9.0  # between skips that pass over other stages
-_TIP = 13.0  # room for the tips of their arrows
+_TIP = 13.0  # space for the tips of their arrows
 _LINE = 11.0
 _LABEL = 10.0  # font size of channel numbers
 
@@ -47,13 +47,13 @@ class Box:
 
     @property
     def above(self) -> float:
-        """Where an arrow from above ends: over the channel number."""
+        """End of an arrow from above, over the channel number."""
         return self.y - _LABEL - 5
 
 
 @dataclass
 class Placed:
-    """A stage with its bars, `shown[i]` being the box of bar i, and the sizes written below."""
+    """A stage with its bars (`shown[i]` is the box of bar i) and the sizes written below."""
 
     stage: Stage
     boxes: list[Box]
@@ -85,7 +85,7 @@ class Placed:
 
 @dataclass
 class Layout:
-    """All of a drawing but ink.
+    """Positions of all elements of a drawing.
 
     Attributes
     ----------

@@ -1,15 +1,17 @@
-"""The strokes of a drawing: texts, arrows, bars and signs as SVG elements, and their colours."""
+"""Elements of a drawing: texts, arrows, bars and signs as SVG, and their colours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
 
+from ...plotting.palette import INK, QUIET
+
 __all__ = ["COLOURS", "FAINT", "FILLS", "FONT", "INK", "PARTS", "alpha", "line", "path", "plus", "rectangle", "text"]
 
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-INK, FAINT = "#1d2733", "#5b6675"
-# Arrows by what they stand for: told apart by their place too, for those who print or see no colours.
+FAINT = QUIET
+# Colours of arrows by their meaning; their place tells them apart as well, for print and for colour-blind readers.
 COLOURS = {
     "convolution": "#2f5f9e",
     "pool": "#c0392b",

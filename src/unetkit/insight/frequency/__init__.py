@@ -1,1 +1,1 @@
-"""Frequencies that a net loses, folds and makes up."""
+"""Frequencies that a net loses, aliases and adds."""

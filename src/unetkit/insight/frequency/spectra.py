@@ -1,7 +1,7 @@
-"""How fine what an array shows is: its energy over spatial frequencies, and the patterns of even spacing in it.
+"""Spectra: the energy of an array over spatial frequencies, and of patterns that repeat every few pixels.
 
-Frequencies are in cycles per pixel along each axis: a wave of 1/8 repeats every 8 pixels. What is finer than 1/2
-cannot be told from something coarser (Nyquist); on a grid of every s-th pixel the limit is 1/(2 s).
+Frequencies are in cycles per pixel along each axis: a wave of 1/8 repeats every 8 pixels. Waves above 1/2 cannot be
+distinguished from coarser ones (Nyquist); on a grid of every s-th pixel the limit is 1/(2 s).
 """
 
 from __future__ import annotations
@@ -11,26 +11,35 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...plotting.matplotlib_style import ACCENT, COLOURS, QUIET, WARM, new_figure
+from ...plotting.matplotlib_style import new_figure
+from ...plotting.palette import ACCENT, COLOURS, QUIET, WARM
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Checkerboard", "Line", "Spectrum", "checkerboard", "draw_boards", "draw_spectra", "radial_spectrum"]
+__all__ = [
+    "Line",
+    "PeriodicEnergy",
+    "Spectrum",
+    "draw_periodic_energy",
+    "draw_spectra",
+    "periodic_energy",
+    "radial_spectrum",
+]
 __all__ += ["share_above"]
 
-_MOST_RINGS = 256  # more are not told apart in a picture
-_ROUNDING = 1e-13  # energy, as a share of the mean square, that is rounding and no signal
+_MOST_RINGS = 256  # more cannot be distinguished in a picture
+_ROUNDING = 1e-13  # energy, as a share of the mean square, that is rounding, not signal
 _FLOOR = 1e-7  # the smallest share that is drawn
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Energy over frequency, whatever the direction.
+    """Energy over frequency, for all directions together.
 
     Attributes
     ----------
@@ -48,13 +57,13 @@ class Spectrum:
 
     @property
     def energy(self) -> float:
-        """Of all modes together: the variance of the array under the window."""
+        """Sum over all modes: the variance of the array under the window."""
         return float((self.power * self.modes).sum())
 
 
 @dataclass(frozen=True)
-class Checkerboard:
-    """What of an array repeats every 2, 4, 8 pixels.
+class PeriodicEnergy:
+    """The part of an array that repeats every 2, 4, 8 pixels.
 
     Attributes
     ----------
@@ -76,7 +85,7 @@ class Checkerboard:
 
 @dataclass(frozen=True)
 class Line:
-    """A spectrum in a picture.
+    """A spectrum to draw.
 
     Attributes
     ----------
@@ -85,7 +94,7 @@ class Line:
     limit : float, optional
         Frequency above which the line is thick.
     unit : float, optional
-        Energy that is drawn as 1: the spectrum's own, or that of another one of the same unit, to compare both.
+        Energy that is drawn as 1: the spectrum's own, or that of another spectrum to compare with.
     """
 
     name: str
@@ -95,10 +104,10 @@ class Line:
 
 
 def radial_spectrum(array: np.ndarray, *, ndim: int | None = None, spacing: Sequence[float] | None = None) -> Spectrum:
-    """Measure how much energy an array has at each frequency.
+    """Measure the energy of an array at each frequency.
 
-    A Hann window fades the array out towards its borders: without it their jump (the right border is the left one's
-    neighbour to a Fourier transform) would look like fine detail. Frequencies are resolved to 2/n for n pixels.
+    A Hann window fades the array out towards its borders: without it the jump between opposite borders (neighbours in a
+    Fourier transform) would appear as fine detail. Frequencies are resolved to 2/n for n pixels.
 
     Parameters
     ----------
@@ -118,8 +127,8 @@ def radial_spectrum(array: np.ndarray, *, ndim: int | None = None, spacing: Sequ
     Examples
     --------
     >>> x = np.arange(64)
-    >>> found = radial_spectrum(np.sin(2 * np.pi * x / 8) + np.zeros((64, 1)))
-    >>> round(float(found.frequencies[found.power.argmax()]), 3)
+    >>> spectrum = radial_spectrum(np.sin(2 * np.pi * x / 8) + np.zeros((64, 1)))
+    >>> round(float(spectrum.frequencies[spectrum.power.argmax()]), 3)
     0.125
     """
     maps = _maps(array, ndim)
@@ -139,10 +148,10 @@ def radial_spectrum(array: np.ndarray, *, ndim: int | None = None, spacing: Sequ
 
 
 def share_above(array: np.ndarray, limits: float | Sequence[float], *, ndim: int | None = None) -> float:
-    """Measure the share of an array's energy that is finer than a limit along any axis.
+    """Measure the share of an array's energy above a frequency along any axis.
 
-    With the limit 1/(2 s) of a pooling of stride s it is what the coarse grid cannot hold: it is lost there, or folded
-    (aliased) to a false coarse wave. Within 2/n of the limit, for n pixels, a wave counts in part (Hann window).
+    With the limit 1/(2 s) of a pooling of stride s it is the part that the coarse grid cannot represent: it is lost, or
+    aliased to a false coarse wave. Within 2/n of the limit, for n pixels, a wave counts in part (Hann window).
 
     Parameters
     ----------
@@ -183,12 +192,14 @@ def share_above(array: np.ndarray, limits: float | Sequence[float], *, ndim: int
     return float(energies[above].sum() / total) if total > 0 else 0.0
 
 
-def checkerboard(array: np.ndarray, *, ndim: int | None = None, periods: Sequence[int] = (2, 4, 8)) -> Checkerboard:
-    """Measure patterns that repeat every few pixels, as up-sampling leaves them.
+def periodic_energy(
+    array: np.ndarray, *, ndim: int | None = None, periods: Sequence[int] = (2, 4, 8)
+) -> PeriodicEnergy:
+    """Measure patterns that repeat every few pixels, such as the checkerboards of up-sampling.
 
-    All pixels that are congruent modulo the period (per axis) are averaged: what is left of the array is its energy at
-    multiples of 1/period, exactly, and what has another period averages out. Chance leaves about period^ndim / N of
-    the energy of an array of N pixels there, so hold the result against that of an image without the pattern.
+    All pixels that are congruent modulo the period (per axis) are averaged: what remains is exactly the array's energy
+    at multiples of 1/period, and other periods average out. By chance about period^ndim / N of the energy of an array
+    of N pixels remains, so compare the result with that of an image without the pattern.
 
     Parameters
     ----------
@@ -216,10 +227,10 @@ def checkerboard(array: np.ndarray, *, ndim: int | None = None, periods: Sequenc
         raise ValueError(f"the array has {size} pixels; a period of {longest} needs at least {longest} per axis")
     maps = maps[(slice(None), *(slice(n - n % longest) for n in size))].astype(np.float64)
     total = _variance(maps)
-    energies = [_variance(_folded(maps, period)) for period in periods]
+    energies = [_variance(_mean_over_period(maps, period)) for period in periods]
     new = [max(b - a, 0.0) for a, b in pairwise([0.0, *energies])]
     shares = tuple(e / total if total > 0 else 0.0 for e in new)
-    return Checkerboard(periods, shares, tuple(e**0.5 for e in new), total**0.5)
+    return PeriodicEnergy(periods, shares, tuple(e**0.5 for e in new), total**0.5)
 
 
 def _maps(array: np.ndarray, ndim: int | None) -> np.ndarray:
@@ -235,9 +246,9 @@ def _maps(array: np.ndarray, ndim: int | None) -> np.ndarray:
 
 
 def _energies(maps: np.ndarray) -> np.ndarray:
-    """Energy of each mode that `rfftn` gives, with that of the mirrored mode that it leaves out; mean over maps.
+    """Energy of each mode of `rfftn` and of the mirrored mode that it omits; mean over maps.
 
-    They add up to the variance under the window (Parseval). A map that is the same everywhere has none.
+    The sum is the variance under the window (Parseval). A constant map has none.
     """
     size = maps.shape[1:]
     window = reduce(np.multiply.outer, [np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in size])
@@ -251,7 +262,7 @@ def _energies(maps: np.ndarray) -> np.ndarray:
 
 
 def _multiplicity(n: int) -> np.ndarray:
-    """How many modes of the whole transform each entry of a real one of `n` pixels stands for, along its last axis."""
+    """Number of modes of the full transform per entry of a real one of `n` pixels, along the last axis."""
     both = np.full(n // 2 + 1, 2.0)
     both[0] = 1
     if n % 2 == 0:
@@ -265,63 +276,59 @@ def _frequencies(size: Sequence[int], spacing: Sequence[float]) -> list[np.ndarr
     return list(np.meshgrid(*rows, np.fft.rfftfreq(size[-1], spacing[-1]), indexing="ij", sparse=True))
 
 
-def _folded(maps: np.ndarray, period: int) -> np.ndarray:
+def _mean_over_period(maps: np.ndarray, period: int) -> np.ndarray:
     """Mean over all pixels congruent modulo the period: (maps, period, ..., period)."""
     pairs = [side for n in maps.shape[1:] for side in (n // period, period)]
     counts = tuple(range(1, 2 * (maps.ndim - 1), 2))
-    found: np.ndarray = maps.reshape(len(maps), *pairs).mean(axis=counts)
-    return found
+    mean: np.ndarray = maps.reshape(len(maps), *pairs).mean(axis=counts)
+    return mean
 
 
 def _variance(maps: np.ndarray) -> float:
-    """Mean over the maps of their variance over space; 0 where it is rounding only."""
+    """Mean over the maps of their variance over space; 0 if it is rounding only."""
     axes = tuple(range(1, maps.ndim))
     variance = float(maps.var(axis=axes).mean())
     return variance if variance > _ROUNDING * float((maps**2).mean()) else 0.0
 
 
-def _frequency_axis(axis: Any, low: float) -> None:
-    """Frequencies from `low` cycles per pixel on, logarithmic, as 1/8, 1/4, 1/2."""
-    ticks = [2.0**-k for k in range(1, 12) if 2.0**-k >= low]
-    ticks = ticks[:: -(-len(ticks) // 8)]
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(ticks, [f"1/{round(1 / tick)}" for tick in ticks])
-    axis.minorticks_off()
-    axis.set_xlim(low, 0.75)
-
-
 def draw_spectra(lines: Sequence[Line], *, limits: Sequence[float] = ()) -> Figure:
-    """Power over frequency, dashed lines at `limits`."""
+    """Draw power over frequency, and dashed lines at `limits`."""
     figure, axes = new_figure(height=3.3)
     axis = axes[0, 0]
-    seen = [line for line in lines if line.spectrum.energy > 0 and line.unit != 0]
-    shares = [line.spectrum.power / (line.unit or line.spectrum.energy) for line in seen]
-    for line, share, colour in zip(seen, shares, COLOURS, strict=False):
+    drawn = [line for line in lines if line.spectrum.energy > 0 and line.unit != 0]
+    shares = [line.spectrum.power / (line.unit or line.spectrum.energy) for line in drawn]
+    for line, share, colour in zip(drawn, shares, COLOURS, strict=False):
         x = line.spectrum.frequencies
         is_fine = x > (np.inf if line.limit is None else line.limit)
         axis.plot(x, share, color=colour, linewidth=1.2, label=line.name)
         axis.plot(x[is_fine], share[is_fine], color=colour, linewidth=3.2, solid_capstyle="butt")
     for limit in limits:
         axis.axvline(limit, color=QUIET, linewidth=0.8, linestyle=(0, (3, 3)))
-    lowest = min((float(line.spectrum.frequencies[0]) for line in seen), default=1 / 64)
-    _frequency_axis(axis, min(2 * lowest, 1 / 8))  # as far as the window tells frequencies from the mean
+    lowest = min((float(line.spectrum.frequencies[0]) for line in drawn), default=1 / 64)
+    low = min(2 * lowest, 1 / 8)  # below it the window does not separate frequencies from the mean
+    ticks = [2.0**-k for k in range(1, 12) if 2.0**-k >= low]
+    ticks = ticks[:: -(-len(ticks) // 8)]
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(ticks, [f"1/{round(1 / tick)}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set_xlim(low, 0.75)
     axis.set_yscale("log")
-    found = np.concatenate([share[share > 0] for share in shares]) if shares else np.ones(1)
-    axis.set_ylim(max(found.min(), found.max() * 1e-9) / 2, found.max() * 3)
+    positive = np.concatenate([share[share > 0] for share in shares]) if shares else np.ones(1)
+    axis.set_ylim(max(positive.min(), positive.max() * 1e-9) / 2, positive.max() * 3)
     axis.set_xlabel("cycles per pixel of the image")
     axis.set_ylabel("power, share per wave")
-    if seen:
-        figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=8)
+    if drawn:
+        figure.legend(loc="outside upper left", ncols=4)
     return figure
 
 
-def draw_boards(rows: Sequence[tuple[str, Checkerboard]]) -> Figure:
-    """Shares of energy at the periods of checkerboards, one colour per array; all arrays have the same periods."""
+def draw_periodic_energy(rows: Sequence[tuple[str, PeriodicEnergy]]) -> Figure:
+    """Draw the shares of energy at each period, one colour per array; all arrays have the same periods."""
     periods = rows[0][1].periods
     figure, axes = new_figure(height=1.2 + 0.45 * len(periods))
     axis, colours = axes[0, 0], (QUIET, WARM, ACCENT, *COLOURS)
-    for (name, board), colour in zip(rows, colours, strict=False):
-        shares = np.maximum(board.shares, _FLOOR)
+    for (name, energy), colour in zip(rows, colours, strict=False):
+        shares = np.maximum(energy.shares, _FLOOR)
         axis.plot(shares, range(len(periods)), "o", color=colour, markersize=8, label=name)
     axis.set_xscale("log")
     axis.set_xlim(_FLOOR / 3, 3)
@@ -331,5 +338,5 @@ def draw_boards(rows: Sequence[tuple[str, Checkerboard]]) -> Figure:
     axis.set_yticks(range(len(periods)), [f"every {period} px" for period in periods])
     axis.set_ylim(len(periods) - 0.5, -0.5)
     axis.set_xlabel("share of the energy")
-    figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=8)
+    figure.legend(loc="outside upper left", ncols=4)
     return figure

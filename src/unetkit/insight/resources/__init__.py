@@ -1,1 +1,1 @@
-"""What a net costs: time, memory, concatenations."""
+"""The cost of a net: time, memory, concatenations."""

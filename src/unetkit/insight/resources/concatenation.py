@@ -1,8 +1,8 @@
-"""What concatenation adds to a net ("feature explosion"), and what 1x1 convolutions would save of it.
+"""The cost of concatenating skips ("feature explosion"), and the saving by 1x1 convolutions.
 
-A decoder that concatenates reads the encoder's C channels beside its own C: its next convolution has twice the inputs,
-so twice the weights and multiplications, and the joined map is a second copy of what the encoder still holds. A 1x1
-convolution right after joining brings 2C back to C.
+A decoder that concatenates reads the encoder's C channels and C of its own: its next convolution has twice the inputs,
+so twice the weights and multiplications, and the concatenated map is a second copy of what the encoder still holds. A
+1x1 convolution right after the concatenation reduces 2C to C.
 
 The count is exact: every input channel of a convolution has the same number of weights, so the skipped channels' share
 of its inputs is their share of its weights and of its multiplications.
@@ -23,32 +23,33 @@ from ...graph.graph import Graph, Layer
 from ...graph.stages import NodeKey, structure
 from ...nets.build import build
 from ...nets.net import Net
-from ...plotting.matplotlib_style import ACCENT, WARM, new_figure
+from ...plotting.matplotlib_style import new_figure
+from ...plotting.palette import ACCENT, WARM
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Concatenation", "Join", "Reader", "concatenation_share", "draw_joins", "reducing_net"]
+__all__ = ["Concatenation", "Join", "Reader", "concatenation_share", "draw_concatenation", "reducing_net"]
 
 _CATS = ("cat", "concat", "concatenate")
 
 
 @dataclass(frozen=True)
 class Join:
-    """A concatenation that a skip enters.
+    """A concatenation with a skip among its inputs.
 
     Attributes
     ----------
     layer : int
         Index in the graph.
-    stage : Key
-        That it belongs to.
+    stage : NodeKey
+        The stage that it belongs to.
     channels, skipped : int
-        Of the joined map, and how many of them came by skips.
+        Of the concatenated map, and how many of them come from skips.
     memory_bytes : int
-        Of the skipped channels in the joined map: a copy of what the encoder still holds.
+        Of the skipped channels in the concatenated map, a copy of what the encoder still holds.
     pixels : int
-        Of the joined map.
+        Of the concatenated map.
     """
 
     layer: int
@@ -68,9 +69,9 @@ class Reader:
     layer : int
         Index in the graph.
     channels, skipped : int
-        Of what it reads, and how many of them came by skips.
+        Of the map that it reads, and how many of them come from skips.
     parameters, macs : int
-        Of its weights and multiplications, those due to the skipped channels.
+        Weights and multiplications due to the skipped channels.
     """
 
     layer: int
@@ -82,7 +83,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Concatenation:
-    """What the concatenations of a net's skips add, for one image.
+    """The cost of the concatenations of a net's skips, for one image.
 
     Attributes
     ----------
@@ -98,7 +99,7 @@ class Concatenation:
 
     @property
     def parameters(self) -> int:
-        """Due to skipped channels: what the net without these skips would not have."""
+        """Parameters due to skipped channels, which the net without these skips would not have."""
         return sum(reader.parameters for reader in self.readers)
 
     @property
@@ -108,28 +109,28 @@ class Concatenation:
 
     @property
     def memory_bytes(self) -> int:
-        """Of skipped channels in joined maps, all of them together."""
+        """Of the skipped channels in all concatenated maps together."""
         return sum(join.memory_bytes for join in self.joins)
 
     @property
     def reduced_parameters(self) -> int:
-        """Of the whole net, were every joined map brought back to its unskipped channels by a 1x1 convolution.
+        """Parameters of the net if a 1x1 convolution reduced every concatenated map to its unskipped channels.
 
-        From c channels of which s came by skips to c - s: c (c - s) weights and c - s biases are added, and what is due
-        to skipped channels goes.
+        For c channels, s of them from skips, c (c - s) weights and c - s biases are added, and those due to skipped
+        channels are removed.
         """
         added = sum((join.channels + 1) * (join.channels - join.skipped) for join in self.joins)
         return self.cost.parameters - self.parameters + added
 
     @property
     def reduced_macs(self) -> int:
-        """Of the whole net with these 1x1 convolutions."""
+        """Multiplications of the net with these 1x1 convolutions."""
         added = sum(join.channels * (join.channels - join.skipped) * join.pixels for join in self.joins)
         return self.cost.macs - self.macs + added
 
 
 def concatenation_share(graph: Graph, size: Sequence[int], *, itemsize: int = 4) -> Concatenation:
-    """Count what concatenating skips adds to a net.
+    """Count the cost of concatenating skips.
 
     Parameters
     ----------
@@ -152,8 +153,8 @@ def concatenation_share(graph: Graph, size: Sequence[int], *, itemsize: int = 4)
     >>> from unetkit.nets.build import build
     >>> with torch.device("meta"):
     ...     net = build(Architecture(widths=(8, 16), norm="none"))
-    >>> found = concatenation_share(net.graph, (32, 32))
-    >>> found.parameters == 8 * 8 * 9, [(join.channels, join.skipped) for join in found.joins]
+    >>> skips = concatenation_share(net.graph, (32, 32))
+    >>> skips.parameters == 8 * 8 * 9, [(join.channels, join.skipped) for join in skips.joins]
     (True, [(16, 8)])
     """
     counted = cost(graph, size, itemsize=itemsize)
@@ -173,18 +174,18 @@ def concatenation_share(graph: Graph, size: Sequence[int], *, itemsize: int = 4)
 
 
 def _arrivals(graph: Graph) -> dict[int, tuple[NodeKey, tuple[int, ...]]]:
-    """Per concatenation that a skip enters: its stage, and the layers it reads that came by skips."""
-    found: dict[int, tuple[NodeKey, tuple[int, ...]]] = {}
+    """The stage of each concatenation with a skip, and the layers that it reads by skips."""
+    arrivals: dict[int, tuple[NodeKey, tuple[int, ...]]] = {}
     for arrow in structure(graph).arrows:
         for reader, read in arrow.arrivals if arrow.kind == "skip" else ():
             if graph.layers[reader].function in _CATS:
-                _, before = found.get(reader, (arrow.target, ()))
-                found[reader] = (arrow.target, (*before, read))
-    return found
+                _, before = arrivals.get(reader, (arrow.target, ()))
+                arrivals[reader] = (arrow.target, (*before, read))
+    return arrivals
 
 
 def _skipped(layers: tuple[Layer, ...], arrivals: dict[int, tuple[NodeKey, tuple[int, ...]]]) -> list[int]:
-    """Per layer, how many channels of its map are skipped ones; a convolution mixes them with the others."""
+    """Number of skipped channels in the map of each layer; a convolution mixes them with the others."""
     skipped: list[int] = []
     for i, layer in enumerate(layers):
         came = arrivals[i][1] if i in arrivals else ()
@@ -200,12 +201,9 @@ def _skipped(layers: tuple[Layer, ...], arrivals: dict[int, tuple[NodeKey, tuple
 
 
 def reducing_net(net: Net) -> Net | None:
-    """The same architecture with 1x1 convolutions after its concatenations, without weights; None where it has none.
+    """Build the same architecture with 1x1 convolutions after its concatenations, without weights.
 
-    Parameters
-    ----------
-    net : Net
-        Its numbers are exact then: nothing is assumed about where the 1x1 convolutions go.
+    None for a net that does not concatenate, or has a pretrained encoder.
     """
     if net.architecture.skip != "concat" or net.architecture.encoder is not None:
         return None
@@ -213,17 +211,17 @@ def reducing_net(net: Net) -> Net | None:
         return build(replace(net.architecture, skip="reduce"))
 
 
-def draw_joins(found: Concatenation, graph: Graph) -> Figure:
-    """Channels of every joined map: those that came up, and those that came by skips."""
-    names, joins = structure(graph).name, found.joins
+def draw_concatenation(skips: Concatenation, graph: Graph) -> Figure:
+    """Draw the channels of every concatenated map: the decoder's own, and those from skips."""
+    name, joins = structure(graph).name, skips.joins
     figure, axes = new_figure(height=0.8 + 0.3 * len(joins))
     axis, at = axes[0, 0], np.arange(len(joins))
     own = np.array([join.channels - join.skipped for join in joins])
     axis.barh(at, own, 0.66, color=ACCENT, label="its own")
     axis.barh(at, [join.skipped for join in joins], 0.66, left=own, color=WARM, label="skipped")
-    axis.set_yticks(at, [names(join.stage) for join in joins])
+    axis.set_yticks(at, [name(join.stage) for join in joins])
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel("channels of the joined map")
-    figure.legend(loc="outside upper right", ncols=2, frameon=False)
+    axis.set_xlabel("channels of the concatenated map")
+    figure.legend(loc="outside upper right", ncols=2)
     return figure

@@ -1,4 +1,4 @@
-"""Where the time of a run goes, layer by layer, and how long an image of another size will take."""
+"""Time of each layer of a run, and a prediction of the time for an image of another size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ...graph.cost import cost
 from ...graph.graph import Graph
 from ...graph.stages import structure
 from ...graph.trace import Body, TracedCall
-from ...plotting.matplotlib_style import ACCENT, WARM, new_figure
+from ...plotting.matplotlib_style import new_figure
+from ...plotting.palette import ACCENT, WARM
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 _CROP_MACS = 3 * 10**9  # a crop that takes some hundredths of a second: long enough to time, short enough to wait for
-_SMALLEST_SHARE = 8  # ... but not smaller than this part of the image's sides: borders and small maps run differently
+_SMALLEST_SHARE = 8  # ... but not below this part of the image's sides: borders and small maps run at another speed
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class LayerTimes:
     seconds : tuple of float
         Per layer of the graph; 0 for the input.
     total_s : float
-        Of a run as a whole, without a clock on every layer.
+        Of the whole run, without a clock on every layer.
     macs : tuple of int
         Multiplications per layer.
     """
@@ -57,18 +58,18 @@ class LayerTimes:
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """Multiplications per second and layer, 0 where a layer has none."""
+        """Multiplications per second of each layer, 0 for a layer without any."""
         return tuple(m / s if m and s > 0 else 0.0 for m, s in zip(self.macs, self.seconds, strict=True))
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """What a stage costs: the sums over its layers.
+    """The cost of a stage: sums over its layers.
 
     Attributes
     ----------
     name : str
-        "encoder 0", "bottom", "decoder 0"; "other" for what belongs to no stage.
+        "encoder 0", "bottom", "decoder 0"; "other" for layers of no stage.
     parameters, macs : int
     memory_bytes : int
         Of all its maps.
@@ -89,7 +90,7 @@ class StageTime:
 
 @dataclass(frozen=True)
 class TimePrediction:
-    """How long an image takes, from a smaller one.
+    """The predicted time of an image, from a smaller one.
 
     Attributes
     ----------
@@ -120,9 +121,9 @@ def layer_times(net: nn.Module, graph: Graph, image: Tensor, *, repeats: int = 3
     image : Tensor of shape (N, C, *spatial)
         Of a size that fits.
     repeats : int
-        Runs, at least 1, after one that is not counted; each is made twice, as a whole and with a clock per layer.
+        Runs, at least 1, after one that is not counted; each is done twice, as a whole and with a clock per layer.
     enough_s : float
-        No further run is made once those before took so long in all.
+        Stop after this time in total.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def layer_times(net: nn.Module, graph: Graph, image: Tensor, *, repeats: int = 3
 
 
 def stage_times(graph: Graph, size: Sequence[int], times: LayerTimes) -> tuple[StageTime, ...]:
-    """Sum up layers to the stages of the U, from the image down and up again.
+    """Sum up layers to stages, from the encoder's first to the decoder's last.
 
     Parameters
     ----------
@@ -157,9 +158,9 @@ def stage_times(graph: Graph, size: Sequence[int], times: LayerTimes) -> tuple[S
     times : LayerTimes
         Of the same net.
     """
-    found, layers = structure(graph), cost(graph, size).layers
-    order = sorted(found.stages, key=lambda s: (s.key.turn, 2 * s.key.deepest - s.key.level, s.key.level))
-    groups = [(found.name(stage.key), stage.layers) for stage in order]
+    net, layers = structure(graph), cost(graph, size).layers
+    order = sorted(net.stages, key=lambda s: (s.key.turn, 2 * s.key.deepest - s.key.level, s.key.level))
+    groups = [(net.name(stage.key), stage.layers) for stage in order]
     placed = {i for _, group in groups for i in group}
     left = tuple(i for i in range(len(layers)) if i not in placed)
     return tuple(
@@ -177,7 +178,7 @@ def stage_times(graph: Graph, size: Sequence[int], times: LayerTimes) -> tuple[S
 
 @torch.inference_mode()
 def predict_time(net: nn.Module, graph: Graph, size: Sequence[int], *, repeats: int = 3) -> TimePrediction:
-    """Predict how long an image takes: time a smaller one, and scale by the multiplications.
+    """Predict the time of an image: time a smaller one, and scale by the multiplications.
 
     Parameters
     ----------
@@ -206,7 +207,7 @@ def predict_time(net: nn.Module, graph: Graph, size: Sequence[int], *, repeats: 
 
 
 def _crop(graph: Graph, size: tuple[int, ...]) -> tuple[int, ...]:
-    """A smaller size of about the same proportions that fits and costs little; `size` itself where it does."""
+    """A smaller size of about the same proportions that fits and costs little; `size` itself if it costs little."""
     geometry = graph.geometry
     floor = geometry.above([max(1, n // _SMALLEST_SHARE) for n in size])
     crop = size
@@ -226,7 +227,7 @@ def _seconds(body: nn.Module, image: Tensor) -> float:
 
 
 class _Clock(ReleasingTracer):
-    """Times every call; what is computed from weights alone counts to the call that reads it, which is the next."""
+    """Times every call; computations on weights alone count to the call that reads them, which is the next."""
 
     def __init__(self, x: Tensor) -> None:
         super().__init__(x)
@@ -240,7 +241,7 @@ class _Clock(ReleasingTracer):
 
 
 def draw_times(stages: Sequence[StageTime]) -> Figure:
-    """Each stage's share of the time, beside its share of the multiplications."""
+    """Draw each stage's share of the time and its share of the multiplications."""
     figure, axes = new_figure(height=0.8 + 0.36 * len(stages))
     axis, at = axes[0, 0], np.arange(len(stages))
     macs, times = np.array([s.macs for s in stages], float), np.array([s.time_s for s in stages])

@@ -1,1 +1,1 @@
-"""The page of `unetkit inspect`: what a net sees, what its paths carry, and what it costs."""
+"""The page of `unetkit inspect`: receptive fields, paths, frequencies, gradients, cost and shifts of a net."""

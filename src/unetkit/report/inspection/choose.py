@@ -1,8 +1,8 @@
-"""Which net, which image, which truth: what the user named, or what a run folder knows."""
+"""The net, the image and its true mask for an inspection: those that the user named, or those of a run folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,93 +11,79 @@ from torch import nn
 
 from ...data.pairs import Pair, find_pairs
 from ...data.split import FEW, split
-from ...insight.inspection import Inspection, image_subject, noise_subject, subject
+from ...insight.inspection import Inspection, inspect_array, inspect_image, inspect_noise
 from ...io.filenames import is_image_folder
 from ...model.files import read_model
 from ...model.run_paths import RunPaths
 from ...nets.build import build
 from ...nets.net import Net
-from ..run import Run, measure_objects, read_run
-from .receptive_fields import Objects
+from ..run import ObjectSizes, Run, measure_objects, read_run
 
-__all__ = ["Choice", "choose", "choose_own", "page_path"]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What is looked at.
-
-    Attributes
-    ----------
-    subject : Subject
-    objects : (diameters, sentence) or None
-        Of the training data's masks, where they are at hand.
-    notes : tuple of str
-        What the user should know about how the image was chosen.
-    """
-
-    subject: Inspection
-    objects: Objects | None = None
-    notes: tuple[str, ...] = ()
+__all__ = ["choose_inspection", "inspect_module", "page_path"]
 
 
-def choose(
+def choose_inspection(
     model: Path | Net, *, image: Path | None = None, mask: Path | None = None, name: str | None = None
-) -> Choice:
-    """Find the image that a net is looked at with.
+) -> tuple[Inspection, ObjectSizes | None]:
+    """Choose the image for the inspection of a model.
 
     Parameters
     ----------
     model : Path or Net
-        A run folder, a model file, or a net that is built anew with random weights.
+        A run folder, a model file, or a net that is built again with random weights.
     image, mask : Path, optional
-        An image file, and its true mask. Without a mask the run's own data are searched for that image; without an
-        image the first one is taken that the run has held out for validation.
+        An image file, and its true mask. Without a mask the image is looked up in the run's own data; without an
+        image the first one is used that the run held out for validation.
     name : str, optional
-        Of a net without a run: the page says it.
+        Of a net without a run, for the page.
+
+    Returns
+    -------
+    inspection : Inspection
+    objects : ObjectSizes or None
+        Of the training data's masks, where they are at hand.
 
     Raises
     ------
     ValueError
-        If a mask is given without an image or without a trained net, or the image does not fit the net.
+        If a mask is given without an image or without a trained net, or the image does not suit the net.
     FileNotFoundError
         If a file does not exist.
     """
     if mask is not None and (image is None or isinstance(model, Net)):
-        what = "an image: add --image" if image is None else "a trained net, which knows what masks hold: name a run"
-        raise ValueError(f"mask {mask} needs {what}")
+        needed = "an image: add --image" if image is None else "a trained net, for the values in masks: name a run"
+        raise ValueError(f"mask {mask} needs {needed}")
     for file in (image, mask):
         if file is not None and not (file.is_file() or is_image_folder(file)):
             raise FileNotFoundError(f"{file}: there is no such file")
     if isinstance(model, Net):
-        return _untrained(model, image, name or "unet")
+        return _untrained(model, image, name or "unet"), None
     name = _net_name(model, None)
-    trained, card = read_model(model)
+    net, card = read_model(model)
     run = read_run(model) if RunPaths(model).plan.is_file() else None
-    pair, note = _pair(run, image)
+    pair, note = _find_pair(run, image)
     objects = measure_objects(run.plan, card.labels) if run else None
-    if pair is not None:
-        files = pair.files
-    elif image is not None:
-        files = (image,)
+    files = pair.files if pair else (image,) if image else ()
+    if files:
+        mask = mask or (pair.mask if pair else None)
+        inspection = inspect_image(net, card, files, mask=mask, name=name)
     else:
-        return Choice(noise_subject(trained, name=name, is_trained=True), objects, (note,))
-    truth = mask or (pair.mask if pair is not None else None)
-    found = image_subject(trained, card, files, mask=truth, name=name)
-    return Choice(found, objects if objects is not None and len(objects[0]) else None, (note,) if note else ())
+        inspection = inspect_noise(net, name=name, is_trained=True)
+    notes = (*filter(None, [note]), *inspection.notes)
+    return replace(inspection, notes=notes), objects if objects and len(objects.diameters) else None
 
 
-def choose_own(net: nn.Module, image: np.ndarray | None, truth: np.ndarray | None, *, name: str) -> Choice:
-    """A Module in memory, and an array as the Module takes it; without an array, noise."""
-    if image is None:
-        if truth is not None:
-            raise ValueError(f"a mask of {truth.shape} pixels was given without an image: give both")
-        return Choice(noise_subject(net, name=name, is_trained=True))
-    return Choice(subject(net, image, name=name, source="the image", truth=truth))
+def inspect_module(net: nn.Module, image: np.ndarray | None, truth: np.ndarray | None, *, name: str) -> Inspection:
+    """Inspect a Module in memory with an array as the Module takes it; without an array, with noise."""
+    if image is not None:
+        return inspect_array(net, image, name=name, source="the image", truth=truth)
+    if truth is not None:
+        raise ValueError(f"a mask of {truth.shape} pixels was given without an image: give both")
+    return inspect_noise(net, name=name, is_trained=True)
 
 
 def page_path(model: Path | None, net: str | None, *, image: Path | None, out: Path | None) -> Path | None:
-    """Where the page goes; None where none was asked for: a net by name, or a model file, without image or file name.
+    """Choose the file name of the page; None for a net by name or a model file without image and without `out`.
 
     Raises
     ------
@@ -114,27 +100,23 @@ def page_path(model: Path | None, net: str | None, *, image: Path | None, out: P
 
 
 def _net_name(model: Path | None, net: str | None) -> str:
-    """What a page calls the net: the run's folder, or its own name."""
+    """The run's folder, or the name of the net itself."""
     return net or "unet" if model is None else (model if model.is_dir() else model.parent).resolve().name
 
 
-def _untrained(net: Net, image: Path | None, name: str) -> Choice:
+def _untrained(net: Net, image: Path | None, name: str) -> Inspection:
     torch.manual_seed(0)
-    fresh = build(net.architecture)
-    note = "the net has random weights: train one, and inspect its run, to see what a trained net does"
-    if image is None:
-        return Choice(noise_subject(fresh, name=name), None, (note,))
-    found = image_subject(fresh, None, (image,), mask=None, name=name)
-    return Choice(replace(found, is_trained=False), None, (note,))
+    net = build(net.architecture)
+    note = "the net has random weights: train one and inspect its run to see a trained net at work"
+    inspection = inspect_image(net, None, (image,), name=name) if image else inspect_noise(net, name=name)
+    return replace(inspection, is_trained=False, notes=(note,))
 
 
-def _pair(run: Run | None, image: Path | None) -> tuple[Pair | None, str]:
-    """The pair of the run's data that shows an image, or the first that was held out; and a remark."""
+def _find_pair(run: Run | None, image: Path | None) -> tuple[Pair | None, str]:
+    """The pair of the run's data that holds an image, or the first that was held out; and a note."""
     if run is None:
-        return (
-            None,
-            "" if image else "a model file knows no images: noise is shown; add --image, or name the run folder",
-        )
+        note = "a model file names no images: noise is used; add --image, or name the run folder"
+        return None, "" if image else note
     try:
         data = run.plan.data
         pairs = find_pairs(data.images, data.masks)
@@ -142,13 +124,13 @@ def _pair(run: Run | None, image: Path | None) -> tuple[Pair | None, str]:
         training, held_out = split(pairs, fraction=fraction, seed=run.plan.budget.seed, fold=data.fold)
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        return None, "" if image else f"the run's images are not at hand ({reason}): noise is shown; add --image"
+        return None, "" if image else f"the run's images are not at hand ({reason}): noise is used; add --image"
     if image is None:
         if held_out:
             return held_out[0], f"{held_out[0].image}: the first image that was held out for validation"
-        return training[0], f"{training[0].image}: the net was trained on this image, as all were; add --image"
+        return training[0], f"{training[0].image}: the net was trained on this image, as on all; add --image"
     for pair in pairs:
         if any(file.resolve() == image.resolve() for file in pair.files):
-            seen = "the net was trained on this image" if pair in training else "held out from training"
-            return pair, f"{image}: {seen}; its mask is {pair.mask}"
+            use = "the net was trained on this image" if pair in training else "held out from training"
+            return pair, f"{image}: {use}; its mask is {pair.mask}"
     return None, ""

@@ -1,4 +1,4 @@
-"""The section on gradients: how much of the loss's pull reaches every stage, and what keeps it from vanishing."""
+"""The section on gradients: their size at every stage, and what keeps them from vanishing."""
 
 from __future__ import annotations
 
@@ -6,75 +6,87 @@ from collections.abc import Sequence
 
 from ...insight.gradient_flow import GradientFlow, draw_flow, gradient_flow, loss_against
 from ...insight.inspection import Inspection
-from ...insight.variants import Relative, draw_relatives, relatives
+from ...insight.variants import Variant, compare_variants, draw_variants
 from ...plotting.html import Html, figure, grid, paragraph, section, table
 from ...plotting.matplotlib_style import svg
 
 __all__ = ["gradients_section"]
 
 _VANISHES, _EXPLODES = 1e-2, 1e2  # of the gradient at the last stage, at the first one
-_ALIKE = 1.5  # factors below it are called none
+_ALIKE = 1.5  # ratios below it count as 1
 
 
-def gradients_section(subject: Inspection) -> Html:
-    """The gradient at every stage of the net, and at initialisation in nets like it."""
-    truth = subject.output_truth
-    found = gradient_flow(subject.net, subject.graph, subject.image, loss=loss_against(truth))
-    title, words = "Gradients", _what(found, is_true=truth is not None and bool((truth != 255).any()))
-    if any(layer.function == "batch_norm" for layer in subject.graph.layers):
-        norms = "of this image, as in a training step" if found.is_batch else "that they have stored"
-        words += f" Batch norms use the statistics {norms}."
-    tables = [_table(found)]
-    if not any(stage.gradient > 0 for stage in found.stages):
-        return section(title, paragraph(words, "No stage gets any gradient: there is nothing to draw."), *tables)
-    pictures = [figure(Html(svg(draw_flow(found), label="activation and gradient per stage")), _say_flow(found))]
-    others = [one for one in relatives(subject) if one.flow.reach > 0]
-    notes = ["Compare stages of one level: a coarse map has fewer elements, each of which speaks for more pixels."]
-    if others:
-        picture = Html(svg(draw_relatives(others), label="gradient at the first stage of untrained nets"))
-        pictures.append(figure(picture, _say_relatives(others)))
-        notes.append(_of_norm(others))
-        tables.append(_relatives_table(others))
-    return section(title, paragraph(words), grid(*pictures), paragraph(*notes), *tables)
-
-
-def _what(found: GradientFlow, *, is_true: bool) -> str:
-    against = (
+def gradients_section(inspection: Inspection) -> Html:
+    """The gradient at every stage of the net, and at initialisation in variants of it."""
+    truth = inspection.output_truth
+    flow = gradient_flow(inspection.net, inspection.graph, inspection.image, loss=loss_against(truth))
+    reference = (
         "the true mask (cross-entropy and Dice, as in training)"
-        if is_true
+        if truth is not None and (truth != 255).any()
         else "the net's own mask (cross-entropy), as no true one is known"
     )
-    return (
-        "A net learns by the gradient of its loss, which is handed back from the last layer to the first. Here it is "
-        f"followed once, for the loss of {found.loss:.3g} against {against}."
+    words = (
+        "A net learns by the gradient of its loss, which is propagated from the last layer to the first. Here it is "
+        f"computed once, for the loss of {flow.loss:.3g} against {reference}."
     )
+    if any(layer.function == "batch_norm" for layer in inspection.graph.layers):
+        words += f" Batch norms use {'the statistics of this image' if flow.is_batch else 'their stored statistics'}"
+        words += ", as in a training step." if flow.is_batch else "."
+    tables = [_stage_table(flow)]
+    if not any(stage.gradient > 0 for stage in flow.stages):
+        return section("Gradients", paragraph(words, "All gradients are zero: there is nothing to draw."), *tables)
+    drawing = svg(draw_flow(flow), label="activation and gradient per stage")
+    pictures = [figure(drawing, _describe_flow(flow), title="In this net")]
+    notes = ["Compare stages of one level: a coarse map has fewer elements, each of which stands for more pixels."]
+    variants = [variant for variant in compare_variants(inspection) if variant.flow.reach > 0]
+    if variants:
+        drawing = svg(draw_variants(variants), label="gradient at the first stage of untrained nets")
+        pictures.append(figure(drawing, _describe_variants(variants), title="In untrained variants"))
+        notes.append(_effect_of_norm(variants))
+        tables.append(_variants_table(variants))
+    return section("Gradients", paragraph(words), grid(*pictures), paragraph(*notes), *tables)
 
 
 # --- stages ---
 
 
-def _say_flow(found: GradientFlow) -> str:
-    """What happens to the gradient between the last stage and the first."""
-    first, last = found.stages[0], found.stages[-1]
-    maps = sorted(stage.activation for stage in found.stages)
+def _describe_flow(flow: GradientFlow) -> str:
+    """The change of the gradient between the last stage and the first."""
+    first, last = flow.stages[0], flow.stages[-1]
+    maps = sorted(stage.activation for stage in flow.stages)
     head = (
-        "Typical size of each stage's last map (left) and of the gradient by it (right), from the first stage computed "
-        f"to the last. Maps stay between {maps[0]:.2g} and {maps[-1]:.2g}."
+        "Root mean square of each stage's last map (left) and of the gradient with respect to it (right), from the "
+        f"first stage computed to the last. Maps stay between {maps[0]:.2g} and {maps[-1]:.2g}."
     )
-    silent = [stage.name for stage in found.stages if not stage.gradient]
-    rest = f" No gradient at all reaches {', '.join(silent)}: nothing is learnt there." if silent else ""
+    silent = [stage.name for stage in flow.stages if not stage.gradient]
+    rest = f" No gradient at all reaches {', '.join(silent)}: these stages do not learn." if silent else ""
     if first is last:
         return f"{head} There is one stage, with a gradient of {first.gradient:.2g}.{rest}"
     if first.gradient and last.gradient:
+        verdict = (
+            "it all but vanishes on the way, and the first stage hardly learns"
+            if _vanishes(flow)
+            else "it grows on the way and may need clipping"
+            if _explodes(flow)
+            else "it reaches the first stage"
+        )
         rest = (
             f" The gradient is {last.gradient:.2g} at {last.name} and {first.gradient:.2g} at {first.name}, "
-            f"{_times(found.reach)}: {_verdict(found.reach)}.{rest}"
+            f"{_times(flow.reach)}: {verdict}.{rest}"
         )
     return f"{head}{rest}"
 
 
+def _vanishes(flow: GradientFlow) -> bool:
+    return flow.reach < _VANISHES
+
+
+def _explodes(flow: GradientFlow) -> bool:
+    return flow.reach > _EXPLODES
+
+
 def _times(ratio: float) -> str:
-    """A ratio in words.
+    """A ratio as text.
 
     >>> _times(1.2), _times(0.02), _times(30.0)
     ('about as much', '50 times less', '30 times more')
@@ -85,24 +97,18 @@ def _times(ratio: float) -> str:
 
 
 def _plain(value: float) -> str:
-    """Two digits, and no power of ten up to a million."""
+    """Two digits, without a power of ten up to a million."""
     return f"{float(f'{value:.2g}'):,.0f}" if 100 <= value < 1e6 else f"{value:.2g}"
 
 
-def _verdict(reach: float) -> str:
-    if _vanishes(reach):
-        return "it all but vanishes on the way, and the first stage has little to learn from"
-    return "it grows on the way and may need clipping" if _explodes(reach) else "it arrives"
-
-
-def _table(found: GradientFlow) -> Html:
-    header = ["stage", "map", "gradient by map", "weights", "gradient by weights", "ratio"]
+def _stage_table(flow: GradientFlow) -> Html:
+    header = ["stage", "map", "gradient of map", "weights", "gradient of weights", "ratio"]
     rows = []
-    for stage in found.stages:
+    for stage in flow.stages:
         values = stage.activation, stage.gradient, stage.weight, stage.weight_gradient
         ratio = _short(stage.weight_gradient / stage.weight) if stage.weight else "-"
         rows.append([stage.name, *map(_short, values), ratio])
-    quiet = [i for i, stage in enumerate(found.stages) if not stage.gradient]
+    quiet = [i for i, stage in enumerate(flow.stages) if not stage.gradient]
     caption = "Root mean square of maps, norm of weights, and their gradients"
     return table(header, rows, caption=caption, quiet=quiet)
 
@@ -111,63 +117,53 @@ def _short(value: float) -> str:
     return f"{value:.2g}" if value == 0 or 1e-3 <= value < 1e4 else f"{value:.1e}"
 
 
-# --- relatives ---
+# --- variants ---
 
 
-def _reach(found: Sequence[Relative], name: str, setting: str) -> float | None:
-    return next((one.flow.reach for one in found if (one.name, one.setting) == (name, setting)), None)
+def _settings(variants: Sequence[Variant]) -> list[str]:
+    return list(dict.fromkeys(variant.setting for variant in variants))
 
 
-def _base(found: Sequence[Relative]) -> str:
-    """The net that the others differ from in one respect."""
-    return "as a U-Net" if any(one.name == "as a U-Net" for one in found) else "as it is"
+def _reach(variants: Sequence[Variant], name: str, setting: str) -> float | None:
+    return next((v.flow.reach for v in variants if (v.name, v.setting) == (name, setting)), None)
 
 
-def _say_relatives(found: Sequence[Relative]) -> str:
-    """From the smallest to the largest, whether any vanishes or explodes, and what the skips do."""
+def _describe_variants(variants: Sequence[Variant]) -> str:
+    """The smallest and the largest gradient, those that vanish or explode, and the effect of the skips."""
     words = [
-        "Fresh weights, the same image: the gradient at the first stage of the encoder as a multiple of that at the "
-        "last of the decoder, both at the finest level. Left of the dashed line it shrinks on its way back, right of "
-        "it it grows."
+        "New weights, the same image: the gradient at the first stage of the encoder as a multiple of that at the last "
+        "of the decoder, both at the finest level. Left of the dashed line it shrinks in backpropagation, right of it "
+        "it grows."
     ]
-    for setting in dict.fromkeys(one.setting for one in found):
-        rows = sorted((one for one in found if one.setting == setting), key=lambda one: one.flow.reach)
+    for setting in _settings(variants):
+        rows = sorted((v for v in variants if v.setting == setting), key=lambda v: v.flow.reach)
         low, high = rows[0], rows[-1]
         ends = f"{_plain(low.flow.reach)} ({low.name}) to {_plain(high.flow.reach)} ({high.name})"
-        words.append(f"{_words(setting).capitalize()} it is {ends}{_skips(found, setting)}.")
-    lost, blown = ([_full_name(one) for one in found if is_so(one.flow.reach)] for is_so in (_vanishes, _explodes))
+        words.append(f"{_words(setting).capitalize()} it is {ends}{_effect_of_skips(variants, setting)}.")
+    lost, blown = (
+        [f"{v.name} ({_words(v.setting)})" for v in variants if is_so(v.flow)] for is_so in (_vanishes, _explodes)
+    )
     words += [f"It vanishes (below a hundredth): {', '.join(lost)}."] if lost else []
     words += [f"It explodes (above a hundred): {', '.join(blown)}."] if blown else []
     return " ".join(words if lost or blown else [*words, "In none does it vanish (below 0.01) or explode (above 100)."])
 
 
-def _skips(found: Sequence[Relative], setting: str) -> str:
-    """What becomes of the gradient where the skips are taken away, or put in."""
-    base = _reach(found, _base(found), setting)
-    for name, words in (("no skips", "taking the skips away"), ("with skips", "putting skips in")):
-        other = _reach(found, name, setting)
+def _effect_of_skips(variants: Sequence[Variant], setting: str) -> str:
+    """The change of the gradient when skips are removed or added."""
+    is_nested = any(v.name == "as a U-Net" for v in variants)
+    base = _reach(variants, "as a U-Net" if is_nested else "as it is", setting)
+    for name, words in (("no skips", "removing the skips"), ("with skips", "adding skips")):
+        other = _reach(variants, name, setting)
         if base and other:
             return f"; {words} gives {_times(other / base)}"
     return ""
 
 
-def _full_name(one: Relative) -> str:
-    return f"{one.name} ({_words(one.setting)})"
-
-
-def _vanishes(reach: float) -> bool:
-    return reach < _VANISHES
-
-
-def _explodes(reach: float) -> bool:
-    return reach > _EXPLODES
-
-
-def _relatives_table(found: Sequence[Relative]) -> Html:
-    settings = list(dict.fromkeys(one.setting for one in found))
+def _variants_table(variants: Sequence[Variant]) -> Html:
+    settings = _settings(variants)
     rows = []
-    for name in dict.fromkeys(one.name for one in found):
-        reaches = [_reach(found, name, setting) for setting in settings]
+    for name in dict.fromkeys(v.name for v in variants):
+        reaches = [_reach(variants, name, setting) for setting in settings]
         rows.append([name, *("-" if reach is None else _short(reach) for reach in reaches)])
     caption = "Gradient at the first stage as a multiple of that at the last, untrained"
     return table(["net", *map(_words, settings)], rows, caption=caption)
@@ -177,15 +173,15 @@ def _words(setting: str) -> str:
     return setting.replace("no norm", "without norm") if setting.startswith("no norm") else f"with {setting}"
 
 
-def _of_norm(found: Sequence[Relative]) -> str:
-    """Whether the norm hides what the topology does: the spread of all nets with it, and without."""
+def _effect_of_norm(variants: Sequence[Variant]) -> str:
+    """The spread of all nets with and without their norm, which can hide the effect of the topology."""
     words = []
-    for setting in dict.fromkeys(one.setting for one in found):
-        values = [one.flow.reach for one in found if one.setting == setting]
+    for setting in _settings(variants):
+        values = [v.flow.reach for v in variants if v.setting == setting]
         words.append(f"{_plain(max(values) / min(values))} times the smallest {_words(setting)}")
     return (
-        "Untrained nets like it are compared in the second figure, with their norm and without, because a norm "
-        "rescales every map, and with it the gradient; and with weights half as large as usual, a poor start, which "
-        "shows how many layers the gradient has to pass. The largest of these gradients is "
+        "Untrained variants are compared in the second figure with their norm and without, because a norm rescales "
+        "every map, and with it the gradient; and with weights half as large as usual, a poor initialisation, which "
+        "shows how many layers the gradient passes. The largest of these gradients is "
         f"{', '.join(words)}."
     )

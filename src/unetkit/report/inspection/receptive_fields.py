@@ -1,4 +1,4 @@
-"""The section on receptive fields: what the net can see, what it looks at, and whether that is enough."""
+"""The section on receptive fields: theoretical, effective, and compared with the objects."""
 
 from __future__ import annotations
 
@@ -22,115 +22,107 @@ from ...insight.receptive_field import (
 from ...labels.object_sizes import object_sizes
 from ...plotting.html import Html, figure, grid, paragraph, section, table
 from ...plotting.matplotlib_style import svg
-from ..receptive_fields import field_table, objects_figure, verdict
+from ..receptive_fields import field_table, field_verdict, objects_figure
+from ..run import ObjectSizes
 
-__all__ = ["sight_section"]
-
-Objects = tuple[np.ndarray, str]  # diameters in pixels, and a sentence on what was measured
+__all__ = ["receptive_fields_section"]
 
 
-def sight_section(subject: Inspection, objects: Objects | None = None) -> Html:
-    """Theoretical and effective receptive fields, beside the sizes of the objects.
+def receptive_fields_section(inspection: Inspection, objects: ObjectSizes | None = None) -> Html:
+    """Theoretical and effective receptive fields, and the sizes of the objects.
 
     Parameters
     ----------
-    subject : Subject
-    objects : (diameters, sentence), optional
-        Of the training data; by default the objects of the subject's own truth.
+    inspection : Inspection
+    objects : ObjectSizes, optional
+        Of the training data; by default those of the inspection's own truth.
     """
-    fields, effective = stage_fields(subject.graph), effective_fields(subject)
-    sizes, measured = objects if objects is not None else _own_objects(subject)
-    words = [_skips(fields), _counts(effective)]
-    pictures = [_figure(svg(draw_boxes(subject, fields, effective), label="boxes"), _boxes(effective), "On the image")]
-    if len(sizes):
-        words.insert(0, verdict(fields, float(np.median(sizes))))
-        pictures.append(objects_figure(sizes, fields, measured))
-    pictures.append(_figure(svg(draw_energy(effective), label="gradient energy"), _heat(effective), "What counts"))
-    pictures += _with_and_without(subject, effective[-1])
-    return section(
-        "What it sees", paragraph(*words), grid(*pictures), grid(field_table(fields), _effective_table(effective))
-    )
+    fields, effective = stage_fields(inspection.graph), effective_fields(inspection)
+    if objects is None:
+        sizes = np.empty(0) if inspection.truth is None else object_sizes(inspection.truth)
+        objects = ObjectSizes(sizes, f"{len(sizes)} labelled objects in {inspection.source}.")
+    words = [_describe_skips(fields), _describe_output(effective[-1])]
+    boxes = svg(draw_boxes(inspection, fields, effective), label="receptive fields on the image")
+    pictures = [figure(boxes, _describe_boxes(effective), title="On the image")]
+    if len(objects.diameters):
+        words.insert(0, field_verdict(fields, float(np.median(objects.diameters))))
+        pictures.append(objects_figure(objects, fields))
+    energy = svg(draw_energy(effective), label="gradient energy")
+    pictures.append(figure(energy, _describe_energy(effective), title="Gradient energy"))
+    pictures += _without_skips(inspection, effective[-1])
+    tables = grid(field_table(fields), _effective_table(effective))
+    return section("Receptive fields", paragraph(*words), grid(*pictures), tables)
 
 
-def _figure(drawing: str, sentence: str, title: str) -> Html:
-    return figure(Html(drawing), sentence, title=title)
-
-
-def _own_objects(subject: Inspection) -> Objects:
-    if subject.truth is None:
-        return np.empty(0), ""
-    sizes = object_sizes(subject.truth)
-    return sizes, f"{len(sizes)} labelled objects in {subject.source}."
-
-
-def _skips(fields: Sequence[StageField]) -> str:
-    """What the skips see, against the deepest level."""
-    skipped = [one for one in fields if one.is_skipped]
+def _describe_skips(fields: Sequence[StageField]) -> str:
+    """Receptive fields of the maps that skips carry, and of the deepest level."""
+    skipped = [stage for stage in fields if stage.is_skipped]
     deepest = (fields[:-1] or fields)[-1]
     if not skipped:
-        return f"There are no skips: every output goes through {deepest.name}, which sees {_size(deepest)} px."
-    sizes = ", ".join(_size(one) for one in skipped)
+        return f"There are no skips: every output depends on {deepest.name}, whose field is {_size(deepest)} px."
+    sizes = ", ".join(map(_size, skipped))
     ratio = deepest.field[-1].largest / skipped[0].field[-1].largest
     return (
-        f"The skips carry maps that see {sizes} px, finest first, while {deepest.name} sees {_size(deepest)} px, "
-        f"{ratio:.0f} times as far as the finest skip: the sharp detail comes by the skips, the context from below."
+        f"The skips carry maps with receptive fields of {sizes} px, finest first; that of {deepest.name} is "
+        f"{_size(deepest)} px, {ratio:.0f} times that of the finest skip: skips carry the sharp detail, the deep "
+        "levels the context."
     )
 
 
-def _size(one: StageField) -> str:
-    sizes = [axis.largest for axis in one.field]
+def _size(stage: StageField) -> str:
+    sizes = [axis.largest for axis in stage.field]
     return str(sizes[0]) if len(set(sizes)) == 1 else " x ".join(map(str, sizes))
 
 
-def _counts(effective: Sequence[EffectiveField]) -> str:
-    out = effective[-1]
-    if isnan(out.std):
-        return "The gradient of the output is zero everywhere: nothing can be said of what it depends on."
-    side, most = out.side(0.95), max(out.theoretical)
-    cut = " (the image is smaller than the receptive field, so the rest is not counted)" if out.is_cut else ""
+def _describe_output(output: EffectiveField) -> str:
+    if isnan(output.std):
+        return "The gradient of the output is zero everywhere, so the effective receptive field cannot be measured."
+    side, most = output.side(0.95), max(output.theoretical)
+    cut = " (the image is smaller than the receptive field, so the rest is not counted)" if output.is_cut else ""
     return (
-        f"Not all that an output could see counts alike: 95 % of the gradient energy lies within {side} px, "
-        f"{side / most:.0%} of the {most} px that reach it{cut}."
+        f"The pixels of a receptive field do not count alike: 95 % of the gradient energy of an output lies within "
+        f"{side} px, {side / most:.0%} of its {most} px{cut}."
     )
 
 
-def _boxes(effective: Sequence[EffectiveField]) -> str:
-    sides = ", ".join(f"{one.name} {one.side(0.95)}" for one in effective)
+def _describe_boxes(effective: Sequence[EffectiveField]) -> str:
+    sides = ", ".join(f"{stage.name} {stage.side(0.95)}" for stage in effective)
     return (
-        "Lines: what one element of each level can see of the image. Dashes of the same colour: the square that holds "
-        f"95 % of what it really depends on ({sides} px). A level is useful for an object that fits into its dashes."
+        "Solid lines: the receptive field of one element of each level. Dashed lines of the same colour: the square "
+        f"with 95 % of its gradient energy ({sides} px). A level is useful for objects that fit into its dashed square."
     )
 
 
-def _heat(effective: Sequence[EffectiveField]) -> str:
+def _describe_energy(effective: Sequence[EffectiveField]) -> str:
     first, last = effective[0], effective[-1]
     return (
-        "How strongly a pixel moves the element in the middle, from strongest (yellow) to a ten-thousandth of it "
+        "Influence of each pixel on the element in the middle, from the largest (yellow) to a ten-thousandth of it "
         f"(black), averaged over probes; the box holds 95 % of the energy, {first.side(0.95)} px for {first.name} and "
-        f"{last.side(0.95)} px for the {last.name}. Each picture is as wide as what it can see at most."
+        f"{last.side(0.95)} px for the {last.name}. Each picture is as wide as the receptive field."
     )
 
 
-def _with_and_without(subject: Inspection, whole: EffectiveField) -> list[Html]:
+def _without_skips(inspection: Inspection, whole: EffectiveField) -> list[Html]:
     """The output's field with and without skips; nothing for a net without them."""
-    if not skip_edges(subject.graph):
+    if not skip_edges(inspection.graph):
         return []
-    (bare,) = effective_fields(subject, without_skips=True, output_only=True)
-    if isnan(bare.std) or isnan(whole.std):
+    (without,) = effective_fields(inspection, without_skips=True, output_only=True)
+    if isnan(without.std) or isnan(whole.std):
         return []
-    pair = (replace(whole, name="the net as it is"), replace(bare, name="all skips silenced"))
-    here, there = whole.side(0.5), bare.side(0.5)
-    turn = "narrower" if here < there else "wider" if here > there else "no different"
+    pair = (replace(whole, name="the whole net"), replace(without, name="all skips set to zero"))
+    half, half_without = whole.side(0.5), without.side(0.5)
+    effect = "narrow" if half < half_without else "widen" if half > half_without else "do not change"
     words = (
-        f"Half of the energy of an output lies within {here} px; with all skips silenced, in the same net, within "
-        f"{there} px: with its skips the net looks {turn}. (95 %: {whole.side(0.95)} and {bare.side(0.95)} px.)"
+        f"Half of the energy of an output lies within {half} px; with all skips set to zero, in the same net, within "
+        f"{half_without} px: the skips {effect} the effective receptive field. (95 %: {whole.side(0.95)} and "
+        f"{without.side(0.95)} px.)"
     )
-    return [_figure(svg(draw_profiles(pair), label="energy within a square"), words, "With and without skips")]
+    return [figure(svg(draw_profiles(pair), label="energy within a square"), words, title="With and without skips")]
 
 
 def _effective_table(effective: Sequence[EffectiveField]) -> Html:
     rows = [
-        [one.name, *("-" if isnan(one.std) else str(one.side(share)) for share in (0.5, 0.95, 0.99))]
-        for one in effective
+        [stage.name, *("-" if isnan(stage.std) else str(stage.side(share)) for share in (0.5, 0.95, 0.99))]
+        for stage in effective
     ]
     return table(["layer", "50 %", "95 %", "99 %"], rows, caption="Square that holds the energy (px)")

@@ -1,4 +1,4 @@
-"""The section on shifts: whether the mask moves with the image."""
+"""The section on shifts: changes of the mask when the image moves."""
 
 from __future__ import annotations
 
@@ -13,85 +13,80 @@ __all__ = ["shifts_section"]
 _LEAST_SHOWN = 16  # pixels per side: less is no picture
 
 
-def shifts_section(subject: Inspection) -> Html:
-    """How much of the mask changes when the image moves by 1 to 16 pixels, and where."""
-    if set(subject.graph.geometry.scale) != {1}:
+def shifts_section(inspection: Inspection) -> Html:
+    """Changes of the mask, in amount and place, when the image moves by 1 to 16 pixels."""
+    if set(inspection.graph.geometry.scale) != {1}:
         words = "The mask has another scale than the image, so it cannot be moved back pixel by pixel."
         return section("Shifts", paragraph(words))
     try:
-        found = shift_equivariance(subject)
+        shifts = shift_equivariance(inspection)
     except ValueError as error:
         return section("Shifts", paragraph(f"Shifts were not measured: {error}."))
-    pictures = [figure(Html(svg(draw_shifts(found), label="changes over shifts")), _curves(found), title="By how much")]
-    if found.where.any() and min(found.where.shape[-2:]) >= _LEAST_SHOWN:
-        picture = draw_where(found, subject.image[0].numpy())
-        pictures.append(figure(Html(svg(picture, label="where classes change")), _where(found), title="Where"))
-    return section("Shifts", paragraph(*_words(subject, found)), grid(*pictures))
+    pictures = [
+        figure(svg(draw_shifts(shifts), label="changes over shifts"), _describe_changes(shifts), title="Amount")
+    ]
+    if shifts.where.any() and min(shifts.where.shape[-2:]) >= _LEAST_SHOWN:
+        drawing = svg(draw_where(shifts, inspection.image[0].numpy()), label="places of changes")
+        pictures.append(figure(drawing, _describe_places(shifts), title="Places"))
+    return section("Shifts", paragraph(*_introduction(inspection, shifts)), grid(*pictures))
 
 
-def _words(subject: Inspection, found: Shifts) -> list[str]:
-    stride = _sizes(found.strides)
+def _introduction(inspection: Inspection, shifts: Shifts) -> list[str]:
+    strides = shifts.strides
+    stride = str(strides[0]) if len(set(strides)) == 1 else " and ".join(map(str, strides))
     words = [
         "The image is moved by a few pixels, the mask moved back, and both masks compared.",
-        f"This net's total stride is {stride} px: only moves by its multiples leave the pooling grid where it was on "
-        "the objects."
-        if max(found.strides) > 1
-        else "This net never samples down, so it has no pooling grid that a move could displace.",
+        f"The total stride of this net is {stride} px: only shifts by its multiples keep the position of the pooling "
+        "grid on the objects."
+        if max(strides) > 1
+        else "This net has no down-sampling, so it has no pooling grid that a shift could displace.",
     ]
-    if not found.is_clear:
+    if not shifts.is_clear:
         words.append(
-            "The image is too small to compare only pixels that see none of its borders, so borders have a part in "
-            "these changes, also at multiples of the total stride."
+            "The image is too small to compare only pixels without a border in their receptive field, so borders "
+            "contribute to these changes, also at multiples of the total stride."
         )
-    if not subject.graph.is_local:
+    if not inspection.graph.is_local:
         words.append(
-            "The net takes statistics over the whole image (its normalisation), which change a little with what moves "
-            "in and out: not even multiples of the total stride need give the same mask."
+            "The net computes statistics over the whole image (its normalisation), which change a little when the "
+            "content moves: not even multiples of the total stride need give the same mask."
         )
     return words
 
 
-def _curves(found: Shifts) -> str:
-    mean = found.changed.mean(axis=0)
-    worst, first = int(mean.argmax()), found.shifts.index(min(found.shifts))
-    if not found.changed.any():
-        moved = percent(float(found.probability.max()))
+def _describe_changes(shifts: Shifts) -> str:
+    mean = shifts.changed.mean(axis=0)
+    worst, first = int(mean.argmax()), shifts.shifts.index(min(shifts.shifts))
+    if not shifts.changed.any():
+        moved = percent(float(shifts.probability.max()))
         return (
-            f"No pixel changes its class, by whichever of the {len(found.shifts)} shifts the image moves; the "
-            f"probabilities change by {moved} on average at most."
+            f"No pixel changes its class for any of the {len(shifts.shifts)} shifts; the probabilities change by "
+            f"{moved} on average at most."
         )
     words = (
-        f"Moved by {found.shifts[first]} px, {percent(float(mean[first]))} of the pixels change their class; most, "
-        f"{percent(float(mean[worst]))}, do when moved by {found.shifts[worst]} px. To compare: "
-        f"{percent(found.outline)} of the pixels lie beside another class, on the outlines of the mask."
+        f"For a shift of {shifts.shifts[first]} px, {percent(float(mean[first]))} of the pixels change their class; "
+        f"most do, {percent(float(mean[worst]))}, for one of {shifts.shifts[worst]} px. For comparison: "
+        f"{percent(shifts.outline)} of the pixels lie next to another class, on the outlines of the mask."
     )
-    return words + _at_strides(found)
-
-
-def _at_strides(found: Shifts) -> str:
-    """What happens where the pooling grid is in place again."""
-    at = [
-        (row[k], s)
-        for row, stride in zip(found.changed, found.strides, strict=True)
-        for k, s in enumerate(found.shifts)
-        if stride > 1 and s % stride == 0
+    at_strides = [
+        float(share)
+        for row, stride in zip(shifts.changed, shifts.strides, strict=True)
+        for share, shift in zip(row, shifts.shifts, strict=True)
+        if stride > 1 and shift % stride == 0
     ]
-    if not at:
-        return ""
-    most = float(max(share for share, _ in at))
-    what = "none does" if most == 0 else f"{percent(most)} do at most"
-    return f" Dotted: multiples of the total stride, where {what}."
+    if not at_strides:
+        return words
+    most = max(at_strides)
+    changes = "no pixel changes" if most == 0 else f"{percent(most)} change at most"
+    return f"{words} Dotted: multiples of the total stride, where {changes}."
 
 
-def _where(found: Shifts) -> str:
-    share = float((found.where > 0).mean())
-    half = float((found.where >= 0.5).mean())
-    grid_words = " There the mask hangs on where the pooling grid happens to lie."
-    return (
-        f"Which pixels change their class, and by how many of the {len(found.shifts)} moves along the last axis: "
-        f"{percent(share)} of the pixels by at least one, {percent(half)} by at least half of them."
-    ) + (grid_words if found.is_clear and max(found.strides) > 1 else "")
-
-
-def _sizes(strides: tuple[int, ...]) -> str:
-    return str(strides[0]) if len(set(strides)) == 1 else " and ".join(map(str, strides))
+def _describe_places(shifts: Shifts) -> str:
+    ever, half = float((shifts.where > 0).mean()), float((shifts.where >= 0.5).mean())
+    words = (
+        f"Pixels that change their class, and for how many of the {len(shifts.shifts)} shifts along the last axis: "
+        f"{percent(ever)} of the pixels for at least one, {percent(half)} for at least half of them."
+    )
+    if shifts.is_clear and max(shifts.strides) > 1:
+        words += " There the mask depends on the position of the pooling grid."
+    return words

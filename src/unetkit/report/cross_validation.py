@@ -1,11 +1,10 @@
-"""The page of a cross-validation: how the folds agree, all images by nets that have not seen them, masks in doubt."""
+"""The page of a cross-validation: scores of the folds, of all images by nets not trained on them, doubtful masks."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any
 
 from ..model.run_paths import RunPaths
 from ..plotting.html import Html, duration, header, page, paragraph, section, table
@@ -13,28 +12,33 @@ from ..training.cross_validation import Doubt
 from .results import scores_section
 from .run import Run, read_evaluation, read_run
 
-__all__ = ["folds_page"]
+__all__ = ["cross_validation_page"]
 
 
-def folds_page(folder: Path) -> str:
-    """The page of a folder that `training.cross_validation.train_folds` made."""
+def cross_validation_page(folder: Path) -> str:
+    """The page of a folder that `training.cross_validation` wrote."""
     name, paths = folder.resolve().name, RunPaths(folder)
     summary = json.loads(paths.folds_summary.read_text())
     runs = [read_run(paths.fold(k).root) for k in range(len(summary["dice"]))]
     scores = read_evaluation(paths.validation_json)
     mean, spread = fmean(summary["dice"]), pstdev(summary["dice"])
     values = [
-        (f"{scores.mean.dice:.3f}", "Dice, all images by nets that have not seen them"),
-        (f"{mean:.3f} ± {spread:.3f}", f"Dice, mean and spread of {len(runs)} folds"),
+        (f"{scores.mean.dice:.3f}", "Dice, all images by nets not trained on them"),
+        (f"{mean:.3f} ± {spread:.3f}", f"Dice, mean and standard deviation of {len(runs)} folds"),
         (f"{scores.pixel_error:.2%}", "of the pixels wrong"),
         (duration(summary["time_s"]), "training time of all"),
     ]
     if scores.objects:
         values.insert(2, (f"{scores.objects.ap50:.3f}", "AP50 of objects"))
     images = runs[0].plan.data.images or "unnamed images"
-    words = f"Trained on {images}: each net on all but its fold. Used together by predict."
-    doubts = _doubts(summary["doubts"], paths)
-    parts = [header(name, words, values), _folds(runs, paths), scores_section(scores, ""), doubts]
+    words = f"Trained on {images}: each net on all folds but its own. Prediction uses all of them together."
+    doubts = [Doubt(**row) for row in summary["doubts"]]
+    parts = [
+        header(name, words, values),
+        _folds(runs, paths),
+        scores_section(scores, ""),
+        _doubtful_masks(doubts, paths),
+    ]
     return page(f"{name}: cross-validation", *parts, footer=f"Written by unetkit from {folder.resolve()}")
 
 
@@ -47,20 +51,20 @@ def _folds(runs: list[Run], paths: RunPaths) -> Html:
         n = len(run.evaluation.per_image) if run.evaluation else 0
         rows.append([link, str(n), f"{run.steps:,}", duration(run.time_s), dice])
     words = (
-        "Every image was held out in one fold. The spread is what another split would change: a difference between two "
-        "nets that is smaller says nothing."
+        "Every image was held out in one fold. The standard deviation tells how much another split would change the "
+        "score: a smaller difference between two nets is not significant."
     )
     return section("Folds", paragraph(words), table(["", "images held out", "steps", "time", "Dice"], rows))
 
 
-def _doubts(rows: list[dict[str, Any]], paths: RunPaths) -> Html:
-    where = f"The masks of all images, each by the net that has not seen it, are in {paths.out_of_fold}."
-    if not rows:
-        return section("Masks in doubt", paragraph("No image is out of the ordinary.", where))
-    doubts = [Doubt(**row) for row in rows]
+def _doubtful_masks(doubts: list[Doubt], paths: RunPaths) -> Html:
+    place = f"The masks of all images, each predicted by the net not trained on it, are in {paths.out_of_fold}."
+    if not doubts:
+        return section("Masks in doubt", paragraph("No image is out of the ordinary.", place))
     words = (
-        "Images on which the net that has not seen them does far worse than on others. Where nets that were trained "
+        "Images on which the net that was not trained on them does far worse than on others. If nets that were trained "
         "on them fail as well, the mask may be wrong."
     )
-    cells = [[one.name, f"{one.unseen:.3f}", f"{one.seen:.3f}"] for one in doubts]
-    return section("Masks in doubt", paragraph(words, where), table(["image", "Dice, not seen", "Dice, seen"], cells))
+    rows = [[doubt.name, f"{doubt.unseen:.3f}", f"{doubt.seen:.3f}"] for doubt in doubts]
+    header = ["image", "Dice, not trained on", "Dice, trained on"]
+    return section("Masks in doubt", paragraph(words, place), table(header, rows))
