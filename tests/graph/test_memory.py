@@ -252,19 +252,18 @@ def test_exact_numbers_are_kept_and_decide_unless_the_budget_is_far(monkeypatch:
     monkeypatch.setattr(memory, "peak_memory", counted)
     known = window_memory(net, net.graph)
     assert known is window_memory(net, net.graph)
-    assert [known.estimate((256, 256)), known.exact((256, 256))] == [exact[256]] * 2
-    assert exact[64] / 3 < known.estimate((64, 64)) < 3 * exact[64]  # torch unfolds maps as small as these
-    assert known.fits((64, 64), 4 * exact[64])
-    assert sizes == [(256, 256)]  # the first of all, and no other yet
-    assert known.fits((128, 128), exact[128])
-    assert not known.fits((128, 128), exact[128] - 1)
-    assert sizes == [(256, 256), (128, 128)]
-    assert known.estimate((128, 128)) == exact[128]
+    assert [known.peak_bytes((n, n), budget=exact[n]) for n in (64, 128, 128)] == [exact[64], exact[128], exact[128]]
+    assert sizes == [(64, 64), (128, 128)]  # the last was kept
+    far = [known.peak_bytes((n, 252), budget=2**30) for n in (252, 248, 244)]
+    assert sizes[2:] == [(256, 256)]  # stands for all of them
+    assert far == pytest.approx([exact[256] * n * 252 / 256**2 for n in (252, 248, 244)], rel=0.02)
+    assert known.peak_bytes((248, 252)) == peak_memory(net, (248, 252), graph=net.graph).peak_bytes
+    assert sizes[3:] == [(248, 252)]
 
 
 def test_numbers_go_with_their_net() -> None:
     net = build(Architecture(widths=(4, 6))).eval()
-    window_memory(net, net.graph).exact((16, 16))
+    window_memory(net, net.graph).peak_bytes((16, 16))
     alive = len(memory._MEMORY)
     del net
     gc.collect()

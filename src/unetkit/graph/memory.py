@@ -19,7 +19,7 @@ from .trace import Body
 __all__ = ["PeakMemory", "WindowMemory", "allocated_bytes", "measured_bytes", "peak_memory", "window_memory"]
 
 _MOMENTS = 2  # AdamW keeps two numbers per parameter
-_FAR = 3  # an estimate decides where the budget is so many times as large: it errs by less
+_FAR = 8  # a window whose maps fit the budget so many times fits it with all else
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,11 @@ def _bytes(tensor: Tensor) -> int:
 
 
 class WindowMemory:
-    """Peak memory of one net by window size: exact numbers, which are kept, and estimates scaled from the latest.
+    """Peak memory of one net by window size: exact numbers, and estimates where the budget is far above.
 
     An exact number (`peak_memory`) takes 15 to 65 ms of a core, the count of the graph's maps (`activation_bytes`) 0.5
-    to 1 ms. Their ratio, 1.23 for a U-Net and 1.5 for dense and nested nets, hardly changes with the size; only maps
-    below about 100 x 100 pixels, which torch unfolds, take up to 1.7 times as much as it says.
+    to 1 ms. Their ratio, 1.23 for a U-Net and 1.5 for dense and nested nets, changes with the size where torch unfolds
+    maps (2.8 for a U-Net at 64 x 64 pixels), so that an estimate takes that of a size near by.
 
     Parameters
     ----------
@@ -142,30 +142,33 @@ class WindowMemory:
         self._net, self._graph = ref(net), graph
         self._exact: dict[tuple[int, ...], int] = {}
         self._counts: dict[tuple[int, ...], int] = {}
-        self._ratio: float | None = None  # of the latest exact number to its count
+        self._ratios: dict[tuple[int, ...], float] = {}
 
-    def exact(self, size: tuple[int, ...]) -> int:
-        """Peak bytes of one window of a size that fits."""
-        net = self._net()
-        if size not in self._exact and net is not None:
-            self._exact[size] = peak_memory(net, size, graph=self._graph).peak_bytes
-            self._ratio = self._exact[size] / self._count(size)
-        return self._exact[size]
-
-    def estimate(self, size: tuple[int, ...]) -> int:
-        """Peak bytes of one window: the exact number where it is known or none is, else the count of maps scaled."""
-        if size in self._exact or self._ratio is None:
-            return self.exact(size)
-        return round(self._ratio * self._count(size))
-
-    def fits(self, size: tuple[int, ...], budget: int) -> bool:
-        """Whether one window keeps to a budget of bytes, by the exact number unless the estimate is far below."""
-        return _FAR * self.estimate(size) <= budget or self.exact(size) <= budget
-
-    def _count(self, size: tuple[int, ...]) -> int:
+    def maps_bytes(self, size: tuple[int, ...]) -> int:
+        """Count of the maps of one window that are alive together, `activation_bytes`: a lower bound."""
         if size not in self._counts:
             self._counts[size] = self._graph.activation_bytes(size)
         return self._counts[size]
+
+    def peak_bytes(self, size: tuple[int, ...], *, budget: int | None = None) -> int:
+        """Peak bytes of one window of a size that fits: exact, unless the budget in bytes is far above.
+
+        Estimates are counts times the ratio at the next larger powers of two: images of hundreds of different sizes,
+        all small, need few exact numbers.
+        """
+        if size in self._exact:
+            return self._exact[size]
+        if budget is not None and _FAR * self.maps_bytes(size) <= budget:
+            near = tuple(2 ** (n - 1).bit_length() for n in size)
+            if near not in self._ratios:
+                fitting = self._graph.geometry.above(near)
+                self._ratios[near] = self.peak_bytes(fitting) / self.maps_bytes(fitting)
+            return round(self._ratios[near] * self.maps_bytes(size))
+        net = self._net()
+        if net is None:
+            raise ReferenceError("the net whose memory is asked for is no longer there")
+        self._exact[size] = peak_memory(net, size, graph=self._graph).peak_bytes
+        return self._exact[size]
 
 
 _MEMORY: WeakKeyDictionary[nn.Module, WindowMemory] = WeakKeyDictionary()

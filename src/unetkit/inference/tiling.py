@@ -187,7 +187,8 @@ def plan_tiles(
         covering = tiles(geometry, padded, core, even=most is not None)
     else:
         covering = _overlapping(geometry, padded, core)
-    peak = max(memory.estimate(window) for window in {tile.window_size for tile in covering})
+    largest = max((tile.window_size for tile in covering), key=prod)
+    peak = memory.peak_bytes(largest, budget=memory_bytes)
     is_exact = net.is_local or whole
     block = tuple(max(min(c, n) if is_exact else n, 1) for c, n in zip(core, size, strict=True))
     return Tiling(size, padded, tuple(covering), is_exact, peak, redundancy(covering, padded), block)
@@ -196,12 +197,25 @@ def plan_tiles(
 def _exact_core(
     geometry: Geometry, padded: tuple[int, ...], memory: WindowMemory, memory_bytes: int
 ) -> tuple[int, ...]:
-    """The largest core whose window fits: estimates rank the candidates, and the exact number decides."""
+    """The largest core whose window fits: counts of maps rank the candidates, and the exact number decides."""
+    out = geometry.output_size(padded)
+    if memory.peak_bytes(padded, budget=memory_bytes) <= memory_bytes:
+        return out
+    ratio = 1.0  # of the exact number to the count
+    smallest = largest_window(geometry, padded, tuple(map(min, geometry.stride, out)))
+
+    def estimate(window: tuple[int, ...]) -> int:
+        if window == smallest:  # named in an error
+            return memory.peak_bytes(window, budget=memory_bytes)
+        return ceil(ratio * memory.maps_bytes(window))
+
     while True:
-        core = fit_core(geometry, padded, memory_bytes=memory_bytes, cost=memory.estimate)
-        if memory.fits(largest_window(geometry, padded, core), memory_bytes):
+        core = fit_core(geometry, padded, memory_bytes=memory_bytes, cost=estimate)
+        window = largest_window(geometry, padded, core)
+        peak = memory.peak_bytes(window, budget=memory_bytes)
+        if peak <= memory_bytes:
             return core
-        # The exact number, now known, is above the budget: it corrects the estimates of the next round.
+        ratio = peak / memory.maps_bytes(window)  # that of windows a little smaller is about the same
 
 
 def _part(n: int, most: int, stride: int) -> int:
