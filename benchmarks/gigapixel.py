@@ -33,7 +33,7 @@ import tifffile
 import torch
 
 from unetkit.cli.demo import synthetic_cells, write_demo_data
-from unetkit.data.normalise import measure
+from unetkit.data.normalise import measure_normalisation
 from unetkit.inference.prepare import prepare
 from unetkit.io import open_lazy
 from unetkit.labels.kind import from_classes
@@ -169,7 +169,7 @@ def check(run: Path, image: Path, mask: Path, places: int) -> dict[str, Any]:
     ready, rng, side = prepare(net), np.random.default_rng(7), min(256, TILE)
     wrong = total = 0
     with open_lazy(image) as source, open_lazy(mask) as labels:
-        scaling = measure(source)
+        scaling = measure_normalisation(source)
         size = source.size
         for _ in range(places):
             y, x = (int(rng.integers(0, n - side + 1)) for n in size)

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from unetkit import read
-from unetkit.data.normalise import for_net
+from unetkit.data.normalise import prepare_for_net
 from unetkit.insight.shift import Shifts, shift_changes
 from unetkit.model.files import read_model
 
@@ -84,7 +84,7 @@ def _run(way: str, seed: int, task: story.Task, out: Path, budget: dict[str, flo
 
 def _moved(run: Path, images: Sequence[Path]) -> list[Shifts]:
     net, _ = read_model(run)
-    arrays = (for_net(read(image), channels=net.in_channels, ndim=net.ndim) for image in images)
+    arrays = (prepare_for_net(read(image), channels=net.in_channels, ndim=net.ndim) for image in images)
     return [shift_changes(net, array, shifts=SHIFTS) for array in arrays]
 
 

@@ -34,7 +34,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unetkit.data.dataset import Case, load
+from unetkit.data.dataset import Case, load_dataset
 from unetkit.data.pairs import find_pairs
 from unetkit.insight.gradient_flow import gradient_flow
 from unetkit.nets.architecture import Architecture
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _cases(data: Path) -> list[Case]:
     chosen = {image.resolve() for image, _ in story.isbi2012(data).training}
     pairs = [pair for pair in find_pairs(data / "images", data / "masks") if pair.image.resolve() in chosen]
-    return load(pairs).cases
+    return load_dataset(pairs).cases
 
 
 def run(kind: Kind, depth: int, seed: int, cases: Sequence[Case], args: argparse.Namespace) -> None:

@@ -21,3 +21,9 @@ def test_all_problems_are_raised_at_once_with_their_files():
 def test_one_problem_is_named_in_the_singular():
     with pytest.raises(Problems, match=r"1 wrong row:\n  line 3"):
         raise_problems([Problem("line 3: no mask")], "wrong row")
+
+
+def test_problems_without_a_heading() -> None:
+    error = Problems("", [Problem("a.tif: is torn", (Path("a.tif"),)), Problem("b")])
+    assert str(error) == "a.tif: is torn\nb"
+    assert error.bad_files == {Path("a.tif")}

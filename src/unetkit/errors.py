@@ -31,6 +31,12 @@ class Problem:
 class Problems(ValueError):
     """Everything that is wrong with some files, a line each.
 
+    Parameters
+    ----------
+    kind : str
+        A heading counts the problems by this name, such as "unusable file"; "" for none.
+    problems : iterable of Problem
+
     Attributes
     ----------
     problems : tuple of Problem
@@ -42,7 +48,8 @@ class Problems(ValueError):
         self.problems = tuple(problems)
         self.bad_files = frozenset(file for problem in self.problems for file in problem.files)
         lines = "\n".join(f"  {problem}" for problem in self.problems)
-        super().__init__(f"{len(self.problems)} {kind}{'s'[: len(self.problems) > 1]}:\n{lines}")
+        head = f"{len(self.problems)} {kind}{'s'[: len(self.problems) > 1]}:\n"
+        super().__init__(head + lines if kind else "\n".join(map(str, self.problems)))
 
 
 def raise_problems(problems: Iterable[Problem], kind: str) -> None:

@@ -367,7 +367,7 @@ def test_ctrl_c_elsewhere_exits_130(run_cli, cells, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("unetkit.data.check.load", interrupted)
+    monkeypatch.setattr("unetkit.data.check.load_usable", interrupted)
     code, out, err = run_cli("check", cells)
     assert (code, out) == (130, "")
     assert "Traceback" not in err

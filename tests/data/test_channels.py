@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from unetkit import io
-from unetkit.data.channels import apart, mask_is_elsewhere, read_channels
-from unetkit.data.dataset import load
+from unetkit.data.channels import distance_voxels, misplacement, read_channels
+from unetkit.data.dataset import load_dataset
 from unetkit.data.pairs import find_pairs
 from unetkit.image import Image, WorldAffine
 
@@ -95,22 +95,22 @@ def test_channels_that_lie_apart_are_said(tmp_path, by, is_said):
 
 
 def test_the_same_place_stored_in_two_orientations_is_not_apart():
-    assert apart(volume(), volume(affine=LPS, orientation="LPS")) == 0
-    assert mask_is_elsewhere(volume(), volume(affine=LPS, orientation="LPS")) == ""
+    assert distance_voxels(volume(), volume(affine=LPS, orientation="LPS")) == 0
+    assert misplacement(volume(), volume(affine=LPS, orientation="LPS")) == ""
 
 
 def test_a_shift_is_measured_in_voxels():
-    assert apart(volume(), volume(affine=moved(3.0))) == pytest.approx(3 * np.sqrt(3))
+    assert distance_voxels(volume(), volume(affine=moved(3.0))) == pytest.approx(3 * np.sqrt(3))
     longer = ((1.1, 0.0, 0.0, 5.0), *RAS[1:])  # along x, of 5 voxels: 4 steps of 0.1 too far
-    assert apart(volume(), volume(affine=longer)) == pytest.approx(0.4)
-    assert apart(volume(), replace(volume(), place=None)) == 0
-    assert mask_is_elsewhere(volume(), volume(affine=moved(3.0))) == ""  # shifted but not turned
+    assert distance_voxels(volume(), volume(affine=longer)) == pytest.approx(0.4)
+    assert distance_voxels(volume(), replace(volume(), place=None)) == 0
+    assert misplacement(volume(), volume(affine=moved(3.0))) == ""  # shifted but not turned
 
 
 def test_a_lost_header_is_noticed(tmp_path):
     # The same pixels in the same order, but the mask says R where the image says L: read, it would be turned.
     lost, image = volume(), volume(affine=turned(), orientation="LPS")
-    assert "is stored RAS, its image LPS, and their affines put them" in mask_is_elsewhere(image, lost)
+    assert "is stored RAS, its image LPS, and their affines put them" in misplacement(image, lost)
 
 
 def test_training_reads_files_of_channels_and_names_masks_that_are_turned(tmp_path):
@@ -122,7 +122,7 @@ def test_training_reads_files_of_channels_and_names_masks_that_are_turned(tmp_pa
         labels = np.zeros(SIZE, np.uint8)
         labels[1] = 1
         io.write_labels(tmp_path / "masks" / f"{case}.nii.gz", labels, like=volume())
-    data = load(find_pairs(tmp_path))
+    data = load_dataset(find_pairs(tmp_path))
     assert (data.channels, data.ndim, [case.name for case in data.cases]) == (2, 3, ["a", "b"])
     assert data.cases[0].image.shape == (2, *SIZE)
     assert "2 files: 2 channels, each a file of its own" in data.notes
@@ -130,4 +130,4 @@ def test_training_reads_files_of_channels_and_names_masks_that_are_turned(tmp_pa
     like = replace(volume(), place=WorldAffine(turned(), "LPS", SIZE))
     io.write_labels(tmp_path / "masks" / "b.nii.gz", labels, like=like)
     with pytest.raises(ValueError, match=r"1 unusable file:\n.*masks/b\.nii\.gz: is stored LPS, its image RAS"):
-        load(find_pairs(tmp_path))
+        load_dataset(find_pairs(tmp_path))

@@ -11,7 +11,11 @@ from PIL import Image as Picture
 
 from unetkit import io
 from unetkit.cli.demo import synthetic_cells
-from unetkit.data.check import Checked, check
+from unetkit.data import dataset
+from unetkit.data.channels import read_channels
+from unetkit.data.check import CheckResult, check
+from unetkit.data.pairs import find_pairs
+from unetkit.errors import Problems
 from unetkit.image import Image
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -50,7 +54,7 @@ def test_nothing_sound_is_accused(sound: Path) -> None:
     for name in ("ids", "classes"):
         found = check(sound / name)
         assert found.errors == ()
-        assert [str(one) for one in found.suspicions] == []
+        assert [str(one) for one in found.issues] == []
 
 
 @pytest.mark.parametrize("name", ["isbi2012", "nuclei", "hippocampus", "vnc_em", "floods"])
@@ -59,7 +63,7 @@ def test_nothing_of_the_real_sets_is_accused(name: str) -> None:
         pytest.skip(f"no {DATA / name}")
     found = check(DATA / name)
     assert found.errors == ()
-    assert [str(one) for one in found.suspicions] == []
+    assert [str(one) for one in found.issues] == []
 
 
 def again(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -202,8 +206,8 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
 ]
 
 
-def says(found: Checked) -> list[str]:
-    return [*found.errors, *map(str, found.suspicions)]
+def says(found: CheckResult) -> list[str]:
+    return [*found.errors, *map(str, found.issues)]
 
 
 @pytest.mark.parametrize(("plant", "which"), FAULTS, ids=lambda value: getattr(value, "__name__", value))
@@ -244,3 +248,30 @@ def test_all_at_once(sound: Path, tmp_path: Path) -> None:
                 shutil.copy(source, folder / part / f"{name}.tif")
     text = "\n".join(says(check(folder)))
     assert all(name in text for name in ("c01", "c05", "c06", "c07", "c08"))
+
+
+def test_every_file_is_read_once(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many stages leave pairs out."""
+    folder = tmp_path / "classes"
+    shutil.copytree(sound / "classes", folder)
+    jpeg_noise(folder)
+    for name in ("c02", "c03"):
+        image, mask = again(folder, name)
+        write(folder, name, image, np.full_like(mask, 255))
+    write(folder, "c04", *again(folder, "c04"), spacing=500.0)
+    corrupt_file = folder / "images" / "c05.tif"
+    corrupt_file.write_bytes(corrupt_file.read_bytes()[:300])
+    opened: list[str] = []
+    monkeypatch.setattr(dataset, "read_channels", lambda files: opened.append(str(files[0])) or read_channels(files))
+    monkeypatch.setattr(dataset, "read_labels", lambda file: opened.append(str(file)) or io.read_labels(file))
+    result = check(folder)
+    assert sorted(opened) == sorted(map(str, folder.rglob("*.tif")))
+    stages = (("c05",), ("c01",), ("c04",), ("c02", "c03"))
+    for text, names in zip(result.errors, stages, strict=True):
+        assert [f"c{i:02d}" for i in range(N) if f"c{i:02d}" in text] == list(names), text
+    assert result.dataset is not None
+    assert len(result.dataset.cases) == N - 5
+    with pytest.raises(Problems, match="5 problems:") as caught:
+        dataset.load_dataset(find_pairs(folder))
+    bad = {path.stem for path in caught.value.bad_files}
+    assert bad == {"c01", "c02", "c03", "c04", "c05"}

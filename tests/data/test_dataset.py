@@ -8,7 +8,7 @@ import pytest
 from skimage.measure import label
 
 from unetkit import io
-from unetkit.data.dataset import Case, Dataset, load
+from unetkit.data.dataset import Case, Dataset, load_dataset
 from unetkit.data.normalise import standardise
 from unetkit.data.pairs import find_pairs
 from unetkit.data.split import split, train_val_split
@@ -51,7 +51,7 @@ def folder(tmp_path):
 
 def refused(folder, **options):
     with pytest.raises(ValueError, match=r"\S") as caught:
-        load(find_pairs(folder), **options)
+        load_dataset(find_pairs(folder), **options)
     return str(caught.value)
 
 
@@ -59,14 +59,19 @@ def refused(folder, **options):
 
 
 def test_cases_hold_what_the_files_hold(folder):
-    seen = []
-    dataset = load(find_pairs(folder), on_file=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    shares = []
+
+    class Bar:
+        def update(self, done=0.0, total=0.0, message="", **values):
+            shares.append((done, total))
+
+    dataset = load_dataset(find_pairs(folder), progress=Bar())
+    assert shares == [(1, 3), (2, 3), (3, 3)]
     assert (dataset.channels, dataset.ndim, dataset.spacing, dataset.unit) == (1, 2, (1.0, 1.0), "px")
     assert dataset.kind.kind == "binary"
     assert dataset.class_names == ["background", "foreground"]
     for i, case in enumerate(dataset.cases):
-        assert (case.name, case.size, case.group, case.weights) == (f"c{i}", (40, 50), None, None)
+        assert (case.name, case.size, case.group, case.pixel_weights) == (f"c{i}", (40, 50), None, None)
         assert case.path == folder / f"images/c{i}.png"
         assert case.image.dtype == np.float32
         assert np.array_equal(case.image, standardise(gray(i)[None]))
@@ -76,7 +81,7 @@ def test_cases_hold_what_the_files_hold(folder):
 
 
 def test_the_description_says_what_was_found(folder):
-    text = "\n".join(load(find_pairs(folder)).describe())
+    text = "\n".join(load_dataset(find_pairs(folder)).describe())
     share = (disc() > 0).mean()
     assert "3 images, 1 channel: 3 of 40 x 50" in text
     assert "masks hold 0 and 255 in all 3 files: read as background and foreground" in text
@@ -90,10 +95,10 @@ def test_volumes_with_spacing_and_classes(tmp_path):
         mask = np.zeros((8, 20, 24), np.uint8)
         mask[2:4, 5:9, 5:9], mask[5:7, 12:15, 3:9], mask[0] = 1, 4, 255
         write_mask(tmp_path / f"masks/v{i}.tif", mask)
-    dataset = load(find_pairs(tmp_path), resample=False)
+    dataset = load_dataset(find_pairs(tmp_path), resample=False)
     assert (dataset.ndim, dataset.unit, dataset.n_resampled) == (3, "µm", 0)
     assert dataset.spacing == pytest.approx((3.0, 0.7, 0.7))
-    brought = load(find_pairs(tmp_path))
+    brought = load_dataset(find_pairs(tmp_path))
     assert [case.size for case in brought.cases] == [(8, 14, 17), (8, 20, 24), (8, 57, 69)]
     assert "2 of 3 images have pixels of another size: resampled to 3 x 0.7 x 0.7 µm" in brought.notes
     assert dataset.class_names == ["class 0", "class 1", "class 4"]
@@ -106,12 +111,12 @@ def write_volumes(folder, masks, *, spacing=None, unit="px"):
     for i, mask in enumerate(masks):
         write_image(folder / f"images/v{i}.tif", gray(i, mask.shape), spacing=spacing, unit=unit)
         write_mask(folder / f"masks/v{i}.tif", mask)
-    return load(find_pairs(folder))
+    return load_dataset(find_pairs(folder))
 
 
 def test_a_voxel_size_that_no_file_says(tmp_path):
     lines = write_volumes(tmp_path, [np.arange(2 * 9 * 9).reshape(2, 9, 9).astype(np.uint8) % 2]).describe()
-    assert "voxel size not said by the files: taken to be the same along every axis" in lines
+    assert "voxel size not stated by the files: taken to be the same along every axis" in lines
     assert not any("labelled" in line for line in lines)
 
 
@@ -168,7 +173,7 @@ def test_scans_that_know_how_the_body_lies(tmp_path, monkeypatch, ndim):
             return replace(io.read(files[0]), place=place if known else None)
 
         monkeypatch.setattr("unetkit.data.dataset.read_channels", placed)
-        monkeypatch.setattr("unetkit.data.dataset.mask_is_elsewhere", lambda image, mask: "")
+        monkeypatch.setattr("unetkit.data.dataset.misplacement", lambda image, mask: "")
         dataset = write_volumes(tmp_path / str(places), [mask, mask])
         assert dataset.is_oriented == oriented
         assert any("patches are not flipped" in note for note in dataset.notes) == oriented
@@ -179,14 +184,14 @@ def test_units_that_differ_are_not_mixed(tmp_path):
     write_image(tmp_path / "images/b.tif", gray())
     for name in "ab":
         write_mask(tmp_path / f"masks/{name}.tif", disc())
-    dataset = load(find_pairs(tmp_path))
+    dataset = load_dataset(find_pairs(tmp_path))
     assert (dataset.spacing, dataset.unit) == ((1.0, 1.0), "px")
     assert "pixel sizes in px and µm: not used" in dataset.notes
 
 
 def test_gray_is_repeated_beside_colour(folder):
     write_image(folder / "images/c0.png", np.stack([gray(5), gray(6), gray(7)]))
-    dataset = load(find_pairs(folder))
+    dataset = load_dataset(find_pairs(folder))
     assert dataset.channels == 3
     assert all(case.image.shape == (3, 40, 50) for case in dataset.cases)
     assert "2 of 3 files have fewer than 3 channels: their gray is repeated" in dataset.notes
@@ -195,10 +200,10 @@ def test_gray_is_repeated_beside_colour(folder):
 def test_border_weights_belong_to_the_labels(folder):
     two = disc() + np.roll(disc(), 24, axis=1)
     write_mask(folder / "masks/c1.png", two)
-    dataset = load(find_pairs(folder), border_weight=True)
+    dataset = load_dataset(find_pairs(folder), border_weight=True)
     expected = border_weights(label(two > 0), class_weights=(1.0, 1.0))
-    np.testing.assert_allclose(dataset.cases[1].weights, expected, atol=1e-6)
-    assert dataset.cases[1].weights.max() > 2
+    np.testing.assert_allclose(dataset.cases[1].pixel_weights, expected, atol=1e-6)
+    assert dataset.cases[1].pixel_weights.max() > 2
 
 
 def test_border_weights_of_ids_skip_what_is_not_labelled(tmp_path):
@@ -209,9 +214,9 @@ def test_border_weights_of_ids_skip_what_is_not_labelled(tmp_path):
     for i in range(2):
         write_image(tmp_path / f"images/{i}.tif", gray(i))
         write_mask(tmp_path / f"masks/{i}.tif", ids)
-    case = load(find_pairs(tmp_path), labels="instances", border_weight=True, objects=False).cases[0]
+    case = load_dataset(find_pairs(tmp_path), labels="instances", border_weight=True, objects=False).cases[0]
     expected = border_weights(np.where(ids > 0, ids, 0), class_weights=(1.0, 1.0))
-    np.testing.assert_allclose(case.weights, expected, atol=1e-6)
+    np.testing.assert_allclose(case.pixel_weights, expected, atol=1e-6)
     assert set(np.unique(case.labels)) == {0, 1, 255}
 
 
@@ -219,14 +224,14 @@ def test_names_that_count_up_bring_advice(tmp_path):
     for name in ("00", "01", "02"):
         write_image(tmp_path / f"images/{name}.png", gray())
         write_mask(tmp_path / f"masks/{name}.png", disc())
-    assert any("the names count up" in note for note in load(find_pairs(tmp_path)).notes)
+    assert any("the names count up" in note for note in load_dataset(find_pairs(tmp_path)).notes)
 
 
 def test_names_that_are_digits_but_no_numbers(tmp_path):
     for name in ("¹", "²", "³"):
         write_image(tmp_path / f"images/{name}.png", gray())
         write_mask(tmp_path / f"masks/{name}.png", disc())
-    assert load(find_pairs(tmp_path)).notes == []
+    assert load_dataset(find_pairs(tmp_path)).notes == []
 
 
 # --- bad files ---
@@ -284,12 +289,12 @@ def test_a_header_that_asks_for_more_memory_than_there_is(folder, monkeypatch):
 def test_masks_of_background_only(folder):
     for path in (folder / "masks").iterdir():
         write_mask(path, np.zeros((40, 50), np.uint8))
-    assert "masks show background only: 3 files, only value 0 found" in refused(folder)
+    assert "masks show background only: 3 files, only value 0" in refused(folder)
 
 
 def test_one_empty_mask_among_others_is_fine(folder):
     write_mask(folder / "masks/c1.png", np.zeros((40, 50), np.uint8))
-    assert not load(find_pairs(folder)).cases[1].labels.any()
+    assert not load_dataset(find_pairs(folder)).cases[1].labels.any()
 
 
 def test_a_gray_photograph_as_mask_is_named(folder):
@@ -320,8 +325,8 @@ def test_a_volume_and_other_channels_among_images(folder):
 
 
 def test_nothing_to_load():
-    with pytest.raises(ValueError, match=r"no masks to look at: got 0 files"):
-        load([])
+    with pytest.raises(ValueError, match=r"got 0 files"):
+        load_dataset([])
 
 
 # --- the split ---

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unetkit import io
-from unetkit.data.dataset import load
+from unetkit.data.dataset import load_dataset
 from unetkit.data.normalise import standardise
 from unetkit.data.pairs import find_pairs
 from unetkit.georeference import GeoReference
@@ -41,19 +41,19 @@ def test_pixels_without_data_are_not_labelled(tmp_path, nodata, text, border_wei
     gone = hole(slice(5, 25), slice(10, 30))
     array, labels = chip(tmp_path, "a", gone, georeference=place, nodata=nodata)
     chip(tmp_path, "b", hole(), georeference=place)
-    first, second = load(find_pairs(tmp_path), border_weight=border_weight).cases
+    first, second = load_dataset(find_pairs(tmp_path), border_weight=border_weight).cases
     assert np.array_equal(first.labels == 255, gone | (labels == -1))
     assert np.array_equal(first.labels[first.labels < 255], labels[first.labels < 255])
     assert not first.image[:, gone].any()
     assert np.array_equal(first.image, standardise(array, ~gone))
     assert np.array_equal(second.labels == 255, labels == -1)
-    assert border_weight == (first.weights is not None)
+    assert border_weight == (first.pixel_weights is not None)
 
 
 def test_a_map_without_data_is_left_out_and_named(tmp_path):
     for name in "abc":
         chip(tmp_path, name, hole(slice(None) if name == "b" else slice(0, 3)))
-    dataset = load(find_pairs(tmp_path))
+    dataset = load_dataset(find_pairs(tmp_path))
     assert [case.name for case in dataset.cases] == ["a", "c"]
     assert f"left out, since no pixel holds data and is labelled: {tmp_path / 'images/b.tif'}" in dataset.describe()
     assert dataset.class_pixels.sum() == 2 * 20 * 40
@@ -65,14 +65,14 @@ def test_nothing_but_maps_without_data(tmp_path):
     with pytest.raises(
         ValueError, match=r"none of the 10 maps has a pixel that holds data and is labelled: .*c0\.tif, .* and 2 more"
     ):
-        load(find_pairs(tmp_path))
+        load_dataset(find_pairs(tmp_path))
 
 
 def test_a_map_whose_labels_lie_where_it_has_no_data_is_left_out_too(tmp_path):
     chip(tmp_path, "a", hole())
     chip(tmp_path, "b", hole(slice(10, None)))
     chip(tmp_path, "c", hole(), mask=np.full(SIZE, -1, np.int16))
-    dataset = load(find_pairs(tmp_path))
+    dataset = load_dataset(find_pairs(tmp_path))
     assert [case.name for case in dataset.cases] == ["a"]
     assert any("b.tif" in note and "c.tif" in note for note in dataset.notes)
 
@@ -81,7 +81,7 @@ def test_nan_is_refused_without_a_georeference_and_infinity_with_one(tmp_path):
     chip(tmp_path, "a", hole(slice(0, 1)), georeference=None)
     chip(tmp_path, "b", hole(slice(0, 2)), nodata=np.inf)
     with pytest.raises(ValueError, match="2 unusable files") as caught:
-        load(find_pairs(tmp_path))
+        load_dataset(find_pairs(tmp_path))
     assert "a.tif: 40 of 2400 pixel values are NaN or infinite; replace them" in str(caught.value)
     assert "b.tif: 80 of 2400 pixel values are NaN or infinite" in str(caught.value)
 
@@ -90,6 +90,6 @@ def test_pixels_in_metres(tmp_path):
     keys = (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32630)
     place = GeoReference(pixel_scale=(10.0, 20.0, 0.0), tiepoints=PLACE.tiepoints, keys=keys)
     chip(tmp_path, "a", hole(), georeference=place)
-    dataset = load(find_pairs(tmp_path))
+    dataset = load_dataset(find_pairs(tmp_path))
     assert (dataset.spacing, dataset.unit) == ((20.0, 10.0), "m")
     assert "pixel size 20 x 10 m" in dataset.describe()

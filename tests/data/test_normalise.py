@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unetkit.data.normalise import for_net, standardise
+from unetkit.data.normalise import prepare_for_net, standardise
 from unetkit.georeference import GeoReference
 from unetkit.image import Image
 
@@ -48,16 +48,16 @@ def test_values_that_are_not_finite_are_counted():
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_for_net_repeats_gray_and_refuses_what_does_not_fit(ndim):
     gray = Image(np.random.default_rng(3).random((1, *SIZES[ndim])), AXES[ndim], (1.0,) * ndim)
-    repeated = for_net(gray, channels=3, ndim=ndim)
+    repeated = prepare_for_net(gray, channels=3, ndim=ndim)
     assert repeated.shape == (3, *SIZES[ndim])
     assert np.array_equal(repeated[0], repeated[2])
-    assert np.array_equal(for_net(gray, channels=1, ndim=ndim), standardise(gray.array))
+    assert np.array_equal(prepare_for_net(gray, channels=1, ndim=ndim), standardise(gray.array))
     other = 5 - ndim
     size = " x ".join(map(str, SIZES[ndim]))
     with pytest.raises(ValueError, match=rf"has {ndim} spatial axes, {size}; this is a {other}D net"):
-        for_net(gray, channels=1, ndim=other)
+        prepare_for_net(gray, channels=1, ndim=other)
     with pytest.raises(ValueError, match=r"got an image of 1 channels, expected 2"):
-        for_net(gray, channels=2, ndim=ndim)
+        prepare_for_net(gray, channels=2, ndim=ndim)
 
 
 # --- maps ---
@@ -77,19 +77,19 @@ def test_pixels_without_data_do_not_count(ndim, dtype, nodata):
         seen = original[valid]
         np.testing.assert_allclose(channel[valid], (seen - seen.mean()) / seen.std(), atol=1e-5)
     image = Image(array, AXES[ndim], (1.0,) * ndim, georeference=GeoReference(nodata_text=str(nodata)))
-    assert np.array_equal(for_net(image, channels=2, ndim=ndim), result)
+    assert np.array_equal(prepare_for_net(image, channels=2, ndim=ndim), result)
 
 
 def test_all_valid_is_as_without_a_mask():
     array = np.random.default_rng(5).random((2, 30, 41))
     np.testing.assert_allclose(standardise(array, np.ones((30, 41), bool)), standardise(array), atol=1e-6)
     image = Image(array, "cyx", (1.0, 1.0), georeference=GeoReference())
-    assert np.array_equal(for_net(image, channels=2, ndim=2), standardise(array))
+    assert np.array_equal(prepare_for_net(image, channels=2, ndim=2), standardise(array))
 
 
 def test_a_map_without_data_is_zero():
     image = Image(np.full((1, 4, 5), np.nan, np.float32), "cyx", (1.0, 1.0), georeference=GeoReference())
-    assert not for_net(image, channels=1, ndim=2).any()
+    assert not prepare_for_net(image, channels=1, ndim=2).any()
 
 
 def test_only_the_values_of_valid_pixels_must_be_finite():
@@ -97,6 +97,6 @@ def test_only_the_values_of_valid_pixels_must_be_finite():
     array[0, 0, 0], array[0, 1, :2] = np.nan, np.inf
     located = Image(array, "cyx", (1.0, 1.0), georeference=GeoReference())
     with pytest.raises(ValueError, match=r"0 of 20 pixel values are NaN and 2 infinite: replace them"):
-        for_net(located, channels=1, ndim=2)
+        prepare_for_net(located, channels=1, ndim=2)
     with pytest.raises(ValueError, match=r"1 of 20 pixel values are NaN and 2 infinite"):
-        for_net(Image(array, "cyx", (1.0, 1.0)), channels=1, ndim=2)
+        prepare_for_net(Image(array, "cyx", (1.0, 1.0)), channels=1, ndim=2)

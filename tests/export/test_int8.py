@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from recorder import Recorder, Update
 
 from unetkit.cli.demo import write_demo_data
-from unetkit.data.normalise import for_net
+from unetkit.data.normalise import prepare_for_net
 from unetkit.export import int8 as quantise_module
 from unetkit.export.int8 import quantise
 from unetkit.inference.engines.int8_card import QuantisationReport, is_current, read_report
@@ -81,7 +81,7 @@ def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
     assert price.made_with.startswith("openvino 20")
     assert lines[0].startswith("calibrated on 24 patches of the training images in ")
     net = prepare(read_model(trained)[0])
-    image = for_net(read(cells / "images" / "cells_003.png"), channels=1, ndim=2)
+    image = prepare_for_net(read(cells / "images" / "cells_003.png"), channels=1, ndim=2)
     x = torch.from_numpy(image[None, :, :46, :58])  # another size than the patches'
     with torch.inference_mode():
         expected = net.body(x)

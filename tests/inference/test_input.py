@@ -7,7 +7,7 @@ from PIL import Image as Picture
 
 from unetkit import io
 from unetkit.data.channels import open_channels, read_channels
-from unetkit.data.normalise import measure, standardise
+from unetkit.data.normalise import measure_normalisation, standardise
 from unetkit.data.planes import around
 from unetkit.image import Image
 from unetkit.inference.input import InputImage
@@ -55,8 +55,8 @@ def test_measured_alike_on_disk_and_in_memory_whatever_the_bands(tmp_path, monke
         monkeypatch.setattr("unetkit.data.normalise._CHUNK", chunk)
         monkeypatch.setattr("unetkit.data.normalise._BAND_BYTES", band)
         with io.open_lazy(path) as image:
-            lazy = measure(image)
-        memory = measure(array)
+            lazy = measure_normalisation(image)
+        memory = measure_normalisation(array)
         assert np.array_equal(lazy.mean, memory.mean)
         assert np.array_equal(lazy.std, memory.std)
         np.testing.assert_allclose(lazy.mean, array.mean((1, 2)), rtol=1e-6)

@@ -8,7 +8,7 @@ import torch
 
 from unetkit import io
 from unetkit.cli.demo import write_demo_data
-from unetkit.data.dataset import Case, load
+from unetkit.data.dataset import Case, load_dataset
 from unetkit.data.pairs import find_pairs
 from unetkit.data.split import split, train_val_split
 from unetkit.inference.execution import Execution
@@ -73,7 +73,7 @@ def test_all_nets_predict_as_one(run, tmp_path):
     load_model(found.run).predict_files(images, tmp_path / "out", outputs=Outputs(probabilities=True, uncertainty=True))
     nets, card = read_members(found.run)
     assert len(nets) == 3
-    dataset = load(find_pairs(folder / "cells"))
+    dataset = load_dataset(find_pairs(folder / "cells"))
     with torch.no_grad():
         logits = [net(torch.from_numpy(dataset.cases[0].image)[None])[0] for net in nets]
     mean = torch.stack([one.softmax(0) for one in logits]).mean(0)

@@ -9,7 +9,7 @@ import torch
 
 from unetkit import io
 from unetkit.cli.demo import synthetic_cells
-from unetkit.data.dataset import load
+from unetkit.data.dataset import load_dataset
 from unetkit.data.pairs import find_pairs
 from unetkit.image import Image
 from unetkit.inference import mask_file
@@ -45,7 +45,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_the_masks_say(data: Path) -> None:
     pairs = find_pairs(data)
-    dataset = load(pairs)
+    dataset = load_dataset(pairs)
     assert dataset.kind.has_distance
     assert dataset.kind.values == (0, 1, 2, 3, 4)
     assert "4 levels of distance" in dataset.kind.description
@@ -53,7 +53,7 @@ def test_what_the_masks_say(data: Path) -> None:
     assert case.ids is not None
     assert np.array_equal(case.labels > 0, case.ids > 0)
     assert set(np.unique(case.classes)) == {0, 1}
-    for plain in (load(pairs, labels="foreground"), load(pairs, objects=False)):
+    for plain in (load_dataset(pairs, labels="foreground"), load_dataset(pairs, objects=False)):
         assert plain.kind.values == (0, 1)
         assert plain.cases[0].ids is None
         assert np.array_equal(plain.cases[0].labels, case.classes)
@@ -77,7 +77,7 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     assert scores["objects"]["ap50"] > 0.3
     [done] = load_model(run).predict_files([data / "images" / "0.png"], tmp_path)
     ids = io.read_labels(done.mask).array
-    dataset = load(find_pairs(data))
+    dataset = load_dataset(find_pairs(data))
     image = next(case.image for case in dataset.cases if case.name == "0")
     assert np.array_equal(ids, decode(*unpack_maps(predict_codes(net, image)), card.decoding))
     found = evaluate(done.mask, data / "masks" / "0.png").objects
@@ -104,7 +104,7 @@ def test_a_large_image_is_made_in_blocks(run: Path, tmp_path: Path, monkeypatch:
 
 
 def test_thresholds_are_the_best_of_those_tried(data: Path) -> None:
-    cases = load(find_pairs(data)).cases[:2]
+    cases = load_dataset(find_pairs(data)).cases[:2]
     how = usual_decoding(cases)
     levels = np.arange(5).reshape(-1, 1, 1)
     sure = [pack_maps(0.96 * (case.labels == levels) + 0.008) for case in cases]

@@ -94,14 +94,14 @@ class PredictionBar(_Bar):
 
 
 class FileBar(_Bar):
-    """Files that are looked at."""
+    """Files that are done."""
 
     def __init__(self, title: str) -> None:
         super().__init__([TextColumn(title), BarColumn(), TextColumn("{task.fields[detail]}"), TimeElapsedColumn()], "")
 
-    def update(self, done: int, total: int) -> None:
-        """So many of all files are done."""
-        self.progress.update(self.task, completed=done / max(total, 1), detail=f"{done} of {total} files")
+    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
+        """Take the number of files that are done."""
+        self.progress.update(self.task, completed=done / max(total, 1), detail=f"{done:.0f} of {total:.0f} files")
 
 
 class StepBar(_Bar):

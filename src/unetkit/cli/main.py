@@ -48,28 +48,29 @@ def check(images: Images, masks: Masks = None, labels: Labels = "auto", as_json:
     What looks wrong beside the others (shifted, interchanged, inverted, empty, twice, of another size or kind) is a
     doubt with its numbers, not an error.
     """
-    from ..data.check import check as look
+    from ..data.check import check as check_files
+    from ..progress import SILENT
     from .console import FileBar
 
     with FileBar("checking") as bar:
-        found = look(images, masks, labels=labels, on_file=None if as_json else bar.update)
+        found = check_files(images, masks, labels=labels, progress=SILENT if as_json else bar)
     dataset = found.dataset
     if dataset is None or (found.errors and not as_json):
-        for one in found.suspicions:
+        for one in found.issues:
             typer.echo(f"looks wrong: {one}")
         raise ValueError("\n".join(found.errors))
     if as_json:
         counts = dict(zip(dataset.class_names, dataset.class_pixels.tolist(), strict=True))
         result = {"images": len(dataset.cases), "channels": dataset.channels, "pixels": counts}
         result |= {"spacing": dataset.spacing, "unit": dataset.unit, "labelled": dataset.labelled_share}
-        doubts = [{"file": str(one.path), "reason": one.reason} for one in found.suspicions]
+        doubts = [{"file": str(one.path), "reason": one.reason} for one in found.issues]
         print(json.dumps(result | {"errors": found.errors, "suspicious": doubts}))
         if found.errors:
             raise SystemExit(1)
         return
     for line in dataset.describe():
         typer.echo(line)
-    for one in found.suspicions:
+    for one in found.issues:
         typer.echo(f"looks wrong: {one}")
     typer.echo("All files can be used. Next: unetkit train, with the same folders.")
 

@@ -114,7 +114,7 @@ def plan(
 
     A few steps are timed and then forgotten. Change what you like with --set, or in the file that --out writes.
     """
-    from ..data.dataset import load
+    from ..data.dataset import load_dataset
     from ..data.pairs import find_pairs
     from ..io.atomic import write_text
     from ..training.estimate import estimate_training
@@ -124,7 +124,7 @@ def plan(
     settings = merge_settings([("data.labels", labels), *(option(parse_setting, text) for text in given or ())])
     has_weights = settings.get("patches", {}).get("border_weight", False)
     resample = settings.get("data", {}).get("resample", True)
-    dataset = load(find_pairs(images, masks), labels=labels, objects=not has_weights, resample=resample)
+    dataset = load_dataset(find_pairs(images, masks), labels=labels, objects=not has_weights, resample=resample)
     found = make_plan(
         dataset,
         images=str(images),

@@ -14,7 +14,7 @@ from ..io import LazyImage, open_lazy, read
 from ..io.lazy import Region
 
 SAME_SPACING = 1e-3  # relative: headers are float32, and some are rounded by hand
-APART = 1.0  # voxels
+MISPLACED_FROM = 1.0  # voxels
 
 
 def read_channels(files: Sequence[Path]) -> Image:
@@ -93,7 +93,7 @@ def _check_alike(files: Sequence[Path], images: Sequence[Image | LazyImage]) -> 
     for file, image in zip(files, images, strict=True):
         _check_same_grid(image, first, f"{file}: one channel of {files[0]}, but it has")
     notes = [note for image in images for note in image.notes]
-    if max(apart(image, first) for image in images) >= APART:
+    if max(distance_voxels(image, first) for image in images) >= MISPLACED_FROM:
         notes.append("by their headers the files of the channels lie a voxel or more apart: stacked as they are")
     notes.append(f"{len(images)} channels, each a file of its own")
     return tuple(dict.fromkeys(notes))
@@ -107,7 +107,7 @@ def _check_same_grid(image: Image | LazyImage, first: Image | LazyImage, start: 
         raise ValueError(f"{start} spacing {spacings[0]}, not {spacings[1]}; resample it to the same grid")
 
 
-def apart(image: Image | LazyImage, other: Image | LazyImage) -> float:
+def distance_voxels(image: Image | LazyImage, other: Image | LazyImage) -> float:
     """How far apart the same voxel of two volumes lies in the world, at most, in voxels of the first.
 
     Parameters
@@ -129,13 +129,13 @@ def apart(image: Image | LazyImage, other: Image | LazyImage) -> float:
     return float(distances.max() / min(image.spacing))
 
 
-def mask_is_elsewhere(image: Image, mask: Image) -> str:
+def misplacement(image: Image, mask: Image) -> str:
     """What is wrong with where a mask of the same size lies, in words; "" if nothing is, or it cannot be known.
 
     A mask whose header was lost on the way reads as another orientation, and is then turned away from its image.
     """
-    distance = apart(image, mask)
-    if distance < APART or image.place is None or mask.place is None:
+    distance = distance_voxels(image, mask)
+    if distance < MISPLACED_FROM or image.place is None or mask.place is None:
         return ""
     ways = (mask.place.orientation, image.place.orientation)
     if ways[0] != ways[1]:

@@ -1,35 +1,53 @@
-"""From pairs of files to arrays: everything checked, and everything wrong said at once."""
+"""From pairs of files to arrays, in stages: read, recognise, resample, encode; all that is wrong is raised at once."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from ..errors import Problem, Problems, raise_problems
 from ..image import Image
 from ..io import read_labels
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from ..labels.recognise import recognise
-from ..labels.statistics import label_statistics
-from .channels import mask_is_elsewhere, read_channels
-from .normalise import for_net
-from .pairs import Pair, Unusable, raise_all, without
+from ..labels.statistics import LabelStatistics, label_statistics
+from ..progress import SILENT, Progress
+from .channels import misplacement, read_channels
+from .normalise import prepare_for_net
+from .pairs import Pair
 
-Report = Callable[[int, int], None]
+__all__ = ["Case", "Dataset", "Sample", "load_dataset", "load_usable"]
+
 _GAP_WEIGHT, _GAP_SIGMA = 10.0, 5.0  # of pixels between objects that (almost) touch, and how near: those of 2015
 _LEVELS = 4  # of distance inside objects: enough for a valley between two that touch
 _UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged header asks for a huge array
 
 
 @dataclass(frozen=True)
+class Sample:
+    """An image and its mask as they were read, with the values of the files."""
+
+    pair: Pair
+    image: Image
+    mask: Image
+
+    @cached_property
+    def statistics(self) -> LabelStatistics:
+        """Counts of the mask's values and of their connected components."""
+        return label_statistics(self.mask.array)
+
+
+@dataclass(frozen=True)
 class Case:
-    """One image with its labels, as the trainer sees them.
+    """An image with its labels, ready for training.
 
     Attributes
     ----------
@@ -38,19 +56,19 @@ class Case:
         Standardised.
     labels : ndarray of shape (*spatial), uint8
         Class indices; 255 is not labelled.
-    weights : ndarray of shape (*spatial), float32, or None
+    pixel_weights : ndarray of shape (*spatial), float32, or None
         Weight of each pixel in the loss.
     group : str or None
     path : Path
         The image file.
     ids : ndarray of shape (*spatial), integer, or None
-        Of the objects, 0 for background, where they are told apart.
+        Of the objects, 0 for background; None where objects are not separated.
     """
 
     name: str
     image: np.ndarray
     labels: np.ndarray
-    weights: np.ndarray | None
+    pixel_weights: np.ndarray | None
     group: str | None
     path: Path
     ids: np.ndarray | None = None
@@ -70,13 +88,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All cases, and what was found out about them.
+    """All cases, and the facts about them that a plan depends on.
 
     Attributes
     ----------
     cases : list of Case
     kind : LabelKind
-        What the masks hold.
+        Meaning of the masks' values.
     channels, ndim : int
     spacing : tuple of float, unit : str
         Median pixel size per axis.
@@ -85,7 +103,7 @@ class Dataset:
     notes : list of str
         Remarks in words, such as "240 files: gray stored as RGBA, read as one channel".
     is_oriented : bool
-        Whether the files say how the body lies in them (NIfTI volumes), so that all are turned the same way.
+        Whether the files state the orientation of the body (NIfTI volumes), so that all are turned the same way.
     n_resampled : int
         Cases that had another pixel size.
     """
@@ -121,7 +139,7 @@ class Dataset:
         return ["background", "foreground"]
 
     def describe(self) -> list[str]:
-        """What was found, in lines for the user."""
+        """Summarise images, labels and notes in lines for the user."""
         sizes = Counter(case.size for case in self.cases)
         common = ", ".join(f"{n} of {' x '.join(map(str, size))}" for size, n in sizes.most_common(4))
         more = f" and {len(sizes) - 4} more size{'s'[: len(sizes) > 5]}" if len(sizes) > 4 else ""
@@ -132,7 +150,7 @@ class Dataset:
         if self.unit != "px" or len(set(self.spacing)) > 1:
             rows.append(f"{name} size {' x '.join(f'{s:g}' for s in self.spacing)} {self.unit}")
         elif self.ndim == 3:
-            rows.append("voxel size not said by the files: taken to be the same along every axis")
+            rows.append("voxel size not stated by the files: taken to be the same along every axis")
         rows.append(self.kind.description)
         if self.labelled_share < 1:
             rows.append(f"{_percent(self.labelled_share)} of the {name}s are labelled; the others are left out")
@@ -149,14 +167,14 @@ def _percent(share: float) -> str:
     return f"{share:.2%}" if text in ("0%", "100%") else text
 
 
-def load(
+def load_dataset(
     pairs: Sequence[Pair],
     *,
     labels: str = "auto",
     border_weight: bool = False,
     objects: bool = True,
     resample: bool = True,
-    on_file: Report | None = None,
+    progress: Progress = SILENT,
 ) -> Dataset:
     """Read, check and convert every pair.
 
@@ -164,21 +182,21 @@ def load(
     ----------
     pairs : sequence of Pair
     labels : "auto", "binary", "classes", "instances" or "foreground"
-        What the masks hold; "auto" looks.
+        Meaning of the masks' values; "auto" decides by the values.
     border_weight : bool
         Also compute the 2015 paper's weight map, which presses touching objects apart.
     objects : bool
-        Whether instances are learned as levels of distance inside objects, by which those that touch are told apart;
+        Whether instances are learned as levels of distance inside of objects, by which those that touch are separated;
         else, and with labels "foreground", as foreground.
     resample : bool
         Bring images whose pixels are of another physical size than the median to that, and their masks with them; maps
         stay as they are.
-    on_file : callable, optional
-        Called with (files read, files in all).
+    progress : Progress
+        Takes the number of pairs that are read.
 
     Raises
     ------
-    ValueError
+    Problems, ValueError
         Naming every file that cannot be used, with its reason, all at once.
 
     Notes
@@ -186,77 +204,137 @@ def load(
     Pixels of a map without data (NaN, or the nodata value of a GeoTIFF) are not labelled, whatever its mask says; maps
     of which no pixel is labelled are left out, and named in the notes.
     """
-    images, masks, problems = _read_all(pairs, on_file)
-    raise_all(problems, "unusable file", without(pairs, "\n".join(problems)))
-    kind = _recognise(pairs, masks, labels)
+    dataset, _, errors = load_usable(
+        pairs, labels=labels, border_weight=border_weight, objects=objects, resample=resample, progress=progress
+    )
+    if len(errors) == 1:
+        raise errors[0]
+    if dataset is None or errors:
+        each = (error.problems if isinstance(error, Problems) else (Problem(str(error)),) for error in errors)
+        raise Problems("problem", [problem for problems in each for problem in problems])
+    return dataset
+
+
+def load_usable(
+    pairs: Sequence[Pair],
+    *,
+    labels: str = "auto",
+    border_weight: bool = False,
+    objects: bool = True,
+    resample: bool = True,
+    progress: Progress = SILENT,
+) -> tuple[Dataset | None, list[Sample], list[ValueError]]:
+    """Load the pairs that can be used, as `load_dataset` does; every file is read once.
+
+    Returns
+    -------
+    Dataset or None
+        None where nothing can be used.
+    list of Sample
+        What its cases were made of.
+    list of ValueError
+        What is wrong with the other pairs: `Problems` of every stage, or an error of the set as a whole.
+    """
+    samples, problems = _read(pairs, progress)
+    errors: list[ValueError] = [Problems("unusable file", problems)] if problems else []
+    while samples or not errors:  # what the values mean, and the usual spacing, depend on which pairs are left
+        try:
+            dataset = _build(samples, labels=labels, border_weight=border_weight, objects=objects, resample=resample)
+            return dataset, samples, errors
+        except ValueError as error:
+            errors.append(error.with_traceback(None))  # which would hold all arrays
+            bad = error.bad_files if isinstance(error, Problems) else frozenset()
+            usable = [sample for sample in samples if bad.isdisjoint({*sample.pair.files, sample.pair.mask})]
+            samples = usable if len(usable) < len(samples) else []
+    return None, [], errors
+
+
+def _build(samples: Sequence[Sample], *, labels: str, border_weight: bool, objects: bool, resample: bool) -> Dataset:
+    """Make a data set of samples, or raise what is wrong in the first stage that fails."""
+    kind = _recognise(samples, labels)
+    images = [sample.image for sample in samples]
     spacing, unit = _typical_spacing(images)
-    n_resampled = _resample(pairs, images, masks, spacing, unit) if resample else 0
+    resampled_samples, problems = _resample(samples, spacing, unit) if resample else (samples, [])
+    raise_problems(problems, "image of another pixel size")
+    n_resampled = sum(new is not old for new, old in zip(resampled_samples, samples, strict=True))
     if kind.kind == "instances" and objects and labels != "foreground":
         kind = kind.with_distance(_LEVELS)
     channels = max(image.channels for image in images)
     ndim = Counter(image.ndim for image in images).most_common(1)[0][0]
-    cases: list[Case] = []
-    left_out: list[str] = []
-    for pair, image, mask in zip(pairs, images, masks, strict=True):
-        try:
-            array = for_net(image, channels=channels, ndim=ndim)
-            classes, valid = to_classes(mask.array, kind, spacing=image.spacing), image.valid_mask()
-            if valid is not None:
-                classes[~valid] = IGNORE_INDEX
-            if image.georeference is not None and (classes == IGNORE_INDEX).all():
-                left_out.append(str(pair.image))
-                continue
-            _check_labelled(classes, pair.mask)
-            weights = _border_weights(mask.array, classes, kind) if border_weight else None
-            ids = np.where((classes > 0) & (classes != IGNORE_INDEX), mask.array, 0) if kind.has_distance else None
-            if ids is not None:
-                steps = [step / min(image.spacing) for step in image.spacing]
-                weights = border_weights(ids, w0=_GAP_WEIGHT, sigma=_GAP_SIGMA, spacing=steps)
-            cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image, ids))
-        except ValueError as error:
-            problems.append(f"{pair.image}: {error}")
-    raise_all(problems, "unusable file", without(pairs, "\n".join(problems)))
+    cases, left_out, problems = _encode(resampled_samples, kind, channels, ndim, border_weight=border_weight)
+    raise_problems(problems, "unusable file")
+    some = ", ".join(left_out[:8]) + (f" and {len(left_out) - 8} more" if len(left_out) > 8 else "")
     if not cases:
-        raise ValueError(
-            f"none of the {len(left_out)} maps has a pixel that holds data and is labelled: {_some(left_out)}"
-        )
+        raise ValueError(f"none of the {len(left_out)} maps has a pixel that holds data and is labelled: {some}")
     counts = sum(np.bincount(case.labels.ravel(), minlength=256)[: len(kind.values)] for case in cases)
     # In two dimensions a place is where a map lies on the earth, which says nothing of how its objects are turned.
     is_oriented = ndim == 3 and all(image.place is not None for image in images)
-    notes = _left_out_note(left_out) + _notes(images, masks, channels) + _split_advice(pairs)
+    notes = [f"left out, since no pixel holds data and is labelled: {some}"] if left_out else []
+    notes += _notes(samples, channels)
     if n_resampled:
         size = " x ".join(f"{step:g}" for step in spacing)
         notes.append(f"{n_resampled} of {len(images)} images have pixels of another size: resampled to {size} {unit}")
     if is_oriented:
-        notes.append("the files know how the body lies in them: patches are not flipped, and turned 30 degrees at most")
+        notes.append(
+            "the files state the orientation of the body: patches are not flipped, and turned 30 degrees at most"
+        )
     return Dataset(cases, kind, channels, ndim, spacing, unit, np.asarray(counts), notes, is_oriented, n_resampled)
 
 
-def _left_out_note(names: Sequence[str]) -> list[str]:
-    return [f"left out, since no pixel holds data and is labelled: {_some(names)}"] if names else []
+# --- the stages ---
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+def _read(pairs: Sequence[Pair], progress: Progress) -> tuple[list[Sample], list[Problem]]:
+    """Open every file once, and check each pair by itself."""
+    samples: list[Sample] = []
+    problems: list[Problem] = []
+    for done, pair in enumerate(pairs, start=1):
+        before, files = len(problems), (*pair.files, pair.mask)
+        try:
+            image = read_channels(pair.files)
+            if reason := _not_finite(image):
+                problems.append(Problem(f"{pair.image}: {reason}", files))
+        except _UNREADABLE as error:
+            problems.append(Problem(str(error), files))
+        try:
+            mask = read_labels(pair.mask)
+        except _UNREADABLE as error:
+            problems.append(Problem(str(error), files))
+        if len(problems) == before:
+            if image.size != mask.size:
+                message = f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}"
+                problems.append(Problem(message, files))
+            elif elsewhere := misplacement(image, mask):
+                problems.append(Problem(f"{pair.mask}: {elsewhere}", files))
+            else:
+                samples.append(Sample(pair, image, mask))
+        progress.update(done, len(pairs))
+    return samples, problems
 
 
-def _check_labelled(classes: np.ndarray, mask: Path) -> None:
-    if (classes == IGNORE_INDEX).all():
-        raise ValueError(f"its mask {mask} labels none of its {classes.size} pixels; leave both out")
+def _not_finite(image: Image) -> str:
+    finite = np.isfinite(image.array) if image.array.dtype.kind == "f" else None
+    valid = image.valid_mask()
+    if finite is not None and valid is not None:  # of a map, what holds no data may be anything
+        finite |= ~valid
+    if finite is None or finite.all():
+        return ""
+    bad = int((~finite).sum())
+    return f"{bad} of {finite.size} pixel values are NaN or infinite; replace them, or leave the file out"
 
 
-def _recognise(pairs: Sequence[Pair], masks: Sequence[Image], labels: str) -> LabelKind:
-    """What the masks hold; where that fails, the file with the most values is named, as one stray picture will do."""
-    statistics = [label_statistics(mask.array) for mask in masks]
+def _recognise(samples: Sequence[Sample], labels: str) -> LabelKind:
+    """Kind of the labels; where none fits, the file with the most values is named, as a stray photograph has most."""
+    statistics = [sample.statistics for sample in samples]
     try:
         return recognise(statistics, override=labels)
     except ValueError as error:
-        numbers = [len(one.counts) for one in statistics]
+        numbers = [len(each.counts) for each in statistics]
         if len(set(numbers)) < 2:
             raise
-        most = max(numbers)
-        message = f"{error}; the most values, {most}, are in {pairs[numbers.index(most)].mask}"
-        raise Unusable(message, without(pairs, message)) from None
+        mask = samples[numbers.index(max(numbers))].pair.mask
+        message = f"{error}; the most values, {max(numbers)}, are in {mask}"
+    raise Problems("", [Problem(message, (mask,))])
 
 
 def _typical_spacing(images: Sequence[Image]) -> tuple[tuple[float, ...], str]:
@@ -266,92 +344,81 @@ def _typical_spacing(images: Sequence[Image]) -> tuple[tuple[float, ...], str]:
     return tuple(median(image.spacing[i] for image in images) for i in range(images[0].ndim)), images[0].unit
 
 
-def _resample(
-    pairs: Sequence[Pair], images: list[Image], masks: list[Image], spacing: tuple[float, ...], unit: str
-) -> int:
-    """Replace images of another spacing, and their masks, in place; how many these are."""
-    n, problems = 0, []
-    for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
-        if image.georeference is not None:
-            continue
+def _resample(samples: Sequence[Sample], spacing: tuple[float, ...], unit: str) -> tuple[list[Sample], list[Problem]]:
+    """Bring samples of another spacing to this one; the others are the same objects as before."""
+    results: list[Sample] = []
+    problems: list[Problem] = []
+    for sample in samples:
+        image, mask = sample.image, sample.mask
         try:
-            size = size_at(image.size, image.spacing, image.unit, spacing, unit)
+            is_map = image.georeference is not None
+            size = image.size if is_map else size_at(image.size, image.spacing, image.unit, spacing, unit)
         except ValueError as error:
-            problems.append(f"{pairs[i].image}: {error}")
+            problems.append(Problem(f"{sample.pair.image}: {error}", sample.pair.files))
             continue
         if size != image.size:
-            n += 1
             own = tuple(s * a / b for s, a, b in zip(image.spacing, image.size, size, strict=True))
-            images[i] = replace(image, array=resampled(image.array, size, image.spacing), spacing=own)
-            masks[i] = replace(mask, array=to_size(mask.array, size), spacing=own)
-    raise_all(problems, "image of another pixel size", without(pairs, "\n".join(problems)))
-    return n
+            image = replace(image, array=resampled(image.array, size, image.spacing), spacing=own)
+            sample = Sample(sample.pair, image, replace(mask, array=to_size(mask.array, size), spacing=own))
+        results.append(sample)
+    return results, problems
 
 
-def _read_all(pairs: Sequence[Pair], on_file: Report | None) -> tuple[list[Image], list[Image], list[str]]:
-    images: list[Image] = []
-    masks: list[Image] = []
-    problems: list[str] = []
-    for done, pair in enumerate(pairs, start=1):
-        before = len(problems)
+def _encode(
+    samples: Sequence[Sample], kind: LabelKind, channels: int, ndim: int, *, border_weight: bool
+) -> tuple[list[Case], list[str], list[Problem]]:
+    """Cases; the names of maps without a labelled pixel, which are left out; and what is wrong with the others."""
+    cases: list[Case] = []
+    left_out: list[str] = []
+    problems: list[Problem] = []
+    for sample in samples:
+        pair, image, mask = sample.pair, sample.image, sample.mask.array
         try:
-            image = read_channels(pair.files)
-            problems += _problems(pair.image, image)
-        except _UNREADABLE as error:
-            problems.append(str(error))
-        try:
-            mask = read_labels(pair.mask)
-        except _UNREADABLE as error:
-            problems.append(str(error))
-        if len(problems) == before:
-            images.append(image)
-            masks.append(mask)
-            if image.size != mask.size:
-                problems.append(f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}")
-            elif elsewhere := mask_is_elsewhere(image, mask):
-                problems.append(f"{pair.mask}: {elsewhere}")
-        if on_file:
-            on_file(done, len(pairs))
-    return images, masks, problems
+            array = prepare_for_net(image, channels=channels, ndim=ndim)
+            classes, valid = to_classes(mask, kind, spacing=image.spacing), image.valid_mask()
+            if valid is not None:
+                classes[~valid] = IGNORE_INDEX
+            is_labelled = classes != IGNORE_INDEX
+            if not is_labelled.any():
+                if image.georeference is None:
+                    raise ValueError(f"its mask {pair.mask} labels none of its {classes.size} pixels; leave both out")
+                left_out.append(str(pair.image))
+                continue
+            is_object = (classes > 0) & is_labelled
+            ids = np.where(is_object, mask, 0) if kind.has_distance else None
+            weights = None
+            if ids is not None:
+                steps = [step / min(image.spacing) for step in image.spacing]
+                weights = border_weights(ids, w0=_GAP_WEIGHT, sigma=_GAP_SIGMA, spacing=steps)
+            elif border_weight:
+                weights = _paper_weights(mask, is_object, kind)
+            cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image, ids))
+        except ValueError as error:
+            problems.append(Problem(f"{pair.image}: {error}", (*pair.files, pair.mask)))
+    return cases, left_out, problems
 
 
-def _problems(path: Path, image: Image) -> list[str]:
-    finite = np.isfinite(image.array) if image.array.dtype.kind == "f" else None
-    valid = image.valid_mask()
-    if finite is not None and valid is not None:  # of a map, what holds no data may be anything
-        finite |= ~valid
-    if finite is not None and not finite.all():
-        bad = int((~finite).sum())
-        return [f"{path}: {bad} of {finite.size} pixel values are NaN or infinite; replace them, or leave the file out"]
-    return []
-
-
-def _border_weights(ids: np.ndarray, classes: np.ndarray, kind: LabelKind) -> np.ndarray:
+def _paper_weights(ids: np.ndarray, is_object: np.ndarray, kind: LabelKind) -> np.ndarray:
     """Weight map of the 2015 paper, from the ids where there are any, else from connected components."""
     from skimage.measure import label
 
-    is_foreground = (classes > 0) & (classes != IGNORE_INDEX)
-    instances = np.where(is_foreground, ids, 0) if kind.kind == "instances" else label(is_foreground)
+    instances = np.where(is_object, ids, 0) if kind.kind == "instances" else label(is_object)
     return border_weights(np.asarray(instances), class_weights=(1.0, 1.0))
 
 
-def _notes(images: Sequence[Image], masks: Sequence[Image], channels: int) -> list[str]:
-    remarks = Counter(note for image in (*images, *masks) for note in image.notes)
+def _notes(samples: Sequence[Sample], channels: int) -> list[str]:
+    images, pairs = [sample.image for sample in samples], [sample.pair for sample in samples]
+    remarks = Counter(note for image in (*images, *(sample.mask for sample in samples)) for note in image.notes)
     notes = [f"{n} file{'s'[: n > 1]}: {remark}" for remark, n in remarks.items()]
     if len({image.unit for image in images}) > 1:
         notes.append(f"pixel sizes in {' and '.join(sorted({image.unit for image in images}))}: not used")
     fewer = sum(image.channels < channels for image in images)
     if fewer:
         notes.append(f"{fewer} of {len(images)} files have fewer than {channels} channels: their gray is repeated")
-    return notes
-
-
-def _split_advice(pairs: Sequence[Pair]) -> list[str]:
-    names = [pair.name.lstrip("0") or "0" for pair in pairs]
-    numbers = sorted(int(name) for name in names if name.isdecimal())
+    numbers = sorted(int(pair.name) for pair in pairs if pair.name.isdecimal())
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[0] + len(pairs))) and not pairs[0].group:
-        return [
-            "the names count up: if these are slices of one stack, neighbours are alike and validation flatters; "
-            "a table with a group column keeps them apart"
-        ]
-    return []
+        notes.append(
+            "the names count up: if these are slices of one stack, neighbours are alike and the validation score is "
+            "too high; a table with a group column keeps them together"
+        )
+    return notes

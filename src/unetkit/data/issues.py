@@ -1,13 +1,13 @@
-"""Pairs that can be read but look wrong: every one is held against the others, as what is odd depends on the set.
+"""Pairs that can be read but look wrong: each is compared with the others, since what is odd depends on the set.
 
-Nothing here refuses a file: a doubt is said with its numbers, and people decide.
+Nothing here refuses a file: an issue is stated with its numbers, and people decide.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from math import hypot, isfinite
 from pathlib import Path
@@ -17,17 +17,14 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ..image import Image
-from ..io import read_labels
 from ..labels.kind import LabelKind
-from ..labels.statistics import LabelStatistics, label_statistics
-from .channels import read_channels
+from ..labels.statistics import LabelStatistics
+from .dataset import Sample
 from .pairs import Pair
 
-__all__ = ["LabelIssue", "find_issues"]
+__all__ = ["LabelIssue", "Summary", "find_issues", "summarise"]
 
-_FEW = (
-    0.1  # share of a set up to which files that differ from the others are odd; in larger numbers they are its variety
-)
+_FEW = 0.1  # share of a set up to which files that differ from the others are odd; larger numbers are its variety
 _SIDE = 512  # pixels per axis of the middle of an image in which edges are compared
 _REACH = 40  # pixels by which a mask may be shifted and still be found
 _LEAST_SHIFT = 4  # pixels: annotators are not more careful
@@ -39,18 +36,28 @@ _SIZE_FACTOR, _SPACING_FACTOR = 4.0, 3.0
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A file, and why it looks wrong."""
+    """A file that looks wrong.
+
+    Attributes
+    ----------
+    path : Path
+    reason : str
+        With the numbers that it is based on.
+    values : mapping of str to float
+        The same numbers by name, for tables; may be empty.
+    """
 
     path: Path
     reason: str
+    values: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """The few numbers of a pair by which it is compared."""
+class Summary:
+    """The few numbers of a pair by which it is compared with others."""
 
     pair: Pair
     dtype: str
@@ -74,42 +81,34 @@ class _Seen:
         return 1 - self.labels.counts.get(0, 0) / max(total, 1)
 
 
-def find_issues(
-    pairs: Sequence[Pair], kind: LabelKind, *, on_file: Callable[[int, int], None] | None = None
-) -> list[LabelIssue]:
+def find_issues(items: Sequence[Summary], kind: LabelKind) -> list[LabelIssue]:
     """Name the files that look wrong beside the others.
 
     Parameters
     ----------
-    pairs : sequence of Pair
-        All of which can be read.
+    summaries : sequence of Summary
+        One per pair, from `summarise`.
     kind : LabelKind
-        What the masks hold.
-    on_file : callable, optional
-        Called with (pairs read, pairs in all).
+        Meaning of the masks' values.
 
     Returns
     -------
-    list of Suspicion
+    list of LabelIssue
         In the order of the pairs.
     """
-    seen = []
-    for done, pair in enumerate(pairs, start=1):
-        seen.append(_see(pair))
-        if on_file:
-            on_file(done, len(pairs))
     rules = (_images, _duplicates, _of_other_kinds, _masks, _values, _pieces, _misfits)
-    found = [one for rule in rules for one in rule(seen, kind)]
-    order = {path: i for i, pair in enumerate(pairs) for path in (*pair.files, pair.mask)}
-    return sorted(found, key=lambda one: order[one.path])
+    issues = [issue for rule in rules for issue in rule(items, kind)]
+    order = {path: i for i, each in enumerate(items) for path in (*each.pair.files, each.pair.mask)}
+    return sorted(issues, key=lambda issue: order[issue.path])
 
 
-def _see(pair: Pair) -> _Seen:
-    image, mask = read_channels(pair.files), read_labels(pair.mask)
+def summarise(sample: Sample) -> Summary:
+    """Take from a pair the numbers that it is compared by, up to 1.3 MB."""
+    image, mask = sample.image, sample.mask
     finite = image.array[np.isfinite(image.array)] if image.array.dtype.kind == "f" else image.array
     labels = np.asarray(mask.array)
-    return _Seen(
-        pair,
+    return Summary(
+        sample.pair,
         image.array.dtype.name,
         image.notes,
         image.size,
@@ -119,7 +118,7 @@ def _see(pair: Pair) -> _Seen:
         finite.size > 0,
         float(finite.min()) if finite.size else 0.0,
         float(finite.max()) if finite.size else 0.0,
-        label_statistics(labels),
+        sample.statistics,
         _border_share(labels),
         _slope(image),
         _outline(labels),
@@ -158,37 +157,37 @@ def _outline(labels: np.ndarray) -> np.ndarray:
 # --- what an image is by itself, and beside the others ---
 
 
-def _images(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]:
-    areas = [float(np.prod(one.size)) for one in seen]
+def _images(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
+    areas = [float(np.prod(item.size)) for item in items]
     usual = median(areas)
-    for one, area in zip(seen, areas, strict=True):
-        if one.has_values and one.low == one.high:
-            yield LabelIssue(one.pair.image, f"every pixel is {one.low:g}: is it an image?")
-        factor = (max(area, usual) / max(min(area, usual), 1)) ** (1 / len(one.size))
-        if factor >= _SIZE_FACTOR and _is_odd(sum(_differs(a, usual, len(one.size)) for a in areas), len(seen)):
-            size = " x ".join(map(str, one.size))
-            yield LabelIssue(one.pair.image, f"is {size} pixels, {factor:.1f} times as long or short as is usual here")
-    steps = [_step(one) for one in seen]
-    known = [step for one, step in zip(seen, steps, strict=True) if one.unit != "px"]
-    for one, step in zip(seen, steps, strict=True):
-        if known and one.unit == "px" and _is_odd(len(seen) - len(known), len(seen)):
-            yield LabelIssue(one.pair.image, "does not say its pixel size, which the others do")
-        elif one.unit != "px" and isfinite(step) and known:
+    for item, area in zip(items, areas, strict=True):
+        if item.has_values and item.low == item.high:
+            yield LabelIssue(item.pair.image, f"every pixel is {item.low:g}: is it an image?")
+        factor = (max(area, usual) / max(min(area, usual), 1)) ** (1 / len(item.size))
+        if factor >= _SIZE_FACTOR and _is_odd(sum(_differs(a, usual, len(item.size)) for a in areas), len(items)):
+            size = " x ".join(map(str, item.size))
+            yield LabelIssue(item.pair.image, f"is {size} pixels, {factor:.1f} times as long or short as is usual here")
+    steps = [_step(item) for item in items]
+    known = [step for item, step in zip(items, steps, strict=True) if item.unit != "px"]
+    for item, step in zip(items, steps, strict=True):
+        if known and item.unit == "px" and _is_odd(len(items) - len(known), len(items)):
+            yield LabelIssue(item.pair.image, "does not state its pixel size, which the others do")
+        elif item.unit != "px" and isfinite(step) and known:
             factor = max(step, median(known)) / min(step, median(known))
             odd = sum(max(s, median(known)) / min(s, median(known)) >= _SPACING_FACTOR for s in known)
-            if factor >= _SPACING_FACTOR and _is_odd(odd, len(seen)):
+            if factor >= _SPACING_FACTOR and _is_odd(odd, len(items)):
                 yield LabelIssue(
-                    one.pair.image,
-                    f"says pixels of {one.spacing[-1]:g} {one.unit}, {factor:.3g} times as large or small as others",
+                    item.pair.image,
+                    f"states pixels of {item.spacing[-1]:g} {item.unit}, {factor:.3g} times as large or small as usual",
                 )
 
 
 _METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "nm": 1e-9, "pm": 1e-12, "Å": 1e-10}
 
 
-def _step(one: _Seen) -> float:
+def _step(item: Summary) -> float:
     """Pixel size along the last axis, in metres where the unit is known."""
-    return one.spacing[-1] * _METRES.get(one.unit, 1.0)
+    return item.spacing[-1] * _METRES.get(item.unit, 1.0)
 
 
 def _differs(area: float, usual: float, ndim: int) -> bool:
@@ -200,27 +199,30 @@ def _is_odd(n: int, total: int) -> bool:
     return total > 2 and n <= max(1, _FEW * total)
 
 
-def _duplicates(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]:
-    same: dict[str, list[_Seen]] = defaultdict(list)
-    for one in seen:
-        if one.low < one.high:
-            same[one.digest].append(one)
+def _duplicates(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
+    same: dict[str, list[Summary]] = defaultdict(list)
+    for item in items:
+        if item.low < item.high:
+            same[item.digest].append(item)
     for first, *others in same.values():
-        for one in others:
-            apart = one.pair.group != first.pair.group
-            where = f", which is of another group ({first.pair.group})" if apart else ""
-            yield LabelIssue(one.pair.image, f"has the very pixels of {first.pair.image.name}{where}")
+        for item in others:
+            is_split = item.pair.group != first.pair.group
+            where = f", which is of another group ({first.pair.group})" if is_split else ""
+            yield LabelIssue(item.pair.image, f"has the same pixels as {first.pair.image.name}{where}")
 
 
-def _of_other_kinds(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]:
+def _of_other_kinds(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
     """Files of another dtype, or read in another way than the others."""
-    for name, values in (("pixels of", [one.dtype for one in seen]), ("", ["; ".join(one.notes) for one in seen])):
+    for name, values in (
+        ("pixels of", [item.dtype for item in items]),
+        ("", ["; ".join(item.notes) for item in items]),
+    ):
         counts = Counter(values)
         usual, most = counts.most_common(1)[0]
-        for one, value in zip(seen, values, strict=True):
-            if value != usual and most > len(seen) / 2 and _is_odd(counts[value], len(seen)):
+        for item, value in zip(items, values, strict=True):
+            if value != usual and most > len(items) / 2 and _is_odd(counts[value], len(items)):
                 yield LabelIssue(
-                    one.pair.image,
+                    item.pair.image,
                     f"{name} {value or 'nothing special'}, unlike the others: {usual or 'plain'}".strip(),
                 )
 
@@ -228,46 +230,46 @@ def _of_other_kinds(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]
 # --- masks ---
 
 
-def _masks(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]:
-    empty = [one for one in seen if one.share == 0]
-    usual = median(one.share for one in seen)
-    for one in empty if _is_odd(len(empty), len(seen)) else ():
-        yield LabelIssue(one.pair.mask, "marks nothing; is there nothing in the image?")
-    border = median(one.on_border for one in seen)
+def _masks(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
+    empty = [item for item in items if item.share == 0]
+    usual = median(item.share for item in items)
+    for item in empty if _is_odd(len(empty), len(items)) else ():
+        yield LabelIssue(item.pair.mask, "marks nothing; is there nothing in the image?")
+    border = median(item.on_border for item in items)
     most, along = max(0.5, 1 - usual - _NEAR), max(0.5, 1 - border - _NEAR)
-    inverted = [one for one in seen if one.share > most and one.on_border > along]
-    for one in inverted if usual < 0.4 and border < 0.4 and _is_odd(len(inverted), len(seen)) else ():
+    inverted = [item for item in items if item.share > most and item.on_border > along]
+    for item in inverted if usual < 0.4 and border < 0.4 and _is_odd(len(inverted), len(items)) else ():
         yield LabelIssue(
-            one.pair.mask,
-            f"marks {one.share:.0%}, and {one.on_border:.0%} of the image's border; {usual:.0%} and {border:.0%} are "
+            item.pair.mask,
+            f"marks {item.share:.0%}, and {item.on_border:.0%} of the image's border; {usual:.0%} and {border:.0%} are "
             "usual: is it inverted?",
         )
 
 
-def _values(seen: Sequence[_Seen], kind: LabelKind) -> Iterator[LabelIssue]:
+def _values(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:
     """Values that one mask alone has, or lacks."""
     if kind.kind == "instances":
         return
-    files = Counter(value for one in seen for value in one.labels.counts)
-    for one in seen:
-        alone = [v for v in one.labels.counts if files[v] == 1 and v != kind.ignore] if len(seen) > 2 else []
-        if alone and len(one.labels.counts) > 2:
-            yield LabelIssue(one.pair.mask, f"is the only one with value {', '.join(map(str, alone))}")
-        lacks = [v for v in kind.values if v not in one.labels.counts and files[v] == len(seen) - 1 and v != 0]
-        if lacks and len(seen) > 2 and one.share > 0 and len(kind.values) > 2:
-            yield LabelIssue(one.pair.mask, f"is the only one without value {', '.join(map(str, lacks))}")
+    files = Counter(value for item in items for value in item.labels.counts)
+    for item in items:
+        alone = [v for v in item.labels.counts if files[v] == 1 and v != kind.ignore] if len(items) > 2 else []
+        if alone and len(item.labels.counts) > 2:
+            yield LabelIssue(item.pair.mask, f"is the only one with value {', '.join(map(str, alone))}")
+        lacks = [v for v in kind.values if v not in item.labels.counts and files[v] == len(items) - 1 and v != 0]
+        if lacks and len(items) > 2 and item.share > 0 and len(kind.values) > 2:
+            yield LabelIssue(item.pair.mask, f"is the only one without value {', '.join(map(str, lacks))}")
 
 
-def _pieces(seen: Sequence[_Seen], kind: LabelKind) -> Iterator[LabelIssue]:
+def _pieces(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:
     """Ids whose objects lie in pieces."""
     if kind.kind != "instances":
         return
-    broken = [sum(n > 1 for n in one.labels.components.values()) for one in seen]
-    shares = [n / max(len(one.labels.components), 1) for n, one in zip(broken, seen, strict=True)]
+    broken = [sum(n > 1 for n in item.labels.components.values()) for item in items]
+    shares = [n / max(len(item.labels.components), 1) for n, item in zip(broken, items, strict=True)]
     usual = median(shares)
-    for one, n, share in zip(seen, broken, shares, strict=True):
+    for item, n, share in zip(items, broken, shares, strict=True):
         if n > 1 and share > 0.3 and share > 3 * usual:
-            yield LabelIssue(one.pair.mask, f"{n} of its {len(one.labels.components)} ids are in several pieces")
+            yield LabelIssue(item.pair.mask, f"{n} of its {len(item.labels.components)} ids are in several pieces")
 
 
 # --- does the mask lie on what the image shows? ---
@@ -282,24 +284,26 @@ class _Fit:
     shift: tuple[int, int]
 
 
-def _misfits(seen: Sequence[_Seen], _: LabelKind) -> Iterator[LabelIssue]:
-    fits = [_fit(one.slope, one.outline) for one in seen]
+def _misfits(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
+    fits = [_fit(item.slope, item.outline) for item in items]
     known = [fit for fit in fits if fit is not None]
     good = [fit for fit in known if fit.here >= _FIT and hypot(*fit.shift) < _LEAST_SHIFT]
     if len(good) < 0.7 * len(known) or len(known) < 4:  # outlines here do not follow edges
         return
     usual = median(fit.here for fit in good)
-    for i, (one, fit) in enumerate(zip(seen, fits, strict=True)):
+    for i, (item, fit) in enumerate(zip(items, fits, strict=True)):
         if fit is None:
             continue
         far = hypot(*fit.shift)
         if far >= _LEAST_SHIFT and fit.best >= max(_FIT, _GOOD * usual) and fit.best > 1.5 * fit.here:
             y, x = fit.shift
-            yield LabelIssue(one.pair.mask, f"seems shifted: its outlines fit the image {y} pixels down and {x} right")
+            yield LabelIssue(item.pair.mask, f"seems shifted: its outlines fit the image {y} pixels down and {x} right")
         elif fit.here <= _POOR * usual:
-            other = _better(i, seen, fits, usual)
+            other = _better(i, items, fits, usual)
             if other is not None:
-                yield LabelIssue(one.pair.mask, f"does not fit its image, but that of {other.pair.name}: interchanged?")
+                yield LabelIssue(
+                    item.pair.mask, f"does not fit its image, but that of {other.pair.name}: interchanged?"
+                )
 
 
 def _fit(slope: np.ndarray | None, outline: np.ndarray) -> _Fit | None:
@@ -318,13 +322,13 @@ def _fit(slope: np.ndarray | None, outline: np.ndarray) -> _Fit | None:
     return _Fit(float(scores[reach[0], reach[1]]), float(scores[y, x]), shift)
 
 
-def _better(i: int, seen: Sequence[_Seen], fits: Sequence[_Fit | None], usual: float) -> _Seen | None:
+def _better(i: int, items: Sequence[Summary], fits: Sequence[_Fit | None], usual: float) -> Summary | None:
     """Another pair that does not fit either, whose image fits this mask."""
-    for j, other in enumerate(seen):
+    for j, other in enumerate(items):
         fit = fits[j]
-        if j == i or fit is None or fit.here > _POOR * usual or other.size != seen[i].size:
+        if j == i or fit is None or fit.here > _POOR * usual or other.size != items[i].size:
             continue
-        crossed = _fit(other.slope, seen[i].outline)
+        crossed = _fit(other.slope, items[i].outline)
         if crossed is not None and crossed.here >= max(_FIT, _GOOD * usual):
             return other
     return None

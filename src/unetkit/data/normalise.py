@@ -31,7 +31,7 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Scaling:
+class Normalisation:
     """How the intensities of one image become those that the net sees: zero mean, unit standard deviation.
 
     Attributes
@@ -60,7 +60,7 @@ class Scaling:
         return scaled
 
 
-def measure(image: Readable, is_valid: IsValid | None = None) -> Scaling:
+def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> Normalisation:
     """Mean and standard deviation of every channel, read band by band so that any size will do.
 
     Parameters
@@ -111,7 +111,7 @@ def measure(image: Readable, is_valid: IsValid | None = None) -> Scaling:
             "file out"
         )
     std = np.sqrt(squares / max(count, 1)).astype(np.float32)
-    return Scaling(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)), is_gray, missing)
+    return Normalisation(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)), is_gray, missing)
 
 
 def _chunks(image: Readable) -> Iterator[tuple[np.ndarray, slice]]:
@@ -128,7 +128,7 @@ def _chunks(image: Readable) -> Iterator[tuple[np.ndarray, slice]]:
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # float64 beyond 3.4e38 becomes infinite, and is said by `measure`
+    with np.errstate(over="ignore"):  # float64 beyond 3.4e38 becomes infinite, and is said by `measure_normalisation`
         return values.astype(np.float32, copy=False)
 
 
@@ -153,11 +153,11 @@ def standardise(array: np.ndarray, valid: np.ndarray | None = None) -> np.ndarra
         If a valid pixel is NaN or infinite; their number is given.
     """
     if valid is None:
-        return measure(array)(array)
-    return measure(array, lambda _, rows: valid[rows])(array, valid)
+        return measure_normalisation(array)(array)
+    return measure_normalisation(array, lambda _, rows: valid[rows])(array, valid)
 
 
-def for_net(image: Image, *, channels: int, ndim: int) -> np.ndarray:
+def prepare_for_net(image: Image, *, channels: int, ndim: int) -> np.ndarray:
     """What a net of `channels` channels is given for one image: checked, converted, standardised.
 
     Pixels of a map that hold no data (NaN, or the file's nodata value) are left out of the statistics and become 0.

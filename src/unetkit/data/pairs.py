@@ -1,4 +1,4 @@
-"""Which mask belongs to which image: by stem, by folder names, by a table, or as nnU-Net names them."""
+"""Pairs of images and masks: by stem, by folder names, by a table, or as nnU-Net names them."""
 
 from __future__ import annotations
 
@@ -6,30 +6,25 @@ import csv
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import Problem, Problems, raise_problems
 from ..io import list_images
 from ..io.filenames import is_image_folder, stem_of, suffix_of
 
 # Compared without regard to case.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "raw", "x")
 _MASK_FOLDERS = (
-    "masks",
-    "mask",
-    "labels",
-    "label",
-    "labelstr",
-    "annotations",
-    "segmentations",
-    "groundtruth",
-    "gt",
-    "y",
+    *("masks", "mask", "labels", "label", "labelstr", "annotations"),
+    *("segmentations", "groundtruth", "gt", "y"),
 )
 _MASK_ENDINGS = ("_masks", "_mask", "_labels", "_label", "_segmentation", "_seg", "_gt", "_manual")
 _IMAGE_ENDINGS = ("_image", "_img", "_raw", "_sat")
 _CHANNEL_ENDING = re.compile(r"(.+)_(\d{4})")  # nnU-Net's: case_0000, case_0001, ...
+
+__all__ = ["Cases", "Pair", "channel_number", "find_pairs", "group_channels", "match_files"]
 
 Cases = list[tuple[str, tuple[Path, ...]]]  # name of an image, and its files
 
@@ -82,57 +77,44 @@ def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair
 
     Raises
     ------
-    ValueError
+    Problems
         Naming every file without a partner, every ambiguous name, every missing file, channel
         or column, all at once.
     FileNotFoundError
         If a folder or the table does not exist.
+    """
+    pairs, problems = match_files(images, masks)
+    if problems is not None:
+        raise problems
+    return pairs
+
+
+def match_files(images: Path | str, masks: Path | str | None = None) -> tuple[list[Pair], Problems | None]:
+    """Pair images with masks as `find_pairs` does, but return what is wrong beside the pairs that can be used.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        If there is no folder or table to begin with, or none of its files can be paired.
     """
     images = Path(images)
     if images.suffix.lower() == ".csv":
         if masks is not None:
             raise ValueError(f"{images} is a table that names the masks itself; leave out the folder {masks}")
         return _from_table(images)
-    for folder, what in ((images, "images"), (masks, "masks")):
+    for folder, content in ((images, "images"), (masks, "masks")):
         if folder is not None and not Path(folder).is_dir():
-            found = "is a file, expected a folder" if Path(folder).exists() else "there is no such folder"
-            raise FileNotFoundError(f"{folder}: {found} of {what}")
+            state = "is a file, expected a folder" if Path(folder).exists() else "there is no such folder"
+            raise FileNotFoundError(f"{folder}: {state} of {content}")
     if masks is None:
         return _from_one_folder(images)
     return _by_stem(list_images(images), list_images(masks), Path(masks))
 
 
-class Unusable(ValueError):
-    """Files that cannot be used, every one named.
-
-    Attributes
-    ----------
-    rest : list of Pair
-        What can be used without them, as far as is known.
-    """
-
-    def __init__(self, message: str, rest: Sequence[Pair] = ()) -> None:
-        super().__init__(message)
-        self.rest = list(rest)
-
-
-def raise_all(problems: Iterable[str], what: str, rest: Sequence[Pair] = ()) -> None:
-    """Raise one `Unusable` that lists every problem, if there is any; `what` is one of them, such as "missing file"."""
-    listed = list(problems)
-    if listed:
-        lines = "\n".join(f"  {problem}" for problem in listed)
-        raise Unusable(f"{len(listed)} {what}{'s' if len(listed) > 1 else ''}:\n{lines}", rest)
-
-
-def without(pairs: Sequence[Pair], said: str) -> list[Pair]:
-    """Pairs of which no file is named in what was said."""
-    return [pair for pair in pairs if not any(str(file) in said for file in (*pair.files, pair.mask))]
-
-
 def channel_number(file: Path) -> int | None:
-    """The channel that a file holds by its name: 1 for case_0001.nii.gz; None where the name does not say."""
-    found = _CHANNEL_ENDING.fullmatch(stem_of(file))
-    return int(found[2]) if found else None
+    """Channel of a file by its name: 1 for case_0001.nii.gz; None where the name has no such ending."""
+    ending = _CHANNEL_ENDING.fullmatch(stem_of(file))
+    return int(ending[2]) if ending else None
 
 
 def group_channels(files: Sequence[Path], *, channels: int | None = None) -> Cases:
@@ -155,86 +137,102 @@ def group_channels(files: Sequence[Path], *, channels: int | None = None) -> Cas
     ValueError
         Naming every case with its missing, surplus or doubled files.
     """
-    found: dict[Path, dict[int, Path]] = {}
-    problems = []
+    cases: dict[Path, dict[int, Path]] = {}
+    problems: list[Problem] = []
     for file in files:
         ending = _CHANNEL_ENDING.fullmatch(stem_of(file))
         if ending is None:
             raise ValueError(f"{file}: its name does not end in the number of a channel, such as _0000")
-        taken = found.setdefault(file.with_name(ending[1]), {}).setdefault(int(ending[2]), file)
+        taken = cases.setdefault(file.with_name(ending[1]), {}).setdefault(int(ending[2]), file)
         if taken != file:
-            problems.append(f"{file}: channel {ending[2]} of {ending[1]} is {taken.name} already")
-    count = channels or 1 + max(number for case in found.values() for number in case)
-    for case, numbers in found.items():
+            problems.append(Problem(f"{file}: channel {ending[2]} of {ending[1]} is {taken.name} already", (file,)))
+    count = channels or 1 + max(number for case in cases.values() for number in case)
+    for case, numbers in cases.items():
         suffix = suffix_of(next(iter(numbers.values())))
         missing = [f"{case.name}_{number:04d}{suffix}" for number in range(count) if number not in numbers]
         if missing:
-            problems.append(f"{case}: {', '.join(missing)} missing; has {len(numbers)} of {count} channels")
-        problems += [f"{numbers[n]}: expected channels 0 to {count - 1}, this is {n}" for n in numbers if n >= count]
-    raise_all(problems, "unusable case")
-    return [(case.name, tuple(numbers[n] for n in sorted(numbers))) for case, numbers in found.items()]
+            message = f"{case}: {', '.join(missing)} missing; has {len(numbers)} of {count} channels"
+            problems.append(Problem(message, tuple(numbers.values())))
+        for number, file in numbers.items():
+            if number >= count:
+                message = f"{file}: expected channels 0 to {count - 1}, this is {number}"
+                problems.append(Problem(message, (file,)))
+    raise_problems(problems, "unusable case")
+    return [(case.name, tuple(numbers[n] for n in sorted(numbers))) for case, numbers in cases.items()]
 
 
-def _without(endings: tuple[str, ...], stem: str) -> str:
-    found = next((ending for ending in endings if stem.lower().endswith(ending)), "")
-    return stem[: len(stem) - len(found)]
+def _strip(endings: tuple[str, ...], stem: str) -> str:
+    ending = next((ending for ending in endings if stem.lower().endswith(ending)), "")
+    return stem[: len(stem) - len(ending)]
 
 
-def _by_stem(images: list[Path], masks: list[Path], folder: Path, channels: int | None = None) -> list[Pair]:
-    """Pairs by the names as they are; where none fits so, by the names without the numbers of channels."""
+def _collect(pairs: list[Pair], problems: list[Problem], kind: str) -> tuple[list[Pair], Problems | None]:
+    return pairs, Problems(kind, problems) if problems else None
+
+
+def _by_stem(
+    images: list[Path], masks: list[Path], folder: Path, channels: int | None = None
+) -> tuple[list[Pair], Problems | None]:
+    """Match the names as they are; where none fits, the names without the numbers of channels."""
     pairs, problems = _matched([(stem_of(image), (image,)) for image in images], masks, folder)
     if not pairs and None not in map(channel_number, images) and _fit_as_channels(images, masks, folder):
-        pairs, problems = _matched(group_channels(images, channels=channels), masks, folder)
-    raise_all(problems, "unpaired file", pairs)
-    return pairs
+        try:
+            cases = group_channels(images, channels=channels)
+        except Problems as error:
+            return [], error
+        pairs, problems = _matched(cases, masks, folder)
+    return _collect(pairs, problems, "unpaired file")
 
 
 def _fit_as_channels(images: list[Path], masks: list[Path], folder: Path) -> bool:
-    """Whether any mask has the name of a case, before missing channels are complained of."""
+    # Checked before the channels are gathered: missing ones are reported only where names are meant as channels.
     names = dict.fromkeys(stem_of(image)[: -len("_0000")] for image in images)
     return bool(_matched([(name, (folder / name,)) for name in names], masks, folder)[0])
 
 
-def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair], list[str]]:
-    """Pairs of the cases that have exactly one mask, and what is wrong with the others."""
+def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair], list[Problem]]:
+    """Pairs of the cases that have exactly one mask, and the problems of the others."""
     exact, by_stem = defaultdict(list), defaultdict(list)
     for mask in masks:
         exact[stem_of(mask)].append(mask)
-        by_stem[_without(_MASK_ENDINGS, stem_of(mask))].append(mask)
-    pairs, problems = [], []
+        by_stem[_strip(_MASK_ENDINGS, stem_of(mask))].append(mask)
+    pairs: list[Pair] = []
+    problems: list[Problem] = []
     takers: dict[Path, list[Path]] = {mask: [] for mask in masks}
     for stem, (image, *channels) in cases:
         # The same name first: an image may itself end in "_label".
-        found = exact.get(stem) or by_stem.get(stem) or by_stem.get(_without(_IMAGE_ENDINGS, stem), [])
-        for mask in found:
+        fitting = exact.get(stem) or by_stem.get(stem) or by_stem.get(_strip(_IMAGE_ENDINGS, stem), [])
+        for mask in fitting:
             takers[mask].append(image)
-        if len(found) == 1:
-            pairs.append(Pair(image, found[0], stem, channels=tuple(channels)))
-        elif found:
-            problems.append(f"{image}: {len(found)} masks fit it: {', '.join(m.name for m in found)}")
-        else:
-            problems.append(f"{image}: no mask named {stem}.* (or {stem}_mask.*) in {folder}")
+        if len(fitting) == 1:
+            pairs.append(Pair(image, fitting[0], stem, channels=tuple(channels)))
+            continue
+        message = f"no mask named {stem}.* (or {stem}_mask.*) in {folder}"
+        if fitting:
+            message = f"{len(fitting)} masks fit it: {', '.join(m.name for m in fitting)}"
+        problems.append(Problem(f"{image}: {message}", (image, *channels)))
     for mask, taken in takers.items():
         if not taken:
-            problems.append(f"{mask}: no image belongs to this mask")
+            problems.append(Problem(f"{mask}: no image belongs to this mask", (mask,)))
         elif len(taken) > 1:
-            problems.append(f"{mask}: {len(taken)} images fit this mask: {', '.join(i.name for i in taken)}")
+            names = ", ".join(image.name for image in taken)
+            problems.append(Problem(f"{mask}: {len(taken)} images fit this mask: {names}", (mask, *taken)))
     return pairs, problems
 
 
-def _channels_said(table: Path) -> int | None:
-    """Number of channels that nnU-Net's dataset.json names; None where it does not say, or there is none."""
+def _n_channels(table: Path) -> int | None:
+    """Number of channels that nnU-Net's dataset.json names; None where it names none, or does not exist."""
     if not table.is_file():
         return None
     try:
-        said = json.loads(table.read_text(encoding="utf-8-sig"))
+        content = json.loads(table.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # not UTF-8, or not JSON
-        raise ValueError(f"{table}: is no JSON ({error})") from None
-    names = said.get("channel_names", said.get("modality")) if isinstance(said, dict) else None
+        raise ValueError(f"{table}: is not JSON ({error})") from None
+    names = content.get("channel_names", content.get("modality")) if isinstance(content, dict) else None
     return len(names) if isinstance(names, dict) and names else None
 
 
-def _from_one_folder(root: Path) -> list[Pair]:
+def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     folders = {f.name: f for f in sorted(root.iterdir()) if f.is_dir() and not f.name.startswith((".", "__"))}
     if not folders:
         raise ValueError(
@@ -244,33 +242,27 @@ def _from_one_folder(root: Path) -> list[Pair]:
     images = next((by_name[name] for name in _IMAGE_FOLDERS if name in by_name), None)
     masks = next((by_name[name] for name in _MASK_FOLDERS if name in by_name), None)
     if images and masks:
-        channels = _channels_said(root / "dataset.json")
+        channels = _n_channels(root / "dataset.json")
         return _by_stem(list_images(images), list_images(masks), masks, channels)
-    pairs, problems = [], []
+    pairs: list[Pair] = []
+    problems: list[Problem] = []
     for name, folder in folders.items():
         try:
             files = list_images(folder)
         except ValueError as error:
-            problems.append(str(error))
+            problems.append(Problem(str(error), (folder,)))
             continue
-        mask_files = [f for f in files if _names_mask(f)]
+        mask_files = [f for f in files if any(word in f.stem.lower() for word in ("mask", "label", "seg", "_gt"))]
         image_files = [f for f in files if f not in mask_files]
         if len(mask_files) == len(image_files) == 1:
             pairs.append(Pair(image_files[0], mask_files[0], name, group=name))
         else:
-            problems.append(
-                f"{folder}: expected one image and one file with 'mask' or 'label' in its name, "
-                f"got {len(image_files)} and {len(mask_files)}"
-            )
-    raise_all(problems, "unusable case folder", pairs)
-    return pairs
+            message = f"{folder}: expected one image and one file with 'mask' or 'label' in its name, "
+            problems.append(Problem(f"{message}got {len(image_files)} and {len(mask_files)}", (folder,)))
+    return _collect(pairs, problems, "unusable case folder")
 
 
-def _names_mask(path: Path) -> bool:
-    return any(word in path.stem.lower() for word in ("mask", "label", "seg", "_gt"))
-
-
-def _from_table(table: Path) -> list[Pair]:
+def _from_table(table: Path) -> tuple[list[Pair], Problems | None]:
     if not table.is_file():
         raise FileNotFoundError(f"{table}: there is no such table")
     try:
@@ -278,7 +270,7 @@ def _from_table(table: Path) -> list[Pair]:
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{table}: is no table in UTF-8 ({error}); save it as CSV UTF-8") from None
+        raise ValueError(f"{table}: is not a table in UTF-8 ({error}); save it as CSV UTF-8") from None
     missing = [name for name in ("image", "mask") if name not in columns]
     if missing:
         raise ValueError(
@@ -290,21 +282,21 @@ def _from_table(table: Path) -> list[Pair]:
     return _pairs_of_rows(table, rows)
 
 
-def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> list[Pair]:
+def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[list[Pair], Problems | None]:
     stems = Counter(stem_of(Path(row["image"] or "")) for _, row in rows)
-    pairs, problems = [], []
+    pairs: list[Pair] = []
+    problems: list[Problem] = []
     lines: dict[Path, int] = {}
     for line, row in rows:
         cells = {name: row[name] or "" for name in ("image", "mask")}
-        problems += [f"{table} line {line}: no {name} is named" for name, cell in cells.items() if not cell]
+        wrong = [f"no {name} is named" for name, cell in cells.items() if not cell]
         image, mask = (table.parent / cell for cell in cells.values())
         named = [path for path, cell in zip((image, mask), cells.values(), strict=True) if cell]
-        absent = [path for path in named if not (path.is_file() or is_image_folder(path))]
-        problems += [f"{table} line {line}: {path} does not exist" for path in absent]
+        wrong += [f"{path} does not exist" for path in named if not (path.is_file() or is_image_folder(path))]
         if cells["image"] and lines.setdefault(image, line) != line:
-            problems.append(f"{table} line {line}: {image} is listed on line {lines[image]} already")
+            wrong.append(f"{image} is listed on line {lines[image]} already")
+        problems += [Problem(f"{table} line {line}: {message}", tuple(named)) for message in wrong]
         stem = stem_of(Path(cells["image"]))
         name = stem if stems[stem] == 1 or not stem else Path(cells["image"]).with_name(stem).as_posix()
         pairs.append(Pair(image, mask, name, row.get("group") or None))
-    raise_all(problems, "wrong row")
-    return pairs
+    return _collect([] if problems else pairs, problems, "wrong row")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset import Case, load
+from ..data.dataset import Case, load_dataset
 from ..data.pairs import find_pairs
 from ..geometry import Geometry
 from ..inference.engines.engine import Engine, with_engine
@@ -137,7 +137,7 @@ def _plan(run: Path) -> Plan:
 def _cases(run: Path, plan: Plan, net: Net) -> tuple[list[Case], list[Case]]:
     """What the run was trained and validated on."""
     pairs = find_pairs(plan.data.images, plan.data.masks)
-    dataset = load(pairs, labels=plan.data.labels, objects=net.out_channels > 2, resample=plan.data.resample)
+    dataset = load_dataset(pairs, labels=plan.data.labels, objects=net.out_channels > 2, resample=plan.data.resample)
     now = (len(dataset.cases), dataset.channels * (plan.data.planes or 1), len(dataset.kind.values))
     before = (plan.data.n_images, net.in_channels, net.out_channels)
     if now != before:

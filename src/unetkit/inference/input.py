@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data.channels import open_channels
-from ..data.normalise import Scaling, measure
+from ..data.normalise import Normalisation, measure_normalisation
 from ..data.planes import around, fold
 from ..geometry import mirror
 from ..image import Image, to_channels
@@ -96,7 +96,7 @@ class InputImage:
     net : Net
     card : Card
         Of the same model.
-    scaling : Scaling, optional
+    scaling : Normalisation, optional
         Of the same image, if it was measured before.
 
     Attributes
@@ -104,7 +104,7 @@ class InputImage:
     size : tuple of int
         Pixels that the net is given: those of the image, or those at the pixel size of the training images (see
         `Card.resample`).
-    scaling : Scaling
+    scaling : Normalisation
     missing : int
         Pixels of a map that hold no data: NaN, or the nodata value of its file.
 
@@ -114,12 +114,12 @@ class InputImage:
         If the image cannot be read, its axes or channels cannot be made the net's, or a value is not finite.
     """
 
-    def __init__(self, image: LazyImage, net: Net, card: Card, *, scaling: Scaling | None = None) -> None:
+    def __init__(self, image: LazyImage, net: Net, card: Card, *, scaling: Normalisation | None = None) -> None:
         self.image = image
         self._planes = card.planes
         try:
             _check_axes(image, net.ndim, card.planes)
-            self.scaling = scaling or measure(image, self._is_valid if image.georeference else None)
+            self.scaling = scaling or measure_normalisation(image, self._is_valid if image.georeference else None)
             self.channels = net.in_channels // (card.planes or 1)
             own_channels = 1 if self.scaling.is_gray else image.shape[0]
             to_channels(Image(np.zeros((own_channels, 1, 1), np.uint8), "cyx", (1.0, 1.0)), self.channels)  # or raises
@@ -142,7 +142,7 @@ class InputImage:
             self.notes += ("three equal channels: read as one",)
 
     @classmethod
-    def open(cls, files: Sequence[Path], net: Net, card: Card, *, scaling: Scaling | None = None) -> InputImage:
+    def open(cls, files: Sequence[Path], net: Net, card: Card, *, scaling: Normalisation | None = None) -> InputImage:
         """Open an image from one file, or from one file per channel."""
         return cls(open_channels(files), net, card, scaling=scaling)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.normalise import Scaling
+from ..data.normalise import Normalisation
 from ..image import Image
 from ..io import LazyImage, write_labels_from
 from ..io.block_store import BlockStore
@@ -48,7 +48,7 @@ class PlannedMask:
         Of the mask.
     size, image_size : tuple of int
         Pixels that the net is given, and those of the image.
-    scaling : Scaling
+    scaling : Normalisation
     tiling : Tiling
     """
 
@@ -56,7 +56,7 @@ class PlannedMask:
     path: Path
     size: tuple[int, ...]
     image_size: tuple[int, ...]
-    scaling: Scaling
+    scaling: Normalisation
     tiling: Tiling
 
     @property

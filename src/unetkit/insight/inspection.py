@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.channels import read_channels
-from ..data.normalise import for_net
+from ..data.normalise import prepare_for_net
 from ..graph.cost import cost
 from ..graph.graph import Graph, read
 from ..inference.input import InputImage
@@ -187,7 +187,7 @@ def inspect_image(
     source, truth = files[0].name, None
     notes: tuple[str, ...] = ()
     if card is None:
-        array = for_net(read_channels(files), channels=net.in_channels, ndim=net.ndim)
+        array = prepare_for_net(read_channels(files), channels=net.in_channels, ndim=net.ndim)
         return inspect_array(net, array, name=name, source=source)
     with InputImage.open(files, net, card) as image:
         whole = image.image.size

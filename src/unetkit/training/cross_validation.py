@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset import Case, Dataset, load
+from ..data.dataset import Case, Dataset, load_dataset
 from ..data.pairs import find_pairs
 from ..data.split import FEW, train_val_split
 from ..inference.files import mask_name
@@ -188,7 +188,8 @@ def _out_of_fold(out: Path, plan: Plan, folds: int) -> tuple[Evaluation, tuple[D
     card = loaded[0][1]
     objects = card.labels.has_distance
     data, seed = plan.data, plan.budget.seed
-    dataset = load(find_pairs(data.images, data.masks), labels=data.labels, objects=objects, resample=data.resample)
+    pairs = find_pairs(data.images, data.masks)
+    dataset = load_dataset(pairs, labels=data.labels, objects=objects, resample=data.resample)
     members = [
         _Member(
             net, own, train_val_split(dataset.cases, fraction=data.validation_fraction, seed=seed, fold=(k, folds))[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..data.dataset import load
+from ..data.dataset import load_dataset
 from ..data.pairs import find_pairs
 from ..model.files import read_model
 from ..model.run_paths import RunPaths
@@ -43,7 +43,7 @@ def compare_levels(run: Path | str) -> list[dict[str, Any]]:
     if plan.data.validation_fraction == 0:
         raise ValueError(f"{run}: was trained with --validation 0, so no images are left to compare levels on")
     pairs = find_pairs(plan.data.images, plan.data.masks)
-    dataset = load(pairs, labels=plan.data.labels, objects=net.out_channels > 2, resample=plan.data.resample)
+    dataset = load_dataset(pairs, labels=plan.data.labels, objects=net.out_channels > 2, resample=plan.data.resample)
     _, held_out = plan.split(dataset.cases)
     nets = {f"L{level}": net.prune(level) for level in range(1, net.depth + 1)} | {"all": net}
     rows = []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..allocator import keep_freed_memory
-from ..data.dataset import Dataset, load
+from ..data.dataset import Dataset, load_dataset
 from ..data.pairs import find_pairs
 from ..data.split import FEW
 from ..io.atomic import write_text
@@ -169,12 +169,9 @@ def _train(
     if known:
         labels, border_weight = known.data.labels, known.patches.border_weight
 
-    def reading(done: int, total: int) -> None:
-        say(Progress(message=f"reading files: {done} of {total}" if done == total else "", fraction=0.0))
-
     resample = known.data.resample if known else given.get("resample") is not False
     how: dict[str, Any] = {"border_weight": border_weight, "objects": not border_weight, "resample": resample}
-    dataset = load(pairs, labels=labels, on_file=reading, **how)
+    dataset = load_dataset(pairs, labels=labels, progress=_Reading(say), **how)
     folders: dict[str, Any] = {"images": str(images), "masks": None if masks is None else str(masks)}
     asked: dict[str, Any] = {name: given.pop(name, None) for name in ("time_s", "steps", "seed")}
     given |= {"divide_width": divide_width}
@@ -215,6 +212,17 @@ def check_out(out: Path, resume: bool) -> None:
 def _saved_plan(out: Path, resume: bool) -> Plan | None:
     path = RunPaths(out).plan
     return read_plan_file(path) if resume and path.is_file() else None
+
+
+class _Reading:
+    """Passes on that all files are read."""
+
+    def __init__(self, say: Observer) -> None:
+        self._say = say
+
+    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
+        line = f"reading files: {done:.0f} of {total:.0f}" if done == total else message
+        self._say(Progress(message=line, fraction=0.0))
 
 
 class _Run:

@@ -167,7 +167,7 @@ class Sampler:
         rows = [mirror(c - w // 2, w, n) for c, w, n in zip(centre, window, case.size, strict=True)]
         at = np.ix_(*rows)
         image, labels = np.stack([channel[at] for channel in case.image]), case.labels[at]
-        weights = None if case.weights is None else case.weights[at]
+        weights = None if case.pixel_weights is None else case.pixel_weights[at]
         if self.planes is None:
             return image, labels, weights
         middle = self.planes // 2
