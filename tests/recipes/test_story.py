@@ -6,7 +6,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from unetkit.data.dataset import load
+from unetkit.data.dataset import load_dataset
 from unetkit.data.pairs import find_pairs
 from unetkit.data.split import split
 from unetkit.training.loop import Result
@@ -49,7 +49,7 @@ def test_sections_are_split_by_number(story: ModuleType, data: Path, tmp_path: P
 def test_nuclei_held_out_are_those_of_a_training(story: ModuleType, data: Path) -> None:
     """The fifth that `train` holds out with seed 0, as its own function splits the cases that it read."""
     task = story.nuclei(data / "nuclei")
-    cases = load(find_pairs(data / "nuclei")).cases
+    cases = load_dataset(find_pairs(data / "nuclei")).cases
     training, held_out = split(cases, fraction=0.2, seed=0)
     assert {image for image, _ in task.training} == {case.path for case in training}
     assert {image for image, _ in task.tests} == {case.path for case in held_out}
