@@ -1,4 +1,4 @@
-"""Memory that is freed and taken again: kept by the process, as the system zeroes every page that it gives out."""
+"""Settings of the C library by which a process keeps freed memory, since the kernel zeroes every new page."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MOST = 2**31 - 1  # free bytes at the end of the heap
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep blocks of up to 1 GB when they are freed; True where that could be set.
+    """Let the C library keep freed blocks of up to 1 GB; return whether that could be set.
 
-    Nets free and take the same few sizes over and over. glibc maps blocks above 32 MB anew each time, and the kernel
+    Nets free and allocate the same few sizes repeatedly. glibc maps blocks above 32 MB anew each time, and the kernel
     fills each with zeros: a training step takes a tenth to a fifth longer for it, a 3D net in slabs a third. The
-    process stays as large as it once was. Linux with glibc only; MALLOC_MMAP_THRESHOLD_ or MALLOC_TRIM_THRESHOLD_ in
-    the environment are the user's own choice, and left alone.
+    process keeps its largest size. Linux with glibc only; MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ in the
+    environment take precedence.
     """
     if not sys.platform.startswith("linux") or {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} & os.environ.keys():
         return False

@@ -1,4 +1,4 @@
-"""Where a map lies on the earth, and which of its pixels hold data: what a GeoTIFF says beside its pixels."""
+"""Position of a map on the earth, and its pixels without data, as a GeoTIFF states them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRIC = (*range(32601, 32661), *range(32701, 32761), 3857)  # UTM on WGS 84, we
 
 @dataclass(frozen=True)
 class GeoReference:
-    """The tags of a GeoTIFF that say where it lies, number by number as stored, so that a mask gets the very same.
+    """The tags of a GeoTIFF that state its position, number by number as stored, so that a mask gets the same.
 
     Parameters
     ----------
@@ -52,16 +52,22 @@ class GeoReference:
         (0, 0) is the outer corner of the first pixel, as GDAL has it, also where the tags speak of pixels' centres
         (PixelIsPoint). None where the file has no affine placement, but for example control points only.
         """
-        placed = self._placed()
-        if placed is None:
+        if len(self.pixel_scale) >= 2 and all(self.pixel_scale[:2]) and len(self.tiepoints) >= 6:
+            # GDAL's order of precedence: the scale, tied to the first point, before the matrix. North is up whatever
+            # the sign of the scale: some writers put -y.
+            (a, y_step), (column, row, _, x, y, _) = self.pixel_scale[:2], self.tiepoints[:6]
+            b, d, e = 0.0, 0.0, -abs(y_step)
+            c, f = x - column * a, y - row * e
+        elif len(self.matrix) == 16:
+            a, b, _, c, d, e, _, f = self.matrix[:8]
+        else:
             return None
-        a, b, c, d, e, f = placed
         half = 0.5 if self._key(RASTER_TYPE) == PIXEL_IS_POINT else 0.0
         return a, b, c - (a * half + b * half), d, e, f - (d * half + e * half)
 
     @property
     def epsg(self) -> int | None:
-        """EPSG code of the map's coordinates; None where they are not said, or not by a code."""
+        """EPSG code of the map's coordinates; None where they are not stated, or not by a code."""
         code = self._key(PROJECTED)
         if code is None and self._key(MODEL_TYPE) != IS_PROJECTED:
             code = self._key(GEOGRAPHIC)
@@ -69,7 +75,7 @@ class GeoReference:
 
     @property
     def nodata(self) -> float | None:
-        """Value of pixels without data, which may be NaN; None where the file does not say."""
+        """Value of pixels without data, which may be NaN; None where the file does not state one."""
         try:
             return None if self.nodata_text is None else float(self.nodata_text)
         except ValueError:
@@ -90,34 +96,23 @@ class GeoReference:
         """The same place with another value for pixels without data, or none."""
         return replace(self, nodata_text=None if nodata is None else str(int(nodata)))
 
-    def _placed(self) -> tuple[float, ...] | None:
-        """The transform before pixels' centres are told from corners, read in GDAL's order of precedence."""
-        if len(self.pixel_scale) >= 2 and all(self.pixel_scale[:2]) and len(self.tiepoints) >= 6:
-            # Tied to the first point. North is up whatever the sign of the scale: some writers put -y.
-            (x_step, y_step), (column, row, _, x, y, _) = self.pixel_scale[:2], self.tiepoints[:6]
-            y_step = -abs(y_step)
-            return x_step, 0.0, x - column * x_step, 0.0, y_step, y - row * y_step
-        if len(self.matrix) == 16:
-            return (*self.matrix[:2], self.matrix[3], *self.matrix[4:6], self.matrix[7])
-        return None
-
     def _key(self, wanted: int) -> int | None:
         """Value of a key that is stored in the directory itself: four numbers per key after a header of four."""
-        for at in range(4, len(self.keys) - 3, 4):
-            key, location, _, value = self.keys[at : at + 4]
+        for start in range(4, len(self.keys) - 3, 4):
+            key, location, _, value = self.keys[start : start + 4]
             if key == wanted and location == 0:
                 return value
         return None
 
 
 def valid_mask(array: np.ndarray, nodata: float | None) -> np.ndarray:
-    """Where the channels of an image hold data.
+    """Mask of the pixels in which every channel holds data.
 
     Parameters
     ----------
     array : ndarray of shape (C, *spatial)
     nodata : float or None
-        Value that means "no data", beside NaN, which always does.
+        Value that means "no data", as NaN always does.
 
     Returns
     -------

@@ -15,7 +15,7 @@ DIRECTIONS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}  # axis of the wor
 
 @dataclass(frozen=True)
 class WorldAffine:
-    """Where a volume lies in the world, and how its file stores it: what writing it back needs.
+    """Position of a volume in the world, and its axes in the file: all that writing it back needs.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class WorldAffine:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An image or label image together with what its file says about its axes.
+    """An image or label image with its axes, spacing, unit and place, as its file states them.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ class Image:
     unit : str
         "px" where the file does not say, otherwise for example "nm", "µm" or "mm".
     notes : tuple of str
-        What reading the file changed or assumed, in plain words for the user.
-    place : Place, optional
+        Changes and assumptions made on reading the file, for the user.
+    place : WorldAffine, optional
         Where a volume lies in the world; None where the file does not say.
     georeference : GeoReference, optional
         Where a map lies on the earth, and the value of its pixels without data (GeoTIFF); likewise.
@@ -145,12 +145,12 @@ class Image:
         return self.array.shape[0] if self.axes.startswith("c") else 1
 
     def valid_mask(self) -> np.ndarray | None:
-        """Where the pixels of a map hold data: see `valid_mask`.
+        """Mask of the pixels that hold data: see `georeference.valid_mask`.
 
         Returns
         -------
         ndarray of shape (*spatial), bool, or None
-            None where all do, or the image has no georeference: then NaN is a mistake, and not a sign.
+            None where all do, or the image has no georeference, for then NaN is a mistake.
         """
         if self.georeference is None:
             return None
@@ -174,8 +174,8 @@ class Image:
 def to_channels(image: Image, channels: int) -> Image:
     """Give an image the number of channels a net takes.
 
-    Gray is replicated to three channels; an equal number passes unchanged. Everything else needs a choice that is the
-    user's to make, and raises.
+    Gray is replicated to three channels; an equal number passes unchanged. Everything else needs a choice of the
+    user, and raises.
 
     Parameters
     ----------
@@ -208,8 +208,8 @@ def to_channels(image: Image, channels: int) -> Image:
     if image.channels == 3 and channels == 1:
         # The weights of ITU-R BT.601 suit photographs; for stains or three fluorophores they mix what is meant apart.
         raise ValueError(
-            "got an image of 3 channels, expected 1: colour is not turned to gray by itself; pick a channel, or take "
-            "the luminance 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) first"
+            "got an image of 3 channels, expected 1: colour is not converted to gray automatically; pick a channel, "
+            "or take the luminance 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) first"
         )
     raise ValueError(
         f"got an image of {image.channels} channels, expected {channels}: only 1 channel can be replicated, and only "

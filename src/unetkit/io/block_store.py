@@ -1,4 +1,4 @@
-"""A label image that is made block by block: what is finished survives a crash and is never made again."""
+"""A label image that is made block by block, whose finished blocks survive a crash."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS about (what TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS block (number INTEGER PRIMARY KEY, data BLOB NOT NULL);
 """
-_FAST = 1  # of zlib's levels: labels are long runs of one value, and shrink to a hundredth at any of them
+_FAST = 1  # of zlib's levels: labels are long runs of one value, and shrink to a hundredth at any level
 
 
 class BlockStore:
-    """Blocks of one label image, in one SQLite file until all of them are there; a source like any image.
+    """Blocks of one label image, in one SQLite file until all of them are written; a source like any image.
 
     A block is written in a transaction of its own, so that it is whole or absent after a crash at any moment.
 
     Parameters
     ----------
     path : Path or None
-        Made where there is none; None keeps the blocks in memory.
+        Created if missing; None keeps the blocks in memory.
     size : sequence of int
         Of the label image in pixels, (y, x) or (z, y, x).
     block : sequence of int
@@ -42,12 +42,12 @@ class BlockStore:
     dtype : dtype
         Of the labels: integers.
     key : str
-        All that the labels depend on. Blocks of another key, size, block or dtype are dropped.
+        Everything that the labels depend on. Blocks of another key, size, block or dtype are dropped.
 
     Attributes
     ----------
     has_dropped : bool
-        Whether blocks of something else were found.
+        Whether blocks of another key, size, block or dtype were dropped.
 
     Raises
     ------
@@ -81,49 +81,49 @@ class BlockStore:
         self.has_dropped = False
         with self._failing():
             self._database = self._open(json.dumps([key, self.size, self.block, self.dtype.str]))
-            self._there = {number for (number,) in self._database.execute("SELECT number FROM block")}
+            self._written = {number for (number,) in self._database.execute("SELECT number FROM block")}
 
-    def _open(self, what: str) -> sqlite3.Connection:
+    def _open(self, identity: str) -> sqlite3.Connection:
         try:
-            database, found = self._connect()
+            database, stored = self._connect()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) or self.path is None:
                 raise
             self.path.unlink()  # a file of something else, or damaged
             self.has_dropped = True
-            database, found = self._connect()
-        if found != [what]:
+            database, stored = self._connect()
+        if stored != [identity]:
             with database:
                 database.execute("DELETE FROM block")
                 database.execute("DELETE FROM about")
-                database.execute("INSERT INTO about VALUES (?)", (what,))
-            self.has_dropped = self.has_dropped or bool(found)
+                database.execute("INSERT INTO about VALUES (?)", (identity,))
+            self.has_dropped = self.has_dropped or bool(stored)
         return database
 
     def _connect(self) -> tuple[sqlite3.Connection, list[str]]:
         database = sqlite3.connect(self.path or ":memory:", check_same_thread=False)
         try:
             database.executescript(_TABLES)
-            return database, [what for (what,) in database.execute("SELECT what FROM about")]
+            return database, [identity for (identity,) in database.execute("SELECT what FROM about")]
         except sqlite3.DatabaseError:
             database.close()
             raise
 
     def __contains__(self, start: Sequence[int]) -> bool:
-        """Whether the block that starts at a pixel is there."""
-        return self._number(start) in self._there
+        """Whether the block that starts at a pixel is written."""
+        return self._number(start) in self._written
 
     def __len__(self) -> int:
-        """Number of blocks that are there."""
-        return len(self._there)
+        """Number of blocks that are written."""
+        return len(self._written)
 
     @property
     def pixels(self) -> int:
-        """Pixels of the blocks that are there."""
-        return sum(prod(self._size(np.multiply(np.unravel_index(i, self._grid), self.block))) for i in self._there)
+        """Pixels of the blocks that are written."""
+        return sum(prod(self._size(np.multiply(np.unravel_index(i, self._grid), self.block))) for i in self._written)
 
     def write(self, start: Sequence[int], labels: np.ndarray) -> None:
-        """Keep a block for good.
+        """Store a block.
 
         Parameters
         ----------
@@ -148,10 +148,10 @@ class BlockStore:
         data = zlib.compress(labels.tobytes(), _FAST)
         with self._failing(), self._lock, self._database:
             self._database.execute("INSERT OR REPLACE INTO block VALUES (?, ?)", (number, data))
-        self._there.add(number)
+        self._written.add(number)
 
     def read(self, region: Region) -> np.ndarray:
-        """Labels of a region of (1, *size); 0 where no block is there yet."""
+        """Labels of a region of (1, *size); 0 where no block is written yet."""
         box = region[1:]
         result = np.zeros([part.stop - part.start for part in box], self.dtype)
         touched = (range(p.start // b, -(-p.stop // b)) for p, b in zip(box, self.block, strict=True))
@@ -175,15 +175,15 @@ class BlockStore:
         result[tuple(target)] = labels[tuple(source)]
 
     def close(self) -> None:
-        """Close the file and keep it."""
+        """Close the file."""
         self._database.close()
 
     def remove(self) -> None:
-        """Close the file and delete it: the labels are somewhere else now."""
+        """Close the file and delete it."""
         self.close()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
-            # A process that was killed as its last transaction ended leaves a journal that holds nothing any more.
+            # A process killed as its last transaction ended leaves a journal without content.
             self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
 
     def _number(self, start: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""File names of images: the suffix, of which ".nii.gz" is one, and the name without it; and folders that are images."""
+"""Suffixes and stems of image files, and folders that are one image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the samples of a file to a label image: which integer every stored value means."""
+"""From the samples of a file to a label image: an integer id for every stored value."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ JPEG_TOLERANCE = 48
 
 
 def as_labels(stored: Stored) -> Image:
-    """Label image of the stored samples, integer and of shape (*spatial).
+    """Convert stored samples to a label image, integer and of shape (*spatial).
 
     Raises
     ------
     ValueError
-        If the samples cannot be read as ids: several channels, too many colours, values that are no integers, or
-        values that JPEG compression has changed.
+        If the samples cannot be read as ids: several channels, too many colours, values that are not integers,
+        or values that JPEG compression has changed.
     """
     notes = [*stored.notes, *alpha_notes(stored)]
     array = _single_channel(_snapped(stored, notes), stored, notes)
@@ -100,12 +100,11 @@ def _snapped(stored: Stored, notes: list[str]) -> np.ndarray:
 
 
 def _integers(array: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Float ids as int32, or int64 where they need it."""
     is_wrong = ~np.isfinite(array) | (array != np.trunc(array))
     if is_wrong.any():
         place = tuple(int(index) for index in np.argwhere(is_wrong)[0])
         raise ValueError(
-            f"label image of {array.dtype} with {int(is_wrong.sum())} values that are no integers, such as "
+            f"label image of {array.dtype} with {int(is_wrong.sum())} values that are not integers, such as "
             f"{array[place]} at {place}: expected ids; is this a probability map?"
         )
     low, high = float(array.min()), float(array.max())  # float16 cannot be compared with 2**63

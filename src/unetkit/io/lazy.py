@@ -1,4 +1,4 @@
-"""Open an image and read only the region asked for."""
+"""Images that are read by region: sources, the lazy image on them, and the cache of rows between."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Region = tuple[slice, ...]
 
 
 class Source(Protocol):
-    """What gives the channels of any region."""
+    """Reads the channels of any region."""
 
     axes: str
     shape: tuple[int, ...]
@@ -68,10 +68,10 @@ class LazyImage:
     path : Path
         Named in errors.
     source : Source
-    place : Place, optional
-        Where a volume lies in the world.
+    place : WorldAffine, optional
+        Position of a volume in the world.
     georeference : GeoReference, optional
-        Where a map lies on the earth.
+        Position of a map on the earth.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class LazyImage:
         Per spatial axis, in `unit`.
     unit : str
     notes : tuple of str
-    place : Place or None
+    place : WorldAffine or None
     georeference : GeoReference or None
     """
 
@@ -177,7 +177,7 @@ KEPT_BANDS = 2  # the next read mostly begins where the last one ended
 
 
 class Banded:
-    """A source whose last decoded bands of rows (planes) are kept, as what is read next mostly lies in them.
+    """A source that keeps its last decoded bands of rows (planes), in which the next read mostly lies.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ class Banded:
         return np.concatenate(parts, axis=1)
 
     def close(self) -> None:
-        """Close the file and forget what was kept."""
+        """Close the file and drop the bands."""
         self._bands.clear()
         self._source.close()
 
@@ -225,5 +225,5 @@ class Banded:
 
 
 def banded(source: Source, height: int) -> Source:
-    """A source as it is where each row is read by itself, else one that keeps its last bands of rows."""
+    """Keep the last bands of rows of a source, unless it reads each row by itself."""
     return source if height == 1 else Banded(source, height)

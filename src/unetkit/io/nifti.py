@@ -1,7 +1,7 @@
 """NIfTI: volumes in one orientation in memory, and back in the file's own.
 
-In a file the axes are x, y, z (channels last) and point wherever the scanner put them; the affine says where. In memory
-they are (C, z, y, x) and point as nearly as axes can to superior, anterior and right, so that all volumes lie alike:
+In a file the axes are x, y, z (channels last) in any direction, which the affine states. In memory they are
+(C, z, y, x) and point as nearly as axes can to superior, anterior and right, so that all volumes are oriented alike:
 
     file "LPS"   i -> left       j -> posterior   k -> superior
     memory       x -> right      y -> anterior    z -> superior     x = i reversed, y = j reversed, z = k
@@ -30,7 +30,7 @@ UNITS = {1: "m", 2: "mm", 3: "µm"}  # xyzt_units, bits 0 to 2; bits 3 to 5 are 
 UNIT_CODES = {unit: code for code, unit in UNITS.items()}
 QUATERNION = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 TIMES = {8: "s", 16: "ms", 24: "µs"}
-# ITK and FSL write seconds into every file, so that the unit alone does not tell a time series from channels.
+# ITK and FSL write seconds into every file, so that the unit alone does not distinguish a time series from channels.
 MOST_CHANNELS = 16
 FLAT = 1e-4  # volume of the box of unit axes below which an affine is singular; float32 headers have 1e-7
 LONGEST = 32767  # NIfTI-1 stores lengths in 16 bits
@@ -40,10 +40,10 @@ Nifti = Nifti1Image | Nifti2Image
 
 
 def read_nifti(path: Path) -> Stored:
-    """All channels of a NIfTI-1 or NIfTI-2 volume, channels first and in the orientation closest to RAS.
+    """Read all channels of a NIfTI-1 or NIfTI-2 volume, channels first and in the orientation closest to RAS.
 
-    The scale and offset of the header are applied; what they apply to becomes float32, or float64 from 32-bit integers
-    on. A unit that the header leaves open is taken to be mm, as other readers do.
+    Pixels with a scale or offset in the header become float32, or float64 from 32-bit integers on. A unit that the
+    header does not state is taken to be mm, as other readers do.
     """
     content = path.read_bytes()
     if content.startswith(GZIP):
@@ -53,7 +53,7 @@ def read_nifti(path: Path) -> Stored:
 
 
 def read_nifti_bytes(content: bytes, notes: list[str]) -> Stored:
-    """The same of the content of a file that is not compressed; what is to be said is added to `notes`."""
+    """Read the content of an uncompressed file; remarks are added to `notes`."""
     with decoding("NIfTI"), logged("nibabel.global", notes):
         picture = _opened(content, notes)
         _check_axes(picture, notes)
@@ -84,7 +84,11 @@ def write_nifti(path: Path, image: Image) -> None:
     array = array.T if image.ndim == 3 else array.T[:, :, None]
     array = array[..., 0] if image.channels == 1 else array
     if image.place is not None:
-        _check_size(image, image.place)
+        if image.size != image.place.size:
+            raise ValueError(
+                f"image of size {image.size} with the place of a volume of size {image.place.size}: a cropped or "
+                "resampled image lies elsewhere; set its place to None"
+            )
         array = apply_orientation(array, ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(image.place.orientation)))
     kind = Nifti2Image if _is_beyond_nifti1(array.shape, image.place) else Nifti1Image
     header = kind.header_class()
@@ -93,14 +97,21 @@ def write_nifti(path: Path, image: Image) -> None:
     if image.place is None:
         _put_spacing(header, image)
     else:
-        _put_place(header, image.place)
+        place = image.place
+        header["pixdim"][:4] = place.pixdim
+        header["sform_code"], header["qform_code"] = place.codes
+        header["xyzt_units"] = place.units
+        for name, value in zip(QUATERNION, place.quaternion, strict=True):
+            header[name] = value
+        for name, row in zip("xyz", place.affine if place.codes[0] else (), strict=False):
+            header[f"srow_{name}"] = row
     content = kind(array, None, header, dtype=array.dtype).to_bytes()
     with replace_file(path) as temporary:
         temporary.write_bytes(gzip.compress(content, GZIP_LEVEL, mtime=0) if path.suffix.lower() == ".gz" else content)
 
 
 def _opened(content: bytes, notes: list[str]) -> Nifti:
-    """The file with its header understood, its pixels not yet."""
+    """The file with its header parsed; its pixels are not read."""
     kind = Nifti2Image if content[4:8] in (b"n+2\0", b"ni2\0") else Nifti1Image
     if len(content) < HEADER_BYTES[kind]:
         raise Refused(f"truncated: {len(content)} bytes, less than a NIfTI header of {HEADER_BYTES[kind]}")
@@ -114,8 +125,7 @@ def _opened(content: bytes, notes: list[str]) -> Nifti:
 
 
 def _size(picture: Nifti) -> tuple[int, ...]:
-    """Lengths of the first three axes; a picture is a volume of one plane."""
-    return (*picture.shape, 1)[:3]
+    return (*picture.shape, 1)[:3]  # a 2D picture is a volume of one plane
 
 
 def _check_axes(picture: Nifti, notes: list[str]) -> None:
@@ -136,11 +146,11 @@ def _check_axes(picture: Nifti, notes: list[str]) -> None:
             "every time point as a file of its own, or, where they are channels, set the unit of time to unknown"
         )
     if time and frames > 1:
-        notes.append(f"fourth axis of length {frames}, in {time} as its header says: read as channels")
+        notes.append(f"fourth axis of length {frames}, in {time} by its header: read as channels")
 
 
 def _check_pixels(picture: Nifti, bytes_held: int) -> None:
-    """Raise before anything is allocated for pixels that are not there, or are no numbers."""
+    """Raise before anything is allocated for pixels that are missing, or not numbers."""
     dtype = picture.get_data_dtype()
     if dtype.kind not in "buif":
         name = "RGB colour" if dtype.kind == "V" else str(dtype)
@@ -151,8 +161,7 @@ def _check_pixels(picture: Nifti, bytes_held: int) -> None:
 
 
 def _pixels(picture: Nifti) -> ArrayProxy:
-    """The pixels, not yet read. The header does not know where they start: nibabel sets that to 0 on reading it."""
-    pixels = picture.dataobj
+    pixels = picture.dataobj  # not the header, whose offset nibabel sets to 0 on reading it
     assert isinstance(pixels, ArrayProxy), f"pixels of {type(pixels)}, though they were read from a file"
     return pixels
 
@@ -164,12 +173,12 @@ def _scaled(picture: Nifti) -> np.ndarray:
     if (slope, offset) == (1, 0):
         return stored.astype(stored.dtype.newbyteorder("="), copy=False)
     wide = np.result_type(stored.dtype.newbyteorder("="), np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is said where the image is used
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite pixels are reported where the image is used
         return stored.astype(wide) * wide.type(slope) + wide.type(offset)
 
 
 def _place(picture: Nifti, notes: list[str]) -> tuple[WorldAffine, tuple[float, ...], str]:
-    """Where the volume lies, and its spacing along z, y, x with the unit."""
+    """Position of the volume, and its spacing along z, y, x with the unit."""
     header, affine = picture.header, np.asarray(picture.affine, np.float64)
     with np.errstate(over="ignore"):  # of an axis that is infinitely long, which is singular below
         steps = np.sqrt((affine[:3, :3] ** 2).sum(0))
@@ -196,16 +205,15 @@ def _place(picture: Nifti, notes: list[str]) -> tuple[WorldAffine, tuple[float, 
 
 
 def _steps(stated: np.ndarray, of_affine: np.ndarray, notes: list[str]) -> list[float]:
-    """Spacing along the axes of the file: as stated, 0.7 and not 0.699999988, where the affine agrees."""
+    """Spacing along the axes of the file."""
     if np.allclose(np.abs(stated), of_affine, rtol=1e-3, atol=0):
-        return [float(str(abs(step))) for step in stated]
-    said, found = (", ".join(f"{step:.4g}" for step in steps) for steps in (stated, of_affine))
-    notes.append(f"pixel size {said} in the header, {found} by its affine: the affine's taken")
+        return [float(str(abs(step))) for step in stated]  # 0.7 and not 0.699999988
+    header_text, affine_text = (", ".join(f"{step:.4g}" for step in steps) for steps in (stated, of_affine))
+    notes.append(f"pixel size {header_text} in the header, {affine_text} by its affine: the affine's taken")
     return [float(step) for step in of_affine]
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
-    """In a dtype that NIfTI has and other programs read."""
     if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
         raise ValueError(f"NIfTI holds integers, floats and bool, got {array.dtype}")
     if array.size == 0:
@@ -213,14 +221,6 @@ def _storable(array: np.ndarray) -> np.ndarray:
     if array.dtype == bool:
         return array.astype(np.uint8)
     return array.astype(np.float32) if array.dtype == np.float16 else array
-
-
-def _check_size(image: Image, place: WorldAffine) -> None:
-    if image.size != place.size:
-        raise ValueError(
-            f"image of size {image.size} with the place of a volume of size {place.size}: a cropped or resampled image "
-            "lies elsewhere; set its place to None"
-        )
 
 
 def _is_beyond_nifti1(shape: tuple[int, ...], place: WorldAffine | None) -> bool:
@@ -246,15 +246,3 @@ def _put_spacing(header: Nifti1Header | Nifti2Header, image: Image) -> None:
     header["pixdim"][1:4] = steps
     header.set_sform(np.diag([*steps, 1.0]), code="aligned")
     header["xyzt_units"] = UNIT_CODES.get(unit, 0)
-
-
-def _put_place(header: Nifti1Header | Nifti2Header, place: WorldAffine) -> None:
-    """The fields of the file that the image came from, number by number."""
-    header["pixdim"][:4] = place.pixdim
-    header["sform_code"], header["qform_code"] = place.codes
-    header["xyzt_units"] = place.units
-    for name, value in zip(QUATERNION, place.quaternion, strict=True):
-        header[name] = value
-    if place.codes[0]:
-        for name, row in zip("xyz", place.affine, strict=False):
-            header[f"srow_{name}"] = row

@@ -35,11 +35,11 @@ def read(path: str | Path) -> Image:
     """Read an image with all its channels, in the dtype of the file.
 
     PNG, JPEG, TIFF (also BigTIFF, OME-TIFF and GeoTIFF, whose `georeference` is kept; the first image at full
-    resolution), NIfTI (a volume, turned to the orientation closest to RAS: `place` says how to undo it), DICOM (the
-    folder of a series, turned alike) and OME-Zarr (a folder, of version 0.1 to 0.5; the level of full resolution), told
-    apart by their content. A palette is expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels
-    read as one, and an Exif orientation applied; pages of a TIFF without a stated axis are a stack along z. What was
-    done is said in `notes`.
+    resolution), NIfTI (a volume, turned to the orientation closest to RAS; `place` keeps its own), DICOM (the folder of
+    a series, turned alike) and OME-Zarr (a folder, of version 0.1 to 0.5; the level of full resolution), recognised by
+    their content. A palette is expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as
+    one, and an Exif orientation applied; pages of a TIFF without a stated axis are a stack along z. `notes` lists these
+    changes.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def read_labels(path: str | Path) -> Image:
 
     Palette indices are kept as ids; gray stored as RGB is read as one channel; a picture of at most 64 colours gives
     an id to every colour (black 0, the others sorted by red, green and blue; per file, so that files of one set should
-    hold the same colours); integral floats become integers. JPEG changes values and is read only where what is
-    left is clearly black and white. What was done is said in `notes`.
+    hold the same colours); integral floats become integers. JPEG changes values and is read only where they
+    are still clearly black and white. `notes` lists what was done.
 
     Parameters
     ----------
@@ -90,7 +90,8 @@ def read_labels(path: str | Path) -> Image:
     FileNotFoundError
         If there is no such file.
     ValueError
-        As for `read`; or if values are no integers, colours too many, channels several, or JPEG has blurred the ids.
+        As for `read`; or if values are not integers, there are too many colours or several channels, or JPEG has
+        changed the ids.
     """
     path = Path(path)
     with naming(path):
@@ -112,7 +113,7 @@ def open_lazy(path: str | Path) -> LazyImage:
     -------
     LazyImage of shape (C, *spatial)
         A region equals that region of `read(path).array`, with one exception: whether a TIFF stored as RGB is gray
-        could only be told from all its pixels, so that it keeps its three channels here.
+        depends on all its pixels, so that it keeps its three channels here.
 
     Raises
     ------
@@ -176,15 +177,11 @@ def list_images(folder: str | Path) -> list[Path]:
     images += [path for path in entries if path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_dicom(path))]
     if not images:
         counts = Counter(suffix_of(path) or "without suffix" for path in files)
-        found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
-        raise ValueError(f"{folder}: no images among {found}; supported are {', '.join(SUFFIXES)}")
-    return sorted(images, key=_natural)
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Sort key: runs of digits compare as numbers."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
+        raise ValueError(f"{folder}: no images among {listed}; supported are {', '.join(SUFFIXES)}")
+    # In natural order: runs of digits compare as numbers.
+    parts = {path: re.split(r"(\d+)", path.name.lower()) for path in images}
+    return sorted(images, key=lambda path: ([int(p) if i % 2 else p for i, p in enumerate(parts[path])], path.name))
 
 
 def _read_stored(path: Path) -> Stored:
@@ -201,7 +198,7 @@ def _read_stored(path: Path) -> Stored:
 
 
 def _kind(path: Path) -> str:
-    """Format by the first bytes, since suffixes lie; raise where the file cannot be an image that we read."""
+    """Format of a file by its first bytes, since suffixes may be wrong."""
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if is_image_folder(path):

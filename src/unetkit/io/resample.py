@@ -1,4 +1,4 @@
-"""Images at another pixel size, read by region: every pixel is the same whatever region it is read in."""
+"""Images at another pixel size, read by region: a pixel does not depend on the region it is read in."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .spacing import METRES
 
 __all__ = ["Resampled", "resampled", "size_at", "to_size"]
 
-_ALIKE = log(1.1)  # pixel sizes that differ by less than a tenth are one
-_ABSURD = log(10.0)  # more than so is no other magnification but another unit
-_THICK = 3.0  # axes coarser than this many times the finest are not interpolated along: that invents structure
+_ALIKE = log(1.1)  # pixel sizes that differ by less than a tenth count as equal
+_ABSURD = log(10.0)  # a larger factor is not another magnification but another unit
+_THICK = 3.0  # along axes coarser than this many times the finest, interpolation would invent structure
 
 
 def size_at(
     size: Sequence[int], spacing: Sequence[float], unit: str, target: Sequence[float], target_unit: str
 ) -> tuple[int, ...]:
-    """Size in pixels of an image at another spacing; its own where the two are alike or one is not known.
+    """Compute the size in pixels of an image at another spacing; its own where the two are alike or one is unknown.
 
     Parameters
     ----------
     size : sequence of int
         In pixels.
     spacing, target : sequence of float
-        Pixel size per axis that it has, and that it is to have.
+        Present and wanted pixel size per axis.
     unit, target_unit : str
 
     Raises
@@ -59,8 +59,8 @@ def size_at(
 class Resampled:
     """A source of another size in pixels, and the same in the world.
 
-    Interpolated linearly; where pixels become larger, all those that one stands for are averaged (a triangle of their
-    width), so that nothing is folded. Axes with steps more than three times the finest, and labels, take the nearest.
+    Interpolated linearly; where pixels become larger, the ones that they cover are averaged (with a triangle of their
+    width), which prevents aliasing. Axes with steps more than three times the finest, and labels, take the nearest.
 
     Parameters
     ----------
@@ -104,15 +104,15 @@ class Resampled:
 
 
 def _nearest(part: slice, n: int, m: int) -> tuple[int, np.ndarray]:
-    """First pixel of n that is read for some of m, and a row of weights for each of these."""
-    at = np.minimum(((np.arange(part.start, part.stop) + 0.5) * n / m).astype(int), n - 1)
-    weights = np.zeros((len(at), at[-1] - at[0] + 1), np.float32)
-    weights[np.arange(len(at)), at - at[0]] = 1
-    return int(at[0]), weights
+    """First of n pixels that is read for a part of m pixels, and a row of weights for each pixel of the part."""
+    nearest = np.minimum(((np.arange(part.start, part.stop) + 0.5) * n / m).astype(int), n - 1)
+    weights = np.zeros((len(nearest), nearest[-1] - nearest[0] + 1), np.float32)
+    weights[np.arange(len(nearest)), nearest - nearest[0]] = 1
+    return int(nearest[0]), weights
 
 
 def _linear(part: slice, n: int, m: int) -> tuple[int, np.ndarray]:
-    """The same for weights of a triangle, which at the border has the part of it that lies inside."""
+    """The same with the weights of a triangle, cut at the border of the image."""
     centres = (np.arange(part.start, part.stop) + 0.5) * n / m - 0.5
     reach = max(1.0, n / m)
     first, last = max(int(np.floor(centres[0] - reach)), 0), min(int(np.ceil(centres[-1] + reach)), n - 1)
@@ -121,7 +121,7 @@ def _linear(part: slice, n: int, m: int) -> tuple[int, np.ndarray]:
 
 
 def resampled(array: np.ndarray, size: Sequence[int], spacing: Sequence[float], *, nearest: bool = False) -> np.ndarray:
-    """An array (C, *spatial) of another size, as `Resampled` reads it."""
+    """Resample an array (C, *spatial) to another size, as `Resampled` reads it."""
     if array.shape[1:] == tuple(size):
         return array
     source = Resampled(_Array(array, spacing), size, nearest=nearest)
@@ -129,7 +129,7 @@ def resampled(array: np.ndarray, size: Sequence[int], spacing: Sequence[float], 
 
 
 def to_size(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Labels (*spatial) of another size: of every pixel the nearest."""
+    """Resample labels (*spatial) to another size by the nearest pixel."""
     return resampled(labels[None], size, (1.0,) * labels.ndim, nearest=True)[0]
 
 

@@ -13,7 +13,7 @@ from ..image import Image, WorldAffine
 
 @dataclass(frozen=True, eq=False)
 class Colour:
-    """How the samples of a file become channels; pixel by pixel, so that any region can be converted alone.
+    """Meaning of the samples of a file; they become channels pixel by pixel, so that any region can be converted.
 
     Parameters
     ----------
@@ -78,10 +78,10 @@ class Stored:
     notes : tuple of str
     is_lossy : bool
         Whether the compression changes values (JPEG).
-    place : Place, optional
-        Where a volume lies in the world.
+    place : WorldAffine, optional
+        Position of a volume in the world.
     georeference : GeoReference, optional
-        Where a map lies on the earth.
+        Position of a map on the earth.
     """
 
     array: np.ndarray
@@ -96,7 +96,7 @@ class Stored:
 
 
 def as_image(stored: Stored) -> Image:
-    """Image of the stored samples: channels first, palette expanded, alpha dropped, gray as one channel."""
+    """Convert stored samples to an image: channels first, palette expanded, alpha dropped, gray as one channel."""
     colour = stored.colour
     array = colour.convert(stored.array)
     notes = [*stored.notes, *alpha_notes(stored)]
@@ -111,14 +111,14 @@ def as_image(stored: Stored) -> Image:
 
 
 def located(array: np.ndarray, axes: str, stored: Stored, notes: list[str]) -> Image:
-    """An image where the stored samples lie."""
+    """Make an image with the spacing and the place of the stored samples."""
     return Image(
         array, axes, stored.spacing, stored.unit, tuple(notes), place=stored.place, georeference=stored.georeference
     )
 
 
 def alpha_notes(stored: Stored) -> list[str]:
-    """What the user should know about the dropped alpha channel: nothing where there was none."""
+    """A note on the dropped alpha channel, where there was one."""
     if stored.colour.alpha is None:
         return []
     alpha = stored.array[stored.colour.alpha]
@@ -136,7 +136,7 @@ def colour_name(colour: Colour) -> str:
 
 
 def _rgb_of_cmyk(inks: np.ndarray) -> np.ndarray:
-    """Light left by four inks: white less what black ink and then the colour inks take, in integers as Pillow does."""
+    # White less the shares that black ink and then the colour inks absorb, in integers as Pillow does.
     full = int(np.iinfo(inks.dtype).max)
     white = full - inks[3:].astype(np.uint64)
     return (white - (inks[:3] * white + full // 2) // full).astype(inks.dtype)

@@ -22,7 +22,7 @@ def write(path: str | Path, image: Image) -> None:
     """Write an image in the format of the suffix: .png, .jpg, .tif, .ome.tif, .nii, .nii.gz or .ome.zarr.
 
     The file is written under a temporary name beside its place and renamed when it is complete, so that a failure
-    leaves what was there before. TIFF keeps every dtype, 3D, any number of channels, spacing and unit, uncompressed;
+    leaves the previous file. TIFF keeps every dtype, 3D, any number of channels, spacing and unit, uncompressed;
     OME-TIFF keeps all but 64-bit integers, float16 and a volume of one plane (it reads back as 2D). PNG keeps
     uint8, uint16 and bool of 2D images with 1 or 3 channels, JPEG uint8 with some loss; neither keeps spacing. NIfTI
     puts a volume back to its `place`: the affine, orientation and unit of the file it came from; without one it is
@@ -79,8 +79,8 @@ def write_labels(
         The image that the labels belong to; its spacing, unit, place and georeference are written. By default those of
         `labels`.
     nodata : int, optional
-        The value of pixels without data, which a TIFF says in a tag (GDAL_NODATA), but for OME-TIFF. What stands there
-        in the image is a value of its own, and not copied.
+        The value of pixels without data, which a TIFF says in a tag (GDAL_NODATA), but for OME-TIFF. The image's
+        own value for them is not copied.
     colours : ndarray of shape (256, 3), uint8, optional
         Of every value, for viewers: the colour table of a TIFF of uint8. Other files and OME-TIFF have none.
 
@@ -119,10 +119,10 @@ def write_labels_from(
     nodata: int | None = None,
     colours: np.ndarray | None = None,
 ) -> None:
-    """Write a label image of any size from a source, reading each part of it once, all or nothing as `write` does.
+    """Write a label image of any size from a source, reading each part of it once, whole or not at all.
 
     TIFF and OME-TIFF are written in compressed tiles with levels of half the resolution each (every second pixel: ids
-    cannot be averaged) down to one tile, as BigTIFF where 4 GB might not suffice; a few rows of tiles are held in
+    cannot be averaged) down to one tile, as BigTIFF beyond 4 GB; a few rows of tiles are held in
     memory, and temporary files beside `path` take a third of the uncompressed size. A volume's levels keep all planes,
     and only OME-TIFF has them. OME-Zarr is written shard by shard, with levels too. Other formats, and images of one
     tile, are read whole and written by `write_labels`.
@@ -168,7 +168,7 @@ def write_labels_from(
 
 
 def _labelled(labels: np.ndarray | Image, like: Image | LazyImage | None, nodata: int | None) -> Image:
-    """The labels as an Image of one channel, where `like` says."""
+    """The labels as an image of one channel, with the spacing and the place of `like`."""
     own = labels if isinstance(labels, Image) else None
     array = labels.array if isinstance(labels, Image) else labels
     like = like or own
@@ -206,7 +206,7 @@ def _narrowed(image: Image) -> Image:
 
 
 def _smallest(array: np.ndarray) -> np.ndarray:
-    """Ids in the smallest integers that hold them, unsigned where none is negative."""
+    """Ids in the smallest integers that hold them."""
     if array.dtype == bool or not array.size:
         return array.astype(np.uint8)
     low, high = int(array.min()), int(array.max())

@@ -1,1 +1,1 @@
-"""What masks hold: classes, objects and their borders; numpy arrays in and out."""
+"""Classes, objects and borders in masks; numpy arrays in and out."""

@@ -1,4 +1,4 @@
-"""The border weights of the U-Net paper: teach a net the thin line of background between touching cells.
+"""The border weights of the U-Net paper, by which a net learns the thin background between touching cells.
 
 References
 ----------
@@ -67,7 +67,9 @@ def border_weights(
     if w0 < 0 or sigma <= 0:
         raise ValueError(f"w0 is {w0} and sigma is {sigma}: w0 must not be negative, sigma must be above 0")
     cells, *_ = relabel_sequential(np.asarray(instances))
-    sums = _two_nearest(cells, spacing, reach=_reach(w0, sigma))
+    # Beyond this distance w0 exp(-d^2 / (2 sigma^2)) is below `NEGLIGIBLE`.
+    reach = sigma * math.sqrt(2 * math.log(max(w0 / NEGLIGIBLE, 1.0)))
+    sums = _two_nearest(cells, spacing, reach=reach)
     term = w0 * np.exp(-(sums**2) / (2 * sigma**2))
     background, cell = _class_weights(cells > 0, class_weights)
     return (np.where(cells > 0, cell, background) + term).astype(np.float32)
@@ -117,11 +119,6 @@ def _check(instances: np.ndarray, spacing: Sequence[float] | None) -> tuple[floa
     return steps
 
 
-def _reach(w0: float, sigma: float) -> float:
-    """Distance beyond which w0 exp(-d^2 / (2 sigma^2)) is below `NEGLIGIBLE`."""
-    return sigma * math.sqrt(2 * math.log(max(w0 / NEGLIGIBLE, 1.0)))
-
-
 def _two_nearest(cells: np.ndarray, spacing: tuple[float, ...], *, reach: float) -> np.ndarray:
     """d1 + d2 wherever that is at most `reach`, and something larger elsewhere.
 
@@ -139,13 +136,15 @@ def _two_nearest(cells: np.ndarray, spacing: tuple[float, ...], *, reach: float)
     return nearest + second
 
 
-def _class_weights(inside: np.ndarray, given: tuple[float, float] | Literal["balanced"] | None) -> tuple[float, float]:
+def _class_weights(
+    inside: np.ndarray, class_weights: tuple[float, float] | Literal["balanced"] | None
+) -> tuple[float, float]:
     """w_c of background and cells."""
-    if given is None:
+    if class_weights is None:
         return 1.0, 1.0
-    if given == "balanced":
+    if class_weights == "balanced":
         cells = int(np.count_nonzero(inside))
         return inside.size / (2 * max(inside.size - cells, 1)), inside.size / (2 * max(cells, 1))
-    if isinstance(given, str) or len(given) != 2 or min(given) < 0:
-        raise ValueError(f'class_weights is {given!r}: give (background, cells), "balanced" or None')
-    return given
+    if isinstance(class_weights, str) or len(class_weights) != 2 or min(class_weights) < 0:
+        raise ValueError(f'class_weights is {class_weights!r}: give (background, cells), "balanced" or None')
+    return class_weights

@@ -1,4 +1,4 @@
-"""The colours in which classes are shown."""
+"""The palette of classes, and colour tables of masks."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ COLOURS = np.array(
 
 
 def class_colour(index: int) -> np.ndarray:
-    """Red, green and blue of a class, uint8; those after the seventh begin again."""
+    """Red, green and blue of a class, uint8; the eighth class has the colour of the first, and so on."""
     return COLOURS[0 if index == 0 else 1 + (index - 1) % (len(COLOURS) - 1)]
 
 
 def colour_table(kind: LabelKind) -> np.ndarray:
-    """The colours of the values that masks of a kind hold, for files that keep such a table.
+    """Make the table of colours of the values in masks of a kind, for files that keep such a table.
 
     Returns
     -------

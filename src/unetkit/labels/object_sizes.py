@@ -1,4 +1,4 @@
-"""How large the labelled objects are: the number to hold a receptive field against."""
+"""Sizes of labelled objects, to compare with the receptive field of a net."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def object_sizes(labels: np.ndarray, *, ignore: int | None = IGNORE_INDEX) -> np
     """Measure every labelled object: the diameter of a disc (2D) or ball (3D) of the same area or volume.
 
     An object is a connected set of pixels with one value; pixels are connected by their faces, so that cells which
-    only touch at a corner stay apart. Objects that the image border cuts count with the part that is seen.
+    only touch at a corner stay apart. Objects that the image border cuts count with their visible part.
 
     Parameters
     ----------
@@ -51,10 +51,5 @@ def object_sizes(labels: np.ndarray, *, ignore: int | None = IGNORE_INDEX) -> np
     if ignore is not None:
         objects = np.where(objects == ignore, 0, objects)
     pixels = np.bincount(label(objects, background=0, connectivity=1).ravel())[1:]
-    return np.sort(_diameter(pixels.astype(np.float64), labels.ndim))
-
-
-def _diameter(volume: np.ndarray, ndim: int) -> np.ndarray:
-    """Diameter of the `ndim`-dimensional ball of each volume."""
-    unit_ball = pi ** (ndim / 2) / gamma(ndim / 2 + 1)
-    return 2 * (volume / unit_ball) ** (1 / ndim)
+    unit_ball = pi ** (labels.ndim / 2) / gamma(labels.ndim / 2 + 1)  # volume of the ball of radius 1
+    return np.sort(2 * (pixels / unit_ball) ** (1 / labels.ndim))

@@ -1,4 +1,4 @@
-"""How far apart the boundaries of two masks are, and which part of them agrees within a tolerance.
+"""Distances between the boundaries of two masks, and the share of them that agrees within a tolerance.
 
 Distances come from scipy's exact Euclidean transform, so anisotropic pixels are a tuple of sizes and nothing else.
 """
@@ -16,7 +16,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class BoundaryMatch:
-    """How many boundary pixels of two masks lie within a tolerance of each other's boundary.
+    """Counts of the boundary pixels of two masks within a tolerance of each other's boundary.
 
     Counts add up over images with `+`.
 
@@ -69,8 +69,8 @@ class BoundaryMatch:
 def boundary(mask: Array, valid: Array | None = None) -> Array:
     """Pixels of `mask` with a neighbour (sharing a face) outside of it.
 
-    What lies beyond the image, or where nothing is labelled, is not known: no boundary is seen there. So an object cut
-    by the image's edge has no boundary along the cut.
+    Pixels beyond the image, or not labelled, are unknown and make no boundary: an object cut by the image's edge has
+    no boundary along the cut.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def _spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
 
 
 def _distance_to(edge: Array, spacing: tuple[float, ...]) -> Array:
-    """Distance of every pixel to the nearest of `edge`; scipy's transform has no answer where there is none."""
-    if not edge.any():
+    """Distance of every pixel to the nearest of `edge`."""
+    if not edge.any():  # scipy's transform would return distances to nothing
         return np.full(edge.shape, np.inf)
     return ndimage.distance_transform_edt(~edge, sampling=spacing)

@@ -43,16 +43,16 @@ class ChunkedArray:
 
     def __init__(self, folder: Path, name: str, array: Any) -> None:
         self._folder, self._array = folder, array
-        self._what = f"array {name!r}" if name else "array"
+        self._title = f"array {name!r}" if name else "array"
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype = np.dtype(array.dtype).newbyteorder("=")
         self.chunks: tuple[int, ...] = tuple(array.chunks)
         self._is_sharded = array.shards is not None
         self.files: tuple[int, ...] = tuple(array.shards or array.chunks)
-        self._whole: set[tuple[int, ...]] = set()  # shards that were found to be long enough
+        self._whole: set[tuple[int, ...]] = set()  # shards that are long enough
 
     def read(self, region: Region) -> np.ndarray:
-        """A region, of slices with a start, a stop and no step.
+        """Read a region, of slices with a start, a stop and no step.
 
         Raises
         ------
@@ -72,16 +72,16 @@ class ChunkedArray:
         self._array[region] = block
 
     def missing(self) -> list[str]:
-        """A note where chunks are not stored: by the specification their pixels have the fill value."""
+        """Note the chunks that are not stored: by the specification their pixels have the fill value."""
         grid = [-(-length // step) for length, step in zip(self.shape, self.files, strict=True)]
-        total, found = math.prod(grid), sum(_is_inside(key, grid) for key in _keys(self._folder))
-        if found >= total:
+        total, stored = math.prod(grid), sum(_is_inside(key, grid) for key in _keys(self._folder))
+        if stored >= total:
             return []
         fill = 0 if self._array.fill_value is None else self._array.fill_value
         unit = "shard" if self._is_sharded else "chunk"
-        if not found:
+        if not stored:
             return [f"none of its {total} {unit}s is stored: every pixel is the fill value {fill}"]
-        return [f"{total - found} of {total} {unit}s not stored: their pixels are the fill value {fill}"]
+        return [f"{total - stored} of {total} {unit}s not stored: their pixels are the fill value {fill}"]
 
     def _decoded(self, region: Region) -> np.ndarray:
         with decoding("chunk"):
@@ -90,7 +90,7 @@ class ChunkedArray:
             return np.asarray(self._array[region]).astype(self.dtype, copy=False)
 
     def _check_shards(self, region: Region) -> None:
-        """Raise where a shard ends before its chunks do: zarr gives those that lie beyond the fill value."""
+        """Raise where a shard ends before its chunks do, which zarr would read as the fill value."""
         count = math.prod(file // chunk for file, chunk in zip(self.files, self.chunks, strict=True))
         for place in _touched(region, self.files):
             file = self._folder / self._array.metadata.encode_chunk_key(place)
@@ -111,20 +111,16 @@ class ChunkedArray:
         return sharding["index_location"] == "start"
 
     def _fault(self, region: Region) -> Refused | None:
-        """What is wrong with the first chunk of a region that cannot be read."""
+        """The error of the first chunk of a region that cannot be read."""
         for index in _touched(region, self.chunks):
             corners = zip(index, self.chunks, self.shape, strict=True)
             try:
                 self._decoded(tuple(slice(i * step, min((i + 1) * step, length)) for i, step, length in corners))
             except ValueError as error:
-                return Refused(f"{self._what}, chunk {index}{self._shard(index)}: {error}")
+                place = tuple(i * step // file for i, step, file in zip(index, self.chunks, self.files, strict=True))
+                shard = f" of shard {place}" if self._is_sharded else ""
+                return Refused(f"{self._title}, chunk {index}{shard}: {error}")
         return None
-
-    def _shard(self, index: tuple[int, ...]) -> str:
-        if not self._is_sharded:
-            return ""
-        place = tuple(i * step // file for i, step, file in zip(index, self.chunks, self.files, strict=True))
-        return f" of shard {place}"
 
 
 def open_array(root: Path, name: str) -> ChunkedArray:
@@ -137,9 +133,8 @@ def open_array(root: Path, name: str) -> ChunkedArray:
     ValueError
         If there is no such array, or its metadata is damaged or of a kind that zarr cannot read.
     """
-    zarr, ignored = _zarr(root), list[str]()  # zarr warns of what readers of other programs would not understand
-    what = f"Zarr array {name!r}" if name else "Zarr array"
-    with decoding(what), warned(ignored):
+    zarr, ignored = _zarr(root), list[str]()  # warnings of features that other programs lack
+    with decoding(f"Zarr array {name!r}" if name else "Zarr array"), warned(ignored):
         return ChunkedArray(root / name, name, zarr.open_array(store=str(root / name), mode="r"))
 
 

@@ -1,7 +1,7 @@
-"""Metadata of OME-Zarr (OME-NGFF): which array is the image at full resolution, and what its axes are.
+"""Metadata of OME-Zarr (OME-NGFF): the array of the image at full resolution, and its axes.
 
-Only the JSON of the folder is read here, of Zarr format 2 (OME-Zarr 0.1 to 0.4) and 3 (0.5); the arrays themselves are
-`zarrays`. ::
+Only the JSON of the folder is read here, of Zarr format 2 (OME-Zarr 0.1 to 0.4) and 3 (0.5); `array` reads the
+arrays themselves. ::
 
     scan.ome.zarr/  zarr.json         a group: "multiscales" names the levels, largest first, with axes and pixel size
                     0/zarr.json       an array: the image at full resolution
@@ -21,7 +21,7 @@ from ..decoder_errors import Refused
 
 # By name, for axes without a type, as before OME-Zarr 0.4.
 KINDS = {"x": "space", "y": "space", "z": "space", "c": "channel", "t": "time"}
-BEFORE_AXES = "tczyx"  # OME-Zarr 0.1 and 0.2 had these five axes and named none
+BEFORE_AXES = "tczyx"  # OME-Zarr 0.1 and 0.2 had these five axes without naming them
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Axis:
     letter : str
         "t", "c", "z", "y" or "x"; "" for one of another meaning.
     step : float
-        Distance between neighbouring pixels in `unit`; NaN where what the file says is no number.
+        Distance between neighbouring pixels in `unit`; NaN where the file states something else than a number.
     unit : str
         "" where the file does not say.
     """
@@ -57,7 +57,7 @@ class FullResolution:
     axes : tuple of Axis, optional
         None where the file names none.
     notes : tuple of str
-        What was assumed.
+        Assumptions, for the user.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Node:
     is_array : bool
     attributes : dict
     names : tuple of str, optional
-        Names of the axes of an array, where it is given them without OME metadata.
+        Names of the axes of an array, where it has them without OME metadata.
     """
 
     is_array: bool
@@ -84,8 +84,8 @@ class Node:
     @property
     def ome(self) -> dict[str, Any]:
         """The OME metadata: from 0.5 on under a key of its own."""
-        said = self.attributes.get("ome")
-        return said if isinstance(said, dict) else self.attributes
+        ome = self.attributes.get("ome")
+        return ome if isinstance(ome, dict) else self.attributes
 
 
 def full_resolution(root: Path) -> FullResolution:
@@ -106,14 +106,19 @@ def full_resolution(root: Path) -> FullResolution:
     if node is None:
         raise Refused("a folder without zarr.json, .zgroup or .zarray: no Zarr hierarchy, or an incomplete copy of one")
     if node.is_array:
-        return _plain_array(node)
+        if node.names is None:
+            return FullResolution("", None)
+        notes: list[str] = []
+        axes = _axes(node.names, notes)
+        return FullResolution("", axes, tuple(notes))
     if "plate" in node.ome or "well" in node.ome:
         raise Refused(_several(root, node.ome))
     if "multiscales" in node.ome:
         return _largest(node.ome, "")
     if "bioformats2raw.layout" in node.ome:
         return _only_image(root)
-    arrays = [child.name for child in sorted(root.iterdir()) if _is_array(root, child)]
+    children = {path.name: read_node(root, path.name) for path in sorted(root.iterdir()) if path.is_dir()}
+    arrays = [name for name, child in children.items() if child is not None and child.is_array]
     held = f"of its arrays {', '.join(arrays[:5])} name one, such as {root.name}/{arrays[0]}" if arrays else "no arrays"
     raise Refused(f"a Zarr group without OME metadata (multiscales): {held}")
 
@@ -128,14 +133,13 @@ def read_node(root: Path, name: str = "") -> Node | None:
     """
     folder = root / name
     if (folder / "zarr.json").is_file():
-        said = _json(root, f"{name}/zarr.json")
-        kind = said.get("node_type")
+        metadata = _json(root, f"{name}/zarr.json")
+        kind = metadata.get("node_type")
         if kind not in ("array", "group"):
             raise Refused(f"{_below(name, 'zarr.json')} with node_type {kind!r}: expected 'array' or 'group'")
-        attributes = said.get("attributes")
-        return Node(
-            kind == "array", attributes if isinstance(attributes, dict) else {}, _names(said.get("dimension_names"))
-        )
+        attributes = metadata.get("attributes")
+        names = _names(metadata.get("dimension_names"))
+        return Node(kind == "array", attributes if isinstance(attributes, dict) else {}, names)
     for file in (".zarray", ".zgroup"):
         if (folder / file).is_file():
             _json(root, f"{name}/{file}")
@@ -151,48 +155,35 @@ def _below(name: str, file: str) -> str:
 def _json(root: Path, name: str) -> dict[str, Any]:
     name = name.lstrip("/")
     try:
-        said = json.loads((root / name).read_bytes())
+        content = json.loads((root / name).read_bytes())
     except ValueError as error:  # not UTF-8, or not JSON
-        raise Refused(f"{name} is no JSON, damaged or truncated ({error})") from None
-    if not isinstance(said, dict):
-        raise Refused(f"{name} holds {type(said).__name__} {str(said)[:40]!r}: expected a JSON object")
-    return said
+        raise Refused(f"{name} is not JSON, damaged or truncated ({error})") from None
+    if not isinstance(content, dict):
+        raise Refused(f"{name} holds {type(content).__name__} {str(content)[:40]!r}: expected a JSON object")
+    return content
 
 
-def _names(said: object) -> tuple[str, ...] | None:
+def _names(names: object) -> tuple[str, ...] | None:
     """Names of dimensions, where all have one."""
-    if not isinstance(said, list) or not said or not all(isinstance(name, str) and name for name in said):
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         return None
-    return tuple(said)
-
-
-def _plain_array(node: Node) -> FullResolution:
-    if node.names is None:
-        return FullResolution("", None)
-    notes: list[str] = []
-    axes = _axes(node.names, notes)
-    return FullResolution("", axes, tuple(notes))
-
-
-def _is_array(root: Path, child: Path) -> bool:
-    node = read_node(root, child.name) if child.is_dir() else None
-    return node is not None and node.is_array
+    return tuple(names)
 
 
 def _several(root: Path, ome: dict[str, Any]) -> str:
-    """Why a plate or a well is not read, with the name of one of its images."""
+    """The reason why a plate or a well is not read, with the name of one of its images."""
     plate = ome.get("plate")
     wells = _paths(plate.get("wells")) if isinstance(plate, dict) else []
     well = read_node(root, wells[0]) if wells else None
     inside = (well.ome if well else {}) if wells else ome
     images = _paths(inside["well"].get("images")) if isinstance(inside.get("well"), dict) else []
-    what = f"a plate of {len(wells)} wells" if isinstance(plate, dict) else f"a well of {len(images)} images"
+    title = f"a plate of {len(wells)} wells" if isinstance(plate, dict) else f"a well of {len(images)} images"
     example = "/".join([root.name, *wells[:1], *(images[:1] or ["0"])])
-    return f"{what}: expected one image; name one of them, such as {example}"
+    return f"{title}: expected one image; name one of them, such as {example}"
 
 
 def _only_image(root: Path) -> FullResolution:
-    """The image of what bioformats2raw writes: groups 0, 1, ..., or those that OME/ lists as series."""
+    """The only image of bioformats2raw: groups 0, 1, ..., or those that OME/ lists as series."""
     listed = read_node(root, "OME")
     series = listed.ome.get("series") if listed else None
     images = [str(path) for path in series] if isinstance(series, list) else []
@@ -207,20 +198,20 @@ def _only_image(root: Path) -> FullResolution:
     return _largest(node.ome, images[0])
 
 
-def _paths(said: object) -> list[str]:
+def _paths(entries: object) -> list[str]:
     """The paths of a list of objects."""
-    entries = said if isinstance(said, list) else []
-    return [entry["path"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("path"), str)]
+    listed = entries if isinstance(entries, list) else []
+    return [entry["path"] for entry in listed if isinstance(entry, dict) and isinstance(entry.get("path"), str)]
 
 
 def _largest(ome: dict[str, Any], prefix: str) -> FullResolution:
     """The first level of the first image that a group describes."""
-    said = ome["multiscales"]
-    first = said[0] if isinstance(said, list) and said else None
+    images = ome["multiscales"]
+    first = images[0] if isinstance(images, list) and images else None
     levels = first.get("datasets") if isinstance(first, dict) else None
     paths = _paths(levels)
     if not isinstance(first, dict) or not isinstance(levels, list) or not paths:
-        raise Refused(f"multiscales without datasets, so that no level is named: {str(said)[:80]}")
+        raise Refused(f"multiscales without datasets, so that no level is named: {str(images)[:80]}")
     version = ome.get("version", first.get("version"))
     names = first.get("axes", list(BEFORE_AXES) if version in ("0.1", "0.2") else None)
     if not isinstance(names, list) or not names:
@@ -229,13 +220,13 @@ def _largest(ome: dict[str, Any], prefix: str) -> FullResolution:
             f"the array itself, such as {paths[0]}"
         )
     scales = _product(levels[0].get("coordinateTransformations"), first.get("coordinateTransformations"), len(names))
-    notes = [f"first of {len(said)} multiscale images read"] if len(said) > 1 else []
+    notes = [f"first of {len(images)} multiscale images read"] if len(images) > 1 else []
     axes = _axes(names, notes, scales)
     return FullResolution(_below(prefix, paths[0]), axes, tuple(notes))
 
 
 def _product(own: object, of_all: object, count: int) -> list[float] | None:
-    """Pixel size along every axis: the scale of a level times that of all levels; None where neither is said."""
+    """Pixel size along every axis: the scale of a level times that of all levels; None where neither is stated."""
     scales = [
         transform.get("scale")
         for listed in (own, of_all)
@@ -247,18 +238,18 @@ def _product(own: object, of_all: object, count: int) -> list[float] | None:
     return [math.prod(steps) for steps in zip(*numbers, strict=True)] if numbers else None
 
 
-def _axes(said: Sequence[object], notes: list[str], scales: list[float] | None = None) -> tuple[Axis, ...]:
-    """Axes of an array with their letters, and their pixel size where it is known."""
-    entries = [entry if isinstance(entry, dict) else {"name": entry} for entry in said]
+def _axes(stated: Sequence[object], notes: list[str], scales: list[float] | None = None) -> tuple[Axis, ...]:
+    """Axes of an array with their letters, and their pixel size if known."""
+    entries = [entry if isinstance(entry, dict) else {"name": entry} for entry in stated]
     names = [str(entry.get("name", "")) for entry in entries]
     kinds = [str(entry.get("type") or KINDS.get(name.lower())) for entry, name in zip(entries, names, strict=True)]
     space = [name.lower() for name, kind in zip(names, kinds, strict=True) if kind == "space"]
     if len(space) not in (2, 3):
         raise Refused(f"axes {', '.join(names)}: expected 2 or 3 of them in space, got {len(space)}")
-    meant = list("zyx"[-len(space) :])
-    if sorted(space) != sorted(meant):
-        notes.append(f"axes {', '.join(space)} taken to be {', '.join(meant)}")
-        space = meant
+    usual = list("zyx"[-len(space) :])
+    if sorted(space) != sorted(usual):
+        notes.append(f"axes {', '.join(space)} taken to be {', '.join(usual)}")
+        space = usual
     letters = iter(space)
     axes = []
     for index, (entry, name, kind) in enumerate(zip(entries, names, kinds, strict=True)):

@@ -1,4 +1,4 @@
-"""What an OME-Zarr pyramid is made of: its levels, their chunks and shards, and its metadata."""
+"""Levels of an OME-Zarr pyramid, their chunks and shards, and its metadata."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 VERSION = "0.5"
 CHUNK = {2: (512, 512), 3: (32, 128, 128)}
 SHARD = {2: (4096, 4096), 3: (256, 256, 256)}  # 16.8 million pixels: a file of some MB, and a block in memory
-ISOTROPIC = math.sqrt(2)  # axes of pixel sizes within this ratio are halved together: what brings them closest
+ISOTROPIC = math.sqrt(2)  # axes of pixel sizes within this ratio are halved together, which brings them closest
 MOST_COLOURS = 64
 GOLDEN = (math.sqrt(5) - 1) / 2
 UNITS = {
@@ -101,20 +101,21 @@ def attributes(name: str, axes: str, levels: list[Level], unit: str) -> dict[str
     return {"version": VERSION, "multiscales": [_multiscale(name, axes, levels, unit)]}
 
 
-def label_attributes(seen: np.ndarray | None) -> dict[str, Any]:
+def label_attributes(occurs: np.ndarray | None) -> dict[str, Any]:
     """OME metadata that makes a pyramid a label image.
 
     Parameters
     ----------
-    seen : ndarray of shape (256,), bool, optional
-        Which values occur. Where they are at most 64, each gets a colour; 0, the background, is clear.
+    occurs : ndarray of shape (256,), bool, optional
+        True for values that occur. Where they are at most 64, each gets a colour; 0, the background, is clear.
     """
-    return {"image-label": {"version": VERSION, **_colours(seen)}}
+    return {"image-label": {"version": VERSION, **_colours(occurs)}}
 
 
 def _multiscale(name: str, axes: str, levels: list[Level], unit: str) -> dict[str, Any]:
-    """The metadata of a pyramid. A pixel that is kept lies where it lay, so that no level is shifted."""
+    """The metadata of a pyramid."""
     named = {} if unit == "px" else {"unit": UNITS.get(unit, unit)}
+    # No translations: a level keeps every second pixel at its place, so that it is not shifted.
     lead = [1.0] * axes.startswith("c")
     return {
         "name": name,
@@ -134,16 +135,16 @@ def _multiscale(name: str, axes: str, levels: list[Level], unit: str) -> dict[st
     }
 
 
-def _colours(seen: np.ndarray | None) -> dict[str, Any]:
+def _colours(occurs: np.ndarray | None) -> dict[str, Any]:
     """A colour for every value of a class mask, background clear; none where the values are too many to be classes."""
-    values = [] if seen is None else [int(value) for value in np.flatnonzero(seen)]
+    values = [] if occurs is None else [int(value) for value in np.flatnonzero(occurs)]
     if not 0 < len(values) <= MOST_COLOURS:
         return {}
     return {"colors": [{"label-value": value, "rgba": _rgba(order, value)} for order, value in enumerate(values)]}
 
 
 def _rgba(order: int, value: int) -> list[int]:
-    """Hues a golden section of the circle apart, so that any few differ."""
     if value == 0:
         return [0, 0, 0, 0]
+    # Hues a golden section of the circle apart, so that any few differ.
     return [round(255 * part) for part in (*colorsys.hsv_to_rgb(order * GOLDEN % 1, 0.7, 1.0), 1.0)]

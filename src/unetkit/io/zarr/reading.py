@@ -1,4 +1,4 @@
-"""OME-Zarr, read: the image of a folder at full resolution, whole or by region."""
+"""Read OME-Zarr: the image of a folder at full resolution, whole or by region."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class ZarrRegions:
         lengths = dict(zip(self._letters, self._array.shape, strict=True))
         self.axes = "c" + spatial
         self.shape = (lengths.get("c", 1), *(lengths[letter] for letter in spatial))
-        self.dtype = _checked(self._array.dtype)
+        self.dtype = self._array.dtype
+        if self.dtype.kind not in "buif" or self.dtype.itemsize > 8:
+            raise Refused(f"pixels of dtype {self.dtype}: expected integers, floats or bool")
         sizes = {axis.letter: (axis.step, axis.unit) for axis in axes if axis.letter in tuple(spatial)}
         self.spacing, self.unit, assumed = completed(sizes, spatial)
         self.notes = (*notes, *assumed, *self._array.missing())
@@ -55,8 +57,8 @@ class ZarrRegions:
 
     def read(self, region: Region) -> np.ndarray:
         """Channels of a region."""
-        asked = dict(zip(self.axes, region, strict=True))
-        stored = self._array.read(tuple(asked.get(letter, slice(0, 1)) for letter in self._letters))
+        slices = dict(zip(self.axes, region, strict=True))
+        stored = self._array.read(tuple(slices.get(letter, slice(0, 1)) for letter in self._letters))
         places = [index for index, letter in enumerate(self._letters) if letter == DROPPED]
         places += [self._letters.index(letter) for letter in self.axes if letter in self._letters]
         return stored.transpose(places).reshape([part.stop - part.start for part in region])
@@ -66,7 +68,7 @@ class ZarrRegions:
 
 
 def read_omezarr(folder: Path) -> Stored:
-    """All channels of an OME-Zarr image at full resolution, channels first."""
+    """Read all channels of an OME-Zarr image at full resolution, channels first."""
     source = ZarrRegions(folder)
     array = source.read(tuple(slice(0, length) for length in source.shape))
     return Stored(array, source.axes[1:], Colour(), source.spacing, source.unit, source.notes)
@@ -92,11 +94,11 @@ def _letters(axes: Sequence[Axis], shape: tuple[int, ...]) -> str:
     ValueError
         If an axis of another meaning is longer than 1, there are no pixels, or the axes are not those of the array.
     """
-    said = ", ".join(f"{axis.name}: {length}" for axis, length in zip(axes, shape, strict=False))
+    listed = ", ".join(f"{axis.name}: {length}" for axis, length in zip(axes, shape, strict=False))
     if len(axes) != len(shape):
         raise Refused(f"{len(axes)} axes ({', '.join(axis.name for axis in axes)}) for an array of shape {shape}")
     if 0 in shape:
-        raise Refused(f"holds no pixels (axes {said})")
+        raise Refused(f"holds no pixels (axes {listed})")
     # bioformats2raw always lists all five axes; where fewer are listed, a Z of length 1 is meant.
     is_flat = len(axes) == 5 and ("z", 1) in [(axis.letter, n) for axis, n in zip(axes, shape, strict=True)]
     letters = ""
@@ -104,15 +106,9 @@ def _letters(axes: Sequence[Axis], shape: tuple[int, ...]) -> str:
         is_known = axis.letter not in ("", "t") and axis.letter not in letters
         if not is_known and length > 1:
             raise Refused(
-                f"axes {said}: expected only channels and space, so that {axis.name} cannot be read; save every "
+                f"axes {listed}: expected only channels and space, so that {axis.name} cannot be read; save every "
                 f"{'time point' if axis.letter == 't' else 'position along it'} as an image of its own"
             )
         is_kept = is_known and not (is_flat and axis.letter == "z")
         letters += axis.letter if is_kept else DROPPED
     return letters
-
-
-def _checked(dtype: np.dtype) -> np.dtype:
-    if dtype.kind not in "buif" or dtype.itemsize > 8:
-        raise Refused(f"pixels of dtype {dtype}: expected integers, floats or bool")
-    return dtype

@@ -1,4 +1,4 @@
-"""OME-Zarr 0.5, written: a pyramid of sharded arrays, block by block, in a folder that is whole or not there.
+"""Write OME-Zarr 0.5: a pyramid of sharded arrays, block by block, in a folder that is whole or not there.
 
 ::
 
@@ -27,7 +27,7 @@ def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, 
 
     It is read shard by shard, so that it need not fit into memory; the levels of the pyramid keep every second pixel.
     The folder is written under a temporary name beside its place and renamed when it is complete: a failure leaves
-    what was there before.
+    the previous folder.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, 
     ImportError
         If zarr is not installed.
     ValueError
-        If Zarr cannot hold the image, something that is no Zarr folder is at the place already, or reading fails.
+        If Zarr cannot hold the image, something else than a Zarr folder is at the place already, or reading fails.
     OSError
         If the folder cannot be written (no such parent folder, no permission, disk full); nothing is left behind.
     """
@@ -100,16 +100,16 @@ class _Stack:
 
 
 def _copy(source: Source, full: _Stack) -> np.ndarray | None:
-    """Write the first level; return which of 256 values occur, where the dtype is uint8."""
-    seen = np.zeros(256, bool)
+    """Write the first level; return a mask of the values that occur, where the dtype is uint8."""
+    occurs = np.zeros(256, bool)
     for channel in range(full.channels):
         for box in _boxes(full.level.size, full.level.shard):
             block = source.read((slice(channel, channel + 1), *box))[0].astype(full.dtype, copy=False)
             full.write(channel, box, block)
             if full.dtype == np.uint8:
-                for rows in block:  # bincount widens to 64 bits what it is given
-                    seen |= np.bincount(rows.ravel(), minlength=256) > 0
-    return seen if full.dtype == np.uint8 else None
+                for rows in block:  # row by row, since bincount converts to 64 bits
+                    occurs |= np.bincount(rows.ravel(), minlength=256) > 0
+    return occurs if full.dtype == np.uint8 else None
 
 
 def _shrink(above: _Stack, below: _Stack) -> None:
