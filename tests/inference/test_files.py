@@ -339,7 +339,7 @@ def test_all_unusable_images_are_named_at_once(run, tmp_path):
     cut = picture(folder / "cut.png", pixels())
     cut.write_bytes(cut.read_bytes()[:300])
     text = refused(ValueError, r"4 unusable images:\n", run, [folder], out=tmp_path / "out")
-    assert f"{folder / 'colour.png'}: got an image of 3 channels, expected 1: colour is not turned to gray" in text
+    assert f"{folder / 'colour.png'}: got an image of 3 channels, expected 1: colour" in text
     assert f"{folder / 'volume.tif'}: has 3 spatial axes, 5 x 20 x 30; this is a 2D net" in text
     assert f"{folder / 'nan.tif'}: 81 of 81 pixel values are NaN and 0 infinite" in text
     assert f"{cut}: damaged, truncated" in text

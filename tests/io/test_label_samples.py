@@ -91,7 +91,7 @@ def test_other_floats_are_refused_with_an_example(tmp_path: Path, value: float) 
     ids = IDS.astype(np.float32)
     ids[3, 7] = value
     tifffile.imwrite(tmp_path / "a.tif", ids)
-    with pytest.raises(ValueError, match=rf"a\.tif: .*1 values that are no integers, such as {value} at \(3, 7\)"):
+    with pytest.raises(ValueError, match=rf"a\.tif: .*1 values that are not integers, such as {value} at \(3, 7\)"):
         io.read_labels(tmp_path / "a.tif")
 
 

@@ -235,7 +235,7 @@ def test_labels_stored_as_floats_or_scaled(tmp_path: Path) -> None:
     picture = volume(dtype=np.float64)
     picture.dataobj[1, 2, 3] = 0.5
     saved(path, picture)
-    with pytest.raises(ValueError, match=r"a\.nii: label image of float64 with 1 values that are no integers, .*0\.5"):
+    with pytest.raises(ValueError, match=r"a\.nii: label image of float64 with 1 values that are not integers, .*0\.5"):
         io.read_labels(path)
 
 
@@ -463,7 +463,7 @@ def test_few_frames_one_second_apart_are_channels(tmp_path: Path) -> None:
     # So ITK and FSL mark every file, whatever its fourth axis is.
     image = io.read(saved(tmp_path / "a.nii.gz", series(4, 1)))
     assert image.array.shape == (4, 4, 3, 2)
-    assert image.notes == ("fourth axis of length 4, in s as its header says: read as channels",)
+    assert image.notes == ("fourth axis of length 4, in s by its header: read as channels",)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_exif_orientation_is_applied_as_pillow_does(tmp_path: Path, suffix: str,
     expected = ImageOps.exif_transpose(Pillow.open(path))
     image = io.read(path)
     assert np.array_equal(image.array, channels_first(np.asarray(expected)))
-    said = f"turned upright as its Exif orientation {orientation} says"
+    said = f"turned upright by its Exif orientation {orientation}"
     assert image.notes == (() if orientation == 1 else (said,))
 
 

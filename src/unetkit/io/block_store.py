@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .lazy import Region
+from .lazy import Region, overlap
 
 __all__ = ["BlockStore"]
 
@@ -157,22 +157,16 @@ class BlockStore:
         touched = (range(p.start // b, -(-p.stop // b)) for p, b in zip(box, self.block, strict=True))
         for place in product(*touched):
             start = tuple(i * b for i, b in zip(place, self.block, strict=True))
-            if start in self:
-                self._copy(start, result, box)
+            if start not in self:
+                continue
+            with self._failing(), self._lock:
+                query = self._database.execute("SELECT data FROM block WHERE number = ?", (self._number(start),))
+                ((data,),) = query
+            size = self._size(start)
+            labels = np.frombuffer(zlib.decompress(data), self.dtype).reshape(size)
+            source, target = overlap(start, size, box)
+            result[target] = labels[source]
         return result[None][region[0]]
-
-    def _copy(self, start: tuple[int, ...], result: np.ndarray, box: Region) -> None:
-        with self._failing(), self._lock:
-            query = self._database.execute("SELECT data FROM block WHERE number = ?", (self._number(start),))
-            ((data,),) = query
-        size = self._size(start)
-        labels = np.frombuffer(zlib.decompress(data), self.dtype).reshape(size)
-        source, target = [], []
-        for first, n, part in zip(start, size, box, strict=True):
-            low, high = max(first, part.start), min(first + n, part.stop)
-            source.append(slice(low - first, high - first))
-            target.append(slice(low - part.start, high - part.start))
-        result[tuple(target)] = labels[tuple(source)]
 
     def close(self) -> None:
         """Close the file."""

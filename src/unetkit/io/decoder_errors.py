@@ -1,4 +1,4 @@
-"""Turn what decoders raise, warn and log into one-line errors and notes."""
+"""Turn errors, warnings and log messages of decoders into one-line errors and notes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
 
-# tifffile fills missing strips and planes with zeros, or quietly reads fewer pages, and says so in its log only.
+# tifffile fills missing strips and planes with zeros, or quietly reads fewer pages, and reports it in its log only.
 DAMAGE = re.compile(r"missing|invalid (page|offset)|corrupt|truncat|expected \d+ (segments|frames)", re.IGNORECASE)
 FIRST_PRIVATE_TAG = 32768  # TIFF 6.0, section 2
 # catch_warnings replaces the filters of the whole process: two at once would leave each other's behind.
 WARNING_LOCK = threading.Lock()
 
 DECODERS = {"tifffile", "imagecodecs", "PIL", "nibabel", "pydicom", "zarr", "numcodecs"}
-# What no decoder raises to say that a file is damaged, but Python where code is wrong.
+# Raised by Python where code is wrong, and by no decoder for a damaged file.
 FAULTS_OF_CODE = (AttributeError, TypeError, NameError, AssertionError)
 
 
 class Refused(ValueError):
-    """A reason already in words, which `decoding` leaves as it is and `naming` turns into a plain ValueError."""
+    """An error whose message is complete: `decoding` leaves it as it is, `naming` puts the path before it."""
 
 
 @contextmanager
@@ -40,23 +40,23 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def decoding(kind: str) -> Iterator[None]:
-    """Turn what a decoder raises inside into a ValueError in words.
+    """Turn errors of a decoder inside into a ValueError with a plain message.
 
-    Decoders say in many ways that bytes are damaged: ValueError, OSError, EOFError, RuntimeError (imagecodecs),
-    SyntaxError (Pillow), struct.error, zlib.error, errors of their own. What Python raises where code is wrong is no
-    damage: in our code it passes as it is; in a decoder's, its name and version are in the message, since either the
-    file or that version may be at fault. A LookupError is damage in a decoder, which looks up what the file names
-    (tifffile: KeyError for a missing tag), and passes as it is in our code.
+    Decoders report damaged bytes in many ways: ValueError, OSError, EOFError, RuntimeError (imagecodecs),
+    SyntaxError (Pillow), struct.error, zlib.error, errors of their own. Errors of wrong code are not
+    damage: from our code they pass as they are; from a decoder's, the message has its name and version, since either
+    the file or that version may be at fault. A LookupError is damage in a decoder, which looks up names in the file
+    (tifffile: KeyError for a missing tag), and passes as it is from our code.
 
     Parameters
     ----------
     kind : str
-        What the file was taken for, for example "TIFF".
+        Format of the file, for example "TIFF".
 
     Raises
     ------
     ValueError
-        If a decoder fails. What passes as it is: `Refused`, a MemoryError, an OSError of the operating system
+        If a decoder fails. These pass as they are: `Refused`, a MemoryError, an OSError of the operating system
         (permission, disk), an ImportError, a warning that is turned into an error, and the faults of our code.
     """
     try:
@@ -83,7 +83,7 @@ def decoding(kind: str) -> Iterator[None]:
 def _raised_in(error: Exception) -> str | None:
     """The decoder in whose code an error was raised; None where it was raised in ours.
 
-    The innermost frame of either counts: what numpy and the standard library raise is the fault of who called them.
+    The innermost frame of either counts: errors of numpy and the standard library are those of their caller.
     """
     packages = [frame.f_globals.get("__name__", "").split(".")[0] for frame, _ in walk_tb(error.__traceback__)]
     last = next((package for package in reversed(packages) if package in DECODERS | {"unetkit"}), None)
@@ -121,7 +121,7 @@ def logged(logger: str, notes: list[str]) -> Iterator[None]:
 
 
 def _is_damage(level: int, message: str) -> bool:
-    """Whether a log message tells of missing pixels, rather than of a private tag that nothing here needs."""
+    """Whether a log message reports missing pixels, rather than a private tag that nothing here needs."""
     tag = re.search(r"TiffTag (\d+)", message)
     if tag is not None and int(tag[1]) >= FIRST_PRIVATE_TAG:
         return False

@@ -1,4 +1,4 @@
-"""DICOM: the slices of one series in a folder as one volume, turned and placed as a NIfTI volume is. Read only."""
+"""Read DICOM: the slices of one series in a folder as one volume, oriented and placed as a NIfTI volume is."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .samples import Stored
 PARALLEL = 1e-3  # cosine and more: slices of one stack
 SIZE = ("Rows", "Columns", "SamplesPerPixel")
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-EVEN = 0.01  # of the distance between slices: what scanners round
+EVEN = 0.01  # of the distance between slices: scanners round positions
 
 
 def read_dicom(folder: Path) -> Stored:
-    """All slices of the series in a folder, as a volume of one channel in the orientation closest to RAS.
+    """Read all slices of the series in a folder, as a volume of one channel in the orientation closest to RAS.
 
-    Slices are ordered by where they lie, whatever their names. The rescale slope and intercept are applied
+    Slices are ordered by their positions, whatever their names. The rescale slope and intercept are applied
     (Hounsfield units of CT): the volume is float32 unless they are whole numbers.
 
     Parameters
@@ -36,17 +36,17 @@ def read_dicom(folder: Path) -> Stored:
     ImportError
         If pydicom is not installed.
     ValueError
-        If there are several series, slices of different sizes or directions, one twice or missing, or no pixels.
+        If there are several series, slices of different sizes or directions, duplicate or missing slices, or no pixels.
     """
     slices = _slices(folder)
     notes = [f"{len(slices)} slices of one DICOM series"]
-    with decoding("DICOM"), warned(notes):  # pydicom decodes an element when it is asked for
+    with decoding("DICOM"), warned(notes):  # pydicom decodes an element on access
         _check_alike(slices)
         normal = np.cross(*_directions(slices[0]))
-        slices.sort(key=lambda one: float(np.dot(_position(one), normal)))
-        at = np.array([np.dot(_position(one), normal) for one in slices])
-        step = _step(at, slices, notes)
-        array = np.stack([_values(one) for one in slices])  # (k, j, i)
+        slices.sort(key=lambda image: float(np.dot(_position(image), normal)))
+        positions = np.array([np.dot(_position(image), normal) for image in slices])
+        step = _step(positions, slices, notes)
+        array = np.stack([_values(image) for image in slices])  # (k, j, i)
         content = _nifti(array, slices, normal, step)
     return read_nifti_bytes(content, notes)
 
@@ -56,99 +56,100 @@ def _slices(folder: Path) -> list[Any]:
         import pydicom
     except ImportError:
         raise ImportError("DICOM needs pydicom: pip install 'unetkit[dicom]'") from None
-    found = []
+    slices = []
     for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
         if not is_dicom_file(path):
             continue
         with decoding(f"DICOM file {path.name}"):
-            found.append(pydicom.dcmread(path))
-    found = [one for one in found if "PixelData" in one]
-    if not found:
+            slices.append(pydicom.dcmread(path))
+    slices = [image for image in slices if "PixelData" in image]
+    if not slices:
         raise Refused("holds no DICOM file with pixels")
-    return found
+    return slices
 
 
 def _check_alike(slices: list[Any]) -> None:
-    absent = [name for name in SIZE if any(one.get(name) is None for one in slices)]
+    absent = [name for name in SIZE if any(image.get(name) is None for image in slices)]
     if absent:
-        raise Refused(f"damaged: its files do not say {', '.join(absent)}")
-    series = Counter(str(getattr(one, "SeriesInstanceUID", "")) for one in slices)
+        raise Refused(f"damaged: its files do not state {', '.join(absent)}")
+    series = Counter(str(getattr(image, "SeriesInstanceUID", "")) for image in slices)
     if len(series) > 1:
-        numbers = ", ".join(f"{n} files of {uid or 'an unnamed one'}" for uid, n in series.most_common(4))
+        numbers = ", ".join(f"{n} files of {uid or 'an unnamed series'}" for uid, n in series.most_common(4))
         raise Refused(f"holds {len(series)} series ({numbers}): put each into a folder of its own")
-    if any(_number(one, "NumberOfFrames", 1) > 1 for one in slices):
+    if any(_number(image, "NumberOfFrames", 1) > 1 for image in slices):
         raise Refused("its files hold several frames each: convert the series to NIfTI (dcm2niix) and give that")
-    if any(int(one.SamplesPerPixel) > 1 for one in slices):
+    if any(int(image.SamplesPerPixel) > 1 for image in slices):
         raise Refused("its pixels are colours: expected one value per pixel")
-    missing = [name for name in PLACE if any(name not in one for one in slices)]
+    missing = [name for name in PLACE if any(name not in image for image in slices)]
     if missing:
-        raise Refused(f"its files do not say {', '.join(missing)}: where the slices lie cannot be known")
-    sizes = Counter((int(one.Rows), int(one.Columns)) for one in slices)
+        raise Refused(f"its files do not state {', '.join(missing)}: the positions of the slices are unknown")
+    sizes = Counter((int(image.Rows), int(image.Columns)) for image in slices)
     if len(sizes) > 1:
         raise Refused(f"slices of different sizes: {', '.join(f'{n} of {size}' for size, n in sizes.most_common(4))}")
-    directions = [np.concatenate(_directions(one)) for one in slices]
-    if any(np.abs(one - directions[0]).max() > PARALLEL for one in directions):
+    directions = [np.concatenate(_directions(image)) for image in slices]
+    if any(np.abs(direction - directions[0]).max() > PARALLEL for direction in directions):
         raise Refused("slices that are not parallel, such as a localiser among them: leave those files out")
 
 
-def _directions(one: Any) -> tuple[np.ndarray, np.ndarray]:
+def _directions(image: Any) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors along a row (i) and down a column (j), in the patient's left, posterior, superior."""
-    numbers = _numbers(one, "ImageOrientationPatient", 6)
+    numbers = _numbers(image, "ImageOrientationPatient", 6)
     return numbers[:3], numbers[3:]
 
 
-def _position(one: Any) -> np.ndarray:
-    return _numbers(one, "ImagePositionPatient", 3)
+def _position(image: Any) -> np.ndarray:
+    return _numbers(image, "ImagePositionPatient", 3)
 
 
-def _numbers(one: Any, name: str, count: int) -> np.ndarray:
+def _numbers(image: Any, name: str, count: int) -> np.ndarray:
     """All numbers of an element."""
-    value = one.get(name)
+    value = image.get(name)
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
         raise Refused(f"damaged: {name} is {str(value)[:60]!r}, expected {count} numbers")
     return np.array([float(number) for number in value])
 
 
-def _number(one: Any, name: str, default: float) -> float:
+def _number(image: Any, name: str, default: float) -> float:
     """The number of an element; the default where it is missing or empty."""
-    value = one.get(name)
+    value = image.get(name)
     if isinstance(value, Sequence) and not isinstance(value, str):
         raise Refused(f"damaged: {name} is {str(value)[:60]!r}, expected one number")
     return default if value is None else float(value)
 
 
-def _step(at: np.ndarray, slices: list[Any], notes: list[str]) -> float:
+def _step(positions: np.ndarray, slices: list[Any], notes: list[str]) -> float:
     """Distance from one slice to the next, mm."""
-    if len(at) == 1:
+    if len(positions) == 1:
         thickness = _number(slices[0], "SliceThickness", 0)
         if thickness <= 0:
             notes.append("one slice of unknown thickness: taken to be 1 mm")
         return thickness if thickness > 0 else 1.0
-    gaps = np.diff(at)
+    gaps = np.diff(positions)
     step = float(np.median(gaps))
     if (gaps < EVEN * abs(step)).any():
         i = int(gaps.argmin())
-        raise Refused(f"two slices lie at {at[i]:.2f} and {at[i + 1]:.2f} mm, the same place: one is there twice")
+        pair = f"{positions[i]:.2f} and {positions[i + 1]:.2f} mm"
+        raise Refused(f"two slices lie at {pair}, the same place: one is a duplicate")
     if np.abs(gaps - step).max() > EVEN * step:
         i = int(np.abs(gaps - step).argmax())
         raise Refused(
-            f"slices are {step:.3g} mm apart, but those at {at[i]:.2f} and {at[i + 1]:.2f} mm are {gaps[i]:.3g}: some "
-            "are missing, or the spacing varies; resample the series first"
+            f"slices are {step:.3g} mm apart, but those at {positions[i]:.2f} and {positions[i + 1]:.2f} mm are "
+            f"{gaps[i]:.3g}: some are missing, or the spacing varies; resample the series first"
         )
     return step
 
 
-def _values(one: Any) -> np.ndarray:
+def _values(image: Any) -> np.ndarray:
     """Pixels (j, i) with slope and intercept applied."""
-    stored = np.asarray(one.pixel_array)
-    slope, offset = _number(one, "RescaleSlope", 1), _number(one, "RescaleIntercept", 0)
+    stored = np.asarray(image.pixel_array)
+    slope, offset = _number(image, "RescaleSlope", 1), _number(image, "RescaleIntercept", 0)
     if slope == 1 and offset == int(offset):
         return stored.astype(np.int32) + int(offset)
     return stored.astype(np.float32) * np.float32(slope) + np.float32(offset)
 
 
 def _nifti(array: np.ndarray, slices: list[Any], normal: np.ndarray, step: float) -> bytes:
-    """The volume as NIfTI, whose reader turns and places it."""
+    """The volume as NIfTI, whose reader orients and places it."""
     from nibabel.nifti1 import Nifti1Image
 
     down, along = _numbers(slices[0], "PixelSpacing", 2)  # between rows, between columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -55,6 +56,28 @@ def read_region(source: Source, region: Region) -> np.ndarray:
         box = ", ".join(f"{part.start}:{part.stop}" for part in region)
         raise ValueError(f"its labels end early: region ({box}) has shape {array.shape}, expected {expected}")
     return array
+
+
+def overlap(start: Sequence[int], size: Sequence[int], region: Region) -> tuple[Region, Region]:
+    """Slices of a block, and of an array that holds `region`, where both overlap.
+
+    Parameters
+    ----------
+    start, size : sequence of int
+        First pixel of the block, and its size.
+    region : tuple of slice
+
+    Examples
+    --------
+    >>> overlap((10,), (10,), (slice(5, 14),))
+    ((slice(0, 4, None),), (slice(5, 9, None),))
+    """
+    ends = [
+        (max(first, part.start), min(first + n, part.stop)) for first, n, part in zip(start, size, region, strict=True)
+    ]
+    source = tuple(slice(low - first, high - first) for (low, high), first in zip(ends, start, strict=True))
+    target = tuple(slice(low - part.start, high - part.start) for (low, high), part in zip(ends, region, strict=True))
+    return source, target
 
 
 class LazyImage:

@@ -26,7 +26,7 @@ JPEG_QUALITY = 95
 
 
 def read_png(path: Path) -> Stored:
-    """All samples of a PNG in their own depth: 1-bit is bool, up to 8 bits uint8, 16 bits uint16."""
+    """Read all samples of a PNG in their own depth: 1-bit is bool, up to 8 bits uint8, 16 bits uint16."""
     content = path.read_bytes()
     notes: list[str] = []
     with decoding("PNG"):
@@ -55,7 +55,7 @@ def read_png(path: Path) -> Stored:
 
 
 def read_jpeg(path: Path) -> Stored:
-    """All samples of a JPEG, uint8: gray, RGB or CMYK."""
+    """Read all samples of a JPEG, uint8: gray, RGB or CMYK."""
     notes: list[str] = []
     with decoding("JPEG"), path.open("rb") as file:
         with warned(notes):
@@ -76,7 +76,7 @@ def _stored(
         orientation = picture.getexif().get(ORIENTATION, 1)
     if orientation in range(2, 9):
         samples = upright(samples, orientation)
-        notes.append(f"turned upright as its Exif orientation {orientation} says")
+        notes.append(f"turned upright by its Exif orientation {orientation}")
     array = samples[None] if samples.ndim == 2 else np.moveaxis(samples, -1, 0)
     alpha = len(array) - 1 if len(array) in (2, 4) and picture.mode != "CMYK" else None
     if palette is not None:
@@ -90,9 +90,9 @@ def _stored(
 
 def _palette(picture: ImageFile.ImageFile) -> np.ndarray:
     """Colours of the palette, uint8 of shape (256, 3); entries that the file leaves out are black."""
-    given = np.asarray(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    stored = np.asarray(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
     palette = np.zeros((256, 3), np.uint8)
-    palette[: len(given)] = given
+    palette[: len(stored)] = stored
     return palette
 
 
@@ -103,7 +103,7 @@ def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
     ----------
     samples : ndarray of shape (y, x) or (y, x, samples)
     orientation : int
-        2 to 8: where the stored first row and first column belong.
+        2 to 8: the sides of the image that the first row and the first column stored are.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def png_bytes(array: np.ndarray) -> bytes:
-    """PNG of an array of shape (1 or 3, y, x), bool (gray only, 1 bit per pixel), uint8 or uint16."""
+    """Encode as PNG an array of shape (1 or 3, y, x), bool (gray only, 1 bit per pixel), uint8 or uint16."""
     pixels = np.ascontiguousarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
     if pixels.dtype != bool:
         return bytes(imagecodecs.png_encode(pixels))
@@ -131,7 +131,7 @@ def png_bytes(array: np.ndarray) -> bytes:
 
 
 def jpeg_bytes(array: np.ndarray) -> bytes:
-    """JPEG of a uint8 array of shape (1 or 3, y, x), quality 95, colour at full resolution."""
+    """Encode as JPEG a uint8 array of shape (1 or 3, y, x), quality 95, colour at full resolution."""
     pixels = np.ascontiguousarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
     buffer = io.BytesIO()
     Pillow.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)

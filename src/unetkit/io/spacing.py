@@ -1,4 +1,4 @@
-"""Physical pixel size: units, and what TIFF files say in OME, tifffile's JSON, ImageJ and resolution tags."""
+"""Physical pixel size: units, and the statements of TIFF files in OME, tifffile's JSON, ImageJ and resolution tags."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ Sizes = dict[str, tuple[float, str]]  # axis letter -> pixel size and its unit
 
 
 def pixel_size(tif: tifffile.TiffFile, spatial: str) -> tuple[tuple[float, ...], str, list[str]]:
-    """Spacing and unit of the first image of a TIFF, and what was assumed.
+    """Read the spacing and unit of the first image of a TIFF.
 
-    Taken from the first of OME metadata, the JSON that tifffile and this package write, ImageJ metadata and the
-    resolution tags that says so. Resolution per inch in a plain TIFF is ignored, and so is one per centimetre that
-    is a usual print resolution: it tells how to print the image, not how large a pixel is.
+    From OME metadata, the JSON that tifffile and this package write, ImageJ metadata or the resolution tags: the first
+    that states it. Resolution per inch in a plain TIFF is ignored, and so is a usual print resolution per centimetre:
+    it is meant for printers and does not measure a pixel.
 
     Parameters
     ----------
@@ -61,6 +61,7 @@ def pixel_size(tif: tifffile.TiffFile, spatial: str) -> tuple[tuple[float, ...],
     unit : str
         "px" where the file does not say.
     notes : list of str
+        Assumptions, for the user.
     """
     for sizes in (_ome(tif), _json(tif, spatial), _imagej(tif), _resolution(tif)):
         if sizes:
@@ -69,8 +70,9 @@ def pixel_size(tif: tifffile.TiffFile, spatial: str) -> tuple[tuple[float, ...],
 
 
 def completed(sizes: Sizes, spatial: str) -> tuple[tuple[float, ...], str, list[str]]:
-    """One number per axis in one unit: that of x."""
-    clean = {axis: (size, ALIASES.get(unit.lower(), unit)) for axis, (size, unit) in sizes.items() if _is_size(size)}
+    """Bring pixel sizes to one number per axis in one unit, that of x."""
+    positive = {axis: entry for axis, entry in sizes.items() if 0 < entry[0] < math.inf}
+    clean = {axis: (size, ALIASES.get(unit.lower(), unit)) for axis, (size, unit) in positive.items()}
     notes = [f"pixel size {size} of axis {axis} ignored" for axis, (size, _) in sizes.items() if axis not in clean]
     if "x" not in clean:
         return (1.0,) * len(spatial), "px", notes
@@ -87,12 +89,8 @@ def completed(sizes: Sizes, spatial: str) -> tuple[tuple[float, ...], str, list[
     return tuple(spacing), unit, notes
 
 
-def _is_size(size: float) -> bool:
-    return math.isfinite(size) and size > 0
-
-
 def _number(text: object) -> float:
-    """The number, or NaN for anything that is none."""
+    """The number, or NaN for anything else."""
     try:
         return float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -107,39 +105,40 @@ def _ome(tif: tifffile.TiffFile) -> Sizes:
     except ElementTree.ParseError:
         return {}
     pixels = root.find(".//{*}Pixels")
-    given = {} if pixels is None else pixels.attrib
-    # The schema's default unit is the micrometre.
+    attributes = {} if pixels is None else pixels.attrib
+    names = {axis: f"PhysicalSize{axis.upper()}" for axis in "xyz"}
     return {
-        axis: (_number(given[f"PhysicalSize{axis.upper()}"]), given.get(f"PhysicalSize{axis.upper()}Unit", "µm"))
-        for axis in "xyz"
-        if f"PhysicalSize{axis.upper()}" in given
+        axis: (_number(attributes[name]), attributes.get(f"{name}Unit", "µm"))  # the schema's default unit
+        for axis, name in names.items()
+        if name in attributes
     }
 
 
 def _json(tif: tifffile.TiffFile, spatial: str) -> Sizes:
     shaped = tif.shaped_metadata
-    given = shaped[0] if shaped else {}
-    spacing, unit = given.get("spacing"), given.get("unit", "px")
+    description = shaped[0] if shaped else {}
+    spacing, unit = description.get("spacing"), description.get("unit", "px")
     if not isinstance(spacing, list) or len(spacing) != len(spatial) or not isinstance(unit, str):
         return {}
     return {axis: (_number(size), unit) for axis, size in zip(spatial, spacing, strict=True)}
 
 
 def _imagej(tif: tifffile.TiffFile) -> Sizes:
-    given = tif.imagej_metadata or {}
-    unit = str(given.get("unit", ""))
+    metadata = tif.imagej_metadata or {}
+    unit = str(metadata.get("unit", ""))
     if ALIASES.get(unit.lower(), unit) == "px":
         return {}
     per_unit = _per_unit(tif)
     sizes: Sizes = {axis: (1 / number, unit) for axis, number in per_unit.items() if number}
-    return sizes | ({"z": (_number(given["spacing"]), unit)} if "spacing" in given else {})
+    return sizes | ({"z": (_number(metadata["spacing"]), unit)} if "spacing" in metadata else {})
 
 
 def _resolution(tif: tifffile.TiffFile) -> Sizes:
     if tif.pages.first.tags.valueof(RESOLUTION_UNIT) != CENTIMETRE:
         return {}
     per_cm = _per_unit(tif)
-    if any(per_cm[axis] <= 1 or _is_print_resolution(per_cm[axis]) for axis in "xy"):
+    is_for_print = (any(abs(number * 2.54 - dpi) < 0.05 for dpi in PRINTER_DPI) for number in per_cm.values())
+    if min(per_cm.values()) <= 1 or any(is_for_print):
         return {}
     return {axis: (1e4 / per_cm[axis], "µm") for axis in "xy"}
 
@@ -157,7 +156,3 @@ def _per_unit(tif: tifffile.TiffFile) -> dict[str, float]:
 def _is_fraction(value: object) -> bool:
     """Whether a tag holds two whole numbers, as TIFF 6.0 wants a resolution."""
     return isinstance(value, tuple) and len(value) == 2 and all(isinstance(number, int) for number in value)
-
-
-def _is_print_resolution(per_cm: float) -> bool:
-    return any(abs(per_cm * 2.54 - dpi) < 0.05 for dpi in PRINTER_DPI)

@@ -180,8 +180,8 @@ def test_axes_that_are_not_two_or_three_in_space(tmp_path: Path, axes: list[str]
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"zarr_format": 3, "no', r"zarr\.json is no JSON, damaged or truncated \(Unterminated string"),
-        ("", r"zarr\.json is no JSON, damaged or truncated \(Expecting value"),
+        ('{"zarr_format": 3, "no', r"zarr\.json is not JSON, damaged or truncated \(Unterminated string"),
+        ("", r"zarr\.json is not JSON, damaged or truncated \(Expecting value"),
         ("[1]", r"zarr\.json holds list '\[1\]': expected a JSON object"),
         ('{"node_type": "file"}', r"zarr\.json with node_type 'file': expected 'array' or 'group'"),
     ],
@@ -198,7 +198,7 @@ def test_damaged_metadata(tmp_path: Path, text: str, message: str) -> None:
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / ".zgroup").write_bytes(b"{}")
     (tmp_path / ".zattrs").write_bytes(b"\xff\xfe{")
-    with pytest.raises(ValueError, match=r"\.zattrs is no JSON, damaged or truncated \("):
+    with pytest.raises(ValueError, match=r"\.zattrs is not JSON, damaged or truncated \("):
         full_resolution(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The tags that make a TIFF a GeoTIFF: read, and written again as they were."""
+"""Read the tags that make a TIFF a GeoTIFF, and write them again as they were."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Number = TypeVar("Number", int, float)
 
 
 def read_georeference(page: tifffile.TiffPage, notes: list[str]) -> GeoReference | None:
-    """What the GeoTIFF tags of a page say; None where it has none.
+    """Read the GeoTIFF tags of a page; None where it has none.
 
     Parameters
     ----------
     page : TiffPage
         Of an open file.
     notes : list of str
-        Told where the tags are damaged and left out.
+        Gets a remark where the tags are damaged and therefore ignored.
     """
     tags = {code: page.tags.get(code) for code in GEO_TAGS}
     if all(tag is None for tag in tags.values()):
@@ -45,8 +45,8 @@ def read_georeference(page: tifffile.TiffPage, notes: list[str]) -> GeoReference
             text=b"" if text is None else bytes(text.astuple()[3]),
             nodata_text=_ascii(tags[GDAL_NODATA]),
         )
-    except (ValueError, OverflowError) as error:  # the latter for an infinite number where a key is meant
-        notes.append(f"GeoTIFF tags are damaged ({error}): where the image lies is not known")
+    except (ValueError, OverflowError) as error:  # an OverflowError for an infinite number in place of a key
+        notes.append(f"GeoTIFF tags are damaged ({error}): its position is unknown")
         return None
 
 
@@ -76,7 +76,7 @@ def _ascii(tag: tifffile.TiffTag | None) -> str | None:
 
 
 def geo_tags(georeference: GeoReference | None) -> list[ExtraTag]:
-    """The tags of a georeference, for `extratags` of tifffile."""
+    """Make the tags of a georeference, for `extratags` of tifffile."""
     if georeference is None:
         return []
     numbers = (
@@ -93,7 +93,7 @@ def geo_tags(georeference: GeoReference | None) -> list[ExtraTag]:
 
 
 def nodata_tags(georeference: GeoReference | None) -> list[ExtraTag]:
-    """The tag for pixels without data alone, which reduced copies of an image have as well."""
+    """Make the tag for pixels without data alone, which reduced copies of an image have as well."""
     if georeference is None or georeference.nodata_text is None:
         return []
     return [(GDAL_NODATA, ASCII, None, georeference.nodata_text, True)]

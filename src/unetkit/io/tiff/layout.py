@@ -1,4 +1,4 @@
-"""TIFF and OME-TIFF: which of the file's axes is which, and all samples channels first."""
+"""TIFF and OME-TIFF: the meaning of the axes of a file, and all samples channels first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from ...georeference import GeoReference
 from ..decoder_errors import Refused, decoding, logged
 from ..samples import Colour, Stored
 from ..spacing import pixel_size
@@ -21,13 +20,13 @@ MIN_IS_WHITE, RGB, PALETTE, CMYK, YCBCR = 0, 2, 3, 5, 6
 GRAY_KINDS = (MIN_IS_WHITE, 1, 4)
 ALPHA_KINDS = (1, 2)
 JPEG = (6, 7, 34892)
-# Attributes of a page that are one whole number each, unless its tags are damaged: then tifffile gives what is there.
+# Attributes of a page that are one whole number each, unless its tags are damaged: tifffile does not check them.
 WHOLE = ("imagewidth", "imagelength", "rowsperstrip", "tilewidth", "tilelength", "compression", "photometric")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where channels and space are among the axes of a TIFF series.
+    """Positions of channels and space among the axes of a TIFF series.
 
     Parameters
     ----------
@@ -52,15 +51,15 @@ class Layout:
         return self.length("C") * self.length("S"), *(self.length(letter.upper()) for letter in self.spatial)
 
     def arranged(self, stored: np.ndarray) -> np.ndarray:
-        """Channels first: from the axes `letters`, or a region of them, to (samples, *spatial)."""
-        found = dict(zip(self.letters, stored.shape, strict=True))
+        """Transpose an array of the axes `letters`, or a region of them, to (samples, *spatial)."""
+        lengths = dict(zip(self.letters, stored.shape, strict=True))
         ordered = stored.transpose([self.letters.index(letter) for letter in "CSZYX" if letter in self.letters])
-        space = tuple(found.get(letter.upper(), 1) for letter in self.spatial)
-        return ordered.reshape(found.get("C", 1) * found.get("S", 1), *space)
+        space = tuple(lengths.get(letter.upper(), 1) for letter in self.spatial)
+        return ordered.reshape(lengths.get("C", 1) * lengths.get("S", 1), *space)
 
 
 class TiffImage:
-    """The first image of a TIFF at full resolution, opened and understood, its samples not yet read.
+    """The first image of a TIFF at full resolution, opened and checked; its samples are not read yet.
 
     Parameters
     ----------
@@ -88,7 +87,12 @@ class TiffImage:
                 self.layout = _layout(self.tif, self.series, notes)
                 self.colour = _colour(self.page, self.layout, notes)
                 self.georeference = read_georeference(self.page, notes)
-                self.spacing, self.unit, assumed = _pixel_size(self.tif, self.layout, self.georeference)
+                metres = self.georeference and self.georeference.spacing_m
+                if metres and self.layout.spatial == "yx":  # a map in metres
+                    size: tuple[tuple[float, ...], str, list[str]] = metres, "m", []
+                else:
+                    size = pixel_size(self.tif, self.layout.spatial)
+                self.spacing, self.unit, assumed = size
                 self.is_lossy = int(self.page.compression) in JPEG
                 orientation = self.page.tags.valueof(ORIENTATION, default=1)
         except BaseException:
@@ -107,7 +111,7 @@ class TiffImage:
 
 
 def read_tiff(path: Path) -> Stored:
-    """All samples of the first image of a TIFF, channels first."""
+    """Read all samples of the first image of a TIFF, channels first."""
     tiff = TiffImage(path)
     try:
         notes: list[str] = []
@@ -128,15 +132,6 @@ def read_tiff(path: Path) -> Stored:
     )
 
 
-def _pixel_size(
-    tif: tifffile.TiffFile, layout: Layout, georeference: GeoReference | None
-) -> tuple[tuple[float, ...], str, list[str]]:
-    """Spacing, unit and what was assumed: of a map in metres as it says itself, else as other TIFFs say it."""
-    if georeference is not None and georeference.spacing_m is not None and layout.spatial == "yx":
-        return georeference.spacing_m, "m", []
-    return pixel_size(tif, layout.spatial)
-
-
 def _check_numbers(page: tifffile.TiffPage) -> None:
     """Raise where a tag that is one whole number holds something else."""
     for name in WHOLE:
@@ -150,16 +145,16 @@ def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> 
     if series.is_multifile:
         raise Refused("one part of an OME-TIFF in several files: export it as one file")
     pages = list(series)
-    found = [page for page in pages if page is not None]
-    spans = [(page.dataoffsets, page.databytecounts) for page in found]
+    present = [page for page in pages if page is not None]
+    spans = [(page.dataoffsets, page.databytecounts) for page in present]
     if not all(isinstance(n, int) and n >= 0 for span in spans for numbers in span for n in numbers):
         raise Refused("damaged: the places of its strips or tiles are not whole numbers from 0 on")
     end = max((o + n for offsets, counts in spans for o, n in zip(offsets, counts, strict=False)), default=0)
     if series.dataoffset is not None:
         end = max(end, series.dataoffset + series.nbytes)
     size, segments = tif.filehandle.size, math.prod(series.keyframe.chunked)
-    if len(found) < len(pages):
-        raise Refused(f"truncated or incomplete: {len(pages) - len(found)} of {len(pages)} planes are missing")
+    if len(present) < len(pages):
+        raise Refused(f"truncated or incomplete: {len(pages) - len(present)} of {len(pages)} planes are missing")
     for index, span in enumerate(spans):
         if not series.keyframe.is_final and min(map(len, span)) < segments:
             raise Refused(f"damaged: page {index} has {min(map(len, span))} strips or tiles, expected {segments}")
@@ -172,9 +167,9 @@ def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, notes: list
     # Whether axes of length 1 are among them depends on the version of tifffile: they are left out here.
     pairs = [(letter, length) for letter, length in zip(series.axes, series.shape, strict=True) if length != 1]
     letters, lengths = "".join(letter for letter, _ in pairs), tuple(length for _, length in pairs)
-    said = ", ".join(f"{letter}: {length}" for letter, length in pairs)
+    listed = ", ".join(f"{letter}: {length}" for letter, length in pairs)
     if 0 in lengths:
-        raise Refused(f"holds no pixels (axes {said})")
+        raise Refused(f"holds no pixels (axes {listed})")
     pages = [letter for letter in letters if letter in "IQ"]
     if len(pages) == 1 and "Z" not in letters:
         notes.append(f"{lengths[letters.index(pages[0])]} pages without a stated axis: read as a stack along z")
@@ -182,7 +177,7 @@ def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, notes: list
     unknown = [letter for letter in letters if letter not in "CSZYX"]
     if unknown or len(set(letters)) != len(letters):
         raise Refused(
-            f"axes {said}: expected only channels (C, S) and space (Z, Y, X), so that "
+            f"axes {listed}: expected only channels (C, S) and space (Z, Y, X), so that "
             f"{' and '.join(dict.fromkeys(unknown or letters))} cannot be read; save every time point or position as "
             "a file of its own, or, where the frames are planes of a volume, name the axis Z"
         )
@@ -193,7 +188,7 @@ def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, notes: list
 
 
 def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour:
-    """What the samples are, from the photometric interpretation and the kinds of extra samples."""
+    """Meaning of the samples, from the photometric interpretation and the kinds of extra samples."""
     kind, samples = int(page.photometric), layout.shape[0]
     if page.dtype is None or page.dtype.kind not in "buif":
         raise Refused(f"pixels of dtype {page.dtype}: expected integers, floats or bool")
@@ -217,7 +212,7 @@ def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour
 
 
 def _palette(colour_map: np.ndarray | None, entries: int) -> np.ndarray:
-    """Colours of shape (entries, 3): uint8 where 8 bits are all that the 16-bit map of the file holds."""
+    """Colours of shape (entries, 3): uint8 where the 16-bit map of the file holds 8 bits only."""
     if colour_map is None:
         raise Refused("palette image without its colour map")
     if np.shape(colour_map) != (3, entries):

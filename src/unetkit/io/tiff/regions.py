@@ -1,4 +1,4 @@
-"""Regions of a TIFF, decoding only the strips or tiles that they touch."""
+"""Regions of a TIFF; only the strips or tiles that they touch are decoded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 
 from ..decoder_errors import Refused, decoding, logged
-from ..lazy import Region
+from ..lazy import Region, overlap
 from .layout import JPEG, Layout, TiffImage
 
 
@@ -49,11 +49,11 @@ class TiffRegions:
         # Samples and channels that are two axes of the file, or become other channels: read all, then choose.
         is_direct = colour.is_direct and not ("C" in layout.letters and "S" in layout.letters)
         samples = slice(kept[channels.start], kept[channels.stop - 1] + 1) if is_direct else slice(0, layout.shape[0])
-        asked = dict(zip((letter.upper() for letter in layout.spatial), space, strict=True))
-        asked |= {letter: samples if is_direct else slice(0, layout.length(letter)) for letter in "CS"}
+        slices = dict(zip((letter.upper() for letter in layout.spatial), space, strict=True))
+        slices |= {letter: samples if is_direct else slice(0, layout.length(letter)) for letter in "CS"}
         notes: list[str] = []  # the same remarks were made on opening
         with decoding("TIFF"), logged("tifffile", notes):
-            stored = layout.arranged(self._read_stored(tuple(asked[letter] for letter in layout.letters)))
+            stored = layout.arranged(self._read_stored(tuple(slices[letter] for letter in layout.letters)))
         if not is_direct:
             return colour.convert(stored)[channels]
         return stored[[index - samples.start for index in kept[channels]]]
@@ -68,11 +68,8 @@ def can_slice(tiff: TiffImage) -> bool:
     lengths, page = tiff.layout.lengths, _page_lengths(tiff.page)
     stack = lengths[: len(lengths) - len(page)]
     is_whole = lengths[len(stack) :] == page and len(tiff.series) == math.prod(stack)
-    return tiff.series.transform is None and (is_whole or _is_mappable(tiff))
-
-
-def _is_mappable(tiff: TiffImage) -> bool:
-    return tiff.series.dataoffset is not None and tiff.page.is_memmappable
+    is_mappable = tiff.series.dataoffset is not None and tiff.page.is_memmappable
+    return tiff.series.transform is None and (is_whole or is_mappable)
 
 
 def _page_lengths(page: tifffile.TiffPage) -> tuple[int, ...]:
@@ -81,7 +78,7 @@ def _page_lengths(page: tifffile.TiffPage) -> tuple[int, ...]:
 
 
 def _reader(tiff: TiffImage) -> Callable[[Region], np.ndarray]:
-    """The cheapest way to a region over the axes of the layout: a map of the file, else its segments."""
+    """A function that reads a region over the axes of the layout: from a map of the file, else from its segments."""
     offset = tiff.series.dataoffset
     if offset is None or not tiff.page.is_memmappable:
         return _Pages(tiff.series, tiff.layout)
@@ -129,8 +126,9 @@ class _Pages:
                 data = file.read(page.databytecounts[number]) or None
             tables = {"jpegtables": page.jpegtables} if int(self._page.compression) in JPEG else {}
             segment, start, _ = self._page.decode(data, number, **tables)
-            if segment is not None:  # left out of a sparse file: no data
-                _copy_overlap(segment[None], start, result, box)
+            if segment is not None:  # None for segments without data in a sparse file
+                source, target = overlap(start, segment[None].shape, box)
+                result[target] = segment[None][source]
         return result
 
     def _segments(self, box: Region) -> list[int]:
@@ -143,13 +141,3 @@ class _Pages:
             range(part.start // length, -(-part.stop // length)) for part, length in zip(box[:4], lengths, strict=True)
         ]
         return [int(np.ravel_multi_index(place, grid)) for place in itertools.product(*touched)]
-
-
-def _copy_overlap(segment: np.ndarray, start: tuple[int, ...], result: np.ndarray, box: Region) -> None:
-    """Copy into `result`, which is `box` of a page, the part of a segment at `start` that lies in the box."""
-    source, target = [], []
-    for length, first, part in zip(segment.shape, start, box, strict=True):
-        low, high = max(first, part.start), min(first + length, part.stop)
-        source.append(slice(low - first, high - first))
-        target.append(slice(low - part.start, high - part.start))
-    result[tuple(target)] = segment[tuple(source)]
