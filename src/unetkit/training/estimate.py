@@ -1,4 +1,4 @@
-"""How fast this machine trains by a plan, and what the budget then buys: measured on a few real steps."""
+"""Speed of this machine by a plan, and the steps that the budget then allows: measured on a few real steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["TrainingEstimate", "estimate_training"]
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """What a training would be on this machine.
+    """Time and steps of a training on this machine.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class TrainingEstimate:
     time_s : float
         Seconds of the whole training.
     passes : float
-        How often a patch of each image is seen.
+        Patches drawn per image.
     """
 
     step_s: float

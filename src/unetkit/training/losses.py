@@ -1,4 +1,4 @@
-"""The losses of a segmentation net: cross-entropy of pixels and overlap of regions, their kin, and their sums.
+"""Losses of a segmentation net: cross-entropy of pixels, overlap of regions, their variants and their sums.
 
 All skip pixels that are not labelled, compute in float32 under any autocast, and are differentiable zeros where a
 batch holds nothing to learn from. Where several processes train as one, they are the losses of the joint batch.
@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..labels.kind import IGNORE_INDEX
 from .distributed import all_reduce
 
-IGNORE_INDEX = 255
 LOSSES = ("dice", "focal", "tversky", "generalised", "cldice")
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -57,7 +57,7 @@ def cross_entropy(
     ignore : int
         Label of pixels that are not labelled: they count for nothing.
     check : bool
-        Look for labels out of range first, one pass over the integers. On a GPU that waits for the device: pass False
+        Check first for labels out of range, one pass over the integers. On a GPU that waits for the device: pass False
         in a training loop whose labels were checked when they were read.
 
     Returns
@@ -126,8 +126,16 @@ def soft_dice(
     ValueError
         If the sizes differ, `logits` has one channel, or a label is out of range.
     """
-    how: dict[str, Any] = {"ignore": ignore, "include_background": include_background, "smooth": smooth, "check": check}
-    return tversky(logits, labels, alpha=0.5, beta=0.5, **how)
+    return tversky(
+        logits,
+        labels,
+        alpha=0.5,
+        beta=0.5,
+        ignore=ignore,
+        include_background=include_background,
+        smooth=smooth,
+        check=check,
+    )
 
 
 def tversky(
@@ -141,7 +149,7 @@ def tversky(
     smooth: float = 1.0,
     check: bool = True,
 ) -> Tensor:
-    """One minus the mean Tversky index [4]_: a Dice in which what was missed may weigh more than what was added.
+    """One minus the mean Tversky index [4]_: a Dice in which false negatives may weigh more than false positives.
 
     Per class, TP / (TP + alpha FP + beta FN), of soft counts. With 0.5 and 0.5 it is the Dice; the paper's 0.3 and 0.7
     find more of small structures.
@@ -207,14 +215,16 @@ def cl_dice(
     smooth: float = 1.0,
     check: bool = True,
 ) -> Tensor:
-    """One minus the soft clDice [6]_: do the centre lines of one side lie in the other? A gap counts by its length.
+    """One minus the soft clDice [6]_: the overlap of the centre lines of each side with the other side's mask.
+
+    A gap counts by its length.
 
     Parameters
     ----------
     logits, labels, ignore, smooth, check
         As `soft_dice` takes them.
     width : int
-        Half the width of the widest structure, in pixels: so often is a mask thinned.
+        Half the width of the widest structure in pixels, which is the number of erosions.
 
     Returns
     -------
@@ -232,10 +242,10 @@ def cl_dice(
     lines, true_lines = _skeleton(shares, width), _skeleton(truth, width)
     space = [0, *range(2, logits.ndim)]
     parts = (lines * truth, lines, true_lines * shares, true_lines)
-    inside, ours, found, theirs = (all_reduce(part.sum(space)) for part in parts)
-    precision, recall = (inside + smooth) / (ours + smooth), (found + smooth) / (theirs + smooth)
+    hits, predicted, true_hits, true = (all_reduce(part.sum(space)) for part in parts)
+    precision, recall = (hits + smooth) / (predicted + smooth), (true_hits + smooth) / (true + smooth)
     index = 2 * precision * recall / (precision + recall).clamp(min=_TINY)
-    return _mean_of_present(1 - index, theirs)
+    return _mean_of_present(1 - index, true)
 
 
 def _skeleton(mask: Tensor, n: int) -> Tensor:
@@ -354,7 +364,7 @@ def compound(name: str, logits: Tensor, labels: Tensor, *, weights: Tensor | Non
 
 
 def _targets(logits: Tensor, labels: Tensor, ignore: int, check: bool) -> Tensor:
-    """Labels as torch's cross-entropy wants them, int64, after the checks at the door."""
+    """Labels as torch's cross-entropy wants them, int64, after checks."""
     n, classes = logits.shape[:2]
     if (n, *logits.shape[2:]) != tuple(labels.shape):
         raise ValueError(

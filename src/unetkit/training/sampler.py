@@ -1,4 +1,4 @@
-"""Draw batches of patches so that every image is seen equally often, and rare classes and sparse labels at all."""
+"""Batches of patches that show every image equally often, and rare classes and sparse labels often enough."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .augment.augment import Augmentation, augment, window_size
 
 _FOREGROUND_SHARE = 1 / 3  # of the patches are drawn around a pixel of a random foreground class (nnU-Net's share)
 _REMEMBERED = 4096  # pixels remembered per class and case to draw around
-_TRIES = 20  # to meet a labelled pixel at random before one is looked up; with 1 plane in 5 labelled, 1 % need that
+_TRIES = 20  # to hit a labelled pixel at random before one is looked up; with 1 plane in 5 labelled, 1 % need that
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ class Sampler:
         self._labelled = [self._some_labelled(case, i) for i, case in enumerate(self.cases)]
 
     def _foreground(self, case: Case, index: int) -> list[np.ndarray]:
-        """For each foreground class of a case, some of its pixels as flat indices."""
+        """Some pixels of each foreground class of a case, as flat indices."""
         rng = np.random.default_rng([self.seed, index])
         flat = case.labels.ravel()
-        found = []
+        by_class = []
         for value in np.unique(flat):
             if value not in (0, IGNORE_INDEX):
                 pixels = np.flatnonzero(flat == value)
-                found.append(rng.choice(pixels, min(len(pixels), _REMEMBERED), replace=False))
-        return found
+                by_class.append(rng.choice(pixels, min(len(pixels), _REMEMBERED), replace=False))
+        return by_class
 
     def _some_labelled(self, case: Case, index: int) -> np.ndarray | None:
         """Some of a case's labelled pixels as flat indices; None where all are, or none is."""
@@ -98,7 +98,11 @@ class Sampler:
         """The batch with number `step`, augmented."""
         rng = np.random.default_rng([self.seed, 1, step])
         window = window_size(self.patch, self.augmentation)
-        chosen = [self._case(step * self.batch + i) for i in range(self.batch)]
+        chosen = []
+        for position in range(step * self.batch, (step + 1) * self.batch):
+            epoch, place = divmod(position, len(self.cases))  # cases in a new random order in every epoch
+            order = np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.cases))
+            chosen.append(int(order[place]))
         crops = [self._crop(index, self._centre(index, rng), window) for index in chosen]
         images = torch.from_numpy(np.stack([crop[0] for crop in crops]))
         labels = torch.from_numpy(np.stack([crop[1] for crop in crops]))
@@ -111,20 +115,15 @@ class Sampler:
             images, labels, self.patch, settings=self.augmentation, generator=generator, extra=extra
         )
         middle = [slice((p - t) // 2, (p - t) // 2 + t) for p, t in zip(self.patch, self.target, strict=True)]
-        everything: Any = (slice(None), *middle)
-        # Warping may push the few labelled pixels of a sparse mask out of sight: such samples stay as they were cut.
-        lost = (labels[everything] == IGNORE_INDEX).flatten(1).all(1)
+        target: Any = (slice(None), *middle)
+        # Warping may move the few labelled pixels of a sparse mask out of a patch: it then stays as it was cut.
+        lost = (labels[target] == IGNORE_INDEX).flatten(1).all(1)
         if bool(lost.any()):
             for maps, cut in zip((images, labels, extra), plain, strict=True):
                 if maps is not None and cut is not None:
                     maps[lost] = cut[lost]
-        weights = None if extra is None else extra[:, 0][everything]
-        return Batch(images, labels[everything], weights)
-
-    def _case(self, position: int) -> int:
-        """Cases in a new random order in every epoch."""
-        epoch, place = divmod(position, len(self.cases))
-        return int(np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.cases))[place])
+        weights = None if extra is None else extra[:, 0][target]
+        return Batch(images, labels[target], weights)
 
     def _centre(self, index: int, rng: np.random.Generator) -> tuple[int, ...]:
         size, classes = self.cases[index].size, self._pixels[index]
@@ -138,8 +137,7 @@ class Sampler:
             centre = self._anywhere(index, rng)
         # Keep what is predicted inside the image where it fits, else the image inside of it, anywhere: a net that had
         # it always in the middle would learn how far the image's border is from the patch's, and predict with another.
-        # What a valid net sees beyond that may lie outside, mirrored, as it does when it predicts: so the image's
-        # border is learned too.
+        # The margin of a valid net may lie outside, mirrored, as in prediction: so the image's border is learned too.
         first, last = [t // 2 for t in target], [n - (t - t // 2) for n, t in zip(size, target, strict=True)]
         return tuple(
             int(min(max(c, a), b) if a <= b else rng.integers(b, a + 1))

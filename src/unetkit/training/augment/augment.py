@@ -3,8 +3,8 @@
 All samples of a batch, in 2D and 3D, go through the same few tensor operations: one sampling grid per batch, one
 `grid_sample` for images (border weights ride along as further channels) and one, by nearest neighbour, for labels.
 The displacement field is the one of the U-Net paper [1]_, section 3.1: Gaussian vectors on a coarse 3 x 3 grid,
-interpolated by cubic convolution. This file holds the settings and every draw; the arithmetic is in `warp` and
-`recolour`.
+interpolated by cubic convolution. This file holds the settings and every draw; the arithmetic is in `spatial` and
+`intensity`.
 
 References
 ----------
@@ -36,7 +36,7 @@ LABEL_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 @dataclass(frozen=True)
 class Probabilities:
-    """How often, from 0 to 1, a sample gets each kind of change; flips and quarter turns are always uniform."""
+    """Probability of each kind of change per sample, 0 to 1; flips and quarter turns are always uniform."""
 
     rotation: float = 0.7
     scale: float = 0.5
@@ -55,7 +55,7 @@ class Probabilities:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a patch, and how strongly; gray values are those of a zero-mean, unit-std image.
+    """Ranges of the random changes of a patch; gray values are those of a zero-mean, unit-std image.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class Augmentation:
 
     @classmethod
     def none(cls) -> "Augmentation":
-        """Settings that change nothing: `augment` is then a centre crop."""
+        """An augmentation that changes nothing: `augment` is then a centre crop."""
         return cls(
             flip=False,
             rotation_deg=0.0,
@@ -137,7 +137,7 @@ class Augmentation:
 
 
 def window_size(size: tuple[int, ...], settings: Augmentation) -> tuple[int, ...]:
-    """How large a window to read so that a patch of `size`, rotated, shrunk and bent, finds its context inside.
+    """Window to read so that a patch of `size`, rotated, shrunk and bent, has its context inside.
 
     The bounding box of the patch under the largest rotation and the smallest magnification, plus two sigmas of the
     elastic field on each side, at most 1.5 times the patch: rarer reaches are mirrored by `augment`.
@@ -187,7 +187,7 @@ def augment(
     generator: Generator,
     extra: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Cut patches of `size` from the middle of the windows, each warped, flipped and recoloured at random.
+    """Cut patches of `size` from the middle of the windows, each warped, flipped and changed in intensity at random.
 
     Parameters
     ----------
@@ -223,26 +223,26 @@ def augment(
     maps = symmetry(spatial.centre_crop(maps, size) if grid is None else spatial.sample_linear(maps, grid))
     labels = symmetry(spatial.centre_crop(labels, size) if grid is None else spatial.sample_nearest(labels, grid))
     images, rest = maps[:, : images.shape[1]], maps[:, images.shape[1] :]
-    images = _recolour(images, settings, generator)
+    images = _change_intensity(images, settings, generator)
     return images.contiguous(), labels.contiguous(), None if extra is None else rest.contiguous()
 
 
 def _check(images: Tensor, labels: Tensor, size: tuple[int, ...], settings: Augmentation, extra: Tensor | None) -> None:
-    """Refuse, at the door, batches whose parts do not belong together."""
+    """Refuse batches whose parts do not belong together."""
     window, ndim = tuple(images.shape[2:]), len(size)
     if ndim not in PLANES or len(window) != ndim:
         raise ValueError(f"images of shape {tuple(images.shape)} and size {size}: give (N, C, *window) and 2 or 3 axes")
     if any(side > have for side, have in zip(size, window, strict=True)):
         raise ValueError(f"window {window} is smaller than the patch {size}: read windows of window_size(size, ...)")
-    for name, found, wanted in (
+    for name, covered, wanted in (
         ("labels", labels.shape, (len(images), *window)),
         ("extra", (extra.shape[:1] + extra.shape[2:]) if extra is not None else None, (len(images), *window)),
     ):
-        if found is not None and tuple(found) != wanted:
-            raise ValueError(f"{name} cover {tuple(found)} but images cover {wanted} (samples and window)")
+        if covered is not None and tuple(covered) != wanted:
+            raise ValueError(f"{name} cover {tuple(covered)} but images cover {wanted} (samples and window)")
     if any(maps is not None and maps.dtype != torch.float32 for maps in (images, extra)):
-        found_dtypes = ", ".join(str(maps.dtype) for maps in (images, extra) if maps is not None)
-        raise TypeError(f"images and extra must be float32, got {found_dtypes}")
+        dtypes = ", ".join(str(maps.dtype) for maps in (images, extra) if maps is not None)
+        raise TypeError(f"images and extra must be float32, got {dtypes}")
     if labels.dtype not in LABEL_DTYPES:
         raise TypeError(f"labels are {labels.dtype}: give uint8 or a signed integer")
     for name, length in (("flip", ndim), ("spacing", ndim), ("rotation_deg", len(PLANES[ndim]))):
@@ -290,8 +290,8 @@ def _pitch(size: tuple[int, ...], settings: Augmentation) -> tuple[list[float], 
 
 def _angles(size: tuple[int, ...], settings: Augmentation) -> list[float]:
     """Largest angle in degrees per plane of `PLANES`; 0 where the plane holds an axis that must not move."""
-    planes, given = PLANES[len(size)], settings.rotation_deg
-    limits = given if isinstance(given, tuple) else (given,) + (0.0,) * (len(planes) - 1)
+    planes, degrees = PLANES[len(size)], settings.rotation_deg
+    limits = degrees if isinstance(degrees, tuple) else (degrees,) + (0.0,) * (len(planes) - 1)
     _, moves = _pitch(size, settings)
     return [abs(limit) if moves[i] and moves[j] else 0.0 for limit, (i, j) in zip(limits, planes, strict=True)]
 
@@ -340,7 +340,7 @@ def _displacement(n: int, size: tuple[int, ...], settings: Augmentation, generat
 # ---- gray values
 
 
-def _recolour(images: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
+def _change_intensity(images: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
     """Contrast, brightness, gamma, then what the optics and the sensor add: blur and noise."""
     (n, channels), chances = images.shape[:2], settings.probability
 

@@ -1,6 +1,6 @@
 """Gray-value changes of a batch, each sample with its own strength: contrast, gamma, blur, noise.
 
-Nothing here draws a strength or knows a setting; `augment` does. Every function returns a new tensor.
+Strengths are drawn and settings are read in `augment`. Every function returns a new tensor.
 """
 
 import math
@@ -89,7 +89,7 @@ def blur(images: Tensor, sigmas: Tensor, *, axes: Sequence[bool] | None = None) 
 
 
 def noise(images: Tensor, stds: Tensor, *, generator: Generator) -> Tensor:
-    """Add white Gaussian noise, each sample with its own std, drawn on the CPU so that a seed means one thing.
+    """Add white Gaussian noise, each sample with its own std, drawn on the CPU: a seed gives the same on every device.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Warp a batch by one sampling grid: matrices and displacement fields in pixels, 2D and 3D by the same lines.
+"""Spatial changes of a batch by one sampling grid: matrices and displacement fields in pixels, 2D and 3D alike.
 
-Nothing here draws at random or knows a setting; `augment` does.
+Random draws and settings are in `augment`.
 
 References
 ----------
@@ -76,7 +76,7 @@ def _cubic_weights(side: int, points: int) -> Tensor:
 
 
 def sampling_grid(matrix: Tensor, shift: Tensor | None, *, size: tuple[int, ...], window: tuple[int, ...]) -> Tensor:
-    """Say where every pixel of a patch reads its window: at `A p + u(p)` from the middle, for `p` from the middle.
+    """Grid of the places in a window that a patch is read from: `A p + u(p)` from the middle for a pixel `p` from it.
 
     Parameters
     ----------

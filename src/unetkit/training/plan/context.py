@@ -1,4 +1,4 @@
-"""What the rules of a plan are asked with, and what they answer."""
+"""The input and the output of the rules of a plan."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class PlanContext:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What the net is given of the data."""
+        """The data as the net gets them."""
         return fingerprint(self.dataset, self.planes)
 
     @property

@@ -1,4 +1,4 @@
-"""What a training can compute on, and in which precision."""
+"""Devices, precision and threads of a training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def multiplies_bfloat16(device: str) -> bool:
 
 
 def usual_precision(device: str) -> Precision:
-    """What a training on `device` computes in unless the user says otherwise."""
+    """bfloat16 where `device` multiplies it, else float32."""
     return "bfloat16" if multiplies_bfloat16(device) else "float32"
 
 
@@ -66,7 +66,7 @@ def use_threads(threads: int | None) -> str:
     Returns
     -------
     str
-        What the user is told, such as that OMP_NUM_THREADS asks for another number; or "".
+        A message, such as that OMP_NUM_THREADS asks for another number; "" where nothing changes.
     """
     before = torch.get_num_threads()
     if threads is None or threads == before:

@@ -1,4 +1,4 @@
-"""Facts of a data set that rules ask for: what a net is given of it, how thin its lines are, which way is up."""
+"""Facts of a data set that the rules need: sizes and channels for a net, thinness of lines, orientation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...data.planes import check_planes
 
 __all__ = ["Fingerprint", "fingerprint", "line_width", "mirrored_axes", "orientation"]
 
-_CASES = 8  # looked at, spread over the data
+_CASES = 8  # measured, spread over the data
 _SIDE = {2: 512, 3: 96}  # pixels per axis of the middle of each
 _QUANTILE = 0.9
 _LONG = 25.0
@@ -26,7 +26,10 @@ _ONE_SIDED, _ALIKE = 0.65, 0.9  # of a class on one side of an image, on average
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the net sees of the data: all axes of it, or adjacent planes of volumes as channels of a 2D image."""
+    """The data as the net gets them: all axes, or adjacent planes of volumes as channels of a 2D image.
+
+    `typical` is the median size in pixels per axis, `spacing` the pixel size in `unit`.
+    """
 
     ndim: int
     channels: int
@@ -37,12 +40,12 @@ class Fingerprint:
 
 
 def fingerprint(dataset: Dataset, planes: int | None) -> Fingerprint:
-    """What a 3D net sees of volumes, or a 2D net of images or (with `planes`) of adjacent planes of volumes.
+    """Summarise the data for a 3D net, or for a 2D net of images or (with `planes`) of adjacent planes of volumes.
 
     Raises
     ------
     ValueError
-        If `planes` is even or below 1, or the images are no volumes.
+        If `planes` is even or below 1, or the images are not volumes.
     """
     if planes is not None:
         check_planes(planes, dataset.ndim)
@@ -54,13 +57,13 @@ def fingerprint(dataset: Dataset, planes: int | None) -> Fingerprint:
 
 
 def line_width(dataset: Dataset) -> float:
-    """Half the width of the thinnest foreground class that is made of lines, in pixels of the finest axis; inf if none.
+    """Half the width of the thinnest foreground class that consists of lines, in pixels of the finest axis, or inf.
 
     Nine tenths of a class lie nearer to its border than that, in up to 8 images. Lines are long: half of the class is
     in connected parts of more than `_LONG` times the square (in 3D the cube) of that.
     """
     step = max(1, len(dataset.cases) // _CASES)
-    found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+    by_class: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     spacing = np.divide(dataset.spacing, min(dataset.spacing))
     for case in dataset.cases[::step][:_CASES]:
         side = _SIDE[dataset.ndim]
@@ -69,20 +72,22 @@ def line_width(dataset: Dataset) -> float:
             inside = labels == value
             if inside.any():
                 distance = ndimage.distance_transform_edt(inside, sampling=spacing)
-                found.setdefault(value, []).append((distance[inside], _part_sizes(inside)))
+                parts, _ = ndimage.label(inside, np.ones((3,) * inside.ndim))
+                sizes = np.bincount(parts.ravel())[parts[inside]]  # of the connected part of every pixel
+                by_class.setdefault(value, []).append((distance[inside], sizes))
     widths = [np.inf]
-    for parts in found.values():
-        distances, sizes = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+    for rows in by_class.values():
+        distances, part_sizes = (np.concatenate(arrays) for arrays in zip(*rows, strict=True))
         width = float(np.quantile(distances, _QUANTILE))
-        if np.median(sizes) > _LONG * width**dataset.ndim:
+        if np.median(part_sizes) > _LONG * width**dataset.ndim:
             widths.append(width)
     return float(min(widths))
 
 
 def orientation(dataset: Dataset) -> str | None:
-    """Why images are all turned the same way, in words; None where nothing says so.
+    """Evidence, in words, that all images are turned the same way; None without any.
 
-    They are where some class lies mostly on the same side of nearly every image, as sky does, or the retina in OCT.
+    They are if some class lies mostly on the same side of nearly every image, as sky does, or the retina in OCT.
     """
     for axis in range(dataset.ndim):
         for name, shares in _sides(dataset, axis):
@@ -100,22 +105,16 @@ def mirrored_axes(dataset: Dataset) -> tuple[bool, ...]:
 
 
 def _sides(dataset: Dataset, axis: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Of every class that nearly all images have: its name, and which share lies in the first half of each image."""
+    """Name of every class that nearly all images have, and its share in the first half of each image."""
     for value, name in enumerate(dataset.class_names):
-        found = (_share_before_middle(case.labels == value, axis) for case in dataset.cases)
-        shares = [share for share in found if share is not None]
+        all_shares = (_share_before_middle(case.labels == value, axis) for case in dataset.cases)
+        shares = [share for share in all_shares if share is not None]
         if len(shares) >= max(_MANY, _ALIKE * len(dataset.cases)):
             yield name, np.array(shares)
 
 
 def _share_before_middle(inside: np.ndarray, axis: int) -> float | None:
-    """Of a class, which share lies in the first half along an axis; None where there is none."""
+    """Share of a class in the first half of an axis; None where there is none of it."""
     profile = inside.sum(tuple(i for i in range(inside.ndim) if i != axis))
     total, middle = profile.sum(), len(profile) // 2
     return float((profile[:middle].sum() + profile[middle] * (len(profile) % 2) / 2) / total) if total else None
-
-
-def _part_sizes(inside: np.ndarray) -> np.ndarray:
-    """For every pixel of a mask, how many its connected part has."""
-    parts, _ = ndimage.label(inside, np.ones((3,) * inside.ndim))
-    return np.bincount(parts.ravel())[parts[inside]]

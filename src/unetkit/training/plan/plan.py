@@ -47,7 +47,7 @@ class BudgetPlan(_Group):
 
 
 class DataPlan(_Group):
-    """The images, and what a net is given of them."""
+    """The images, and their part that a net gets."""
 
     images: str = Field(default="", description="Folder or table of the images.")
     masks: str | None = Field(default=None, description="Folder of the masks.")
@@ -80,7 +80,7 @@ class NetPlan(_Group):
 
 
 class PatchPlan(_Group):
-    """Patches: sizes in pixels, and what may happen to them."""
+    """Patches: sizes in pixels, and their augmentation."""
 
     size: tuple[int, ...] = Field(default=(), description="Pixels per axis: 8x128x128, or 128 for all axes.")
     batch: int = Field(default=4, ge=1, description="Patches per step.")
@@ -96,7 +96,7 @@ class PatchPlan(_Group):
 class OptimPlan(_Group):
     """AdamW, its schedule, and the loss."""
 
-    loss: Loss = Field(default="dice", description="Beside cross-entropy: dice, focal, tversky, generalised or cldice.")
+    loss: Loss = Field(default="dice", description="Loss of regions, summed with cross-entropy.")
     learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate.")
     final_lr_fraction: float = Field(default=0.01, ge=0, le=1, description="Share of the learning rate at the end.")
     warmup_fraction: float = Field(default=0.03, ge=0, lt=1, description="Share of the budget in which the rate rises.")
@@ -106,7 +106,7 @@ class OptimPlan(_Group):
 
 
 class DevicePlan(_Group):
-    """What computes, and in which precision."""
+    """Device and precision."""
 
     name: str = Field(default="cpu", description="cpu or cuda.")
     precision: Precision = Field(default="float32", description="float32 or bfloat16, of the convolutions in training.")
@@ -175,7 +175,7 @@ def _short(value: Any) -> str:
 
 
 def augmentation_of(plan: Plan) -> Augmentation:
-    """What may happen to the patches of a plan: "full", "oriented" (at most 30 degrees) or "none"."""
+    """The augmentation of a plan: "full", "oriented" (turns of at most 30 degrees) or "none"."""
     if plan.patches.augmentation == "none":
         return Augmentation.none()
     spacing = plan.data.spacing or None

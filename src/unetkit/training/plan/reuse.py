@@ -45,13 +45,13 @@ def reuse_plan(
         )
     if time_s is not None and steps is not None:
         raise ValueError("give one budget: a time or a number of steps")
-    budget: dict[str, Any] = {} if time_s is steps is None else {"time_s": time_s, "steps": steps}
-    budget |= {} if seed is None else {"seed": seed}
-    budget["threads"] = usual_threads()
-    data = {"images": images, "masks": masks, "n_images": len(dataset.cases)}
-    return plan.model_copy(
-        update={"budget": plan.budget.model_copy(update=budget), "data": plan.data.model_copy(update=data)}
-    )
+    budget = plan.budget.model_copy(update={"threads": usual_threads()})
+    if time_s is not None or steps is not None:
+        budget = budget.model_copy(update={"time_s": time_s, "steps": steps})
+    if seed is not None:
+        budget = budget.model_copy(update={"seed": seed})
+    data = plan.data.model_copy(update={"images": images, "masks": masks, "n_images": len(dataset.cases)})
+    return plan.model_copy(update={"budget": budget, "data": data})
 
 
 def check_resumable(
@@ -69,13 +69,16 @@ def check_resumable(
     """
     check_device(saved.device.name)
     architecture = Architecture(**saved.net.architecture)
-    asked: dict[str, Any] = {"budget.time_s": time_s, "budget.steps": steps, "budget.seed": seed}
-    asked |= flat_settings(settings or {})
-    if asked.get("patches.size") is not None:
-        asked["patches.size"] = fitting_patch(architecture, asked["patches.size"], saved.patches.batch)
-    pairs = {path: (saved.value(path), value) for path, value in asked.items() if value is not None}
-    if "data.planes" in pairs:
+    asked = flat_settings(settings or {})
+    pairs = {path: (saved.value(path), value) for path, value in asked.items()}
+    if "patches.size" in asked:
+        size = fitting_patch(architecture, asked["patches.size"], saved.patches.batch)
+        pairs["patches.size"] = saved.patches.size, size
+    if "data.planes" in asked:
         pairs["data.planes"] = (saved.data.planes or 0, asked["data.planes"])
+    for path, value in {"budget.time_s": time_s, "budget.steps": steps, "budget.seed": seed}.items():
+        if value is not None:
+            pairs[path] = saved.value(path), value
     pairs["data.n_images"] = saved.data.n_images, len(dataset.cases)
     pairs["channels"] = architecture.in_channels // (saved.data.planes or 1), dataset.channels
     pairs["classes"] = architecture.out_channels, len(dataset.kind.values)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf, prod
-from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -266,7 +265,7 @@ def make_plan(
         }
         context = replace(context, choices={**context.choices, **choices})
     architecture, batch = context.value("net.architecture"), context.value("patches.batch")
-    values: dict[str, Any] = {path: choice.value for path, choice in context.choices.items()} | dict(context.settings)
+    values = {path: choice.value for path, choice in context.choices.items()} | dict(context.settings)
     values |= {
         "budget.time_s": time_s,
         "budget.steps": steps,
@@ -283,6 +282,7 @@ def make_plan(
     known = {f"{group}.{name}" for group, model in GROUPS.items() for name in model.model_fields}
     reasons = {path: choice.reason for path, choice in context.choices.items() if choice.reason}
     try:
-        return Plan(**nested((path, value) for path, value in values.items() if path in known), reasons=reasons)
+        groups = nested((path, value) for path, value in values.items() if path in known)
+        return Plan.model_validate(groups | {"reasons": reasons})
     except ValidationError as error:
         raise ValueError(first_error(error)) from None

@@ -8,22 +8,28 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, TypedDict, cast, get_type_hints
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, TypedDict, cast, get_args, get_origin, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ...nets.architecture import Block, Down, Skip
 from .device import Precision
-from .plan import AugmentationKind, Compile, Loss, Plan
+from .plan import GROUPS, AugmentationKind, Compile, Loss
 
 __all__ = [
+    "DERIVED",
     "OLD_NAMES",
     "PlanSettings",
+    "SettingRow",
     "check_settings",
     "first_error",
     "flat_settings",
+    "list_settings",
     "merge_settings",
     "nested",
+    "old_name_hints",
     "parse_setting",
     "unknown_setting",
 ]
@@ -99,10 +105,41 @@ class PlanSettings(TypedDict, total=False):
     device: DeviceSettings
 
 
-TYPES: dict[str, Any] = {
+TYPES: Mapping[str, Any] = {
     f"{group}.{name}": annotation
     for group, table in get_type_hints(PlanSettings).items()
     for name, annotation in get_type_hints(table, include_extras=True).items()
+}
+
+# Settings that a rule chooses where the user does not.
+DERIVED = frozenset(
+    {
+        "data.validation_fraction",
+        "data.resample",
+        "data.planes",
+        "net.encoder_weights",
+        "net.widths",
+        "net.deep_supervision",
+        "patches.size",
+        "patches.batch",
+        "patches.augmentation",
+        "patches.flip_axes",
+        "optim.loss",
+        "optim.learning_rate",
+        "optim.final_lr_fraction",
+        "optim.weight_decay",
+        "optim.ema_share",
+        "device.name",
+        "device.precision",
+    }
+)
+# Values of a plan that stand beside the settings.
+_BESIDE = {
+    "budget.time_s": "--time",
+    "budget.steps": "--steps",
+    "budget.seed": "--seed",
+    "data.images": "the first argument",
+    "data.masks": "the second argument",
 }
 
 # Flat names of version 0.1, in plans of format 1 and on the command line, and their paths.
@@ -157,7 +194,7 @@ def check_settings(settings: Mapping[str, Any]) -> PlanSettings:
     ValueError
         In one line: an unknown name, with the nearest real one, or a value of another type.
     """
-    checked: dict[str, dict[str, Any]] = {}
+    checked: dict[str, dict[str, object]] = {}
     for group, values in settings.items():
         if not isinstance(values, Mapping) or not any(path.startswith(f"{group}.") for path in TYPES):
             raise ValueError(unknown_setting(group, TYPES))
@@ -189,14 +226,16 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not (name and sign and value):
         raise ValueError(f"{text!r} sets nothing: expected PATH=VALUE, such as patches.batch=2")
     path = OLD_NAMES.get(name, name)
+    if path in _BESIDE:
+        raise ValueError(f"{name} is not a setting: give it by {_BESIDE[path]}")
     if path not in TYPES:
         raise ValueError(unknown_setting(name, TYPES))
-    return path, _value(value)
+    return path, value if str in (TYPES[path], *get_args(TYPES[path])) else _parse(value)
 
 
-def _value(text: str) -> Any:
-    if re.fullmatch(r"\d+(x\d+)+", text) or re.fullmatch(r"\d+(,\d+)+", text):
-        return tuple(map(int, re.split("[x,]", text)))
+def _parse(text: str) -> object:
+    if re.fullmatch(r"\d+(x\d+)+", text) or "," in text:
+        return tuple(_parse(part) for part in re.split("[x,]", text))
     if text in ("true", "false"):
         return text == "true"
     for convert in (int, float):
@@ -205,6 +244,55 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+def old_name_hints(texts: Iterable[str]) -> list[str]:
+    """Lines for the user on flat names among PATH=VALUE texts: each with the path that takes its place.
+
+    Examples
+    --------
+    >>> old_name_hints(["batch=8", "optim.loss=focal"])
+    ['--set batch is now --set patches.batch']
+    """
+    names = (text.partition("=")[0] for text in texts)
+    return [f"--set {name} is now --set {OLD_NAMES[name]}" for name in names if name in OLD_NAMES]
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """A setting for a reader: its path, type, default ("by rule" where a rule chooses it), and a line on it."""
+
+    path: str
+    type: str
+    default: str
+    description: str
+
+
+def list_settings() -> list[SettingRow]:
+    """All settings, in the order of a plan."""
+    rows = []
+    for path, annotation in TYPES.items():
+        group, name = path.split(".")
+        field = GROUPS[group].model_fields.get(name)
+        if field is None:  # of the architecture: type and description stand in the table above
+            kind, info = get_args(annotation)
+            usual = "none" if name == "encoder" else "the net's"
+        else:
+            kind, info, usual = annotation, field, "none" if field.default is None else str(field.default).lower()
+        default = "by rule" if path in DERIVED else usual
+        rows.append(SettingRow(path, _type_words(kind), default, info.description or ""))
+    return rows
+
+
+def _type_words(annotation: Any) -> str:
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, arguments))
+    if isinstance(annotation, UnionType):
+        return " | ".join(map(_type_words, arguments))
+    if arguments:  # a sequence
+        return ",".join([_type_words(arguments[0])] * 2) + "..." * (get_origin(annotation) is Sequence)
+    return str(annotation.__name__)
 
 
 def merge_settings(pairs: Iterable[tuple[str, Any]]) -> PlanSettings:
@@ -218,16 +306,16 @@ def merge_settings(pairs: Iterable[tuple[str, Any]]) -> PlanSettings:
     return check_settings(nested(pairs))
 
 
-def nested(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def nested(pairs: Iterable[tuple[str, Any]]) -> dict[str, dict[str, object]]:
     """Values by dotted path, in groups."""
-    groups: dict[str, Any] = {}
+    groups: dict[str, dict[str, object]] = {}
     for path, value in pairs:
         group, _, name = path.partition(".")
         groups.setdefault(group, {})[name] = value
     return groups
 
 
-def flat_settings(settings: PlanSettings) -> dict[str, Any]:
+def flat_settings(settings: PlanSettings) -> Mapping[str, Any]:
     """Settings by dotted path.
 
     Examples
@@ -235,7 +323,7 @@ def flat_settings(settings: PlanSettings) -> dict[str, Any]:
     >>> flat_settings({"optim": {"loss": "focal"}})
     {'optim.loss': 'focal'}
     """
-    groups = cast(dict[str, dict[str, Any]], settings)
+    groups = cast(Mapping[str, Mapping[str, object]], settings)
     return {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
 
 
@@ -258,12 +346,7 @@ def first_error(error: ValidationError, path: str = "") -> str:
     first = error.errors()[0]
     name = path or ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        known = [f"{group}.{key}" for group, field in Plan.model_fields.items() for key in _keys(field.annotation)]
-        return unknown_setting(name, known)
+        return unknown_setting(name, [f"{group}.{key}" for group in GROUPS for key in GROUPS[group].model_fields])
     message = first["msg"]
     value = f"{name} is {first['input']!r}: " if name else ""
     return f"{value}{message[:1].lower()}{message[1:]}"
-
-
-def _keys(model: Any) -> list[str]:
-    return list(getattr(model, "model_fields", ()))
