@@ -32,8 +32,8 @@ import numpy as np
 import tifffile
 import torch
 
-from unetkit.cli.demo import synthetic_cells, write_demo_data
 from unetkit.data.normalise import measure_normalisation
+from unetkit.data.synthetic import synthetic_cells, write_synthetic_cells
 from unetkit.inference.prepare import prepare
 from unetkit.io import open_lazy
 from unetkit.labels.kind import from_classes
@@ -93,7 +93,7 @@ def model(work: Path, steps: int) -> Path:
     run = work / "run"
     if not (run / "model.safetensors").is_file() or not (run / "validation.json").is_file():
         shutil.rmtree(run, ignore_errors=True)
-        images, masks = write_demo_data(work / "data", n=12)
+        images, masks = write_synthetic_cells(work / "data", n=12)
         train(images, masks, out=run, steps=steps, widths=WIDTHS, batch=2, patch=256)
     return run
 

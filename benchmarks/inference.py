@@ -240,7 +240,7 @@ def image_of(size: tuple[int, ...], net: Net, folder: Path | None) -> Tensor:
     """Noise; for a trained net synthetic cells, of which a part is made and mirrored."""
     if folder is None:
         return torch.randn(net.in_channels, *size, generator=torch.Generator().manual_seed(1))
-    from unetkit.cli.demo import synthetic_cells  # here, as what it imports would count as memory of every row
+    from unetkit.data.synthetic import synthetic_cells  # here, as what it imports would count as memory of every row
 
     part = tuple(min(n, {2: 1024, 3: 128}[len(size)]) for n in size)
     cells, _ = synthetic_cells(part, seed=7)

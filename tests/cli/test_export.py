@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from unetkit import cli
-from unetkit.cli.demo import write_demo_data
+from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.export import int8 as quantise_module
 from unetkit.inference.engines.int8_card import read_report
 from unetkit.inference.prepare import prepare
@@ -16,7 +16,7 @@ from unetkit.training.loop import train
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    write_demo_data(folder, n=4, size=(64, 64))
+    write_synthetic_cells(folder, n=4, size=(64, 64))
     return train(
         folder, out=folder / "run", steps=40, widths=(4, 8), patch=(32, 32), device="cpu", learning_rate=1e-2
     ).run

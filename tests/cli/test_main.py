@@ -17,7 +17,7 @@ import torch
 from typer.testing import CliRunner
 
 from unetkit import cli, io
-from unetkit.cli.demo import write_demo_data
+from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.image import Image
 from unetkit.model.files import read_model
 
@@ -48,7 +48,7 @@ def run_cli(monkeypatch, capfd):
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "cells"
-    write_demo_data(folder, n=4, size=(64, 64))
+    write_synthetic_cells(folder, n=4, size=(64, 64))
     return folder
 
 
@@ -159,7 +159,7 @@ def test_options_of_predict(run_cli, trained, cells, tmp_path):
 
 
 def test_volumes_take_a_patch_of_one_number(run_cli, tmp_path):
-    write_demo_data(tmp_path / "v", n=2, size=(16, 32, 32))
+    write_synthetic_cells(tmp_path / "v", n=2, size=(16, 32, 32))
     code, _, err = run_cli(
         "train", tmp_path / "v", "--out", tmp_path / "run", "--steps", 1, "--patch", 16, "--batch", 2
     )
@@ -168,7 +168,7 @@ def test_volumes_take_a_patch_of_one_number(run_cli, tmp_path):
 
 
 def test_planes_patches_per_axis_and_augmentation(run_cli, tmp_path):
-    write_demo_data(tmp_path / "v", n=2, size=(16, 32, 32))
+    write_synthetic_cells(tmp_path / "v", n=2, size=(16, 32, 32))
     options = ("--steps", 1, "--batch", 2, "--device", "cpu")
     code, out, err = run_cli("train", tmp_path / "v", "--out", tmp_path / "a", "--patch", "8x16x24", *options)
     assert (code, err) == (0, "")
@@ -230,7 +230,7 @@ def failed(result, *parts):
 
 
 def test_bad_files_are_all_named(run_cli, cells, tmp_path):
-    write_demo_data(tmp_path / "d", n=4, size=(64, 64))
+    write_synthetic_cells(tmp_path / "d", n=4, size=(64, 64))
     (tmp_path / "d/images/cells_001.png").write_bytes(b"")
     (tmp_path / "d/masks/cells_003.png").write_text("?")
     names = ("cells_001.png: empty file (0 bytes)", "cells_003.png: not a PNG, JPEG or TIFF file")

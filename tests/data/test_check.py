@@ -10,11 +10,11 @@ import pytest
 from PIL import Image as Picture
 
 from unetkit import io
-from unetkit.cli.demo import synthetic_cells
 from unetkit.data import dataset
 from unetkit.data.channels import read_channels
 from unetkit.data.check import CheckResult, check
 from unetkit.data.pairs import find_pairs
+from unetkit.data.synthetic import synthetic_cells
 from unetkit.errors import Problems
 from unetkit.image import Image
 

@@ -11,8 +11,8 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from recorder import Recorder, Update
 
-from unetkit.cli.demo import write_demo_data
 from unetkit.data.normalise import prepare_for_net
+from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.export import int8 as quantise_module
 from unetkit.export.int8 import quantise
 from unetkit.inference.engines.int8_card import QuantisationReport, is_current, read_report
@@ -34,7 +34,7 @@ PRICE = QuantisationReport(
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cells")
-    write_demo_data(folder, n=6, size=(64, 64))
+    write_synthetic_cells(folder, n=6, size=(64, 64))
     return folder
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from unetkit import io
-from unetkit.cli.demo import write_demo_data
 from unetkit.data.dataset import Case, load_dataset
 from unetkit.data.pairs import find_pairs
 from unetkit.data.split import split, train_val_split
+from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.inference.execution import Execution
 from unetkit.inference.outputs import Outputs
 from unetkit.inference.predictor import load_model
@@ -25,7 +25,7 @@ SMALL = {"widths": (4, 8), "patch": (32, 32), "device": "cpu", "learning_rate": 
 def run(tmp_path_factory):
     """Six images, one of which has the mask of nothing, in three folds."""
     folder = tmp_path_factory.mktemp("folds")
-    write_demo_data(folder / "cells", n=6, size=(64, 64))
+    write_synthetic_cells(folder / "cells", n=6, size=(64, 64))
     told = []
     found = train_folds(folder / "cells", out=folder / "run", folds=3, steps=120, observer=told.append, **SMALL)
     return folder, found, told
@@ -124,7 +124,7 @@ def test_a_cross_validation_is_resumed(run):
 
 
 def test_a_single_image_in_strips(tmp_path):
-    write_demo_data(tmp_path / "one", n=1, size=(64, 96))
+    write_synthetic_cells(tmp_path / "one", n=1, size=(64, 96))
     found = train_folds(tmp_path / "one", out=tmp_path / "run", folds=2, steps=4, **SMALL)
     assert len(found.evaluation.per_image) == 1
     assert len(list((tmp_path / "run" / "out_of_fold").iterdir())) == 1

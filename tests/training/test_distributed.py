@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from unetkit.cli.demo import write_demo_data
+from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.model.files import read_model
 from unetkit.training import distributed
 from unetkit.training.checkpoint import load_state
@@ -21,7 +21,7 @@ STEPS = 6
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return write_demo_data(tmp_path_factory.mktemp("data"), n=5, size=(64, 64))
+    return write_synthetic_cells(tmp_path_factory.mktemp("data"), n=5, size=(64, 64))
 
 
 GIVEN = {"steps": STEPS, "widths": (4, 8, 8), "batch": 5, "patch": 64, "device": "cpu", "precision": "float32"}

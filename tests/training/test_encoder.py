@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unetkit import cli
-from unetkit.cli.demo import write_demo_data
 from unetkit.data.dataset import Case, Dataset
+from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.inference.predictor import load_model
 from unetkit.labels.kind import LabelKind
 from unetkit.model.files import read_model
@@ -43,7 +43,7 @@ def plan(*size: int, channels: int = 1, **given: Any) -> Plan:
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cells")
-    write_demo_data(folder, n=4, size=(48, 48))
+    write_synthetic_cells(folder, n=4, size=(48, 48))
     return folder
 
 

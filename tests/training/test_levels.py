@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from unetkit import io
-from unetkit.cli.demo import write_demo_data
+from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.inference.execution import Execution
 from unetkit.inference.predictor import load_model
 from unetkit.model.files import read_model
@@ -22,7 +22,7 @@ SMALL = {"patch": (32, 32), "device": "cpu", "steps": 30, "batch": 2}
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cells")
-    write_demo_data(folder, n=5, size=(64, 64))
+    write_synthetic_cells(folder, n=5, size=(64, 64))
     return folder
 
 

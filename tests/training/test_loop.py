@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 
 from unetkit import io
-from unetkit.cli.demo import synthetic_cells, write_demo_data
+from unetkit.data.synthetic import synthetic_cells, write_synthetic_cells
 from unetkit.image import Image
 from unetkit.inference.predictor import load_model
 from unetkit.model.files import read_model
@@ -30,7 +30,7 @@ SMALL = {"widths": (4, 8), "patch": (32, 32), "device": "cpu"}
 def cells(tmp_path_factory):
     """Six images of 64 x 64 with their masks."""
     folder = tmp_path_factory.mktemp("cells")
-    write_demo_data(folder, n=6, size=(64, 64))
+    write_synthetic_cells(folder, n=6, size=(64, 64))
     return folder
 
 
@@ -154,7 +154,7 @@ def test_images_smaller_than_the_patch(tmp_path, size):
 
 
 def test_volumes(tmp_path):
-    write_demo_data(tmp_path, n=3, size=(16, 32, 32))
+    write_synthetic_cells(tmp_path, n=3, size=(16, 32, 32))
     result = fit(tmp_path, tmp_path / "run", patch=16, steps=2)
     assert result.dice is not None
     assert read_model(tmp_path / "run")[0].ndim == 3
@@ -341,10 +341,10 @@ def test_resuming_by_another_plan(cells, finished, given, message):
 
 
 def test_resuming_on_other_data(cells, finished, tmp_path):
-    write_demo_data(tmp_path / "seven", n=7, size=(64, 64))
+    write_synthetic_cells(tmp_path / "seven", n=7, size=(64, 64))
     with pytest.raises(ValueError, match=r"planned with data\.n_images 6, not 7"):
         fit(tmp_path / "seven", finished, steps=2, resume=True)
-    write_demo_data(tmp_path / "colour", n=6, size=(64, 64))
+    write_synthetic_cells(tmp_path / "colour", n=6, size=(64, 64))
     for path in (tmp_path / "colour" / "images").iterdir():
         rgb = np.random.default_rng(0).integers(0, 255, (3, 64, 64), dtype=np.uint8)
         io.write(path, Image(rgb, "cyx", (1.0, 1.0)))
@@ -390,7 +390,7 @@ def test_values_that_are_not_possible(cells, tmp_path, options, message):
 def test_bad_files(cells, tmp_path):
     refused(FileNotFoundError, "there is no such folder of images", tmp_path / "none", tmp_path / "run")
     broken = tmp_path / "broken"
-    write_demo_data(broken, n=3, size=(64, 64))
+    write_synthetic_cells(broken, n=3, size=(64, 64))
     for name in ("cells_000.png", "cells_002.png"):
         (broken / "images" / name).write_bytes(b"\x89PNG\r\n\x1a\n")
     message = r"2 unusable files:\n  .*cells_000\.png: .*\n  .*cells_002\.png: "
@@ -399,7 +399,7 @@ def test_bad_files(cells, tmp_path):
 
 def test_a_single_image_is_enough(tmp_path):
     """A part of it is held out."""
-    write_demo_data(tmp_path / "one", n=1, size=(64, 64))
+    write_synthetic_cells(tmp_path / "one", n=1, size=(64, 64))
     seen = []
     assert 0 <= fit(tmp_path / "one", tmp_path / "run", observer=seen.append).dice <= 1
     assert any("20% of every image held out" in now.message for now in seen)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unetkit.cli.demo import write_demo_data
+from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.model.files import read_model
 from unetkit.training.checkpoint import load_state
 
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cells")
-    write_demo_data(folder, n=3, size=(64, 64))
+    write_synthetic_cells(folder, n=3, size=(64, 64))
     return folder
 
 

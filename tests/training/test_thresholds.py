@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from unetkit import io
-from unetkit.cli.demo import synthetic_cells
 from unetkit.data.dataset import load_dataset
 from unetkit.data.pairs import find_pairs
+from unetkit.data.synthetic import synthetic_cells
 from unetkit.image import Image
 from unetkit.inference import mask_file
 from unetkit.inference.execution import Execution

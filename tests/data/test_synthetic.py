@@ -6,7 +6,7 @@ from scipy import ndimage
 from skimage.filters import gaussian, threshold_otsu
 
 from unetkit import io
-from unetkit.cli.demo import synthetic_cells, write_demo_data
+from unetkit.data.synthetic import synthetic_cells, write_synthetic_cells
 from unetkit.labels.borders import separate_touching
 
 SIZES = {2: (96, 128), 3: (24, 64, 64)}
@@ -81,7 +81,7 @@ def test_a_threshold_is_not_enough():
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_demo_data_reads_back(tmp_path, ndim):
-    images, masks = write_demo_data(tmp_path / "demo", n=2, size=SIZES[ndim], seed=5)
+    images, masks = write_synthetic_cells(tmp_path / "demo", n=2, size=SIZES[ndim], seed=5)
     names = sorted(path.name for path in images.iterdir())
     assert names == sorted(path.name for path in masks.iterdir())
     assert [name.split(".")[0] for name in names] == ["cells_000", "cells_001"]
@@ -93,7 +93,9 @@ def test_demo_data_reads_back(tmp_path, ndim):
 
 
 def test_the_same_seed_writes_the_same_files(tmp_path):
-    pairs = [write_demo_data(tmp_path / name, n=1, size=(64, 64), seed=seed) for name, seed in (("a", 1), ("b", 1))]
+    pairs = [
+        write_synthetic_cells(tmp_path / name, n=1, size=(64, 64), seed=seed) for name, seed in (("a", 1), ("b", 1))
+    ]
     for first, second in zip(*pairs, strict=True):
         assert (first / "cells_000.png").read_bytes() == (second / "cells_000.png").read_bytes()
 
@@ -108,4 +110,4 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"n_cells is -1"):
         synthetic_cells((64, 64), seed=0, n_cells=-1)
     with pytest.raises(ValueError, match=r"n is 0"):
-        write_demo_data(tmp_path, n=0)
+        write_synthetic_cells(tmp_path, n=0)
