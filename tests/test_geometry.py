@@ -171,12 +171,11 @@ def test_geometry_asks_every_axis(ndim: int) -> None:
     assert geometry.fits(geometry.above(size))
     assert not geometry.fits(size)
     assert geometry.output_size((10, 11, 14)[:ndim]) == (4, 3, 3)[:ndim]
-    assert geometry.layer_size("conv", (10, 11, 14)[:ndim]) == (8, 9, 12)[:ndim]
     assert [field.sizes for field in geometry.receptive_field()] == [(4,), (5,), (6,)][:ndim]
     assert [field.sizes for field in geometry.receptive_field("conv")] == [(3,) * s for s in geometry.stride]
     assert geometry.halo == tuple(axis.halo for axis in axes)
     assert geometry.margin == tuple(axis.margin for axis in axes)
     with pytest.raises(ValueError, match="input size 10 does not fit the net: nearest sizes are 8 and 11"):
-        geometry.layer_size("conv", size)
+        geometry.output_size(size)
     with pytest.raises(KeyError, match="no layer is named 'pol'; the layers are input, conv, pool"):
         geometry.receptive_field("pol")

@@ -1,9 +1,9 @@
-"""Where every number of a net's output comes from, in integers.
+"""Sizes, strides and receptive fields of a net, in integers.
 
-A net is seen along one axis at a time, as a small directed graph of 1-D windows: each
+A net is described along one axis at a time, as a small directed graph of 1-D windows: each
 layer says which of its inputs an output reads. Everything else follows from that:
 output sizes, the sizes that fit, the total stride, receptive fields with their phase,
-and the halo of a tile. Nothing here knows of torch; `graph.graph` reads nets into it.
+and the halo of a tile. Free of torch; `graph.graph` reads nets into it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Window:
-    """Which inputs of a layer one of its outputs reads, along one axis.
+    """The inputs of a layer that one of its outputs reads, along one axis.
 
     Plain (`transposed=False`): output `o` reads `o * stride - before + t * dilation` for
     `t` in `0 ... kernel - 1` (convolution, pooling; a crop is a negative padding).
@@ -50,11 +50,11 @@ class Window:
         """Output size in pixels for an input of `n` pixels; below 1 where none fits."""
         if self.transposed:
             return (n - 1) * self.stride + self.extent - self.before - self.after
-        room = n + self.before + self.after - self.extent
+        span = n + self.before + self.after - self.extent
         if self.ceil:
-            steps = -(-room // self.stride)
+            steps = -(-span // self.stride)
             return steps + 1 if steps * self.stride < n + self.before else steps
-        return room // self.stride + 1
+        return span // self.stride + 1
 
     def fits(self, n: int) -> bool:
         """Whether no pixel of an input of `n` pixels is left out at its far end."""
@@ -108,17 +108,17 @@ def interpolation(factor: int, *, taps: int) -> Window:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What one layer's outputs see of the input, along one axis, by phase.
+    """Pixels of the input that one layer's outputs depend on, along one axis, by phase.
 
-    Pooling makes neighbouring outputs see different numbers of pixels; the pattern
+    Pooling makes neighbouring outputs depend on different numbers of pixels; the pattern
     repeats with the total stride. Entry `p` belongs to the outputs `p, p + period, ...`.
 
     Attributes
     ----------
     sizes : tuple of int
-        Pixels seen.
+        Pixels in all.
     left, right : tuple of int
-        Pixels seen before and after the output's own position in the input.
+        Pixels before and after the output's own position in the input.
     """
 
     sizes: tuple[int, ...]
@@ -325,20 +325,9 @@ class Geometry:
         """Output size for an input of `size`; a ValueError names the nearest sizes if it does not fit."""
         return tuple(axis.output_size(n) for axis, n in zip(self.axes, size, strict=True))
 
-    def layer_size(self, name: str, size: Sequence[int]) -> tuple[int, ...]:
-        """Size of the named layer's map for an input of `size`."""
-        layer, sizes = self._layer(name), []
-        for axis, n in zip(self.axes, size, strict=True):
-            axis.output_size(n)  # raises, with the nearest sizes, where n does not fit
-            sizes.append((axis.sizes(n) or ())[layer])
-        return tuple(sizes)
-
     def receptive_field(self, name: str | None = None) -> tuple[ReceptiveField, ...]:
         """Exact receptive field per axis, of the output or of the named layer."""
-        layer = -1 if name is None else self._layer(name)
-        return tuple(axis.receptive_field(layer) for axis in self.axes)
-
-    def _layer(self, name: str) -> int:
-        if name not in self.names:
+        if name is not None and name not in self.names:
             raise KeyError(f"no layer is named {name!r}; the layers are {', '.join(self.names)}")
-        return self.names.index(name)
+        layer = -1 if name is None else self.names.index(name)
+        return tuple(axis.receptive_field(layer) for axis in self.axes)

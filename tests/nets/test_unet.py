@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from unetkit.graph.cost import map_sizes
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
@@ -120,8 +121,8 @@ def test_a_3d_net_of_one_plane_is_the_2d_net_per_plane(options: dict[str, Any]) 
 def test_strides_and_kernels_are_per_level_and_axis() -> None:
     net = UNet(small(ndim=3, kernels=((1, 3, 3), 3, 3), strides=((1, 2, 2), (2, 2, 3))))
     assert net.geometry.stride == (2, 4, 6)
-    assert net.geometry.layer_size("encoder.downs.0", (10, 12, 12)) == (10, 6, 6)
-    assert net.geometry.layer_size("encoder.downs.1", (10, 12, 12)) == (5, 3, 2)
+    sizes = dict(zip(net.geometry.names, map_sizes(net.graph, (10, 12, 12)), strict=True))
+    assert (sizes["encoder.downs.0"], sizes["encoder.downs.1"]) == ((10, 6, 6), (5, 3, 2))
     assert [field.sizes[0] for field in net.geometry.receptive_field("encoder.blocks.0.2")] == [1, 5, 5]
     assert [field.sizes[0] for field in net.geometry.receptive_field("encoder.blocks.1.2")] == [5, 14, 14]
     assert net(torch.rand(1, 1, 3, 5, 7)).shape == (1, 2, 3, 5, 7)

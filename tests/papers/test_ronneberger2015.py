@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unetkit.geometry import Geometry
+from unetkit.graph.cost import map_sizes
 from unetkit.graph.graph import read
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.papers import PAPERS, ronneberger2015
@@ -70,7 +71,7 @@ def test_figure_1(name: str, channels: int, size: int, count: int) -> None:
     net = paper_net()
     layer = next(layer for layer in net.graph.layers if layer.name == name)
     assert layer.channels == channels
-    assert net.geometry.layer_size(name, (572, 572)) == (size, size)
+    assert map_sizes(net.graph, (572, 572))[net.geometry.names.index(name)] == (size, size)
     assert parameters(net.get_submodule(name)) == count
 
 

@@ -118,8 +118,7 @@ class Body(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner: Any = self.net
-        # Of the class: an engine that takes the body's place (`inference.engines`) cannot be traced.
-        result: Tensor = type(inner).body(inner, x) if self.pads_input else inner(x)
+        result: Tensor = inner.body(x) if self.pads_input else inner(x)
         return result
 
 

@@ -20,7 +20,7 @@ def prepare(net: Net, *, device: torch.device | str = "cpu") -> Net:
 
     Folding changes float32 results by rounding only (about 1e-6 of their range).
     """
-    net.geometry  # noqa: B018 - read the graph once, before the copy, so that copies share it
+    net.read()  # before the copy, so that copies share the graph
     ready = copy.deepcopy(net).eval().requires_grad_(False)
     for module in list(ready.modules()):
         if isinstance(module, nn.Sequential):

@@ -1,4 +1,4 @@
-"""How an image of any size will be run, chosen before it starts: at once, streamed, or in tiles."""
+"""The plan by which an image of any size is run: at once, streamed, or in tiles; chosen before it starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import product
 from math import ceil, prod
 
 from ..geometry import Geometry
-from ..graph.memory import WindowMemory, window_memory
+from ..graph.memory import WindowMemory
 from ..nets.net import Net
 from ..tiles import Tile, fit_core, largest_window, redundancy, tiles
 from .streaming.stream import Stream
@@ -24,7 +24,7 @@ _BLOCK = 2**21  # pixels of a streamed tile that are handed on together
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image will be run.
+    """The plan of an image's run.
 
     Attributes
     ----------
@@ -37,7 +37,8 @@ class Tiling:
     is_exact : bool
         False only for tiles of a net that is not local.
     memory_bytes : int
-        Estimated peak for the net's maps.
+        Peak memory of the net's maps and workspace: exact for windows that run at once (`graph.memory`), unless the
+        budget was far above; for streams an upper bound.
     redundancy : float
         Pixels computed per pixel of the image.
     block : tuple of int
@@ -76,7 +77,7 @@ def is_small(size: Sequence[int]) -> bool:
 
 
 def choose(net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream | None = None) -> Tiling:
-    """Choose the fastest way that keeps to the memory: small images at once, larger ones streamed, else in tiles.
+    """Choose the fastest plan within the memory: small images at once, larger ones streamed, else in tiles.
 
     Parameters
     ----------
@@ -92,12 +93,12 @@ def choose(net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream |
     Raises
     ------
     ValueError
-        If no way fits the budget; the least that works is named.
+        If no plan fits the budget; the least that works is named.
     """
     if stream is not None and not is_small(size):
         try:
             return plan_stream(net, stream, size, memory_bytes=memory_bytes)
-        except ValueError:  # too small for strips; tiles may still fit, and else say what they need
+        except ValueError:  # too small for strips; tiles may still fit, or name the least that works
             pass
     return plan_tiles(net, size, memory_bytes=memory_bytes)
 
@@ -105,7 +106,7 @@ def choose(net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream |
 def plan_stream(
     net: Net, stream: Stream, size: Sequence[int], *, memory_bytes: int | None = None, slab: int | None = None
 ) -> Tiling:
-    """Let an image flow along its first axis, full width where the memory allows, else in as few strips as will do.
+    """Stream an image along its first axis, at full width where the memory allows, else in as few strips as possible.
 
     Parameters
     ----------
@@ -144,7 +145,7 @@ def plan_stream(
 
 
 def _rows(window: tuple[int, ...]) -> int:
-    """Of a window, those that flow at a time."""
+    """Rows of a window that flow at a time."""
     return min(max(_SLAB // max(prod(window[1:]), 1), _FEWEST), _MOST)
 
 
@@ -175,7 +176,7 @@ def plan_tiles(
     ValueError
         If not even the smallest tile fits the budget; the least that works is named.
     """
-    size, geometry, memory = tuple(size), net.geometry, window_memory(net, net.graph)
+    size, geometry, memory = tuple(size), net.geometry, net.memory
     padded = _padded(geometry, size)
     out = geometry.output_size(padded)
     if core is None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..geometry import Geometry
 from ..graph.graph import Graph, read
+from ..graph.memory import WindowMemory, window_memory
 from .net import Net
 
 __all__ = ["ForeignNet", "as_net"]
@@ -43,6 +44,14 @@ class ForeignNet(nn.Module):
     def is_local(self) -> bool:
         """Whether an output depends on its receptive field only."""
         return self.graph.is_local
+
+    @property
+    def memory(self) -> WindowMemory:
+        """Peak memory by window size."""
+        return window_memory(self, self.graph)
+
+    def read(self) -> None:
+        """Nothing: the graph was read at the start."""
 
     def body(self, x: Tensor) -> Tensor:
         """The module's own computation, for inputs of a size that fits."""

@@ -1,4 +1,4 @@
-"""What every net of this package is: a body behind a door that takes images of any size, read by its own graph."""
+"""The base of all nets of this package: images of any size are padded, the geometry is read from the net itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..geometry import Geometry, mirror
 from ..graph.graph import Graph, read
+from ..graph.memory import WindowMemory, window_memory
 from .architecture import Architecture
 
 
@@ -46,10 +47,19 @@ class Net(nn.Module):
         """The layers of this net, read from its computation."""
         return read(self)
 
-    @cached_property
+    def read(self) -> None:
+        """Read the graph now, once: copies that are made of the net from then on share it."""
+        _ = self.graph
+
+    @property
     def geometry(self) -> Geometry:
         """The net as integers."""
         return self.graph.geometry
+
+    @property
+    def memory(self) -> WindowMemory:
+        """Peak memory in evaluation mode by window size, of the net as its layers are now."""
+        return window_memory(self, self.graph)
 
     @property
     def is_local(self) -> bool:
@@ -61,7 +71,7 @@ class Net(nn.Module):
         raise NotImplementedError
 
     def body(self, x: Tensor) -> Tensor:
-        """The net proper, for inputs of a size that fits."""
+        """Logits for inputs of a size that fits."""
         result: Tensor = self.heads[0](self.stages(x)[0])
         return result
 
@@ -93,17 +103,14 @@ class Net(nn.Module):
         if self.geometry.fits(size):
             return self.body(x)
         if self.architecture.padding == "valid":
-            raise ValueError(self._misfit(size))
+            below = ", ".join("none" if n is None else str(n) for n in self.geometry.below(size))
+            above = ", ".join(map(str, self.geometry.above(size)))
+            raise ValueError(
+                f"input size {size} does not fit depth {len(self.architecture.widths) - 1} with valid convolutions: "
+                f"nearest sizes are ({below}) below and ({above}) above; crop, mirror the border, or build the net "
+                'with padding="same"'
+            )
         for axis, (have, want) in enumerate(zip(size, self.geometry.above(size), strict=True), start=2):
             x = x.index_select(axis, torch.from_numpy(mirror(0, want, have)).to(x.device))
         near: Any = (..., *(slice(n) for n in size))
         return self.body(x)[near]
-
-    def _misfit(self, size: tuple[int, ...]) -> str:
-        below = ["none" if n is None else str(n) for n in self.geometry.below(size)]
-        above = [str(n) for n in self.geometry.above(size)]
-        return (
-            f"input size {size} does not fit depth {len(self.architecture.widths) - 1} with valid convolutions: "
-            f"nearest sizes are ({', '.join(below)}) below and ({', '.join(above)}) above; crop, mirror the border, "
-            'or build the net with padding="same"'
-        )

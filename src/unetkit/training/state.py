@@ -118,7 +118,7 @@ class Training:
         plan, device = self.plan, self.plan.device.name
         torch.manual_seed(plan.budget.seed)
         net = build(Architecture(**plan.net.architecture))
-        net.geometry  # noqa: B018 - read before the copy
+        net.read()  # before the copy
         self.net = net.to(device).to(memory_format=_CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).requires_grad_(False)
         self.supervised = Supervised(self.net, deep=plan.net.deep_supervision, loss=plan.optim.loss).to(device)
