@@ -48,7 +48,7 @@ from unetkit.inference.predictor import load_model
 from unetkit.io import read, read_labels, write_labels
 from unetkit.metrics.folders import evaluate
 from unetkit.training.loop import train
-from unetkit.training.plan.files import read_plan_file
+from unetkit.training.plan.settings import merge_settings
 
 RESULTS = Path(__file__).with_name("accuracy.jsonl")
 PATCH, BATCH = 256, 4
@@ -68,7 +68,7 @@ class Task:
     folder: Path
     training: tuple[str, ...]
     tests: tuple[str, ...]
-    given: dict[str, Any]
+    settings: dict[str, Any]
     classes: int = 2
     kept: Path | None = None
 
@@ -84,7 +84,7 @@ class Task:
 def isbi2012(data: Path) -> Task:
     """Slices 00 to 19, and 20 to 23."""
     names = tuple(sorted(path.stem for path in (data / "isbi2012" / "images").glob("*.png")))
-    return Task(data / "isbi2012", names[:20], names[20:24], {"validation": 0.0})
+    return Task(data / "isbi2012", names[:20], names[20:24], {"data.validation_fraction": 0.0})
 
 
 def nuclei(data: Path) -> Task:
@@ -214,7 +214,16 @@ def _score(task: Task, masks: Path) -> dict[str, float]:
     return {name: round(float(value), 5) for name, value in result.items()}
 
 
-def run_unetkit(task: Task, seed: int, time_s: float, **given: Any) -> dict:
+class Messages:
+    """Prints the messages of a training."""
+
+    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
+        """Take the state of the training."""
+        if message:
+            print(message, flush=True)
+
+
+def run_unetkit(task: Task, seed: int, time_s: float, settings: dict[str, Any] | None = None) -> dict:
     """Train and predict through the public functions, as the command line does."""
     with tempfile.TemporaryDirectory() as folder:
         pairs = Path(folder) / "train.csv"
@@ -222,13 +231,14 @@ def run_unetkit(task: Task, seed: int, time_s: float, **given: Any) -> dict:
             rows = [(task.image(n).resolve(), task.mask(n).resolve()) for n in task.training]
             csv.writer(file).writerows([("image", "mask"), *rows])
         run = task.kept or Path(folder) / "run"
-        done = train(
-            pairs, out=run, resume=True, time_s=time_s, seed=seed, **task.given | given,
-            observer=lambda p: print(p.message, flush=True) if p.message else None,
-        )  # fmt: skip
+        chosen = merge_settings({"budget.seed": seed, **task.settings, **(settings or {})}.items())
+        done = train(pairs, out=run, resume=True, time_s=time_s, settings=chosen, progress=Messages())
         tests = [task.image(name) for name in task.tests]
-        precision = read_plan_file(run / "plan.json").device.precision
-        result: dict = {"steps": done.steps, "trained_s": round(done.time_s, 1), "precision": precision}
+        result: dict = {
+            "steps": done.steps,
+            "trained_s": round(done.time_s, 1),
+            "precision": done.plan.device.precision,
+        }
         for key, symmetries in (("", False), ("_symmetries", True)):
             out = Path(folder) / f"masks{key}"
             load_model(run, Execution(tta=symmetries)).predict_files(tests, out)
@@ -238,17 +248,17 @@ def run_unetkit(task: Task, seed: int, time_s: float, **given: Any) -> dict:
 
 def run_valid(task: Task, seed: int, time_s: float) -> dict:
     """The 2015 paper's valid-convolution net, widths divided by four."""
-    return run_unetkit(task, seed, time_s, net="ronneberger2015", divide_width=4)
+    return run_unetkit(task, seed, time_s, {"net.name": "ronneberger2015", "net.width_divisor": 4})
 
 
 def run_usual(task: Task, seed: int, time_s: float) -> dict:
     """unetkit with nothing said but the time, so that it holds images out of isbi2012 itself."""
-    return run_unetkit(task, seed, time_s, validation=None)
+    return run_unetkit(replace(task, settings={}), seed, time_s)
 
 
 def run_float32(task: Task, seed: int, time_s: float) -> dict:
     """unetkit in float32, on a processor that multiplies bfloat16."""
-    return run_unetkit(task, seed, time_s, precision="float32")
+    return run_unetkit(task, seed, time_s, {"device.precision": "float32"})
 
 
 def run_monai(task: Task, seed: int, time_s: float, *, bfloat16: bool = False) -> dict:

@@ -94,7 +94,13 @@ def model(work: Path, steps: int) -> Path:
     if not (run / "model.safetensors").is_file() or not (run / "validation.json").is_file():
         shutil.rmtree(run, ignore_errors=True)
         images, masks = write_synthetic_cells(work / "data", n=12)
-        train(images, masks, out=run, steps=steps, widths=WIDTHS, batch=2, patch=256)
+        train(
+            images,
+            masks,
+            out=run,
+            steps=steps,
+            settings={"net": {"widths": WIDTHS}, "patches": {"batch": 2, "size": 256}},
+        )
     return run
 
 

@@ -13,6 +13,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from scipy import ndimage
@@ -22,6 +23,8 @@ from unetkit import io
 from unetkit.image import Image
 from unetkit.inference.predictor import load_model
 from unetkit.training.loop import train
+from unetkit.training.plan.plan import Loss
+from unetkit.training.plan.settings import PlanSettings
 
 RESULTS = Path(__file__).with_name("losses.jsonl")
 SIDE = 256
@@ -57,8 +60,13 @@ def run(kind: str, loss: str, seed: int, steps: int) -> dict[str, float]:
                 (folder / part / "masks").mkdir(exist_ok=True)
                 io.write(folder / part / "images" / f"{i:02d}.tif", Image(image[None], "cyx", (1.0, 1.0)))
                 io.write_labels(folder / part / "masks" / f"{i:02d}.tif", mask)
-        given = {"loss": loss, "patch": (128, 128), "seed": seed, "validation": 0.0}
-        train(folder / "training", out=folder / "run", steps=steps, **given)
+        settings: PlanSettings = {
+            "budget": {"seed": seed},
+            "data": {"validation_fraction": 0.0},
+            "patches": {"size": (128, 128)},
+            "optim": {"loss": cast(Loss, loss)},
+        }
+        train(folder / "training", out=folder / "run", steps=steps, settings=settings)
         done = load_model(folder / "run").predict_files([folder / "tests" / "images"], folder / "masks")
         truths = [io.read_labels(folder / "tests" / "masks" / one.mask.name).array for one in done]
         found = [io.read_labels(one.mask).array for one in done]

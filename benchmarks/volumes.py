@@ -54,15 +54,15 @@ from unetkit.inference.predictor import load_model
 from unetkit.io import read, read_labels, write, write_labels
 from unetkit.metrics.pixels import confusion, dice
 from unetkit.training.loop import train
-from unetkit.training.plan.files import read_plan_file
+from unetkit.training.plan.settings import merge_settings
 
 RESULTS = Path(__file__).with_name("volumes.jsonl")
 HOW: dict[str, dict[str, Any]] = {
     "auto": {},
-    "3d": {"planes": 0},
-    "2.5d": {"planes": 3},
-    "2d": {"planes": 1},
-    "sparse": {"planes": 0},
+    "3d": {"data.planes": 0},
+    "2.5d": {"data.planes": 3},
+    "2d": {"data.planes": 1},
+    "sparse": {"data.planes": 0},
 }
 TIME_S = {"hippocampus": 1200.0, "vnc_em": 900.0}
 CLASSES = {
@@ -74,8 +74,8 @@ LABELLED_SECTIONS = (1, 5, 9)
 NOT_LABELLED = 255
 # As MONAI's recipe, all but "unetkit_usual" learn from every training volume; that holds out what its plan says.
 UNETKIT: dict[str, dict[str, Any]] = {
-    "unetkit": {"validation": 0.0},
-    "unetkit_float32": {"validation": 0.0, "precision": "float32"},
+    "unetkit": {"data.validation_fraction": 0.0},
+    "unetkit_float32": {"data.validation_fraction": 0.0, "device.precision": "float32"},
     "unetkit_usual": {},
 }
 # Channels per level, and last those at full resolution on the way up: BasicUNet's default, and half of it there.
@@ -110,7 +110,7 @@ class Budget:
     time_s: float
     steps: int | None
 
-    def given(self) -> dict[str, float]:
+    def given(self) -> dict[str, Any]:
         """As `train` takes it."""
         return {"time_s": self.time_s} if self.steps is None else {"steps": self.steps}
 
@@ -180,8 +180,8 @@ def _run(data: Path, key: dict[str, Any], runs: Path | None) -> dict[str, Any]:
             size = f"{budget.steps}steps" if budget.steps else f"{budget.time_s:g}s"
             of = f"{key['set']}{key['fifth'] or ''}"
             kept = (runs or scratch) / "_".join([of, key["who"], key["how"], f"seed{key['seed']}", size])
-            given = HOW[key["how"]] | UNETKIT[key["who"]]
-            result, predictions = run_unetkit(task, budget, key["seed"], kept, scratch, **given)
+            settings = {"budget.seed": key["seed"]} | HOW[key["how"]] | UNETKIT[key["who"]]
+            result, predictions = run_unetkit(task, budget, settings, kept, scratch)
         elif key["how"] == "2d":
             result, predictions = run_monai_2d(task, key["time_s"], key["seed"], scratch, **MONAI_2D[key["who"]])
         else:
@@ -235,7 +235,7 @@ def score(predictions: Sequence[np.ndarray], truths: Sequence[np.ndarray], class
 
 
 def run_unetkit(
-    task: Task, budget: Budget, seed: int, kept: Path, scratch: Path, **given: Any
+    task: Task, budget: Budget, settings: dict[str, Any], kept: Path, scratch: Path
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Train (or go on) and predict through the public functions, as the command line does."""
     pairs = scratch / "train.csv"
@@ -243,8 +243,8 @@ def run_unetkit(
         rows = [(image.resolve(), mask.resolve()) for image, mask in task.training]
         csv.writer(file).writerows([("image", "mask"), *rows])
     done = train(
-        pairs, out=kept, resume=True, seed=seed, **budget.given(), **given,
-        observer=lambda p: print(p.message, flush=True) if p.message else None,
+        pairs, out=kept, resume=True, settings=merge_settings(settings.items()), progress=accuracy.Messages(),
+        **budget.given(),
     )  # fmt: skip
     if done.was_interrupted:
         raise SystemExit(f"stopped after {done.steps} steps; with --runs the same command goes on from there")
@@ -253,7 +253,7 @@ def run_unetkit(
     predictions = [read_labels(one.mask).array for one in written]
     seconds = sum(one.time_s for one in written)
     result = {"steps": done.steps, "trained_s": round(done.time_s, 1), "predicted_s": round(seconds, 2)}
-    return result | {"precision": read_plan_file(kept / "plan.json").device.precision}, predictions
+    return result | {"precision": done.plan.device.precision}, predictions
 
 
 def run_monai_2d(

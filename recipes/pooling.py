@@ -73,7 +73,7 @@ def _run(way: str, seed: int, task: story.Task, out: Path, budget: dict[str, flo
         print(f"{key}: done before", flush=True)
         return
     table = story.write_pairs(task.training, out / "training.csv")
-    done = story.trained(table, run, f"{WAYS[way]}, seed {seed}", seed=seed, down=way, **budget)
+    done = story.trained(table, run, f"{WAYS[way]}, seed {seed}", {"budget.seed": seed, "net.down": way}, budget)
     found, _ = story.scored(run, task, out / "masks" / key)
     print("  moving the test images", flush=True)
     moved = _moved(run, [image for image, _ in task.tests])

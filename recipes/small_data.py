@@ -36,8 +36,11 @@ from unetkit.plotting.matplotlib_style import new_figure
 from unetkit.plotting.palette import COLOURS, QUIET
 
 NETS = {"unet": "U-Net", "unetpp": "UNet++"}
-SMALL = {"widths": (16, 32, 64, 128), "patch": 128, "batch": 4}
-GIVEN: dict[str, dict[str, Any]] = {"unet": {}, "unetpp": {"net": "unet++"}}  # a head on every depth, all supervised
+SMALL = {"net.widths": (16, 32, 64, 128), "patches.size": 128, "patches.batch": 4}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "unet": {},
+    "unetpp": {"net.name": "unet++"},
+}  # a head on every depth, all supervised
 IMAGES, SEEDS = (2, 4, 8, 16), 5
 SCORES = {"dice": "cell Dice", "pixel_error": "pixel error"}
 SWAPS = 9999  # of the test over all numbers of images
@@ -76,7 +79,7 @@ def _run(net: str, n: int, seed: int, task: story.Task, out: Path, budget: dict[
         return
     table = story.write_pairs([task.training[i] for i in chosen(n, seed)], out / "tables" / f"{n}_{seed}.csv")
     run, title = out / "runs" / key, f"{NETS[net]}, {n} images, seed {seed}"
-    done = story.trained(table, run, title, quiet=True, seed=seed, **SMALL, **GIVEN[net], **budget)
+    done = story.trained(table, run, title, {"budget.seed": seed, **SMALL, **SETTINGS[net]}, budget, quiet=True)
     found, _ = story.scored(run, task, out / "masks" / key)
     row = {"key": key, "net": net, "images": n, "seed": seed, **budget, "trained_s": round(done.time_s, 1)}
     row |= story.described(run, done) | story.scores(found)

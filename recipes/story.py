@@ -28,7 +28,9 @@ from unetkit.data.split import split
 from unetkit.graph.cost import cost
 from unetkit.metrics.evaluation import Evaluation, evaluate_arrays
 from unetkit.nets.net import Net
-from unetkit.training.loop import Result
+from unetkit.progress import SILENT
+from unetkit.training.plan.settings import merge_settings
+from unetkit.training.run import Run
 
 N_TRAINING, N_TESTS = 20, 4  # sections of isbi2012
 COST_SIZE = (256, 256)
@@ -120,16 +122,26 @@ def write_pairs(pairs: Pairs, table: Path) -> Path:
     return table
 
 
-def trained(table: Path, run: Path, title: str, *, quiet: bool = False, **given: Any) -> Result:
-    """Train a net on all images of a table, or go on where it was stopped; stopped again, the script ends here.
+class _Messages:
+    """Prints the messages of a training."""
 
-    Recipes are about pixels: objects are not told apart.
+    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
+        """Take the state of the training."""
+        if message:
+            print(f"  {message}", flush=True)
+
+
+def trained(
+    table: Path, run: Path, title: str, settings: dict[str, Any], budget: dict[str, Any], *, quiet: bool = False
+) -> Run:
+    """Train a net on all images of a table, or continue where it was stopped; stopped again, the script ends here.
+
+    Recipes are about pixels: touching objects are not separated. Settings are by dotted path: {"net.skip": "none"}.
     """
     print(f"{title}: training", flush=True)
-    done = train(
-        table, out=run, resume=True, validation=0.0, labels="foreground", **given,
-        observer=lambda p: print(f"  {p.message}", flush=True) if p.message and not quiet else None,
-    )  # fmt: skip
+    settings = {"data.validation_fraction": 0.0, "data.labels": "foreground", **settings}
+    progress = SILENT if quiet else _Messages()
+    done = train(table, out=run, resume=True, settings=merge_settings(settings.items()), progress=progress, **budget)
     if done.was_interrupted:
         raise SystemExit(f"stopped after {done.steps} steps of {title}: the same command goes on from there")
     return done
@@ -141,7 +153,7 @@ def size_of(net: Net) -> dict[str, float]:
     return {"parameters": counted.parameters, "gmacs": round(counted.macs / 1e9, 3)}
 
 
-def described(run: Path, done: Result) -> dict[str, Any]:
+def described(run: Path, done: Run) -> dict[str, Any]:
     """Size of a trained net and the steps that it took, for a line of the results."""
     net = load_model(run).net
     speed = {"steps_taken": done.steps, "seconds_per_step": round(done.time_s / max(done.steps, 1), 4)}

@@ -42,17 +42,17 @@ class Variant:
 
     key: str
     title: str
-    given: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 VARIANTS = (
     Variant("unet", "U-Net"),
-    Variant("no_skip", "no skips", {"skip": "none"}),
-    Variant("reduce", "1 x 1 skips", {"skip": "reduce"}),
-    Variant("residual", "residual blocks", {"block": "residual"}),
-    Variant("dense", "dense blocks", {"block": "dense"}),
-    Variant("attention", "attention gates", {"skip": "attention"}),
-    Variant("unetpp", "UNet++", {"net": "unet++"}),
+    Variant("no_skip", "no skips", {"net.skip": "none"}),
+    Variant("reduce", "1 x 1 skips", {"net.skip": "reduce"}),
+    Variant("residual", "residual blocks", {"net.block": "residual"}),
+    Variant("dense", "dense blocks", {"net.block": "dense"}),
+    Variant("attention", "attention gates", {"net.skip": "attention"}),
+    Variant("unetpp", "UNet++", {"net.name": "unet++"}),
 )
 
 
@@ -82,7 +82,7 @@ def _rows_of(
     if variant.key in known:  # written last
         print(f"{variant.title}: done before", flush=True)
         return
-    done = story.trained(table, out / variant.key, variant.title, seed=0, **budget, **variant.given)
+    done = story.trained(table, out / variant.key, variant.title, variant.settings, budget)
     net, _ = read_model(out / variant.key)
     levels = range(1, net.depth + 1) if isinstance(net, UNetPlusPlus) else ()
     for level in (*levels, None):

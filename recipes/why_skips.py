@@ -78,16 +78,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _compare(key: str, task: story.Task, out: Path, seed: int, budget: dict[str, float]) -> None:
     """Results of both nets that are not there yet."""
     table = story.write_pairs(task.training, out / key / "training.csv")
-    given: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for net, title in NETS.items():
         name, run = f"{key}/{net}_{seed}", out / key / f"{net}_{seed}"
         if net == "no_skips":
             like, _ = read_model(out / key / f"skips_{seed}")
-            given = {"skip": "none", "widths": as_large(like.architecture).widths}
+            settings = {"net.skip": "none", "net.widths": as_large(like.architecture).widths}
         if story.is_known(out, name, budget):
             print(f"{name}: done before", flush=True)
             continue
-        done = story.trained(table, run, f"{key}, {title}, seed {seed}", seed=seed, **budget, **given)
+        done = story.trained(table, run, f"{key}, {title}, seed {seed}", {"budget.seed": seed, **settings}, budget)
         found, _ = story.scored(run, task, out / "masks" / name)
         row = {"key": name, "set": key, "net": net, "seed": seed, **budget, **story.described(run, done)}
         masks, truths = _masks(out / "masks" / name, task)

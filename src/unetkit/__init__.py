@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run `__getattr__`
     from .data.check import check as check
+    from .export import export_model as export_model
     from .graph.graph import read as read_graph  # noqa: F401
     from .image import Image as Image
     from .inference.execution import Execution as Execution
@@ -25,8 +26,11 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run `__getattr_
     from .nets.build import build as build
     from .report import write_report as write_report
     from .report.inspection.write import inspect as inspect
+    from .training.cross_validation import cross_validate as cross_validate
     from .training.loop import train as train
     from .training.plan.plan import Plan as Plan
+    from .training.plan.rules import make_plan as make_plan
+    from .training.run import Run as Run
 
 __version__ = "0.1.0"
 
@@ -39,12 +43,16 @@ _HOMES = {
     "Plan": ("training.plan.plan", "Plan"),
     "Prediction": ("inference.predictor", "Prediction"),
     "Predictor": ("inference.predictor", "Predictor"),
+    "Run": ("training.run", "Run"),
     "build": ("nets.build", "build"),
     "check": ("data.check", "check"),
+    "cross_validate": ("training.cross_validation", "cross_validate"),
     "evaluate": ("metrics.folders", "evaluate"),
+    "export_model": ("export", "export_model"),
     "inspect": ("report.inspection.write", "inspect"),
     "load_model": ("inference.predictor", "load_model"),
     "measure": ("measurements.table", "measure"),
+    "make_plan": ("training.plan.rules", "make_plan"),
     "read": ("io", "read"),
     "read_graph": ("graph.graph", "read"),
     "read_labels": ("io", "read_labels"),

@@ -4,7 +4,6 @@ import pytest
 
 from unetkit.cli.console import PredictionBar, TrainingBar, clock, print_table
 from unetkit.cli.options import byte_count, seconds
-from unetkit.training.loop import Progress
 
 
 @pytest.mark.parametrize(
@@ -61,10 +60,11 @@ def test_a_table_is_never_cut(capsys):
 
 def test_a_training_without_a_terminal_is_told_in_lines(capsys):
     with TrainingBar() as bar:
-        bar.update(Progress(message="read [bold]cells[1].png :smile:"))
-        bar.update(Progress())
+        bar.update(message="read [bold]cells[1].png :smile:")
+        bar.update()
         for step in range(1, 101):
-            bar.update(Progress("", step / 100, step, 0.5, 2.0, 0.75 if step > 50 else None, 30.0))
+            dice = {"dice": 0.75} if step > 50 else {}
+            bar.update(step, 100, step=step, loss=0.5, steps_per_s=2.0, time_left_s=30.0, **dice)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "read [bold]cells[1].png :smile:"
     assert lines[1] == "  1%  step 1  2.00/s  loss 0.500  Dice -  0:30 left"
@@ -83,10 +83,10 @@ def test_a_prediction_without_a_terminal_prints_its_messages_only(capsys):
 def test_bars_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr("unetkit.cli.console.console._force_terminal", True)
     with TrainingBar() as bar:
-        bar.update(Progress("", 0.5, 3, 0.25, 1.0, None, 60.0))
-        bar.update(Progress(message="early look"))
+        bar.update(1, 2, step=3, loss=0.25, steps_per_s=1.0, time_left_s=60.0)
+        bar.update(message="early preview")
     with PredictionBar() as bar:
         bar.update(1.5, 2)
     out = capsys.readouterr().out
-    for part in ("step 3", "loss 0.250", "1:00 left", "early look", "1 of 2 images"):
+    for part in ("step 3", "loss 0.250", "1:00 left", "early preview", "1 of 2 images"):
         assert part in out

@@ -4,22 +4,22 @@ import json
 import sys
 
 import pytest
+from flat import train_flat
 
 from unetkit import cli
 from unetkit.data.synthetic import write_synthetic_cells
-from unetkit.export import int8 as quantise_module
+from unetkit.export import int8 as int8_module
 from unetkit.inference.engines.int8_card import read_report
 from unetkit.inference.prepare import prepare
-from unetkit.training.loop import train
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_synthetic_cells(folder, n=4, size=(64, 64))
-    return train(
+    return train_flat(
         folder, out=folder / "run", steps=40, widths=(4, 8), patch=(32, 32), device="cpu", learning_rate=1e-2
-    ).run
+    ).paths.root
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def quantise(monkeypatch, capfd):
         other.heads[0].bias.data[0] += 100
         return openvino_model(other)
 
-    monkeypatch.setattr(quantise_module, "calibrated_model", blind)
+    monkeypatch.setattr(int8_module, "calibrated_model", blind)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["unetkit", "quantise", *map(str, arguments)])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from classes import classes_of
 from recorder import Recorder
 from torch import nn
 
@@ -21,7 +22,6 @@ from unetkit.labels.kind import LabelKind
 from unetkit.model.card import Card
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.training.state import predict_classes
 
 
 def volume(channels=1, size=(7, 12, 14), seed=0):
@@ -51,6 +51,8 @@ class Picks(nn.Module):
     def body(self, x):
         chosen = x[:, self.channel : self.channel + 1] * self.scale
         return torch.cat((-chosen, chosen), dim=1)
+
+    forward = body
 
 
 # --- folding ---
@@ -93,11 +95,11 @@ def test_folding_copies_nothing():
 @pytest.mark.parametrize("channels", [1, 2])
 def test_one_plane_at_a_time_is_the_2d_prediction_of_each(channels):
     net, image = random_net(channels), volume(channels)
-    whole = predict_classes(net, image, planes=1)
+    whole = classes_of(net, image, planes=1)
     assert whole.shape == (7, 12, 14)
     assert whole.dtype == np.uint8
     for z in range(7):
-        assert np.array_equal(whole[z], predict_classes(net, np.ascontiguousarray(image[:, z])))
+        assert np.array_equal(whole[z], classes_of(net, np.ascontiguousarray(image[:, z])))
     assert len(np.unique(whole)) > 1
 
 
@@ -110,7 +112,7 @@ def test_planes_are_what_a_3d_net_of_flat_kernels_computes():
     weights = {name: w.unsqueeze(2) if w.ndim == 4 else w for name, w in flat.state_dict().items()}
     deep.load_state_dict(weights)
     image = volume()
-    one, other = predict_classes(prepare(flat), image, planes=1), predict_classes(prepare(deep), image)
+    one, other = classes_of(flat, image, planes=1), classes_of(deep, image)
     assert (one != other).mean() < 1e-3  # but for ties in float32
     assert len(np.unique(one)) > 1
 
@@ -120,7 +122,7 @@ def test_the_net_sees_the_neighbour_that_its_weights_read(planes):
     image = volume(2)
     for channel in range(2 * planes):
         c, k = divmod(channel, planes)
-        predicted = predict_classes(Picks(2 * planes, channel), image, planes=planes)
+        predicted = classes_of(Picks(2 * planes, channel), image, planes=planes)
         neighbours = image[c][mirror(k - planes // 2, 7, 7)]
         assert np.array_equal(predicted > 0, neighbours > 0)
 
@@ -129,8 +131,8 @@ def test_the_net_sees_the_neighbour_that_its_weights_read(planes):
 def test_shifting_a_volume_shifts_its_mask(planes):
     net, image = random_net(planes), volume(size=(9, 12, 14))
     half = planes // 2
-    first = predict_classes(net, image[:, :-1], planes=planes)
-    second = predict_classes(net, image[:, 1:], planes=planes)
+    first = classes_of(net, image[:, :-1], planes=planes)
+    second = classes_of(net, image[:, 1:], planes=planes)
     assert np.array_equal(first[1 + half : 8 - half], second[half : 7 - half])
 
 
@@ -157,7 +159,7 @@ def test_tiles_of_planes_give_the_same_volume(averages, tmp_path):
     assert shares[-4:] == sorted(shares[-4:])
     assert len(shares) >= 4 + 4 * (3 if averages else 20)
     if not averages:
-        assert np.array_equal(whole, predict_classes(net, standardise(image), planes=3))
+        assert np.array_equal(whole, classes_of(net, standardise(image), planes=3))
 
 
 def test_each_plane_is_predicted_once_in_order():

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from flat import train_flat
 from numpy.lib.stride_tricks import sliding_window_view
 from recorder import Recorder, Update
 
 from unetkit.data.normalise import prepare_for_net
 from unetkit.data.synthetic import write_synthetic_cells
-from unetkit.export import int8 as quantise_module
-from unetkit.export.int8 import quantise
+from unetkit.export import export_model
+from unetkit.export import int8 as int8_module
+from unetkit.export.int8 import export_int8
 from unetkit.inference.engines.int8_card import QuantisationReport, is_current, read_report
 from unetkit.inference.engines.openvino import int8_engine, openvino_model
 from unetkit.inference.engines.select import choose_engine
@@ -22,7 +24,7 @@ from unetkit.inference.prepare import prepare
 from unetkit.io import read
 from unetkit.model.files import read_model, save_model, weights_hash
 from unetkit.nets.net import Net
-from unetkit.training.loop import train
+from unetkit.training.run import Run
 
 pytest.importorskip("openvino")
 SMALL: dict[str, Any] = {"widths": (4, 8), "patch": (32, 32), "device": "cpu", "batch": 2}
@@ -41,7 +43,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    train(cells, out=out, steps=60, learning_rate=1e-2, **SMALL)
+    train_flat(cells, out=out, steps=60, learning_rate=1e-2, **SMALL)
     return out
 
 
@@ -58,13 +60,13 @@ def run(trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def uncalibrated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The float32 model in place of the int8 one: what is around it is quicker to test."""
-    monkeypatch.setattr(quantise_module, "calibrated_model", lambda net, patches, n: openvino_model(net))
+    monkeypatch.setattr(int8_module, "calibrated_model", lambda net, patches, n: openvino_model(net))
 
 
 def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
     pytest.importorskip("nncf")
-    lines: list[str] = []
-    price = quantise(trained, patches=24, allowed_loss=0.05, observer=lines.append)
+    recorder = Recorder()
+    price = export_int8(trained, patches=24, allowed_loss=0.05, progress=recorder)
     folder = trained / "int8"
     assert {path.name for path in folder.iterdir()} == {"model.xml", "model.bin", "price.json"}
     assert (folder / "model.bin").stat().st_size < 0.6 * (trained / "model.safetensors").stat().st_size
@@ -79,7 +81,7 @@ def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
     assert abs(price.loss) < 0.05
     assert 0 < price.changed_share < 0.05
     assert price.made_with.startswith("openvino 20")
-    assert lines[0].startswith("calibrated on 24 patches of the training images in ")
+    assert recorder.messages[0].startswith("calibrated on 24 patches of the training images in ")
     net = prepare(read_model(trained)[0])
     image = prepare_for_net(read(cells / "images" / "cells_003.png"), channels=1, ndim=2)
     x = torch.from_numpy(image[None, :, :46, :58])  # another size than the patches'
@@ -92,7 +94,7 @@ def test_a_trained_net_in_int8(trained: Path, cells: Path) -> None:
 
 @pytest.mark.usefixtures("uncalibrated")
 def test_other_weights_are_calibrated_anew(run: Path) -> None:
-    quantise(run)
+    export_int8(run)
     before, net = read_report(run / "int8"), prepare(read_model(run)[0])
     assert before is not None
     updates: list[Update] = []
@@ -104,9 +106,10 @@ def test_other_weights_are_calibrated_anew(run: Path) -> None:
     assert not is_current(run, before)
     with pytest.raises(ValueError, match=r"int8 model is of other weights .* unetkit export .* --format int8"):
         choose_engine(net, run, "int8")
-    lines: list[str] = []
-    quantise(run, observer=lines.append)
-    assert f"{run / 'int8'}: was calibrated for other weights than the run has now; calibrating anew" in lines
+    recorder = Recorder()
+    export_int8(run, progress=recorder)
+    message = f"{run / 'int8'}: was calibrated for other weights than the run has now; calibrating again"
+    assert message in recorder.messages
     now = read_report(run / "int8")
     assert now is not None
     assert is_current(run, now)
@@ -120,30 +123,30 @@ def test_what_costs_too_much_is_refused(run: Path, monkeypatch: pytest.MonkeyPat
         other.heads[0].bias.data[0] += 100
         return openvino_model(other)
 
-    monkeypatch.setattr(quantise_module, "calibrated_model", spoilt)
+    monkeypatch.setattr(int8_module, "calibrated_model", spoilt)
     message = (
         r"int8 lowers the Dice from 0\.\d{4} to 0\.\d{4}, by 0\.\d{4} on 1 validation images, and changes \d+\.\d\d%"
     )
     with pytest.raises(
         ValueError, match=message + r".*; 1e-06 is allowed, so nothing was kept: .* --allow-loss 0\.\d{3}$"
     ):
-        quantise(run, allowed_loss=1e-6)
+        export_int8(run, allowed_loss=1e-6)
     assert sorted(path.name for path in run.iterdir()) == ["model.safetensors", "plan.json"]
-    price = quantise(run, allowed_loss=1.0)
+    price = export_int8(run, allowed_loss=1.0)
     assert price.loss > 1e-6
     assert price.is_allowed
     with pytest.raises(ValueError, match="1e-06 is allowed"):
-        quantise(run, allowed_loss=1e-6)
+        export_int8(run, allowed_loss=1e-6)
     assert read_report(run / "int8") == price  # the one that was allowed is still there
 
 
 @pytest.mark.usefixtures("uncalibrated")
 def test_without_validation_images_the_price_is_that_of_the_training(cells: Path, tmp_path: Path) -> None:
-    train(cells, out=tmp_path / "run", steps=1, validation=0.0, **SMALL)
-    lines: list[str] = []
-    price = quantise(tmp_path / "run", out=tmp_path / "other", observer=lines.append)
+    train_flat(cells, out=tmp_path / "run", steps=1, validation=0.0, **SMALL)
+    recorder = Recorder()
+    price = export_int8(tmp_path / "run", out=tmp_path / "other", progress=recorder)
     assert (price.measured_on, price.images) == ("training", 6)
-    assert lines[-1].startswith("the run has no validation images: the price is measured on its training images")
+    assert recorder.messages[-1].startswith("the run has no validation images: the loss is measured on the images")
     assert price.describe().endswith("measured on 6 training images, which the net knows")
     assert read_report(tmp_path / "other") == price
     assert not (tmp_path / "run" / "int8").exists()
@@ -156,10 +159,10 @@ def test_calibration_sees_plain_training_patches(run: Path, cells: Path, monkeyp
         taken.extend(patches)
         return openvino_model(net)
 
-    monkeypatch.setattr(quantise_module, "calibrated_model", calibrated)
-    quantise(run, patches=7)
+    monkeypatch.setattr(int8_module, "calibrated_model", calibrated)
+    export_int8(run, patches=7)
     assert [patch.shape for patch in taken] == [(1, 1, 32, 32)] * 7
-    training, held_out = quantise_module._cases(run, quantise_module._plan(run), read_model(run)[0])
+    training, held_out = Run.open(run).split()
     assert (len(training), len(held_out)) == (5, 1)
     for patch in taken:  # cut out of a training image, pixel for pixel
         places = (sliding_window_view(case.image[0], (32, 32)) == patch[0, 0] for case in training)
@@ -201,35 +204,33 @@ def test_values_that_are_not_possible(run: Path, options: dict[str, Any], number
     with pytest.raises(
         ValueError, match=f"allowed_loss is {numbers}; expected a Dice of 0 to 1, such as 0.01, and at least 1"
     ):
-        quantise(run, **options)
+        export_int8(run, **options)
 
 
 def test_folders_of_others_are_left_alone(run: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="holds something else than an int8 model; name another folder"):
-        quantise(run, out=tmp_path)
+        export_int8(run, out=tmp_path)
     with pytest.raises(FileExistsError, match=r"notes\.txt: is a file; name a folder for the int8 model"):
-        quantise(run, out=tmp_path / "notes.txt")
+        export_int8(run, out=tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_runs_that_cannot_be_calibrated(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
-        quantise(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"holds no plan\.json"):
+        export_int8(tmp_path)
     plan = json.loads((run / "plan.json").read_text())
     plan["data"]["n_images"] = 9
     (run / "plan.json").write_text(json.dumps(plan))
-    message = r"now holds 6 images for 1 channels and 2 classes; .*run was trained on 9, 1 and 2, so which ones"
+    message = r"now holds 6 images for 1 channels and 2 classes; .*run was trained on 9, 1 and 2, so the images"
     with pytest.raises(ValueError, match=message):
-        quantise(run)
+        export_int8(run)
     (run / "plan.json").write_text('{"batch": "many"}')
     with pytest.raises(ValueError, match=r"plan\.json: is not a plan: patches\.batch is 'many'"):
-        quantise(run)
+        export_int8(run)
     (run / "plan.json").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"plan\.json: there is no such file; int8 is calibrated on a run's images"
-    ):
-        quantise(run)
+    with pytest.raises(FileNotFoundError, match=r"holds no plan\.json"):
+        export_int8(run)
     assert [path.name for path in run.iterdir()] == ["model.safetensors"]
 
 
@@ -238,11 +239,16 @@ def test_what_is_not_installed_is_said_before_any_image_is_read(
     run: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr(quantise_module, "load", None)
+    monkeypatch.setattr(Run, "split", None)
     with pytest.raises(
         ImportError, match=rf"^int8 needs {module}, which is not installed: pip install 'unetkit\[fast\]'$"
     ):
-        quantise(run)
+        export_int8(run)
+
+
+def test_formats_that_there_are(run: Path) -> None:
+    with pytest.raises(ValueError, match="format is 'onnx'; expected int8"):
+        export_model(run, "onnx")
 
 
 def test_a_model_that_is_not_there(run: Path) -> None:

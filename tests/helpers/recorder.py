@@ -24,5 +24,15 @@ class Recorder:
 
     updates: list[Update] = field(default_factory=list)
 
+    @property
+    def messages(self) -> list[str]:
+        """The lines for the user."""
+        return [update.message for update in self.updates if update.message]
+
+    @property
+    def steps(self) -> list[Update]:
+        """The steps of a training."""
+        return [update for update in self.updates if "step" in update.values]
+
     def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
         self.updates.append(Update(done, total, message, values))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from flat import train_flat
 from rasterio.transform import Affine
 from recorder import Recorder
 
@@ -18,7 +19,6 @@ from unetkit.model.card import Card
 from unetkit.model.files import read_model, save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
-from unetkit.training.loop import train
 
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 SIZE = (48, 64)
@@ -73,10 +73,10 @@ def assert_lies_like(mask, image, nodata):
 
 def test_from_training_to_scores(tmp_path):
     data = floods(tmp_path)
-    seen = []
+    recorder = Recorder()
     small = {"patch": (32, 32), "widths": (4, 8), "device": "cpu"}
-    train(data, out=tmp_path / "run", steps=20, observer=lambda p: seen.append(p.message), **small)
-    assert f"left out, since no pixel holds data and is labelled: {data / 'images/chip3.tif'}" in seen
+    train_flat(data, out=tmp_path / "run", steps=20, progress=recorder, **small)
+    assert f"left out, since no pixel holds data and is labelled: {data / 'images/chip3.tif'}" in recorder.messages
     assert read_model(tmp_path / "run")[1].labels.ignore == -1
     steps = []
     done = load_model(tmp_path / "run").predict_files([data / "images"], tmp_path / "out", progress=Recorder(steps))
@@ -138,8 +138,8 @@ def test_the_net_sees_pixels_without_data_as_the_mean(tmp_path):
 def test_real_floods(tmp_path):
     if not (DATA / "floods").is_dir():
         pytest.skip(f"no images in {DATA / 'floods'}: set UNETKIT_DATA to the folder of real images")
-    seen = []
-    train(
+    recorder = Recorder()
+    train_flat(
         DATA / "floods/images",
         DATA / "floods/masks",
         out=tmp_path / "run",
@@ -147,9 +147,9 @@ def test_real_floods(tmp_path):
         patch=(64, 64),
         device="cpu",
         widths=(4, 8),
-        observer=lambda p: seen.append(p.message),
+        progress=recorder,
     )
-    (line,) = (line for line in seen if "no pixel holds data" in line)
+    (line,) = (line for line in recorder.messages if "no pixel holds data" in line)
     assert all(name in line for name in ("Ghana_83483.tif", "Paraguay_34417.tif"))
     chips = [DATA / f"floods/images/{name}.tif" for name in ("Paraguay_34417", "USA_905409")]
     for done in load_model(tmp_path / "run").predict_files(chips, tmp_path / "out"):

@@ -4,6 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from unetkit import train
 from unetkit.image import Image
 from unetkit.io import write, write_labels
+from unetkit.training.run import Run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -52,7 +54,12 @@ def vanishing() -> ModuleType:
 @pytest.fixture
 def narrow(story: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan's nets, but with two levels only."""
-    monkeypatch.setattr(story, "train", lambda *args, **given: train(*args, **{"widths": (32, 64)} | given))
+
+    def narrow_train(*args: Any, settings: Any, **options: Any) -> Run:
+        net = {"widths": (32, 64)} | settings.get("net", {})
+        return train(*args, settings=settings | {"net": net}, **options)
+
+    monkeypatch.setattr(story, "train", narrow_train)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ def test_small_data_end_to_end(
     small_data: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every training once, both nets of a seed on the same images; a second run adds nothing."""
-    monkeypatch.setattr(small_data, "SMALL", {"widths": (4, 8), "patch": 16, "batch": 2})
+    monkeypatch.setattr(small_data, "SMALL", {"net.widths": (4, 8), "patches.size": 16, "patches.batch": 2})
     given = [str(data / "isbi2012"), "--steps", "2", "--out", str(tmp_path), "--images", "2", "--seeds", "3"]
     small_data.main(given)
     rows = {row["key"]: row for row in small_data.story.results(tmp_path)}

@@ -9,7 +9,9 @@ import pytest
 from unetkit.data.dataset import load_dataset
 from unetkit.data.pairs import find_pairs
 from unetkit.data.split import split
-from unetkit.training.loop import Result
+from unetkit.model.run_paths import RunPaths
+from unetkit.training.plan.plan import Plan
+from unetkit.training.run import Run
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -80,9 +82,10 @@ def test_results_are_known_by_key_and_budget(story: ModuleType, tmp_path: Path) 
 def test_a_training_that_was_stopped_ends_the_script(
     story: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(story, "train", lambda *_, **__: Result(tmp_path, 3, 1.0, None, None, True))
+    (tmp_path / "log.jsonl").write_text('{"step": 3, "elapsed_s": 1.0}\n')
+    monkeypatch.setattr(story, "train", lambda *_, **__: Run(RunPaths(tmp_path), Plan(), True))
     with pytest.raises(SystemExit, match="stopped after 3 steps of U-Net: the same command goes on"):
-        story.trained(tmp_path / "pairs.csv", tmp_path / "run", "U-Net", steps=5)
+        story.trained(tmp_path / "pairs.csv", tmp_path / "run", "U-Net", {}, {"steps": 5})
 
 
 def test_a_view_is_stretched_between_0_and_1(story: ModuleType, data: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flat import train_flat
 from torch import Tensor, nn
 
 import unetkit
@@ -21,7 +22,6 @@ from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.report.inspection.choose import choose_inspection, page_path
 from unetkit.report.inspection.write import _header, write_inspection
-from unetkit.training.loop import train
 
 TITLES = ["The net", "Receptive fields", "Paths of the net", "Frequencies", "Gradients", "Cost", "Shifts"]
 
@@ -118,7 +118,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image = (100 + 80 * disc + generator.normal(0, 9, disc.shape)).astype(np.uint8)
         write(folder / "images" / f"{i}.png", Image(image[None], "cyx", (1.0, 1.0), "px"))
         write_labels(folder / "masks" / f"{i}.png", Image(disc.astype(np.uint8) * 255, "yx", (1.0, 1.0), "px"))
-    train(folder / "images", folder / "masks", out=folder / "run", steps=2, widths=(3, 4, 6), compile="no")
+    train_flat(folder / "images", folder / "masks", out=folder / "run", steps=2, widths=(3, 4, 6), compile="no")
     return folder
 
 

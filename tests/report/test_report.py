@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flat import train_flat
 from PIL import Image as Picture
 
 from unetkit.image import Image
@@ -23,7 +24,6 @@ from unetkit.plotting.html import Html, duration
 from unetkit.report import gradient_flow, receptive_fields, results, training, write_report
 from unetkit.report.training import value_text
 from unetkit.training.checkpoint import save_state
-from unetkit.training.loop import train
 from unetkit.training.plan.plan import Plan
 from unetkit.training.preview import panel
 
@@ -154,19 +154,19 @@ def quick_pictures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_a_real_training_gets_a_whole_report(tmp_path: Path, ndim: int) -> None:
     data = _make_data(tmp_path / "data", ndim, side=5, n=6)
-    result = train(
+    result = train_flat(
         data, out=tmp_path / "run", steps=4, batch=1, patch=(16,) * ndim, widths=(2, 4), validation=0.34, device="cpu"
     )
-    out = write_report(result.run)
+    out = write_report(result.paths.root)
     assert out == tmp_path / "run" / "report.html"
     text, page = _read(out)
     assert re.findall(r"<h2>(.*?)</h2>", text) == [TITLES[0], "Gradients and updates", *TITLES[1:]]
     assert f"<b>{result.dice:.3f}</b>" in text
-    assert f"<b>{result.pixel_error:.2%}</b>" in text
+    assert f"<b>{result.scores.pixel_error:.2%}</b>" in text
     assert "<b>4</b><span>training steps" in text
     assert len(page.images) == 2 * 4  # best and worst of two images, four views each
     assert page.tags.count("svg") == 9  # loss, Dice, rate, updates and gradients of two paths, spread, receptive fields
-    names = [image["name"] for image in json.loads((result.run / "validation.json").read_text())["per_image"]]
+    names = [image["name"] for image in json.loads((result.paths.root / "validation.json").read_text())["per_image"]]
     assert len(names) == 2
     assert all(f"image: {name}</h3>" in text for name in names)
 

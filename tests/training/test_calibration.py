@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from classes import predictor_of
 
 from unetkit.data.dataset import Case
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.training.calibration import calibrate, calibration_error
+from unetkit.training.calibration import SAMPLED_PIXELS, calibrate, calibration_error, sample_pixels
+from unetkit.training.validation import predict_held_out
 
 
 def sampled(net, images, temperature, rng):
@@ -30,7 +32,9 @@ def test_a_known_temperature_is_found(temperature):
     with torch.no_grad():
         net.heads[0].weight.mul_(10)
     images = [rng.normal(size=(1, 96, 96)).astype(np.float32) for _ in range(4)]
-    found = calibrate(net, sampled(net, images, temperature, rng))
+    cases = sampled(net, images, temperature, rng)
+    predictions = predict_held_out(predictor_of(net), cases)
+    found = calibrate(predictions.logits, predictions.labels)
     assert found.temperature == pytest.approx(temperature, rel=0.05)
     assert found.error_after < 0.02
     assert found.error_after <= found.error_before + 0.005
@@ -41,9 +45,18 @@ def test_planes_and_pixels_without_a_label():
     net, rng = build(Architecture(widths=(4, 8), in_channels=3)).eval(), np.random.default_rng(0)
     volume, labels = rng.normal(size=(1, 4, 32, 32)).astype(np.float32), rng.integers(0, 2, (4, 32, 32), np.uint8)
     labels[1:3] = 255
-    assert 0.2 <= calibrate(net, [Case("v", volume, labels, None, None, Path())], planes=3).temperature <= 5
+    case = Case("v", volume, labels, None, None, Path())
+    predictor = predictor_of(net, planes=3)
+    predictions = predict_held_out(predictor, [case])
+    assert len(predictions.labels) == 2 * 32 * 32
+    at = sample_pixels(case, SAMPLED_PIXELS, 0)
+    assert np.array_equal(predictions.labels, labels.ravel()[at])
+    whole = predictor.run(volume, lambda logits: logits.numpy())
+    assert np.array_equal(predictions.logits, whole.reshape(2, -1)[:, at].T)
+    assert 0.2 <= calibrate(predictions.logits, predictions.labels).temperature <= 5
     labels[:] = 255
-    assert calibrate(net, [Case("v", volume, labels, None, None, Path())], planes=3).temperature == 1
+    predictions = predict_held_out(predictor, [case])
+    assert calibrate(predictions.logits, predictions.labels).temperature == 1
 
 
 def test_the_error_of_a_net_that_is_too_sure():

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from flat import cross_validate_flat
+from recorder import Recorder
 
 from unetkit import io
 from unetkit.data.dataset import Case, load_dataset
@@ -16,7 +18,7 @@ from unetkit.inference.outputs import Outputs
 from unetkit.inference.predictor import load_model
 from unetkit.model.files import read_members, read_model
 from unetkit.report import write_report
-from unetkit.training.cross_validation import Doubt, train_folds
+from unetkit.training.cross_validation import DoubtfulMask
 
 SMALL = {"widths": (4, 8), "patch": (32, 32), "device": "cpu", "learning_rate": 1e-2}
 
@@ -26,9 +28,9 @@ def run(tmp_path_factory):
     """Six images, one of which has the mask of nothing, in three folds."""
     folder = tmp_path_factory.mktemp("folds")
     write_synthetic_cells(folder / "cells", n=6, size=(64, 64))
-    told = []
-    found = train_folds(folder / "cells", out=folder / "run", folds=3, steps=120, observer=told.append, **SMALL)
-    return folder, found, told
+    recorder = Recorder()
+    result = cross_validate_flat(folder / "cells", out=folder / "run", folds=3, steps=120, progress=recorder, **SMALL)
+    return folder, result, recorder
 
 
 def test_every_image_is_held_out_once():
@@ -53,25 +55,30 @@ def test_strips_of_few_images_are_folds():
 
 
 def test_what_is_left_behind(run):
-    folder, found, told = run
-    names = {path.name for path in found.run.iterdir()}
+    folder, found, recorder = run
+    names = {path.name for path in found.paths.root.iterdir()}
     folds = {f"fold_{k}" for k in range(3)}
     assert names == folds | {"out_of_fold", "validation.json", "validation.csv", "folds.json", "ensemble.json"}
     assert (len(found.dice), found.steps, found.was_interrupted) == (3, 120, False)
     assert len(found.evaluation.per_image) == 6
     assert found.evaluation.mean.dice == pytest.approx(np.mean(found.dice), abs=0.1)
-    masks = sorted(path.name for path in (found.run / "out_of_fold").iterdir())
+    masks = sorted(path.name for path in (found.paths.root / "out_of_fold").iterdir())
     assert masks == sorted(path.name for path in (folder / "cells" / "images").iterdir())
-    assert [now.fraction for now in told] == sorted(now.fraction for now in told)
-    assert any(now.message == "fold 2 of 3" for now in told)
-    assert json.loads((found.run / "folds.json").read_text())["dice"] == list(found.dice)
+    shares = [update.share for update in recorder.updates if update.total]
+    assert shares == sorted(shares)
+    assert "fold 2 of 3" in recorder.messages
+    left = [update.values["time_left_s"] for update in recorder.steps]
+    assert left[0] > left[110] > left[-1] == 0
+    assert json.loads((found.paths.root / "folds.json").read_text())["dice"] == list(found.dice)
 
 
 def test_all_nets_predict_as_one(run, tmp_path):
     folder, found, _ = run
     images = sorted((folder / "cells" / "images").iterdir())[:2]
-    load_model(found.run).predict_files(images, tmp_path / "out", outputs=Outputs(probabilities=True, uncertainty=True))
-    nets, card = read_members(found.run)
+    load_model(found.paths.root).predict_files(
+        images, tmp_path / "out", outputs=Outputs(probabilities=True, uncertainty=True)
+    )
+    nets, card = read_members(found.paths.root)
     assert len(nets) == 3
     dataset = load_dataset(find_pairs(folder / "cells"))
     with torch.no_grad():
@@ -84,7 +91,7 @@ def test_all_nets_predict_as_one(run, tmp_path):
     entropy = -(foreground * np.log(foreground) + (1 - foreground) * np.log(1 - foreground)) / np.log(2)
     unsure = io.read_labels(tmp_path / "out" / "uncertainty" / images[0].name).array
     assert np.abs(unsure - 100 * entropy).max() <= 1
-    load_model(found.run, Execution(memory_bytes=2**21)).predict_files(
+    load_model(found.paths.root, Execution(memory_bytes=2**21)).predict_files(
         images[:1], tmp_path / "small", outputs=Outputs(probabilities=True)
     )
     small = io.read_labels(tmp_path / "small" / "probability" / images[0].name).array
@@ -94,37 +101,37 @@ def test_all_nets_predict_as_one(run, tmp_path):
 def test_engines_and_one_net_are_refused_where_there_are_several(run, tmp_path):
     folder, found, _ = run
     with pytest.raises(ValueError, match="holds the nets of 3 folds: name one, such as"):
-        read_model(found.run)
+        read_model(found.paths.root)
     with pytest.raises(ValueError, match="an ensemble of 3 nets is computed by torch"):
-        load_model(found.run, Execution(engine="openvino")).predict_files(
+        load_model(found.paths.root, Execution(engine="openvino")).predict_files(
             [folder / "cells" / "images"], tmp_path / "out"
         )
 
 
 def test_the_page(run, tmp_path):
     _, found, _ = run
-    text = write_report(found.run, tmp_path / "page.html").read_text()
+    text = write_report(found.paths.root, tmp_path / "page.html").read_text()
     assert f"<b>{found.evaluation.mean.dice:.3f}</b>" in text
     assert text.count('href="fold_') == 3
     assert "Masks in doubt" in text
 
 
 def test_a_mask_in_doubt():
-    one = Doubt("a", 0.2, 0.4)
-    assert "even nets that were trained on it" in str(one)
-    assert "rare" in str(Doubt("a", 0.2, 0.95))
+    one = DoubtfulMask("a", 0.2, 0.4)
+    assert "even by nets trained on it" in str(one)
+    assert "rare" in str(DoubtfulMask("a", 0.2, 0.95))
 
 
 def test_a_cross_validation_is_resumed(run):
     folder, found, _ = run
-    again = train_folds(folder / "cells", out=found.run, folds=3, steps=120, resume=True, **SMALL)
+    again = cross_validate_flat(folder / "cells", out=found.paths.root, folds=3, steps=120, resume=True, **SMALL)
     assert again.dice == found.dice
     with pytest.raises(FileExistsError):
-        train_folds(folder / "cells", out=found.run, folds=3, steps=120, **SMALL)
+        cross_validate_flat(folder / "cells", out=found.paths.root, folds=3, steps=120, **SMALL)
 
 
 def test_a_single_image_in_strips(tmp_path):
     write_synthetic_cells(tmp_path / "one", n=1, size=(64, 96))
-    found = train_folds(tmp_path / "one", out=tmp_path / "run", folds=2, steps=4, **SMALL)
+    found = cross_validate_flat(tmp_path / "one", out=tmp_path / "run", folds=2, steps=4, **SMALL)
     assert len(found.evaluation.per_image) == 1
     assert len(list((tmp_path / "run" / "out_of_fold").iterdir())) == 1

@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from flat import train_flat
 
 from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.model.files import read_model
 from unetkit.training import distributed
 from unetkit.training.checkpoint import load_state
 from unetkit.training.distributed import JointBatchNorm, launch
-from unetkit.training.loop import train
 from unetkit.training.sampler import Batch
 
 STEPS = 6
@@ -47,7 +47,7 @@ def test_the_losses_and_weights_of_one_process(data, tmp_path):
     done = subprocess.run(shared, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"] == STEPS  # said once
-    train(*data, out=tmp_path / "one", **GIVEN, **more)
+    train_flat(*data, out=tmp_path / "one", **GIVEN, **more)
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == len(two) == STEPS
     np.testing.assert_allclose(two, one, rtol=0, atol=1e-4)
@@ -60,7 +60,7 @@ def test_the_losses_and_weights_of_one_process(data, tmp_path):
     values = json.loads(plan.read_text())
     values["budget"]["steps"] = STEPS + 2
     plan.write_text(json.dumps(values))
-    train(*data, out=tmp_path / "two", resume=True, **(GIVEN | {"steps": STEPS + 2}), **more)
+    train_flat(*data, out=tmp_path / "two", resume=True, **(GIVEN | {"steps": STEPS + 2}), **more)
     assert losses(tmp_path / "two")[:STEPS] == two
     assert len(losses(tmp_path / "two")) == STEPS + 2
 

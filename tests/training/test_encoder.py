@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flat import train_flat
 from safetensors.torch import load_file, save_file
 
 from unetkit import cli
@@ -17,7 +18,6 @@ from unetkit.inference.predictor import load_model
 from unetkit.labels.kind import LabelKind
 from unetkit.model.files import read_model
 from unetkit.nets.architecture import Architecture
-from unetkit.training.loop import train
 from unetkit.training.plan.files import read_plan
 from unetkit.training.plan.plan import Plan
 from unetkit.training.plan.reuse import check_resumable
@@ -115,10 +115,10 @@ def test_training_starts_from_the_weights_once(
 
     monkeypatch.setattr(Training, "load_encoder", record)
     options = {**SMALL, "steps": 2, "encoder": "tiny", "weights": str(file)}
-    train(cells, out=tmp_path / "run", **options)
+    train_flat(cells, out=tmp_path / "run", **options)
     assert [torch.equal(one, timm.weights("tiny")["layer1.conv1.weight"]) for one in started] == [True]
     file.unlink()  # neither going on nor using the model needs it
-    train(cells, out=tmp_path / "run", resume=True, **{**options, "steps": 2})
+    train_flat(cells, out=tmp_path / "run", resume=True, **{**options, "steps": 2})
     assert len(started) == 1
     net, _ = read_model(tmp_path / "run")
     assert net.architecture.encoder == "tiny"
@@ -129,10 +129,10 @@ def test_training_starts_from_the_weights_once(
 
 def test_a_run_that_was_never_saved_starts_from_the_weights(timm: Any, cells: Path, tmp_path: Path) -> None:
     options = {**SMALL, "steps": 1, "encoder": "tiny_se"}
-    train(cells, out=tmp_path / "whole", **options)
+    train_flat(cells, out=tmp_path / "whole", **options)
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "plan.json").write_text((tmp_path / "whole" / "plan.json").read_text())
-    train(cells, out=tmp_path / "begun", resume=True, **options)
+    train_flat(cells, out=tmp_path / "begun", resume=True, **options)
     one, other = (load_file(tmp_path / run / "model.safetensors") for run in ("whole", "begun"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -140,16 +140,16 @@ def test_a_run_that_was_never_saved_starts_from_the_weights(timm: Any, cells: Pa
 def test_offline_nothing_is_begun(timm: Any, cells: Path, tmp_path: Path) -> None:
     timm.is_offline = True
     with pytest.raises(RuntimeError, match="could not be fetched"):
-        train(cells, out=tmp_path / "run", encoder="tiny", steps=1, **SMALL)
+        train_flat(cells, out=tmp_path / "run", encoder="tiny", steps=1, **SMALL)
     assert not (tmp_path / "run").exists()  # the same command can be given again
     timm.is_offline = False
-    train(cells, out=tmp_path / "run", encoder="tiny", steps=1, **SMALL)
+    train_flat(cells, out=tmp_path / "run", encoder="tiny", steps=1, **SMALL)
 
 
 def test_without_timm_no_image_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r"resnet34 needs timm .*pip install 'unetkit\[pretrained\]'"):
-        train(tmp_path / "nowhere", out=tmp_path / "run", encoder="resnet34", steps=1)
+        train_flat(tmp_path / "nowhere", out=tmp_path / "run", encoder="resnet34", steps=1)
 
 
 def test_from_the_command_line(

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flat import train_flat
+from recorder import Recorder
 from safetensors.torch import load_file
 from scipy import ndimage
 
@@ -20,7 +22,6 @@ from unetkit.model.files import read_model
 from unetkit.training import loop as train_module
 from unetkit.training import state as loop
 from unetkit.training.checkpoint import load_state
-from unetkit.training.loop import train
 from unetkit.training.plan.files import read_plan_file
 
 SMALL = {"widths": (4, 8), "patch": (32, 32), "device": "cpu"}
@@ -35,7 +36,7 @@ def cells(tmp_path_factory):
 
 
 def fit(data, out, **options):
-    return train(data, out=out, **{"steps": 4, **SMALL, **options})
+    return train_flat(data, out=out, **{"steps": 4, **SMALL, **options})
 
 
 def weights(run):
@@ -59,14 +60,17 @@ def leftovers(folder):
 
 
 def test_a_run_learns_and_leaves_everything_behind(cells, tmp_path):
-    seen = []
-    result = fit(cells, tmp_path / "run", steps=60, learning_rate=1e-2, observer=seen.append)
-    run = result.run
-    steps = [now for now in seen if now.step]
-    assert [now.step for now in steps] == list(range(1, 61))
-    assert steps[-1].loss < 0.7 * np.mean([now.loss for now in steps[:5]])
-    assert steps[-1].fraction == 1.0
-    assert steps[-1].time_left_s == 0.0
+    recorder = Recorder()
+    result = fit(cells, tmp_path / "run", steps=60, learning_rate=1e-2, progress=recorder)
+    run = result.paths.root
+    steps = recorder.steps
+    assert [update.values["step"] for update in steps] == list(range(1, 61))
+    losses = [update.values["loss"] for update in steps]
+    assert losses[-1] < 0.7 * np.mean(losses[:5])
+    assert steps[-1].share == 1.0
+    assert steps[-1].values["time_left_s"] == 0.0
+    assert "dice" not in steps[0].values
+    assert 0 <= steps[-1].values["dice"] <= 1
     assert (result.steps, result.was_interrupted) == (60, False)
     assert result.dice > 0.6
     assert {path.name for path in run.iterdir()} == {
@@ -83,9 +87,8 @@ def test_a_run_learns_and_leaves_everything_behind(cells, tmp_path):
     assert net.architecture.widths == (4, 8)
     plan = read_plan_file(run / "plan.json")
     assert (plan.budget.steps, plan.patches.size, plan.data.n_images, plan.data.images) == (60, (32, 32), 6, str(cells))
-    messages = [now.message for now in seen if now.message]
-    assert "reading files: 6 of 6" in messages
-    assert "patch 32 x 32: given" in messages
+    assert "reading files: 6 of 6" in recorder.messages
+    assert any(message.startswith("patches.size 32 x 32: ") for message in recorder.messages)
 
 
 def test_the_same_seed_gives_the_same_bits(cells, tmp_path):
@@ -98,7 +101,7 @@ def test_the_same_seed_gives_the_same_bits(cells, tmp_path):
 
 def test_training_on_everything(cells, tmp_path):
     result = fit(cells, tmp_path / "run", validation=0)
-    assert (result.dice, result.pixel_error, result.steps) == (None, None, 4)
+    assert (result.dice, result.scores, result.steps) == (None, None, 4)
     assert read_model(tmp_path / "run")[1].score is None
     assert not (tmp_path / "run" / "validation.json").exists()
     assert "dice" not in logged(tmp_path / "run")[0]
@@ -136,7 +139,7 @@ def test_border_weights_change_what_is_learned(cells, tmp_path):
     fit(cells, tmp_path / "plain")
     fit(cells, tmp_path / "weighted", border_weight=True)
     assert not same_weights(tmp_path / "plain", tmp_path / "weighted")
-    assert read_plan_file(tmp_path / "weighted" / "plan.json").border_weight
+    assert read_plan_file(tmp_path / "weighted" / "plan.json").patches.border_weight
 
 
 @pytest.mark.parametrize("size", [(20, 64), (5, 7)])
@@ -194,12 +197,12 @@ def test_planes_of_volumes(tmp_path, planes, channels):
 @pytest.mark.parametrize("planes", [None, 1])
 def test_one_labelled_plane_in_five(tmp_path, planes):
     data = noise(tmp_path / "data", every=5, n=1)
-    seen = []
+    recorder = Recorder()
     patch = (5, 16, 16) if planes is None else 16
     options = {"planes": planes, "patch": patch, "steps": 40, "validation": 0, "learning_rate": 1e-2}
-    fit(data, tmp_path / "run", **options, observer=seen.append)
-    losses = [now.loss for now in seen if now.step]
-    assert "20% of the voxels are labelled; the others are left out" in [now.message for now in seen]
+    fit(data, tmp_path / "run", **options, progress=recorder)
+    losses = [update.values["loss"] for update in recorder.steps]
+    assert "20% of the voxels are labelled; the others are left out" in recorder.messages
     assert losses[-1] < 0.7 * np.mean(losses[:5])
 
 
@@ -251,9 +254,9 @@ def test_a_resumed_run_is_the_same_bits_and_logs_no_step_twice(cells, tmp_path, 
     with (tmp_path / "run" / "log.jsonl").open("a") as log:
         log.write('{"step": 7, "later": "than the state"}\n{"step": 8, "torn')
     (tmp_path / "run" / "last" / ".state.safetensors.123.tmp").write_bytes(b"half")
-    seen = []
-    result = fit(cells, tmp_path / "run", steps=8, resume=True, observer=seen.append)
-    assert any(now.message == "resumed at step 5" for now in seen)
+    recorder = Recorder()
+    result = fit(cells, tmp_path / "run", steps=8, resume=True, progress=recorder)
+    assert "resumed at step 5" in recorder.messages
     assert (result.steps, result.was_interrupted) == (8, False)
     assert same_weights(tmp_path / "whole", tmp_path / "run")
     assert [entry["step"] for entry in logged(tmp_path / "run")] == list(range(1, 9))
@@ -300,7 +303,7 @@ def test_a_second_ctrl_c_stops_at_once(cells, tmp_path, monkeypatch):
 def test_resuming_a_run_that_never_saved_starts_it(cells, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".plan.json.7.tmp").write_text("{")
-    with pytest.raises(FileExistsError, match="add --resume to go on"):
+    with pytest.raises(FileExistsError, match="add --resume"):
         fit(cells, tmp_path / "run")
     fit(cells, tmp_path / "run", resume=True)
     fit(cells, tmp_path / "whole", resume=True)
@@ -312,7 +315,7 @@ def test_resuming_a_finished_run_changes_nothing(cells, tmp_path):
     first = fit(cells, tmp_path / "run")
     before = weights(tmp_path / "run")
     again = fit(cells, tmp_path / "run", resume=True)
-    assert (again.steps, again.dice) == (first.budget.steps, first.dice)
+    assert (again.steps, again.dice) == (first.steps, first.dice)
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(tmp_path / "run").items())
 
 
@@ -400,9 +403,9 @@ def test_bad_files(cells, tmp_path):
 def test_a_single_image_is_enough(tmp_path):
     """A part of it is held out."""
     write_synthetic_cells(tmp_path / "one", n=1, size=(64, 64))
-    seen = []
-    assert 0 <= fit(tmp_path / "one", tmp_path / "run", observer=seen.append).dice <= 1
-    assert any("20% of every image held out" in now.message for now in seen)
+    recorder = Recorder()
+    assert 0 <= fit(tmp_path / "one", tmp_path / "run", progress=recorder).dice <= 1
+    assert any("20% of every image held out" in message for message in recorder.messages)
     assert fit(tmp_path / "one", tmp_path / "all", validation=0, steps=1).dice is None
 
 
@@ -453,12 +456,14 @@ def test_a_disk_that_fills_up_keeps_the_last_good_model(cells, tmp_path, monkeyp
 
 def test_a_training_goes_on_from_another_model(cells, tmp_path):
     first = fit(cells, tmp_path / "first", steps=40, learning_rate=1e-2)
-    again = train(cells, out=tmp_path / "again", steps=1, patch=(32, 32), device="cpu", start=str(first.run))
+    again = train_flat(
+        cells, out=tmp_path / "again", steps=1, patch=(32, 32), device="cpu", start=str(first.paths.root)
+    )
     assert again.dice == pytest.approx(first.dice, abs=0.05)
-    net, _ = read_model(again.run)
+    net, _ = read_model(again.paths.root)
     assert net.architecture.widths == (4, 8)
-    plan = json.loads((again.run / "plan.json").read_text())
-    assert plan["net"]["init_from"] == str(first.run)
+    plan = json.loads(again.paths.plan.read_text())
+    assert plan["net"]["init_from"] == str(first.paths.root)
     assert plan["optim"]["learning_rate"] == 3e-4
 
 
@@ -466,9 +471,9 @@ def test_a_model_to_start_from_has_its_own_net(cells, tmp_path):
     first = fit(cells, tmp_path / "first")
     for options in ({"widths": (4, 8)}, {"block": "dense"}, {"net": "unet++"}):
         with pytest.raises(ValueError, match=f"leave out {next(iter(options))}"):
-            train(cells, out=tmp_path / "again", steps=1, start=str(first.run), **options)
+            train_flat(cells, out=tmp_path / "again", steps=1, start=str(first.paths.root), **options)
     with pytest.raises(FileNotFoundError):
-        train(cells, out=tmp_path / "again", steps=1, start=str(tmp_path / "nothing"))
+        train_flat(cells, out=tmp_path / "again", steps=1, start=str(tmp_path / "nothing"))
     assert not (tmp_path / "again").exists()
 
 
@@ -487,13 +492,13 @@ def test_images_of_other_pixels_are_resampled_and_masks_are_their_size(tmp_path)
                 io.write(path, Image(array[None], "cyx", (step, step), "µm"))
             else:
                 io.write_labels(path, Image(array, "yx", (step, step), "µm"))
-    told = []
-    result = fit(tmp_path / "data", tmp_path / "run", steps=2, observer=told.append)
-    assert any("1 of 6 images have pixels of another size: resampled to 0.5 x 0.5 µm" in now.message for now in told)
-    assert read_model(result.run)[1].resample
-    (done,) = load_model(result.run).predict_files([tmp_path / "data" / "images" / "c0.tif"], tmp_path / "out")
+    recorder = Recorder()
+    result = fit(tmp_path / "data", tmp_path / "run", steps=2, progress=recorder)
+    assert any("1 of 6 images have pixels of another size: resampled to 0.5 x 0.5 µm" in m for m in recorder.messages)
+    assert read_model(result.paths.root)[1].resample
+    (done,) = result.predictor().predict_files([tmp_path / "data" / "images" / "c0.tif"], tmp_path / "out")
     assert io.read_labels(done.mask).size == (128, 128)
-    told.clear()
-    fit(tmp_path / "data", tmp_path / "as_they_are", steps=1, resample=False, observer=told.append)
-    assert not any("another size" in now.message for now in told)
+    recorder = Recorder()
+    fit(tmp_path / "data", tmp_path / "as_they_are", steps=1, resample=False, progress=recorder)
+    assert not any("another size" in message for message in recorder.messages)
     assert not read_model(tmp_path / "as_they_are")[1].resample

@@ -1,63 +1,15 @@
-"""The loop: steps that can be repeated, an average with statistics of its own, and a score of every pixel."""
+"""Steps that can be repeated, and an average with statistics of its own."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from trainings import equal, take_steps, training
 
-from unetkit.data.dataset import Case
-from unetkit.inference.prepare import prepare
-from unetkit.metrics.pixels import dice, pixel_error
-from unetkit.nets.architecture import Architecture
-from unetkit.nets.unet import UNet
 from unetkit.training.augment.augment import Augmentation
-from unetkit.training.plan.files import upgrade_plan_1
-from unetkit.training.plan.plan import Plan
-from unetkit.training.sampler import Sampler
-from unetkit.training.state import Part, Score, Training, adamw_update, choose_forward, predict_classes, validate
-
-PATCH = {2: (16, 16), 3: (8, 8, 8)}
-
-
-def cases(ndim, n=3, seed=0):
-    made = []
-    for i in range(n):
-        rng = np.random.default_rng([seed, i])
-        labels = np.zeros((30, 34) if ndim == 2 else (10, 18, 20), np.uint8)
-        labels[..., 5:14, 4:15] = 1
-        image = (labels * 2.0 - 0.5 + rng.normal(0, 0.3, labels.shape)).astype(np.float32)[None]
-        made.append(Case(f"c{i}", image, labels, None, None, Path(f"c{i}")))
-    return made
-
-
-def training(ndim=2, *, augmentation=None, net=None, **given):
-    net = net or {"widths": (4, 8)}
-    architecture = Architecture(ndim=ndim, **net)
-    settings = {"steps": 20, "batch": 2, "learning_rate": 1e-2, "device": "cpu"} | given
-    flat = {"architecture": architecture.to_dict(), "patch": PATCH[ndim], **settings}
-    plan = Plan(**upgrade_plan_1(flat))
-    sampler = Sampler(
-        cases(ndim),
-        plan.patches.size,
-        plan.patches.size,
-        plan.patches.batch,
-        augmentation or Augmentation.none(),
-        plan.budget.seed,
-    )
-    return Training(plan, sampler)
-
-
-def take_steps(run, n):
-    for _ in range(n):
-        run.take_step()
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
+from unetkit.training.state import choose_forward
 
 # --- steps ---
 
@@ -231,40 +183,6 @@ def test_reestimation_changes_no_weight_and_needs_a_norm():
     assert not run.averaged.training
 
 
-# --- validation ---
-
-
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_a_score_counts_all_pixels_of_all_images(ndim):
-    torch.manual_seed(0)
-    net = UNet(Architecture(ndim=ndim, widths=(4, 8), out_channels=3)).eval()
-    some = cases(ndim)
-    some[0].labels[..., 20:, :] = 255
-    some[1].labels[..., 2, 2] = 2
-    score = validate(net, some, device="cpu")
-    matrix = np.zeros((3, 3), np.int64)
-    for case in some:
-        with torch.no_grad():
-            predicted = net(torch.from_numpy(case.image)[None])[0].argmax(0).numpy()
-        known = case.labels != 255
-        np.add.at(matrix, (case.labels[known], predicted[known]), 1)
-    assert score.dice == pytest.approx(tuple(dice(matrix)[1:]))
-    assert score.pixel_error == pytest.approx(pixel_error(matrix))
-    assert score.mean_dice == pytest.approx(dice(matrix)[1:].mean())
-
-
-def test_classes_that_do_not_occur_have_no_score():
-    score = Score((0.5, float("nan"), 0.7), 0.1, 1.0)
-    assert score.mean_dice == pytest.approx(0.6)
-    assert Score((float("nan"),), 0.1, 1.0).mean_dice == 0.0
-
-
-def test_predicted_classes_are_of_the_size_of_the_image():
-    net = UNet(Architecture(widths=(4, 8), padding="valid")).eval()
-    classes = predict_classes(net, np.zeros((1, 31, 47), np.float32))
-    assert (classes.shape, classes.dtype) == ((31, 47), np.uint8)
-
-
 # --- compiling ---
 
 
@@ -306,112 +224,3 @@ def test_what_is_faster_is_chosen(monkeypatch, seconds):
     run = training(compile="yes")
     assert choose_forward(run) == "compiled, as asked"
     assert run.step == 1
-
-
-@pytest.mark.parametrize("planes", [1, 3])
-def test_volumes_are_scored_plane_by_plane(planes):
-    """A 2D net of adjacent planes: every voxel of every volume counts, at whatever depth it lies."""
-    torch.manual_seed(0)
-    net, volumes = UNet(Architecture(in_channels=planes, widths=(4, 8))), cases(3)
-    predictions = [predict_classes(prepare(net), case.image, planes=planes) for case in volumes]
-    wrong = [predicted != case.labels for predicted, case in zip(predictions, volumes, strict=True)]
-    overlap = sum(int((predicted & case.labels).sum()) for predicted, case in zip(predictions, volumes, strict=True))
-    marked = sum(
-        int(predicted.sum()) + int(case.labels.sum()) for predicted, case in zip(predictions, volumes, strict=True)
-    )
-    score = validate(net, volumes, device="cpu", planes=planes)
-    assert score.pixel_error == pytest.approx(np.mean(wrong))
-    assert score.dice == (pytest.approx(2 * overlap / marked),)
-    assert 0 < score.pixel_error < 1
-
-
-# --- parts ---
-
-
-@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.01}, {"weight_decay": 0.5, "learning_rate": 0.1}], ids=str)
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_an_update_is_what_the_step_took_from_the_weights(ndim, options):
-    """Second road: weights in float64 before and after, and gradients before clipping, summed per part."""
-    run = training(ndim, **options)
-    take_steps(run, 4)
-    clip = nn.utils.clip_grad_norm_
-    unclipped = {}
-
-    def keep(parameters, norm):
-        unclipped.update({name: p.grad.double().clone() for name, p in run.net.named_parameters()})
-        return clip(list(parameters), norm)
-
-    before = {name: p.detach().double().clone() for name, p in run.net.named_parameters()}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn.utils, "clip_grad_norm_", keep)
-        run.take_step()
-    assert (run.gradient_norm > run.plan.optim.clip_norm) == ("clip_norm" in options)
-    group = {id(p): group for group in run.optimiser.param_groups for p in group["params"]}
-    for name, p in run.net.named_parameters():
-        update = adamw_update(p.detach(), group[id(p)], run.optimiser.state[p]).double()
-        expected = before[name] - p.detach().double()
-        assert (update - expected).norm() <= 1e-5 * p.detach().double().norm() + 1e-9
-        assert (update - expected).norm() <= 1e-2 * expected.norm()
-    for part, found in run.parts().items():
-        names = [name for name in before if name.startswith(f"{part}.")]
-        old, new, gradients = (
-            torch.cat([tensors[name].flatten() for name in names])
-            for tensors in (before, {n: p.detach().double() for n, p in run.net.named_parameters()}, unclipped)
-        )
-        assert found.gradient == pytest.approx(float(gradients.norm()), rel=1e-4)
-        assert found.weight == pytest.approx(float(new.norm()), rel=1e-5)
-        assert found.update == pytest.approx(float((old - new).norm()), rel=1e-3)
-        assert found.ratio == found.update / found.weight
-
-
-@pytest.mark.parametrize(
-    "net, expected",
-    [
-        ({"widths": (4, 8)}, "encoder.blocks.0 encoder.blocks.1 ups.0 decoder.0 heads.0"),
-        (
-            {"widths": (4, 8, 8), "topology": "unet++", "heads": "all", "stem": 4},
-            "encoder.stem encoder.blocks.0 encoder.blocks.1 encoder.blocks.2 ups.0_1 ups.1_1 ups.0_2 "
-            "nodes.0_1 nodes.1_1 nodes.0_2 heads.0 heads.1",
-        ),
-    ],
-    ids=["unet", "nested"],
-)
-def test_parts_are_the_modules_of_a_net_and_make_up_all_of_it(net, expected):
-    run = training(net=net)
-    run.take_step()
-    parts = run.parts()
-    assert list(parts) == expected.split()
-    total = sum(float(p.detach().double().square().sum()) for p in run.net.parameters())
-    assert sum(part.weight**2 for part in parts.values()) == pytest.approx(total, rel=1e-5)
-    assert sum(part.gradient**2 for part in parts.values()) == pytest.approx(run.gradient_norm**2, rel=1e-4)
-
-
-def test_looking_at_parts_changes_nothing_and_needs_a_step():
-    run, other = training(), training()
-    assert run.parts() == {}
-    for _ in range(3):
-        run.take_step()
-        other.take_step()
-        assert run.parts().keys() == other.parts().keys()
-        run.parts()
-    assert equal(run.tensors(), other.tensors())
-    resumed = training()
-    resumed.restore({name: tensor.clone() for name, tensor in run.tensors().items()}, run.numbers())
-    assert resumed.parts() == {}
-    resumed.take_step()
-    other.take_step()
-    assert resumed.parts() == other.parts()
-
-
-def test_a_first_batch_that_is_bad_leaves_no_update():
-    run = training(net={"widths": (4, 8), "norm": "none"})
-    good = run.sampler.draw
-    run.sampler.draw = lambda step: (batch := good(step)).images.fill_(math.nan) is not None and batch
-    run.take_step()
-    assert run.parts() == {}
-    assert not run.optimiser.state
-
-
-def test_weights_of_zero_have_no_ratio():
-    assert math.isnan(Part(1.0, 0.0, 0.5).ratio)
-    assert Part(1.0, 4.0, 0.5).ratio == 0.125

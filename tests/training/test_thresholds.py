@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flat import train_flat
 
 from unetkit import io
 from unetkit.data.dataset import load_dataset
@@ -14,13 +15,12 @@ from unetkit.data.synthetic import synthetic_cells
 from unetkit.image import Image
 from unetkit.inference import mask_file
 from unetkit.inference.execution import Execution
-from unetkit.inference.predictor import load_model
+from unetkit.inference.predictor import Predictor, load_model
 from unetkit.labels.instances import InstanceThresholds, decode, pack_maps, unpack_maps
 from unetkit.metrics.folders import evaluate
-from unetkit.model.card import Card
 from unetkit.model.files import read_model
-from unetkit.training.loop import train
-from unetkit.training.thresholds import predict_codes, tune_thresholds, usual_decoding
+from unetkit.training.thresholds import tune_thresholds, usual_thresholds
+from unetkit.training.validation import predict_maps
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
-    return train(
+    return train_flat(
         data, out=out, steps=150, widths=(8, 16, 24), patch=(64, 64), batch=4, device="cpu", learning_rate=5e-3
-    ).run
+    ).paths.root
 
 
 def test_what_the_masks_say(data: Path) -> None:
@@ -57,8 +57,8 @@ def test_what_the_masks_say(data: Path) -> None:
         assert plain.kind.values == (0, 1)
         assert plain.cases[0].ids is None
         assert np.array_equal(plain.cases[0].labels, case.classes)
-    how = usual_decoding(dataset.cases)
-    assert 1 <= how.smallest < 300
+    how = usual_thresholds(dataset.cases)
+    assert 1 <= how.min_size < 300
 
 
 def test_codes() -> None:
@@ -78,17 +78,11 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     [done] = load_model(run).predict_files([data / "images" / "0.png"], tmp_path)
     ids = io.read_labels(done.mask).array
     dataset = load_dataset(find_pairs(data))
-    image = next(case.image for case in dataset.cases if case.name == "0")
-    assert np.array_equal(ids, decode(*unpack_maps(predict_codes(net, image)), card.decoding))
+    case = next(case for case in dataset.cases if case.name == "0")
+    assert np.array_equal(ids, decode(*unpack_maps(predict_maps(Predictor(net, card), case)), card.decoding))
     found = evaluate(done.mask, data / "masks" / "0.png").objects
     assert found is not None
     assert found.ap50 > 0.3
-
-
-def test_cards_with_a_depth_for_seeds_are_still_read(run: Path) -> None:
-    _, card = read_model(run)
-    old = card.model_dump() | {"decoding": {"foreground": 0.4, "seed": 0.3, "smallest": 30, "sure": 0.8}}
-    assert Card.model_validate(old).decoding == InstanceThresholds(foreground=0.4, smallest=30, sure=0.8)
 
 
 def test_a_large_image_is_made_in_blocks(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,9 +99,20 @@ def test_a_large_image_is_made_in_blocks(run: Path, tmp_path: Path, monkeypatch:
 
 def test_thresholds_are_the_best_of_those_tried(data: Path) -> None:
     cases = load_dataset(find_pairs(data)).cases[:2]
-    how = usual_decoding(cases)
+    how = usual_thresholds(cases)
     levels = np.arange(5).reshape(-1, 1, 1)
     sure = [pack_maps(0.96 * (case.labels == levels) + 0.008) for case in cases]
     shy = [((code >> 8) // 2 << 8 | (code & 255)).astype(np.uint16) for code in sure]
     assert tune_thresholds(sure, cases, how).foreground == 0.5
     assert tune_thresholds(shy, cases, how).foreground < 0.5
+    assert tune_thresholds(shy[:1], cases[:1], how).foreground < 0.5
+
+
+def test_thresholds_of_a_single_image_are_kept_unless_all_of_it_gains(data: Path) -> None:
+    """Where one of its strips alone would gain by another threshold, that may be chance."""
+    case = load_dataset(find_pairs(data)).cases[0]
+    how = usual_thresholds([case])
+    levels = np.arange(5).reshape(-1, 1, 1)
+    packed = pack_maps(0.96 * (case.labels == levels) + 0.008)
+    packed[:, :40] = (packed[:, :40] >> 8) // 2 << 8 | (packed[:, :40] & 255)
+    assert tune_thresholds([packed], [case], how) == how

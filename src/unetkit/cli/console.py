@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from ..training.loop import Progress as TrainingProgress
 
 # File names may hold brackets and colons: neither markup nor emoji.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -51,23 +48,24 @@ class TrainingBar(_Bar):
     def __init__(self) -> None:
         detail, left = TextColumn("{task.fields[detail]}"), TextColumn("{task.fields[left]} left")
         super().__init__([TextColumn("training"), BarColumn(), detail, left], "training")
-        self.told = -1
+        self.printed = -1
 
-    def update(self, now: TrainingProgress) -> None:
-        """Take a step's progress."""
-        if now.message:
-            console.print(now.message)
+    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
+        """Take a message, or the share and numbers of a step."""
+        if message:
+            console.print(message)
+        if "step" not in values:
             return
-        if now.step == 0:
-            return
-        dice = "-" if now.dice is None else f"{now.dice:.4f}"
-        detail = f"step {now.step}  {now.steps_per_s:.2f}/s  loss {now.loss:.3f}  Dice {dice}"
-        left = clock(now.time_left_s)
+        share = done / total
+        dice = f"{values['dice']:.4f}" if "dice" in values else "-"
+        rate = f"{values['steps_per_s']:.2f}/s"
+        detail = f"step {values['step']:.0f}  {rate}  loss {values['loss']:.3f}  Dice {dice}"
+        left = clock(values["time_left_s"])
         if console.is_terminal:
-            self.progress.update(self.task, completed=now.fraction, detail=detail, left=left)
-        elif int(now.fraction * 20) > self.told:
-            self.told = int(now.fraction * 20)
-            console.print(f"{now.fraction:4.0%}  {detail}  {left} left")
+            self.progress.update(self.task, completed=share, detail=detail, left=left)
+        elif int(share * 20) > self.printed:
+            self.printed = int(share * 20)
+            console.print(f"{share:4.0%}  {detail}  {left} left")
 
 
 class PredictionBar(_Bar):

@@ -6,11 +6,12 @@ from ..data.synthetic import write_synthetic_cells
 from ..inference.predictor import load_model
 from ..metrics.folders import evaluate
 from ..model.run_paths import RunPaths
+from ..progress import SILENT, Progress
 from ..report import write_report
-from ..training.loop import Observer, train
+from ..training.loop import train
 
 
-def run_demo(out: Path | str, *, time_s: float = 60.0, observer: Observer | None = None) -> list[str]:
+def run_demo(out: Path | str, *, time_s: float = 60.0, progress: Progress = SILENT) -> list[str]:
     """The whole story on synthetic cells: make images, train, predict larger ones, score, report.
 
     Parameters
@@ -19,8 +20,8 @@ def run_demo(out: Path | str, *, time_s: float = 60.0, observer: Observer | None
         Folder to make: `data/` and `test/` (images and masks), `run/`, `predicted/`.
     time_s : float
         Seconds of training.
-    observer : callable, optional
-        Called with the training's progress.
+    progress : Progress
+        Of the training.
 
     Returns
     -------
@@ -37,13 +38,13 @@ def run_demo(out: Path | str, *, time_s: float = 60.0, observer: Observer | None
         raise FileExistsError(f"{out}: exists; name another folder with --out")
     images, masks = write_synthetic_cells(out / "data", n=24, size=(256, 256), seed=0)
     test_images, test_masks = write_synthetic_cells(out / "test", n=4, size=(600, 470), seed=1000)
-    result = train(images, masks, out=out / "run", time_s=time_s, observer=observer)
+    run = train(images, masks, out=out / "run", time_s=time_s, progress=progress)
     predicted = load_model(out / "run").predict_files([test_images], out / "predicted")
     scores = evaluate(out / "predicted", test_masks)
     page = write_report(out / "run")
     size = " x ".join(map(str, predicted[0].size))
     return [
-        f"Trained {result.steps} steps in {result.time_s:.0f} s: validation Dice {result.dice:.4f}",
+        f"Trained {run.steps} steps in {run.time_s:.0f} s: validation Dice {run.dice:.4f}",
         f"Segmented {len(predicted)} new images of {size}: Dice {scores.mean.dice:.4f}, "
         f"pixel error {scores.pixel_error:.4f}",
         "Look at:",

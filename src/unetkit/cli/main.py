@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,25 +150,27 @@ def train(
         from ..training.distributed import launch
 
         raise SystemExit(launch([sys.executable, *sys.argv], devices))
+    from ..progress import SILENT
     from ..training.loop import train as run_training
+    from ..training.plan.files import read_plan_file
+    from ..training.plan.settings import OLD_NAMES, merge_settings
 
     if plan_file is None and (time is None) == (steps is None):
         raise typer.BadParameter("give one budget: --time 10m, or --steps 2000")
     if resume and out is None:
-        raise typer.BadParameter("--resume goes on with a run: name its folder with --out")
+        raise typer.BadParameter("--resume continues a run: name its folder with --out")
     run = out or default_run(images)
     values: dict[str, Any] = {
-        "time_s": None if time is None else option(seconds, time),
-        "steps": steps,
-        "net": net,
+        "net": None if plan_file and net == "unet" else net,
+        "divide_width": divide_width,
         "block": block,
         "skip": skip,
         "widths": None if widths is None else option(widths_of, widths),
         "encoder": encoder,
         "weights": weights,
         "start": None if start is None else str(start),
-        "labels": labels,
-        "seed": seed,
+        "labels": None if plan_file else labels,
+        "seed": seed or (None if plan_file else 0),
         "patch": None if patch is None else option(sides, patch),
         "planes": planes,
         "augmentation": augment,
@@ -175,71 +178,97 @@ def train(
         "validation": validation,
         "learning_rate": rate,
         "supervision": supervise or None,
-        "border_weight": border_weight,
+        "border_weight": border_weight or (None if plan_file else False),
         "device": device,
         "precision": precision,
         "compile": compile,
     }
     values |= dict(option(plan_value, text) for text in given or ())
+    time_s = None if time is None else option(seconds, time)
+    settings: Any = merge_settings((OLD_NAMES.get(k, k), value) for k, value in values.items() if value is not None)
+    if plan_file:
+        whole = read_plan_file(plan_file)
+        budget = settings.pop("budget", {})
+        if settings:
+            names = ", ".join(f"{group}.{name}" for group, chosen in settings.items() for name in chosen)
+            raise ValueError(f"the plan says all but budget and seed: leave out {names}, or change the file")
+        settings = whole.model_copy(update={"budget": whole.budget.model_copy(update=budget)})
     if folds is not None:
         if devices > 1:
             raise typer.BadParameter("--folds trains one net after the other: leave out --devices")
-        values |= {"divide_width": divide_width, "plan": plan_file}
-        _train_folds(images, masks, run, folds, resume, as_json, values)
+        if plan_file:
+            raise typer.BadParameter("--folds makes a plan for each fold: leave out --plan")
+        settings.setdefault("budget", {})["steps"] = steps
+        _cross_validate(images, masks, run, folds, time_s, settings, resume, as_json)
         return
     with _training_bar() as bar:
-        result = run_training(
+        trained = run_training(
             images,
             masks,
             out=run,
+            time_s=time_s,
+            steps=steps,
+            settings=settings,
             resume=resume,
-            observer=None if as_json or not is_first else bar.update,
-            divide_width=divide_width,
-            plan=plan_file,
-            **values,
+            progress=SILENT if as_json or not is_first else bar,
         )
     if not is_first:
         return
     from ..report import write_report
 
-    report = write_report(run)
+    report, scores = write_report(run), trained.scores
+    dice = scores.mean.dice if scores else None
     if as_json:
-        print(json.dumps({**vars(result), "run": str(result.run), "report": str(report)}))
+        summary = {"run": str(run), "steps": trained.steps, "time_s": trained.time_s, "dice": dice}
+        summary |= {"pixel_error": scores.pixel_error if scores else None}
+        print(json.dumps(summary | {"was_interrupted": trained.was_interrupted, "report": str(report)}))
         return
-    score = "no validation set" if result.dice is None else f"validation Dice {result.dice:.4f}"
-    state = "Stopped" if result.was_interrupted else "Done"
-    typer.echo(f"{state}: {result.steps} steps in {_clock(result.time_s)}, {score}")
+    score = "no validation set" if dice is None else f"validation Dice {dice:.4f}"
+    state = "Stopped" if trained.was_interrupted else "Done"
+    typer.echo(f"{state}: {trained.steps} steps in {_clock(trained.time_s)}, {score}")
     typer.echo(f"Look at {report}. Next: unetkit predict {run} IMAGES --out MASKS")
 
 
-def _train_folds(
-    images: Path, masks: Path | None, run: Path, folds: int, resume: bool, as_json: bool, values: dict[str, Any]
+def _cross_validate(
+    images: Path,
+    masks: Path | None,
+    run: Path,
+    folds: int,
+    time_s: float | None,
+    settings: Any,
+    resume: bool,
+    as_json: bool,
 ) -> None:
-    from ..model.run_paths import RunPaths
+    from ..progress import SILENT
     from ..report import write_report
-    from ..training.cross_validation import train_folds
+    from ..training.cross_validation import cross_validate
 
     with _training_bar() as bar:
-        found = train_folds(
-            images, masks, out=run, folds=folds, resume=resume, observer=None if as_json else bar.update, **values
+        result = cross_validate(
+            images,
+            masks,
+            out=run,
+            folds=folds,
+            time_s=time_s,
+            settings=settings,
+            resume=resume,
+            progress=SILENT if as_json else bar,
         )
-    paths = RunPaths(run)
-    reports = [write_report(paths.fold(k).root) for k in range(len(found.dice))]
-    report = reports[-1] if found.was_interrupted else write_report(run)
+    reports = [write_report(result.paths.fold(k).root) for k in range(len(result.dice))]
+    report = reports[-1] if result.was_interrupted else write_report(run)
     if as_json:
-        result = {"run": str(run), "dice": found.dice, "steps": found.steps, "report": str(report)}
-        print(json.dumps(result | {"doubts": [vars(one) for one in found.doubts]}))
+        summary = {"run": str(run), "dice": result.dice, "steps": result.steps, "report": str(report)}
+        print(json.dumps(summary | {"doubts": [vars(doubt) for doubt in result.doubts]}))
         return
-    state = "Stopped" if found.was_interrupted else "Done"
-    typer.echo(f"{state}: {found.steps} steps in {_clock(found.time_s)}. {found.describe()}")
-    if found.evaluation:
-        if found.evaluation.objects:
-            typer.echo(found.evaluation.objects.describe())
-        typer.echo(
-            f"All images by nets that have not seen them: Dice {found.evaluation.mean.dice:.4f}, {paths.out_of_fold}"
-        )
-        for one in found.doubts:
-            typer.echo(f"looks wrong: {one}")
+    state = "Stopped" if result.was_interrupted else "Done"
+    typer.echo(f"{state}: {result.steps} steps in {_clock(result.time_s)}. {result.describe()}")
+    if result.evaluation:
+        if result.evaluation.objects:
+            typer.echo(result.evaluation.objects.describe())
+        dice = result.evaluation.mean.dice
+        typer.echo(f"All images by nets not trained on them: Dice {dice:.4f}, {result.paths.out_of_fold}")
+        for doubt in result.doubts:
+            typer.echo(f"looks wrong: {doubt}")
     typer.echo(f"Look at {report}. Next: unetkit predict {run} IMAGES --out MASKS")
 
 
@@ -287,7 +316,7 @@ def evaluate(
 def _evaluate_levels(run: Path, as_json: bool) -> None:
     from ..training.levels import compare_levels
 
-    rows = compare_levels(run)
+    rows = [asdict(level) for level in compare_levels(run)]
     if as_json:
         print(json.dumps(rows))
         return
@@ -401,7 +430,7 @@ def demo(
     from .demo import run_demo
 
     with _training_bar() as bar:
-        lines = run_demo(out or free("demo"), time_s=option(seconds, time), observer=bar.update)
+        lines = run_demo(out or free("demo"), time_s=option(seconds, time), progress=bar)
     for line in lines:
         typer.echo(line)
 

@@ -85,10 +85,13 @@ def quantise(
 
     Calibrated on the run's training images, measured on its validation images: Dice, changed pixels, time.
     """
-    from ..export.int8 import quantise as make
+    from ..export import export_model
     from ..model.run_paths import RunPaths
+    from ..progress import SILENT
+    from .console import TrainingBar
 
-    price = make(run, out=out, allowed_loss=allow_loss, observer=None if as_json else typer.echo)
+    with TrainingBar() as bar:
+        price = export_model(run, out=out, allowed_loss=allow_loss, progress=SILENT if as_json else bar)
     folder = RunPaths(run).int8 if out is None else out
     if as_json:
         print(json.dumps({**asdict(price), "loss": price.loss, "folder": str(folder)}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
@@ -28,7 +29,7 @@ from ..nets.unetpp import pruned
 from ..progress import SILENT, Progress, subrange
 from ..tiles import Slices
 from .averaging import Member, average_symmetries, ensemble_parts
-from .engines.engine import window_core, with_engine
+from .engines.engine import Engine, window_core, with_engine
 from .engines.select import choose_engine
 from .execution import Execution
 from .input import ArrayInput, InputImage, NetInput
@@ -186,6 +187,13 @@ class Predictor:
         if len(cards) > 1:
             card = card.model_copy(update={"temperature": float(np.mean([other.temperature for other in cards]))})
         return cls(nets, card, execution, source=paths, progress=progress)
+
+    def computed_by(self, engine: Engine) -> Predictor:
+        """The same single net, computed by an engine that was made from it."""
+        other = copy(self)
+        other.engine, other.engine_key = engine.name, engine.key
+        other.members = (Member(with_engine(self.members[0].net, engine), may_stream=False),)
+        return other
 
     @property
     def planes(self) -> int | None:

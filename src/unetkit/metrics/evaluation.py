@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -133,6 +134,32 @@ class Evaluation:
         for image in table["per_image"]:
             del image["boundaries"]
         return json.dumps(_finite(table), indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Evaluation:
+        """The scores that `to_json` wrote, but for the matches of boundaries; null is nan again."""
+        table = json.loads(text)
+        images = tuple(
+            ImageScore(
+                image["name"],
+                _read_classes(image["classes"]),
+                math.nan if image["pixel_error"] is None else image["pixel_error"],
+                tuple(map(tuple, image["confusion"])),
+                (),
+                _read_objects(image.get("objects")),
+            )
+            for image in table["per_image"]
+        )
+        return cls(
+            images,
+            _read_classes(table["pooled"]),
+            _read_classes(table["image_mean"]),
+            _read_classes([table["mean"]])[0],
+            math.nan if table["pixel_error"] is None else table["pixel_error"],
+            table["tolerance"],
+            tuple(table["notes"]),
+            _read_objects(table.get("objects")),
+        )
 
     def to_csv(self) -> str:
         """One line per image and class, then those of all pixels together; undefined scores are empty."""
@@ -273,6 +300,18 @@ def _mean(scores: Sequence[ClassScore], name: str, index: int = -1) -> ClassScor
     occurring = [score for score in scores if score.occurs] or scores
     means = {metric: mean_of_defined([getattr(score, metric) for score in occurring]) for metric in METRICS}
     return ClassScore(name, index, **means, pixels=sum(score.pixels for score in occurring))
+
+
+def _read_classes(rows: list[dict[str, Any]]) -> tuple[ClassScore, ...]:
+    return tuple(ClassScore(**_with_nan(row)) for row in rows)
+
+
+def _read_objects(row: dict[str, Any] | None) -> ObjectScore | None:
+    return None if row is None else ObjectScore(**_with_nan(row))
+
+
+def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in row.items()}
 
 
 def _finite(value: object) -> object:

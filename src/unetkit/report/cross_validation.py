@@ -8,7 +8,7 @@ from statistics import fmean, pstdev
 
 from ..model.run_paths import RunPaths
 from ..plotting.html import Html, duration, header, page, paragraph, section, table
-from ..training.cross_validation import Doubt
+from ..training.cross_validation import DoubtfulMask
 from .results import scores_section
 from .run import Run, read_evaluation, read_run
 
@@ -32,7 +32,7 @@ def cross_validation_page(folder: Path) -> str:
         values.insert(2, (f"{scores.objects.ap50:.3f}", "AP50 of objects"))
     images = runs[0].plan.data.images or "unnamed images"
     words = f"Trained on {images}: each net on all folds but its own. Prediction uses all of them together."
-    doubts = [Doubt(**row) for row in summary["doubts"]]
+    doubts = [DoubtfulMask(**row) for row in summary["doubts"]]
     parts = [
         header(name, words, values),
         _folds(runs, paths),
@@ -57,7 +57,7 @@ def _folds(runs: list[Run], paths: RunPaths) -> Html:
     return section("Folds", paragraph(words), table(["", "images held out", "steps", "time", "Dice"], rows))
 
 
-def _doubtful_masks(doubts: list[Doubt], paths: RunPaths) -> Html:
+def _doubtful_masks(doubts: list[DoubtfulMask], paths: RunPaths) -> Html:
     place = f"The masks of all images, each predicted by the net not trained on it, are in {paths.out_of_fold}."
     if not doubts:
         return section("Masks in doubt", paragraph("No image is out of the ordinary.", place))

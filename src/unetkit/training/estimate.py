@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ..allocator import keep_freed_memory
 from ..data.dataset import Dataset
 from .plan.plan import Plan
-from .state import time_steps, training_of, validate
+from .state import card_of, time_steps, training_of
+from .validation import validate
 from .validation_schedule import validation_interval_s, validation_interval_steps
 
 __all__ = ["TrainingEstimate", "estimate_training"]
@@ -51,7 +52,7 @@ def estimate_training(plan: Plan, dataset: Dataset) -> TrainingEstimate:
     training, budget = training_of(plan, cases), plan.budget
     step_s, validation_s = time_steps(training), 0.0
     if held_out:
-        score = validate(training.averaged, held_out[:1], device=plan.device.name, planes=plan.data.planes)
+        score = validate(training.predictor(card_of(plan, dataset)), held_out[:1])
         cost_s = score.time_s * sum(case.labels.size for case in held_out) / held_out[0].labels.size
         if budget.steps:
             validation_s = budget.steps // validation_interval_steps(budget.steps) * cost_s

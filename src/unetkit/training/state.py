@@ -1,4 +1,4 @@
-"""The training loop: straight, resumable at any moment, and the same again from the same seed."""
+"""Everything that changes while a net is trained: steps, resumable at any moment and the same from the same seed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.dataset import Case
-from ..data.planes import by_planes
-from ..inference.prepare import prepare
-from ..inference.runner import run
-from ..inference.tiling import plan_tiles
-from ..metrics.pixels import confusion
+from ..data.dataset import Case, Dataset
+from ..inference.execution import Execution
+from ..inference.predictor import Predictor
+from ..inference.prepare import CHANNELS_LAST
+from ..model.card import Card
 from ..nets.architecture import Architecture
 from ..nets.build import build
 from ..nets.net import Net
@@ -30,56 +28,16 @@ from .deep_supervision import Supervised
 from .distributed import rank, shard, world_size, wrap_ddp
 from .plan.plan import Plan, augmentation_of
 from .sampler import Batch, Sampler
+from .thresholds import usual_thresholds
 
-_VALIDATION_MEMORY = 2 * 2**30
-_REESTIMATION_BATCHES = 20
+_BATCH_NORM_BATCHES = 20
 _COMPILE_FROM_S = 900.0  # compiling costs about a minute and gains about a tenth on a CPU: not for short trainings
 _DIVERGED_AFTER = 20  # losses in a row that are not finite
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
-
-
-@dataclass(frozen=True)
-class Score:
-    """A validation: Dice per foreground class, pooled over all validation pixels, and the share of wrong pixels."""
-
-    dice: tuple[float, ...]
-    pixel_error: float
-    time_s: float
-
-    @property
-    def mean_dice(self) -> float:
-        """Mean Dice over the foreground classes that occur; 0.0 where none does."""
-        known = [d for d in self.dice if not math.isnan(d)]
-        return sum(known) / len(known) if known else 0.0
-
-
-@dataclass(frozen=True)
-class Part:
-    """What the last step did to a part of a net.
-
-    Attributes
-    ----------
-    gradient : float
-        Norm of the loss's gradient by its weights, before clipping.
-    weight : float
-        Norm of its weights.
-    update : float
-        Norm of what the step took from the weights.
-    """
-
-    gradient: float
-    weight: float
-    update: float
-
-    @property
-    def ratio(self) -> float:
-        """The update as a share of the weights; nan where all weights are 0."""
-        return self.update / self.weight if self.weight else math.nan
 
 
 @dataclass
 class Training:
-    """Everything that changes while a net is trained.
+    """A net in training, and everything that a resume needs.
 
     Attributes
     ----------
@@ -119,7 +77,7 @@ class Training:
         torch.manual_seed(plan.budget.seed)
         net = build(Architecture(**plan.net.architecture))
         net.read()  # before the copy
-        self.net = net.to(device).to(memory_format=_CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
+        self.net = net.to(device).to(memory_format=CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.net).requires_grad_(False)
         self.supervised = Supervised(self.net, deep=plan.net.deep_supervision, loss=plan.optim.loss).to(device)
         self.forward = wrap_ddp(self.supervised)
@@ -140,7 +98,7 @@ class Training:
         return lines
 
     def fraction(self) -> float:
-        """Share of the budget used, 0 to 1."""
+        """Share of the budget that is used, 0 to 1."""
         budget = self.plan.budget
         used = self.step / budget.steps if budget.steps else self.elapsed_s / (budget.time_s or 1)
         return min(used, 1.0)
@@ -181,7 +139,7 @@ class Training:
         return value
 
     def _input(self, batch: Batch) -> Tensor:
-        return batch.images.to(self.plan.device.name).contiguous(memory_format=_CHANNELS_LAST[self.net.ndim])
+        return batch.images.to(self.plan.device.name).contiguous(memory_format=CHANNELS_LAST[self.net.ndim])
 
     def _guard(self, is_finite: bool) -> None:
         self._not_finite = 0 if is_finite else self._not_finite + 1
@@ -199,28 +157,12 @@ class Training:
         floats = [(a, b) for a, b in pairs if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], weight)
 
-    @torch.no_grad()
-    def parts(self) -> dict[str, Part]:
-        """What the last step did to each part of the net, worked out from what it left behind; nothing is changed.
-
-        A part is what a name says up to its first number: "encoder.blocks.0", "decoder.1", "nodes.0_1", "heads.0".
-        Without a step since the start or since a resume there are no gradients, and {} is returned.
-        """
-        unclipped = max(1.0, (self.gradient_norm + 1e-6) / self.plan.optim.clip_norm)  # as clip_grad_norm_ divided
-        names = {parameter: _part(name) for name, parameter in self.net.named_parameters()}
-        squares: dict[str, list[float]] = {}
-        for group in self.optimiser.param_groups:
-            for p in group["params"]:
-                state = self.optimiser.state.get(p)  # not by [p], which would make an entry
-                if p in names and p.grad is not None and state:
-                    norms = p.grad.norm() * unclipped, p.norm(), adamw_update(p, group, state).norm()
-                    sums = squares.setdefault(names[p], [0.0] * 3)
-                    squares[names[p]] = [a + float(b) ** 2 for a, b in zip(sums, norms, strict=True)]
-        order = dict.fromkeys(name for name in names.values() if name in squares)
-        return {name: Part(*map(math.sqrt, squares[name])) for name in order}
+    def predictor(self, card: Card) -> Predictor:
+        """The averaged net, ready to predict on the training's device; later steps do not change it."""
+        return Predictor(self.averaged, card, Execution(device=self.plan.device.name))
 
     def update_batch_norm(self) -> None:
-        """Take batch-norm statistics anew for the averaged weights; averaged statistics belong to no net."""
+        """Compute batch-norm statistics of the averaged weights; averaged statistics belong to no net."""
         norms = [m for m in self.averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if not norms:
             return
@@ -230,7 +172,7 @@ class Training:
             norm.momentum = None  # a plain mean over the batches
             norm.train()
         with torch.no_grad():
-            for i in range(_REESTIMATION_BATCHES):
+            for i in range(_BATCH_NORM_BATCHES):
                 self.averaged.body(self._input(self.sampler.draw(self.step + i)))
         self.averaged.eval()
 
@@ -258,105 +200,36 @@ class Training:
 
 def training_of(plan: Plan, cases: Sequence[Case]) -> Training:
     """The training that a plan describes, on these cases, before its first step."""
-    settings, patches = augmentation_of(plan), plan.patches
+    augmentation, patches = augmentation_of(plan), plan.patches
     sampler = Sampler(
-        cases, patches.size, patches.size, patches.batch, settings, plan.budget.seed, planes=plan.data.planes
+        cases, patches.size, patches.size, patches.batch, augmentation, plan.budget.seed, planes=plan.data.planes
     )
     training = Training(plan, sampler)
     sampler.target = training.net.geometry.output_size(patches.size)
     return training
 
 
-def _part(name: str) -> str:
-    """A parameter's name up to its first number; without one, that of its module."""
-    words = name.split(".")
-    numbers = (i for i, word in enumerate(words) if word.replace("_", "").isdigit())
-    return ".".join(words[: next(numbers, len(words) - 2) + 1])
-
-
-def adamw_update(weights: Tensor, group: dict[str, Any], state: dict[str, Any]) -> Tensor:
-    """What AdamW's last step took from some weights: theirs before it, minus theirs now.
-
-    Of Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101, algorithm 2, lines 9 to 12. Taking the weights now from
-    those before would leave few digits of a small difference; the moments that the step left behind give all of them.
-
-    Parameters
-    ----------
-    weights : Tensor
-        As they are after the step.
-    group, state : dict
-        Of `torch.optim.AdamW`: the weights' group, with the rate of that step, and their own state.
-
-    Returns
-    -------
-    Tensor of the weights' shape
-    """
-    (beta1, beta2), step = group["betas"], float(state["step"])
-    mean, square = state["exp_avg"] / (1 - beta1**step), state["exp_avg_sq"] / (1 - beta2**step)
-    moved: Tensor = group["lr"] * mean / (square.sqrt() + group["eps"])
-    decay = group["lr"] * group["weight_decay"]
-    return moved + decay * (weights + moved) / (1 - decay)  # decay is of the weights before the step
-
-
-def validate(net: Net, cases: Sequence[Case], *, device: str, planes: int | None = None) -> Score:
-    """Predict every validation image whole or in exact tiles, and score all pixels together; objects as foreground."""
-    start = time.perf_counter()
-    ready = prepare(net, device=device)
-    has_distance = cases[0].ids is not None
-    n = 2 if has_distance else net.out_channels
-    total = np.zeros((n, n), dtype=np.int64)
-    for case in cases:
-        predicted = predict_classes(ready, case.image, planes=planes, has_distance=has_distance)
-        total += confusion(predicted, case.classes, n)
-    return score_of(total, time.perf_counter() - start)
-
-
-def score_of(total: np.ndarray, time_s: float) -> Score:
-    """The score of a confusion matrix (K, K), pixels; rows are the truth. Classes that do not occur are nan."""
-    hits, truth, predicted = np.diag(total), total.sum(1), total.sum(0)
-    with np.errstate(invalid="ignore"):
-        dice = 2 * hits / (truth + predicted)
-    error = 1 - hits.sum() / max(total.sum(), 1)
-    return Score(tuple(float(d) for d in dice[1:]), float(error), time_s)
-
-
-def predict_classes(
-    net: Net, image: np.ndarray, *, planes: int | None = None, has_distance: bool = False
-) -> np.ndarray:
-    """Class indices (*spatial), uint8, of one standardised image (C, *spatial).
-
-    Parameters
-    ----------
-    net : Net
-    image : ndarray of shape (C, *spatial), float32
-    planes : int, optional
-        The image is a volume and the net a 2D one, which is given so many adjacent planes at a time.
-    has_distance : bool
-        The classes beside background are distances inside objects: together they are the foreground, 1.
-    """
-    tiling = plan_tiles(net, image.shape[-net.ndim :], memory_bytes=_VALIDATION_MEMORY)
-
-    def classes(part: np.ndarray, index: int = 0) -> np.ndarray:
-        return run(net, torch.from_numpy(part), tiling, finish=finish).numpy()
-
-    finish = _foreground if has_distance else _most_likely
-    return classes(image) if planes is None else by_planes(image, planes, classes)
-
-
-def _most_likely(logits: Tensor) -> Tensor:
-    return logits.argmax(0).to(torch.uint8)
-
-
-def _foreground(logits: Tensor) -> Tensor:
-    """1 where background is less likely than all distances together."""
-    return (logits[0] < logits[1:].logsumexp(0)).to(torch.uint8)
+def card_of(plan: Plan, dataset: Dataset) -> Card:
+    """The card of a net that is trained by a plan on these data, before any validation."""
+    return Card(
+        architecture=plan.net.architecture,
+        classes=dataset.class_names,
+        labels=dataset.kind,
+        spacing=list(dataset.spacing),
+        unit=dataset.unit,
+        planes=plan.data.planes,
+        augmentation=plan.patches.augmentation,
+        flip_axes=list(plan.patches.flip_axes),
+        decoding=usual_thresholds(dataset.cases) if dataset.kind.has_distance else None,
+        resample=plan.data.resample and dataset.unit != "px",
+    )
 
 
 def choose_forward(training: Training) -> str:
-    """Compile the net if that pays, measured on real training steps; returns a sentence on what was chosen.
+    """Compile the net if that pays, measured on real training steps; returns a sentence for the user.
 
-    Training by `steps` is to be the same again from the same seed, so there nothing is
-    chosen by the clock: it is compiled only where the plan says so.
+    A training by `steps` gives the same net from the same seed, so nothing is chosen by the clock there: it is
+    compiled only where the plan says so.
     """
     plan = training.plan
     if world_size() > 1:
@@ -383,7 +256,7 @@ def choose_forward(training: Training) -> str:
 
 
 def time_steps(training: Training, n: int = 4) -> float:
-    """Seconds of a step: the median of all but the first of n, which are taken."""
+    """Take `n` steps; the median seconds of one, without the first."""
     times = []
     for _ in range(n):
         start = time.perf_counter()

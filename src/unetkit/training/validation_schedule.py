@@ -7,11 +7,64 @@ from math import inf, prod
 
 from ..data.dataset import Case
 from .plan.plan import Plan
+from .state import Training
 
-__all__ = ["expected_validation_s", "validation_interval_s", "validation_interval_steps"]
+__all__ = ["IntervalTimer", "expected_validation_s", "validation_interval_s", "validation_interval_steps"]
 
+_EARLY_S = 60.0  # of the first validation, or a fifth of a short budget: a hopeless training is seen at once
 _VALIDATIONS = 20  # per training, fewer where they would take more than 5 % of the time
 _MOST_TIME = 0.1  # share of the time of a training
+
+
+class IntervalTimer:
+    """Tells when to validate, in seconds or in steps, as the budget is.
+
+    Parameters
+    ----------
+    training : Training
+        About to take its first step, or the first after a resume.
+    held_out : sequence of Case
+
+    Attributes
+    ----------
+    cost_s : float
+        Seconds of a validation: 0 at first, then what is expected, and set to what it took.
+    """
+
+    def __init__(self, training: Training, held_out: Sequence[Case]) -> None:
+        self._training, self._held_out, self.cost_s = training, held_out, 0.0
+        self._next_s = training.elapsed_s + min(_EARLY_S, (training.plan.budget.time_s or inf) / 5)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to validate, or at least to log."""
+        if steps := self._training.plan.budget.steps:
+            return self._training.step % validation_interval_steps(steps) == 0
+        return self._training.elapsed_s >= self._next_s
+
+    @property
+    def is_affordable(self) -> bool:
+        """Whether validations on the way are; by steps they always are, so that runs are the same."""
+        return bool(self._training.plan.budget.steps) or self._interval_s() < inf
+
+    def restart(self) -> None:
+        """Wait for the next interval; losses are logged where no validation is affordable."""
+        time_s, interval_s = self._training.plan.budget.time_s or 0.0, self._interval_s()
+        self._next_s = self._training.elapsed_s + (interval_s if interval_s < inf else time_s / _VALIDATIONS)
+
+    def _interval_s(self) -> float:
+        training = self._training
+        if self._held_out and not self.cost_s:
+            step_s = training.elapsed_s / max(training.step, 1)
+            self.cost_s = expected_validation_s(training.plan, self._held_out, step_s)
+        return validation_interval_s(training.plan.budget.time_s, self.cost_s)
+
+    def is_over(self) -> bool:
+        """Whether the budget is used up; the last validation is part of it."""
+        budget, training = self._training.plan.budget, self._training
+        if budget.steps:
+            return training.step >= budget.steps
+        return training.elapsed_s + self.cost_s * 1.2 >= (budget.time_s or 0)
 
 
 def validation_interval_s(time_s: float | None, cost_s: float) -> float:

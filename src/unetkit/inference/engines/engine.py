@@ -158,7 +158,8 @@ class _EngineNet(nn.Module):
 
     def __init__(self, net: Net, engine: Engine) -> None:
         super().__init__()
-        self.net, self.engine = net, engine
+        self.net: Net = net
+        self.engine = engine
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -169,6 +170,10 @@ class _EngineNet(nn.Module):
     def body(self, x: Tensor) -> Tensor:
         """Logits of windows."""
         return self.engine(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The net's own computation, which is traced to estimate its memory."""
+        return self.net.body(x)
 
 
 def with_engine(net: Net, engine: Engine) -> Net:

@@ -21,6 +21,8 @@ from .plan import GROUPS, AugmentationKind, Compile, Loss
 __all__ = [
     "DERIVED",
     "OLD_NAMES",
+    "BudgetSettings",
+    "DataSettings",
     "PlanSettings",
     "SettingRow",
     "check_settings",
@@ -33,6 +35,14 @@ __all__ = [
     "parse_setting",
     "unknown_setting",
 ]
+
+
+class BudgetSettings(TypedDict, total=False):
+    """Of the group `budget`: seconds or steps, one of them."""
+
+    time_s: float | None
+    steps: int | None
+    seed: int
 
 
 class DataSettings(TypedDict, total=False):
@@ -91,13 +101,14 @@ class DeviceSettings(TypedDict, total=False):
 
 
 class PlanSettings(TypedDict, total=False):
-    """The values of a plan that a user may choose; the budget is given beside them.
+    """The values of a plan that a user may choose.
 
     Examples
     --------
     >>> settings: PlanSettings = {"net": {"name": "unet++"}, "optim": {"learning_rate": 1e-3}}
     """
 
+    budget: BudgetSettings
     data: DataSettings
     net: NetSettings
     patches: PatchSettings
@@ -273,6 +284,8 @@ def list_settings() -> list[SettingRow]:
     rows = []
     for path, annotation in TYPES.items():
         group, name = path.split(".")
+        if path in _BESIDE:
+            continue
         field = GROUPS[group].model_fields.get(name)
         if field is None:  # of the architecture: type and description stand in the table above
             kind, info = get_args(annotation)

@@ -1,0 +1,151 @@
+"""A run: the folder of one training, and everything that can be read from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from ..data.dataset import Case, Dataset, load_dataset
+from ..data.pairs import find_pairs
+from ..inference.execution import Execution
+from ..inference.predictor import Predictor
+from ..metrics.evaluation import Evaluation
+from ..model.run_paths import RunPaths
+from .plan.files import read_plan_file
+from .plan.plan import Plan
+
+__all__ = ["Run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training in its folder; files are read when they are asked for, so a training that goes on can be watched.
+
+    Attributes
+    ----------
+    paths : RunPaths
+        Of the folder and the files in it.
+    plan : Plan
+    was_interrupted : bool
+        Of a run that `train` returned: whether Ctrl-C ended it before its budget.
+
+    Examples
+    --------
+    >>> run = Run.open("RUN")  # doctest: +SKIP
+    >>> run.scores.mean.dice, run.predictor()(image).labels  # doctest: +SKIP
+    """
+
+    paths: RunPaths
+    plan: Plan
+    was_interrupted: bool = False
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Run:
+        """Open the folder of a training.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder, or it has no plan.
+        ValueError
+            If the plan cannot be read, or is of a newer format.
+        """
+        paths = RunPaths(Path(folder))
+        if not paths.root.is_dir():
+            raise FileNotFoundError(f"{folder}: there is no such run folder; expected one that unetkit train made")
+        if not paths.plan.is_file():
+            raise FileNotFoundError(
+                f"{folder}: holds no {paths.plan.name}, so it is not a run folder; name the folder given to unetkit "
+                "train as --out"
+            )
+        return cls(paths, read_plan_file(paths.plan))
+
+    @property
+    def scores(self) -> Evaluation | None:
+        """Final scores of the held-out images; None without any, or before the training has come to its end."""
+        path = self.paths.validation_json
+        return Evaluation.from_json(path.read_text()) if path.is_file() else None
+
+    @property
+    def dice(self) -> float | None:
+        """Final validation Dice, mean over the foreground classes."""
+        scores = self.scores
+        return scores.mean.dice if scores else None
+
+    @property
+    def steps(self) -> int:
+        """Steps taken until the last save."""
+        return int(self._last("step"))
+
+    @property
+    def time_s(self) -> float:
+        """Seconds of training until the last save."""
+        return float(self._last("elapsed_s"))
+
+    def _last(self, name: str) -> float:
+        state = self.state() or (self.log() or [{}])[-1]
+        number: float = state.get(name, 0.0)
+        return number
+
+    def state(self) -> dict[str, Any]:
+        """Numbers of the last save, without its tensors: `step`, `elapsed_s`, `best` and the `losses` of all steps.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged.
+        """
+        path = self.paths.state
+        if not path.is_file():
+            return {}
+        try:
+            with safe_open(path, framework="np") as file:  # type: ignore[no-untyped-call]
+                return dict(json.loads(file.metadata()["unetkit"]))
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+
+    def log(self) -> list[dict[str, Any]]:
+        """One entry per validation, as in `log.jsonl`; a line that a crash cut off is left out."""
+        entries = []
+        for line in self.paths.log.read_text().splitlines() if self.paths.log.is_file() else []:
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(entry, dict) and {"step", "elapsed_s"} <= entry.keys():
+                entries.append(entry)
+        return entries
+
+    def dataset(self) -> Dataset:
+        """The images and masks of the training, read from where they were.
+
+        Raises
+        ------
+        ValueError
+            If they cannot be read, or are other images now: the split into those that the net was trained on and those
+            that were held out is then not known.
+        """
+        data, net = self.plan.data, self.plan.net.architecture
+        pairs = find_pairs(data.images, data.masks)
+        dataset = load_dataset(pairs, labels=data.labels, objects=net["out_channels"] > 2, resample=data.resample)
+        now = len(dataset.cases), dataset.channels * (data.planes or 1), len(dataset.kind.values)
+        before = data.n_images, net["in_channels"], net["out_channels"]
+        if now != before:
+            raise ValueError(
+                f"{data.images}: now holds {now[0]} images for {now[1]} channels and {now[2]} classes; "
+                f"{self.paths.root} was trained on {before[0]}, {before[1]} and {before[2]}, so the images that were "
+                "held out are not known: bring them back"
+            )
+        return dataset
+
+    def split(self) -> tuple[list[Case], list[Case]]:
+        """Cases that the net was trained on, and those that were held out; of `dataset`."""
+        return self.plan.split(self.dataset().cases)
+
+    def predictor(self, execution: Execution = Execution()) -> Predictor:  # noqa: B008 - frozen
+        """The model of the run, as `unetkit.load_model` gives it."""
+        return Predictor.load([self.paths.root], execution)

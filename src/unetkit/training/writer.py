@@ -1,0 +1,93 @@
+"""What a training writes into its folder, each file whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..data.dataset import Case
+from ..io.atomic import write_text
+from ..model.card import Card
+from ..model.files import save_model
+from ..model.run_paths import RunPaths
+from ..nets.net import Net
+from .checkpoint import save_state
+from .plan.plan import Plan
+from .preview import write_panel
+from .state import Training
+from .validation import ValidationResult
+
+__all__ = ["RunWriter", "check_out"]
+
+
+def check_out(out: Path, resume: bool) -> None:
+    """Raise FileExistsError if a run cannot be made in a folder."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out}: is a file; name a folder for the run")
+    if out.is_dir() and any(out.iterdir()) and not resume:
+        raise FileExistsError(f"{out}: exists and is not empty; add --resume to continue it, or name another folder")
+
+
+class RunWriter:
+    """Writes the files of a run.
+
+    Parameters
+    ----------
+    paths : RunPaths
+    card : Card
+        Of the net; its score is set for each model.
+    """
+
+    def __init__(self, paths: RunPaths, card: Card) -> None:
+        self.paths, self.card = paths, card
+
+    def clean(self, step: int) -> None:
+        """Remove what a process that was killed left half-written, and log entries after the step that is resumed."""
+        for leftover in self.paths.root.rglob(".*.tmp"):
+            leftover.unlink()
+        if self.paths.log.is_file():
+            lines = [line for line in self.paths.log.read_text().splitlines() if line.endswith("}")]
+            write_text(self.paths.log, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+
+    def plan(self, plan: Plan) -> None:
+        """Write the plan."""
+        write_text(self.paths.plan, plan.model_dump_json(indent=2))
+
+    def state(self, training: Training) -> float:
+        """Write everything that a resume needs; the seconds that it took."""
+        start = time.perf_counter()
+        save_state(self.paths.state, training.tensors(), training.numbers())
+        return time.perf_counter() - start
+
+    def model(self, net: Net, score: float | None) -> Card:
+        """Write the net and its card, with the validation Dice; the card."""
+        card = self.card.model_copy(update={"score": score})
+        save_model(self.paths.model, net, card)
+        return card
+
+    def log(self, entry: Mapping[str, object]) -> None:
+        """Append a line to the log."""
+        with self.paths.log.open("a") as file:
+            file.write(json.dumps(dict(entry)) + "\n")
+
+    def preview(self, case: Case, mask: np.ndarray) -> bool:
+        """Write the latest preview, and the first one as the early preview too; whether it was the first."""
+        early = self.paths.preview("early")
+        is_first = not early.exists()
+        for path in [early] * is_first + [self.paths.preview("latest")]:
+            write_panel(path, case, mask)
+        return is_first
+
+    def result(self, result: ValidationResult, cases: Sequence[Case]) -> None:
+        """Write the final scores, and pictures of the worst, the median and the best image."""
+        write_text(self.paths.validation_json, result.evaluation.to_json())
+        write_text(self.paths.validation_csv, result.evaluation.to_csv())
+        ranked = result.evaluation.ranked()
+        masks = {case.name: (case, mask) for case, mask in zip(cases, result.masks, strict=True)}
+        for name, place in (("worst", 0), ("median", len(ranked) // 2), ("best", -1)):
+            if ranked:
+                write_panel(self.paths.preview(name), *masks[ranked[place].name])
