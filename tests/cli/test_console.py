@@ -15,13 +15,13 @@ def test_durations(text, expected):
 
 @pytest.mark.parametrize("text", ["", "ten", "10 m", "-5m", "5x", "m", "1e3"])
 def test_no_durations(text):
-    with pytest.raises(ValueError, match=rf"'{text}' is no duration: expected one such as 90s, 10m or 1h30m"):
+    with pytest.raises(ValueError, match=rf"'{text}' is not a duration: expected one such as 90s, 10m or 1h30m"):
         seconds(text)
 
 
 @pytest.mark.parametrize("text", ["0", "0m", "0h0s"])
 def test_no_time_at_all(text):
-    with pytest.raises(ValueError, match=rf"'{text}' is no time at all: expected more than 0"):
+    with pytest.raises(ValueError, match=rf"the duration is '{text}'; expected more than 0"):
         seconds(text)
 
 
@@ -35,7 +35,7 @@ def test_memory_sizes(text, expected):
 
 @pytest.mark.parametrize("text", ["", "lots", "-1GB", "2PB", "1e9"])
 def test_no_memory_sizes(text):
-    with pytest.raises(ValueError, match=rf"'{text}' is no memory size: expected one such as 2GB or 500MB"):
+    with pytest.raises(ValueError, match=rf"'{text}' is not a memory size: expected one such as 2GB or 500MB"):
         byte_count(text)
 
 

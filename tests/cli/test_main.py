@@ -17,11 +17,12 @@ import torch
 from typer.testing import CliRunner
 
 from unetkit import cli, io
+from unetkit.cli.main import PANELS
 from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.image import Image
 from unetkit.model.files import read_model
 
-VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+VERBS = [verb for panel in PANELS.values() for verb in panel]
 FAST = ("--patch", "32", "--batch", "2", "--device", "cpu")
 
 
@@ -309,8 +310,8 @@ def test_an_error_in_a_shell_and_its_traceback():
         (["train", "CELLS"], "give one budget: --time 10m, or --steps 2000"),
         (["train", "CELLS", "--time", "1m", "--steps", "5"], "give one budget: --time 10m, or --steps 2000"),
         (["train", "CELLS", "--steps", "5", "--resume"], "--resume goes on with a run: name its folder with --out"),
-        (["train", "CELLS", "--time", "soon"], "'soon' is no duration: expected one such as 90s, 10m or 1h30m"),
-        (["train", "CELLS", "--time", "0s"], "'0s' is no time at all: expected more than 0"),
+        (["train", "CELLS", "--time", "soon"], "'soon' is not a duration: expected one such as 90s, 10m or 1h30m"),
+        (["train", "CELLS", "--time", "0s"], "the duration is '0s'; expected more than 0"),
         (["train", "CELLS", "--steps", "0"], "Invalid value for '--steps': "),
         (["train", "CELLS", "--steps", "5", "--batch", "0"], "Invalid value for '--batch': "),
         (
@@ -322,7 +323,10 @@ def test_an_error_in_a_shell_and_its_traceback():
             "'8xx9' is no patch: expected a side in pixels, such as",
         ),
         (["train", "CELLS", "--steps", "5", "--seed", "-1"], "Invalid value for '--seed': "),
-        (["predict", "RUN", "CELLS", "--out", "m", "--memory", "lots"], "'lots' is no memory size: expected one such"),
+        (
+            ["predict", "RUN", "CELLS", "--out", "m", "--memory", "lots"],
+            "'lots' is not a memory size",
+        ),
         (["predict", "RUN", "--out", "m"], "Missing argument"),
         (["train", "CELLS", "--stpes", "5"], "No such option: --stpes"),
         (["fly"], "No such command 'fly'"),

@@ -1,11 +1,11 @@
-"""What the command line shows: progress with rate and time left, tables, and how values are written."""
+"""Progress bars and tables of the command line, and how values are written."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -26,13 +26,16 @@ def clock(time_s: float) -> str:
 
 
 class _Bar:
-    """A progress bar that other lines can be printed above."""
+    """A progress bar that other lines can be printed above; without a terminal only the lines are."""
 
-    def __init__(self, columns: Sequence[Any], title: str) -> None:
-        self.progress = Progress(*columns, console=console, transient=not console.is_terminal)
+    def __init__(self, title: str, *columns: Any) -> None:
+        detail = TextColumn("{task.fields[detail]}")
+        self.progress = Progress(
+            TextColumn(title), BarColumn(), detail, *columns, console=console, transient=not console.is_terminal
+        )
         self.task = self.progress.add_task(title, total=1.0, detail="", left="-:--")
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         if console.is_terminal:
             self.progress.start()
         return self
@@ -41,19 +44,28 @@ class _Bar:
         if console.is_terminal:
             self.progress.stop()
 
+    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
+        """Take the state of the work, as `unetkit.progress.Progress` has it."""
+        if message:
+            console.print(message)
+        if total:
+            self.show(done, total, values)
+
+    def show(self, done: float, total: float, values: dict[str, float]) -> None:
+        """Move the bar."""
+        detail = f"{math.floor(done)} of {round(total)}"
+        self.progress.update(self.task, completed=done / total, detail=detail)
+
 
 class TrainingBar(_Bar):
     """Rate, loss, validation Dice and time left of a training; plain lines where there is no terminal."""
 
     def __init__(self) -> None:
-        detail, left = TextColumn("{task.fields[detail]}"), TextColumn("{task.fields[left]} left")
-        super().__init__([TextColumn("training"), BarColumn(), detail, left], "training")
-        self.printed = -1
+        super().__init__("training", TextColumn("{task.fields[left]} left"))
+        self.printed = -1  # twentieths of the training
 
-    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
-        """Take a message, or the share and numbers of a step."""
-        if message:
-            console.print(message)
+    def show(self, done: float, total: float, values: dict[str, float]) -> None:
+        """Move the bar, or print a line at each twentieth."""
         if "step" not in values:
             return
         share = done / total
@@ -69,19 +81,14 @@ class TrainingBar(_Bar):
 
 
 class PredictionBar(_Bar):
-    """Files done, and time gone and left, of a prediction."""
+    """Images done, and time gone and left, of a prediction."""
 
     def __init__(self) -> None:
-        detail, left = TextColumn("{task.fields[detail]}"), TextColumn("{task.fields[left]} left")
-        super().__init__([TextColumn("predicting"), BarColumn(), detail, TimeElapsedColumn(), left], "")
+        super().__init__("predicting", TimeElapsedColumn(), TextColumn("{task.fields[left]} left"))
         self.began: tuple[float, float] | None = None  # when, and how much was done then
 
-    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
-        """Take the images that are done, in all `total`."""
-        if message:
-            console.print(message)
-        if not total:
-            return
+    def show(self, done: float, total: float, values: dict[str, float]) -> None:
+        """Move the bar; the time left follows from what was done since the first part."""
         share, time_s = done / total, time.monotonic()
         if self.began is None and share > 0:
             self.began = time_s, share
@@ -92,26 +99,25 @@ class PredictionBar(_Bar):
 
 
 class FileBar(_Bar):
-    """Files that are done."""
+    """Files that are read."""
 
     def __init__(self, title: str) -> None:
-        super().__init__([TextColumn(title), BarColumn(), TextColumn("{task.fields[detail]}"), TimeElapsedColumn()], "")
+        super().__init__(title, TimeElapsedColumn())
 
-    def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
-        """Take the number of files that are done."""
-        self.progress.update(self.task, completed=done / max(total, 1), detail=f"{done:.0f} of {total:.0f} files")
+    def show(self, done: float, total: float, values: dict[str, float]) -> None:
+        """Move the bar."""
+        self.progress.update(self.task, completed=done / total, detail=f"{done / total:.0%}")
 
 
-class StepBar(_Bar):
-    """Named steps, one after the other."""
+class SectionBar(_Bar):
+    """Named sections, computed one after the other; names are shown beside the bar, not above it."""
 
     def __init__(self) -> None:
-        detail = TextColumn("{task.fields[detail]}")
-        super().__init__([TextColumn("inspecting"), BarColumn(), detail, TimeElapsedColumn()], "")
+        super().__init__("inspecting", TimeElapsedColumn())
 
     def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
-        """Show the step that begins."""
-        self.progress.update(self.task, completed=done / total if total else None, detail=message)
+        """Take the name of the section that begins."""
+        self.progress.update(self.task, completed=done / max(total, 1), detail=message)
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:

@@ -16,9 +16,13 @@ Masks = Annotated[Path | None, typer.Argument(help="Folder of masks; names match
 Labels = Annotated[
     str,
     typer.Option(
-        help="What the masks hold: auto (looks), binary, classes, instances (told apart) or foreground.",
+        help="What the masks hold: auto (recognised), binary, classes, instances (told apart) or foreground.",
         show_default=True,
     ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting that unetkit plan shows; again for another."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
@@ -26,14 +30,6 @@ NETS = (
     "unet, unet++, or a paper's: ronneberger2015, cicek2016, milletari2016, jegou2017 (-67, -56), zhang2018, "
     "oktay2018, zhou2018"
 )
-Block = Annotated[str | None, typer.Option(help="plain, residual, preactivation or dense (default: the net's).")]
-Skip = Annotated[
-    str | None, typer.Option(help="concat, reduce (1x1 to half), add, attention; or none, to see what skips are worth.")
-]
-Widths = Annotated[
-    str | None, typer.Option(help="Channels per level, finest first: 16,32,64 (default: by the budget).")
-]
-DivideWidth = Annotated[int | None, typer.Option(min=1, help="Divide the widths of a paper's net.")]
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -47,32 +43,11 @@ def seconds(text: str) -> float:
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is no duration: expected one such as 90s, 10m or 1h30m")
+        raise ValueError(f"{text!r} is not a duration: expected one such as 90s, 10m or 1h30m")
     total = sum(float(number) * _UNITS_S[unit or "s"] for number, unit in parts)
     if not total > 0:
-        raise ValueError(f"{text!r} is no time at all: expected more than 0")
+        raise ValueError(f"the duration is {text!r}; expected more than 0")
     return float(total)
-
-
-def plan_value(text: str) -> tuple[str, Any]:
-    """Read NAME=VALUE: a number, true or false, a size (8x128x128), a row (16,32,64), or a word.
-
-    >>> plan_value("batch=2"), plan_value("patch=8x128x128"), plan_value("widths=16,32"), plan_value("block=dense")
-    (('batch', 2), ('patch', (8, 128, 128)), ('widths', (16, 32)), ('block', 'dense'))
-    """
-    name, sign, value = text.partition("=")
-    if not (name and sign and value):
-        raise ValueError(f"{text!r} sets nothing: expected NAME=VALUE, such as batch=2; unetkit plan lists the names")
-    if re.fullmatch(r"\d+(x\d+)+", value) or re.fullmatch(r"\d+(,\d+)+", value):
-        return name, tuple(map(int, re.split("[x,]", value)))
-    if value in ("true", "false"):
-        return name, value == "true"
-    for convert in (int, float):
-        try:
-            return name, convert(value)
-        except ValueError:
-            continue
-    return name, value
 
 
 def byte_count(text: str) -> int:
@@ -83,27 +58,26 @@ def byte_count(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), flags=re.IGNORECASE)
     if not match:
-        raise ValueError(f"{text!r} is no memory size: expected one such as 2GB or 500MB")
+        raise ValueError(f"{text!r} is not a memory size: expected one such as 2GB or 500MB")
     return int(float(match[1]) * _UNITS_BYTES[match[2].upper()])
 
 
-def whole_numbers(text: str, separator: str, *, like: str) -> tuple[int, ...]:
-    """Numbers of at least 1, such as "16,32,64"; `like` tells, in the error, what was expected."""
+def _whole_numbers(text: str, separator: str, *, expected: str) -> tuple[int, ...]:
     parts = text.replace(" ", "").split(separator)
     if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
-        raise ValueError(f"{text!r} is no {like}")
+        raise ValueError(f"{text!r} is not a {expected}")
     return tuple(int(part) for part in parts)
 
 
 def widths_of(text: str) -> tuple[int, ...]:
     """Channels per level: "16,32,64"."""
-    return whole_numbers(text, ",", like="row of widths: expected channels per level, such as 16,32,64,128")
+    return _whole_numbers(text, ",", expected="row of widths: expected channels per level, such as 16,32,64,128")
 
 
-def sides(text: str, what: str = "patch") -> int | tuple[int, ...]:
+def sides(text: str, name: str = "patch") -> int | tuple[int, ...]:
     """A size: "128" for all axes, "8x128x128" for each."""
-    like = f"{what}: expected a side in pixels, such as 128, or one per axis: 8x128x128"
-    numbers = whole_numbers(text.lower(), "x", like=like)
+    expected = f"{name}: expected a side in pixels, such as 128, or one per axis: 8x128x128"
+    numbers = _whole_numbers(text.lower(), "x", expected=expected)
     return numbers[0] if len(numbers) == 1 else numbers
 
 
@@ -124,7 +98,7 @@ def free(wanted: str) -> Path:
 
 
 def option(convert: Callable[[str], Any], text: str) -> Any:
-    """A value from its words; what is wrong with them is said as wrong use of the command line."""
+    """A value from its words; an error in them is wrong use of the command line."""
     try:
         return convert(text)
     except ValueError as error:

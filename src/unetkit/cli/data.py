@@ -1,0 +1,121 @@
+"""The verbs that look at data before a training: check, plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import AsJson, Images, Labels, Masks, Set, option, seconds
+
+__all__ = ["check", "plan"]
+
+
+def check(images: Images, masks: Masks = None, labels: Labels = "auto", as_json: AsJson = False) -> None:
+    """Read every image and mask, say what they hold, and name every file that cannot be used or looks wrong.
+
+    A file that looks wrong beside the others (shifted, interchanged, inverted, empty, twice, of another size or kind)
+    is reported with its numbers; it is not an error.
+    """
+    from ..data.check import check as check_data
+    from ..progress import SILENT
+    from .console import FileBar
+
+    with FileBar("checking") as bar:
+        result = check_data(images, masks, labels=labels, progress=SILENT if as_json else bar)
+    dataset = result.dataset
+    if dataset is None or (result.errors and not as_json):
+        for issue in result.issues:
+            typer.echo(f"looks wrong: {issue}")
+        raise ValueError("\n".join(result.errors))
+    if as_json:
+        counts = dict(zip(dataset.class_names, dataset.class_pixels.tolist(), strict=True))
+        summary = {"images": len(dataset.cases), "channels": dataset.channels, "pixels": counts}
+        summary |= {"spacing": dataset.spacing, "unit": dataset.unit, "labelled": dataset.labelled_share}
+        issues = [{"file": str(issue.path), "reason": issue.reason} for issue in result.issues]
+        print(json.dumps(summary | {"errors": result.errors, "suspicious": issues}))
+        if result.errors:
+            raise SystemExit(1)
+        return
+    for line in dataset.describe():
+        typer.echo(line)
+    for issue in result.issues:
+        typer.echo(f"looks wrong: {issue}")
+    typer.echo("All files can be used. Next: unetkit train, with the same folders.")
+
+
+def plan(
+    images: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of images; a table (.csv: image, mask, group); or one folder that holds both."),
+    ] = None,
+    masks: Masks = None,
+    time: Annotated[str | None, typer.Option(help="Budget of the training: 90s, 10m, 2h.  [default: 10m]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps, in place of a time.")] = None,
+    values: Set = None,
+    out: Annotated[Path | None, typer.Option(help="Write the plan to this file, for train --plan.")] = None,
+    list_settings: Annotated[
+        bool, typer.Option("--settings", help="List every setting that --set takes, and stop.")
+    ] = False,
+    labels: Labels = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Show how a data set would be trained on: every value, with the rule that it follows from.
+
+    A few steps are timed, and nothing is kept. Change values with --set, or in the file that --out writes.
+    """
+    from .console import clock, print_words
+
+    if list_settings:
+        from ..training.plan import settings as all_settings
+
+        listed = all_settings.list_settings()
+        rows = [(row.path, row.type, row.default, row.description) for row in listed]
+        print_words(("setting", "type", "default", "what it is"), rows)
+        return
+    if images is None:
+        raise typer.BadParameter("name the images: unetkit plan IMAGES MASKS; or --settings for a list of all settings")
+    if time is not None and steps is not None:
+        raise typer.BadParameter("give one budget: --time 10m, or --steps 2000")
+    from ..data.dataset import load_dataset
+    from ..data.pairs import find_pairs
+    from ..io.atomic import write_text
+    from ..training.estimate import estimate_training
+    from ..training.plan.rules import make_plan
+    from ..training.plan.settings import merge_settings, old_name_hints, parse_setting
+
+    for hint in old_name_hints(values or ()):
+        typer.echo(hint, err=True)
+    pairs = [option(parse_setting, text) for text in values or ()]
+    settings = merge_settings([("data.labels", labels), *pairs])
+    objects = not settings.get("patches", {}).get("border_weight", False)
+    resample = settings.get("data", {}).get("resample", True)
+    dataset = load_dataset(find_pairs(images, masks), labels=labels, objects=objects, resample=resample)
+    time_s = None if steps is not None else option(seconds, time or "10m")
+    chosen = make_plan(
+        dataset,
+        images=str(images),
+        masks=None if masks is None else str(masks),
+        time_s=time_s,
+        steps=steps,
+        settings=settings,
+    )
+    text = chosen.model_dump_json(indent=2)
+    if out:
+        write_text(out, text)
+    if as_json:
+        print(text)
+        return
+    for line in dataset.describe():
+        typer.echo(line)
+    numbered = [(str(number), *row) for number, row in enumerate(chosen.describe(), start=1)]
+    print_words(("", "setting", "value", "because"), numbered)
+    estimate = estimate_training(chosen, dataset)
+    typer.echo(
+        f"On this machine: {estimate.step_s * 1e3:.0f} ms per step, about {estimate.steps} steps in "
+        f"{clock(estimate.time_s)}, each image seen {estimate.passes:.3g} times; {clock(estimate.validation_s)} of it "
+        "to validate"
+    )
+    typer.echo(f"Next: unetkit train, with the same folders{f' and --plan {out}' if out else ''}")

@@ -1,0 +1,104 @@
+"""The verbs that use a model and score its masks: predict, evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import AsJson, Labels, byte_count, option
+
+__all__ = ["evaluate", "predict"]
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a model.safetensors.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="Folder for the masks.")],
+    memory: Annotated[str, typer.Option(help="For the net's maps; larger images are streamed, exactly.")] = "2GB",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="torch, compiled, openvino, onnxruntime, bfloat16; int8, once exported; or auto: the fastest."
+        ),
+    ] = "torch",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Test-time averaging over the flips and turns of the training.")
+    ] = False,
+    level: Annotated[
+        int | None, typer.Option(min=1, help="unet++: only the nodes of this level, faster; see unetkit levels.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also the probability of every class, in percent.")
+    ] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also the entropy of the probabilities, in percent.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that exist.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave masks that exist, and make the others.")] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="Spread the work: local, local:4, or a Dask scheduler's tcp://HOST:8786.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Segment images of any size: masks of the same size, spacing and name.
+
+    A large image that was interrupted is resumed by the same command.
+    """
+    from ..inference.execution import Execution
+    from ..inference.outputs import Outputs
+    from ..inference.predictor import load_model
+    from ..progress import SILENT
+    from .console import PredictionBar
+
+    chosen: Any = engine  # checked by Execution
+    execution = Execution(option(byte_count, memory), chosen, device, tta, level)
+    with PredictionBar() as bar:
+        progress = SILENT if as_json else bar
+        results = load_model(model, execution, progress=progress).predict_files(
+            inputs,
+            out,
+            outputs=Outputs(probabilities, uncertainty),
+            existing="overwrite" if overwrite else "resume" if resume else "refuse",
+            cluster=cluster,
+            progress=progress,
+        )
+    if as_json:
+        rows = [{"image": str(r.source), "mask": str(r.mask), "size": r.size, "time_s": r.time_s} for r in results]
+        print(json.dumps(rows))
+        return
+    pixels, time_s = sum(result.pixels for result in results), sum(result.time_s for result in results)
+    number = "1 mask" if len(results) == 1 else f"{len(results)} masks"
+    typer.echo(f"{number} in {out}, {pixels / 1e6 / max(time_s, 1e-9):.2f} million pixels per second")
+
+
+def evaluate(
+    predicted: Annotated[Path, typer.Argument(help="Folder of predicted masks, or one mask.")],
+    truth: Annotated[Path, typer.Argument(help="Folder of true masks, or one mask.")],
+    tolerance: Annotated[float, typer.Option(help="Distance in pixels within which boundaries match.")] = 2.0,
+    labels: Labels = "auto",
+    ignore: Annotated[int | None, typer.Option(help="Value that means not labelled.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the scores of every image to this table.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score masks against the truth: Dice, IoU, precision, recall, boundaries, per class; and objects by their ids."""
+    from ..io.atomic import write_text
+    from ..metrics.folders import evaluate as evaluate_folders
+    from .console import print_table
+
+    result = evaluate_folders(predicted, truth, tolerance=tolerance, labels=labels, ignore=ignore)
+    if csv:
+        write_text(csv, result.to_csv())
+    if as_json:
+        print(result.to_json())
+        return
+    for note in result.notes:
+        typer.echo(note)
+    print_table(result.summary())
+    if result.objects:
+        typer.echo(result.objects.describe())
+    number = "1 image" if len(result.per_image) == 1 else f"{len(result.per_image)} images"
+    typer.echo(f"pixel error {result.pixel_error:.4f}, {number}, tolerance {tolerance:g} px")
