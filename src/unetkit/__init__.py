@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run `__getattr_
     from .training.plan.rules import make_plan as make_plan
     from .training.run import Run as Run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public name -> module and name within it.
 _HOMES = {
