@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isnan, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..graph.hooks import Edge, run_with_hooks
-from ..graph.stages import Arrow, Structure, structure
+from ..graph.stages import Structure, structure
 from ..metrics.evaluation import score_image
 from ..plotting.matplotlib_style import Picture, image_grid, middle_plane, new_figure
 from ..plotting.palette import ACCENT, QUIET, WARM
@@ -105,8 +106,11 @@ def ablate_paths(inspection: Inspection, *, tolerance: float = _TOLERANCE) -> Ab
         n = max(2, 1 + int(max(classes.max(), plain.max(), reference[reference < 255].max(initial=0))))
         names = inspection.classes if len(inspection.classes) >= n else tuple(f"class {i}" for i in range(n))
         scores = score_image(inspection.source, classes, reference, names, tolerance=tolerance).classes[1:]
-        dice, boundary_f1 = (_mean([getattr(c, key) for c in scores if c.occurs]) for key in ("dice", "boundary_f1"))
-        return AblatedMask(path, replacement, classes, float((classes != plain).mean()), dice, boundary_f1)
+        means = []
+        for key in ("dice", "boundary_f1"):
+            values = [value for c in scores if c.occurs and not isnan(value := getattr(c, key))]
+            means.append(float(np.mean(values)) if values else nan)
+        return AblatedMask(path, replacement, classes, float((classes != plain).mean()), *means)
 
     masks = [
         score(path, replacement, _classes(inspection, dict.fromkeys(edges, replace)))
@@ -118,7 +122,8 @@ def ablate_paths(inspection: Inspection, *, tolerance: float = _TOLERANCE) -> Ab
 
 def _paths(net: Structure) -> list[tuple[str, tuple[Edge, ...]]]:
     """Names and edges of the paths: skips finest first, the bottom, all skips."""
-    skips = sorted((a for a in net.arrows if a.kind == "skip" and a.arrivals), key=_order)
+    skips = [a for a in net.arrows if a.kind == "skip" and a.arrivals]
+    skips.sort(key=lambda a: (a.source.turn, a.source.level, a.target.level, a.source.deepest, a.target.deepest))
     shown = skips if len(skips) <= _MOST_PATHS else [a for a in skips if a.target.deepest == net.depth]
     paths = [(f"{net.name(a.source)} to {net.name(a.target)}", a.arrivals) for a in shown]
     ups = [a for a in net.arrows if a.kind == "up" and a.source.level == net.depth]
@@ -126,10 +131,6 @@ def _paths(net: Structure) -> list[tuple[str, tuple[Edge, ...]]]:
     if len(skips) > 1:
         paths.append(("all skips", tuple(edge for a in skips for edge in a.arrivals)))
     return paths
-
-
-def _order(arrow: Arrow) -> tuple[int, ...]:
-    return (arrow.source.turn, arrow.source.level, arrow.target.level, arrow.source.deepest, arrow.target.deepest)
 
 
 @torch.no_grad()
@@ -141,11 +142,6 @@ def predicted_classes(logits: Tensor) -> np.ndarray:
     """Class indices (*spatial), uint8, of logits (K, *spatial); one channel is foreground where it is positive."""
     classes = logits[0] > 0 if logits.shape[0] == 1 else logits.argmax(0)
     return classes.to(torch.uint8).numpy()
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [v for v in values if not np.isnan(v)]
-    return float(np.mean(known)) if known else float("nan")
 
 
 def draw_effects(ablation: Ablation) -> Figure:

@@ -118,7 +118,14 @@ def _overlays(run: Run) -> list[Html]:
         views = _views(path) if path.is_file() else None
         if views:
             title = f"{name.capitalize()} image" + (f": {image.name}" if image else "")
-            figures.append(figure(views, _describe_errors(image) if image else _describe_unranked(name), title=title))
+            words = (
+                _describe_errors(image)
+                if image
+                else "The first validation image at the last validation before the training was stopped."
+                if name == "latest"
+                else f"The validation image with the {name} Dice."
+            )
+            figures.append(figure(views, words, title=title))
         if len(ranked) == 1:
             break  # one image is the best and the worst
     return figures
@@ -132,12 +139,6 @@ def _describe_errors(image: ImageScore) -> str:
     return (
         f"{words}: {1 - missed / wrong:.0%} of them red, {missed / wrong:.0%} blue (missed)." if wrong else f"{words}."
     )
-
-
-def _describe_unranked(name: str) -> str:
-    if name == "latest":
-        return "The first validation image at the last validation before the training was stopped."
-    return f"The validation image with the {name} Dice."
 
 
 def _legend(run: Run) -> str:

@@ -7,7 +7,7 @@ from html import escape
 
 from ...graph.cost import map_sizes
 from ...graph.graph import Graph
-from ...graph.stages import Arrow, NodeKey, structure
+from ...graph.stages import Arrow, structure
 from .layout import Box, Layout, Placed, lay_out, text_width
 from .svg import COLOURS, FAINT, FILLS, FONT, PARTS, alpha, line, path, plus, rectangle, text
 
@@ -214,7 +214,7 @@ def _side_head(placed: Placed) -> Iterator[str]:
 
 def _captions(layout: Layout) -> Iterator[str]:
     first = next(iter(layout.placed.values()))
-    last = layout.placed[_output(layout)]
+    last = max(layout.placed.values(), key=lambda placed: placed.stage.exit)
     start, end = first.boxes[0], last.boxes[-1]
     anchors = ("end", "start") if first is last else ("middle", "middle")
     yield text(start.centre, start.y - 16, "input", size=9, colour=FAINT, anchor=anchors[0])
@@ -223,10 +223,6 @@ def _captions(layout: Layout) -> Iterator[str]:
     ]
     x, y = (end.x + end.width + 4, end.y + end.height / 2 + 3) if bent else (end.centre, end.y - 16)
     yield text(x, y, "output", size=9, colour=FAINT, anchor="start" if bent else anchors[1])
-
-
-def _output(layout: Layout) -> NodeKey:
-    return max(layout.placed, key=lambda key: layout.placed[key].stage.exit)
 
 
 # --- legend ---

@@ -165,19 +165,14 @@ def _place_bars(
         more = Box("more", f"{last - first} more", text_width("10 more", 8) - 8, 0)
         boxes = [*boxes[:first], more, *boxes[last:]]
         shown = [i if i < first else first if i < last else i - last + first + 1 for i in shown]
-    _space(boxes)
+    for before, box in pairwise(boxes):  # the numbers above need less space than bars of so many channels and arrows
+        box.x = before.x + before.width + _BETWEEN
     arcs = _arcs(stage, shown, len(boxes) - (2 if kinds[-1] == "head" else 1), is_long=is_long)
     first_size, last_size = (_size(sizes[bars[i]]) for i in (0, -1))
     lines = [first_size] if first_size == last_size else [f"{first_size} → {last_size}"]
     if len(lines[0]) > 15:
         lines = [first_size, f"→ {last_size}"]
     return Placed(stage, boxes, shown, lines, has_side_head=has_side_head, arcs=arcs)
-
-
-def _space(boxes: list[Box]) -> None:
-    """Side by side; the numbers above need less room than bars of so many channels and the arrows between them."""
-    for before, box in pairwise(boxes):
-        box.x = before.x + before.width + _BETWEEN
 
 
 def _arcs(stage: Stage, shown: list[int], last: int, *, is_long: bool) -> list[tuple[int, int, str, float]]:

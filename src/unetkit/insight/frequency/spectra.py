@@ -253,8 +253,8 @@ def _energies(maps: np.ndarray) -> np.ndarray:
     size = maps.shape[1:]
     window = reduce(np.multiply.outer, [np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in size])
     energies = np.zeros((*size[:-1], size[-1] // 2 + 1))
-    for one in maps:
-        values = one.astype(np.float64)
+    for array in maps:
+        values = array.astype(np.float64)
         centred = (values - np.average(values, weights=window)) * window
         if (centred**2).sum() > _ROUNDING * ((values * window) ** 2).sum():
             energies += np.abs(np.fft.rfftn(centred)) ** 2
