@@ -164,8 +164,8 @@ def inspect_image(
 ) -> Inspection:
     """Inspect a net with an image file as `predict` gives it to the net, and with its mask if there is one.
 
-    An image whose pixels have another size than the model's is resampled as in prediction, and its mask with it (of
-    every pixel the nearest); a note says so.
+    An image whose pixels have another size than the model's is resampled as in prediction, and its mask with it
+    (nearest neighbour); a note tells the user.
 
     Parameters
     ----------

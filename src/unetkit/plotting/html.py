@@ -123,7 +123,7 @@ def paragraph(*sentences: str) -> Html:
 
 
 def grid(*parts: Html) -> Html:
-    """Parts side by side where there is room."""
+    """Parts side by side if the page is wide enough."""
     return Html(f'<div class="grid">{"".join(parts)}</div>')
 
 

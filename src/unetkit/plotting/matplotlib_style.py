@@ -88,7 +88,7 @@ def image_grid(
     pictures : sequence of Picture
     columns : int
     row_height, extra : float
-        Height of each row, and what is added for all, in inches.
+        Height of each row, and additional height of the figure, in inches.
 
     Returns
     -------

@@ -201,7 +201,7 @@ def _size(size: tuple[int, ...]) -> str:
 
 
 def _place_sizes(placed: Placed, *, goes_down: bool, comes_up: bool) -> None:
-    """Below the bars, beside the arrow that leaves there or comes in."""
+    """Place the sizes below the bars, next to the arrow that starts or ends there."""
     first, last = placed.boxes[0], placed.boxes[-1]
     if comes_up:
         placed.anchor, placed.text_x = "start", first.centre + 8
