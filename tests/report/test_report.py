@@ -250,7 +250,7 @@ def test_touching_instances_are_measured_one_by_one(tmp_path: Path) -> None:
     [
         ("validation.json", "The training has not been completed"),
         ("log.jsonl", "no curve"),
-        ("model.safetensors", "There is no readable model"),
+        ("model.safetensors", "There is no model whose receptive field"),
         ("last", "it went from 0.2 to 0.0667"),
         ("previews", "none has been saved yet"),
         ("../run-data", "The masks of this training cannot be read here"),
