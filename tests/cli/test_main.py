@@ -173,11 +173,11 @@ def test_planes_patches_per_axis_and_augmentation(run_cli, tmp_path):
     options = ("--steps", 1, "--batch", 2, "--device", "cpu")
     code, out, err = run_cli("train", tmp_path / "v", "--out", tmp_path / "a", "--patch", "8x16x24", *options)
     assert (code, err) == (0, "")
-    assert "patch 8 x 16 x 24: given" in out
+    assert "patches.size 8 x 16 x 24: set" in out
     arguments = ("train", tmp_path / "v", "--planes", 3, "--patch", 16, "--augment", "none", *options)
     code, out, err = run_cli(*arguments, "--out", tmp_path / "b")
     assert (code, err) == (0, "")
-    assert "augmentation none: given" in out
+    assert "patches.augmentation none: set" in out
     net, card = read_model(tmp_path / "b")
     assert (net.ndim, net.in_channels, card.planes) == (2, 3, 3)
     code, out, err = run_cli("predict", tmp_path / "b", tmp_path / "v/images", "--out", tmp_path / "masks")
@@ -245,18 +245,18 @@ def test_bad_files_are_all_named(run_cli, cells, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--validation", "2"], "error: validation is 2.0: input should be less than 1\n"),
+        (["--validation", "2"], "error: data.validation_fraction is 2.0: input should be less than 1\n"),
         (["--net", "vgg"], "error: no net is named 'vgg'; expected unet, unet++, ronneberger2015"),
         (["--labels", "odd"], "error: labels='odd': expected one of auto, binary, classes, instances, foreground\n"),
-        (["--compile", "no way"], "error: compile is 'no way': input should be 'auto', 'yes' or 'no'\n"),
+        (["--compile", "no way"], "error: device.compile is 'no way': input should be 'auto', 'yes' or 'no'\n"),
         (
             ["--planes", "3"],
             "error: planes is 3, but the images have 2 spatial axes: it is for volumes, leave it out\n",
         ),
         (["--planes", "2"], "error: planes is 2; expected an odd number, such as 1, 3 or 5: the middle one"),
-        (["--augment", "odd"], "error: augmentation is 'odd': input should be 'full', 'oriented' or 'none'\n"),
-        (["--patch", "8x16x16"], "error: patch is (8, 16, 16); expected 2 sizes for a 2D net\n"),
-        (["--rate", "-1"], "error: learning_rate is -1.0: input should be greater than 0\n"),
+        (["--augment", "odd"], "error: patches.augmentation is 'odd': input should be 'full', 'oriented' or 'none'\n"),
+        (["--patch", "8x16x16"], "error: patches.size is (8, 16, 16); expected 2 sizes for a 2D net\n"),
+        (["--rate", "-1"], "error: optim.learning_rate is -1.0: input should be greater than 0\n"),
         (
             ["--device", "cuda"],
             "error: device is 'cuda', but torch finds no CUDA device here: train with --device cpu\n",
@@ -398,7 +398,7 @@ def test_a_plan_is_shown_changed_kept_and_followed(run_cli, cells, tmp_path):
         "plan", cells, "--time", "30s", "--set", "widths=4,8", "--set", "batch=2", "--out", tmp_path / "p"
     )
     assert code == 0
-    assert re.search(r"widths\s+4 x 8\s+given", out)
+    assert re.search(r"net\.widths\s+4 x 8\s+set", out)
     assert re.search(r"learning_rate\s+0\.002\s+AdamW", out)
     assert re.search(r"On this machine: \d+ ms per step, about \d+ steps in 0:30, each image seen .* times", out)
     code, out, _ = run_cli("train", cells, "--plan", tmp_path / "p", "--steps", 2, "--out", tmp_path / "run", "--json")
@@ -407,11 +407,11 @@ def test_a_plan_is_shown_changed_kept_and_followed(run_cli, cells, tmp_path):
     assert (plan["net"]["architecture"]["widths"], plan["patches"]["batch"]) == ([4, 8], 2)
     assert (plan["budget"]["steps"], plan["budget"]["time_s"]) == (2, None)
     code, _, err = run_cli("train", cells, "--plan", tmp_path / "p", "--batch", 3, "--out", tmp_path / "other")
-    assert (code, "leave out batch" in err) == (1, True)
+    assert (code, "leave out patches.batch" in err) == (1, True)
     code, _, err = run_cli("plan", cells, "--set", "bath=3")
-    assert (code, "no value of a plan is named bath" in err) == (1, True)
+    assert (code, "did you mean patches.batch?" in " ".join(err.split())) == (2, True)
     code, _, err = run_cli("plan", cells, "--set", "batch")
-    assert (code, "expected NAME=VALUE" in err) == (2, True)
+    assert (code, "expected PATH=VALUE" in err) == (2, True)
 
 
 def test_folds_and_what_follows(run_cli, cells, tmp_path):
