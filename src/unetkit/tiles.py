@@ -88,8 +88,8 @@ def span(axis: Axis, n: int, core: slice) -> Span:
 
 def tile(geometry: Geometry, size: Sequence[int], core: Slices) -> Tile:
     """The tile that writes `core`, a region of the output of a net for an input of `size`."""
-    (found,) = _product([[span(a, n, part)] for a, n, part in zip(geometry.axes, size, core, strict=True)])
-    return found
+    (covering,) = _product([[span(a, n, part)] for a, n, part in zip(geometry.axes, size, core, strict=True)])
+    return covering
 
 
 def tiles(geometry: Geometry, size: Sequence[int], core: Sequence[int], *, even: bool = False) -> list[Tile]:
@@ -115,10 +115,10 @@ def _even(row: Sequence[Span], n: int) -> list[Span]:
     """
     length = max(span.window.stop - span.window.start for span in row)
     even = []
-    for one in row:
-        low = min(one.window.start, n - length)  # sizes that fit differ by multiples of the total stride
-        keep = slice(one.core.start - low, one.core.stop - low)
-        even.append(Span(one.core, slice(low, low + length), keep))
+    for part in row:
+        low = min(part.window.start, n - length)  # sizes that fit differ by multiples of the total stride
+        keep = slice(part.core.start - low, part.core.stop - low)
+        even.append(Span(part.core, slice(low, low + length), keep))
     return even
 
 

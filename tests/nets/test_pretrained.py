@@ -224,12 +224,12 @@ def test_pickled_weights_are_never_read(timm: Any, tmp_path: Path, suffix: str) 
 
 
 def test_files_that_are_no_weights(timm: Any, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.safetensors: there is no such file of weights"):
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors: .*no such file"):
         check_encoder("tiny", str(tmp_path / "none.safetensors"))
     with pytest.raises(ValueError, match=r"weights are 'imagenett'; expected imagenet, none, or a \.safetensors file"):
         check_encoder("tiny", "imagenett")
     torch.save({}, tmp_path / "renamed.safetensors")
-    with pytest.raises(ValueError, match=r"renamed\.safetensors: is truncated or no safetensors file \(\d+ bytes"):
+    with pytest.raises(ValueError, match=r"renamed\.safetensors: is truncated or .* safetensors file \(\d+ bytes"):
         load_encoder(build(shaped()), str(tmp_path / "renamed.safetensors"))
 
 

@@ -1,23 +1,21 @@
-"""Run a net on tensors without data, and count what is in memory at every moment.
+"""Run a net on tensors without data, and count the bytes in memory at every moment.
 
 A map is in memory from the operation that makes it until nothing refers to it any more: no layer still to come, no list
-of features, no argument of a function that has not yet returned, in training no gradient still to be computed. That is
-for Python and autograd to know, so the net is run as it is, and every storage is counted from its birth to its death.
+of features, no argument of a function that has not yet returned, in training no gradient still to be computed. Only
+Python and autograd decide that, so the net is run as it is, and every storage is counted from first to last use.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import chain
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .trace import Body, CallTracer, TracedCall, flat
+from .trace import Body, CallTracer, TracedCall, flat, mode, without_data
 from .workspace import is_channels_last, laid_out_on_cpu, workspace_bytes
 
 __all__ = ["BACKWARD", "AllocationCounter", "ReleasingTracer", "laid_out_as", "trace_allocations"]
@@ -26,7 +24,7 @@ BACKWARD = -1  # in place of the number of a call
 
 
 class ReleasingTracer(CallTracer):
-    """Follows a run without keeping its maps: they die when the net drops them, as they do unwatched."""
+    """Traces a run without keeping its maps: they are freed when the net drops them, as without the tracer."""
 
     def __init__(self, x: Tensor) -> None:
         super().__init__(x)
@@ -34,14 +32,14 @@ class ReleasingTracer(CallTracer):
 
 
 class _Passing(list[Tensor]):
-    """In place of a list of maps: keeps none, and forgets the number of each when it dies, as its id is used again."""
+    """A list that keeps no map, and removes the number of each when it is freed, since ids are used again."""
 
     def __init__(self, known: dict[int, int]) -> None:
         super().__init__()
         self.known = known
 
     def append(self, tensor: Tensor) -> None:
-        """Wait for its end."""
+        """Remove the number of a tensor when it is freed."""
         weakref.finalize(tensor, self.known.pop, id(tensor), None)
 
 
@@ -75,7 +73,7 @@ class AllocationCounter(TorchDispatchMode):
         return result
 
     def add(self, tensor: Tensor, *, counts: bool = True) -> None:
-        """Enter a tensor's storage, unless it is known: that of a view, or of a map that was written over."""
+        """Count a tensor's storage, unless it is known: that of a view, or of a map that was written over."""
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes() if counts else 0
         if key in self._known:
@@ -89,7 +87,7 @@ class AllocationCounter(TorchDispatchMode):
         self._known[key] = weakref.ref(storage, ended)
 
     def note(self, workspace: int = 0) -> None:
-        """Remember what is taken now, if it is the most during this call."""
+        """Record the bytes taken now, if they are the most during this call."""
         if self.alive + workspace >= sum(self.highest.get(self.call, (0, 0))):
             self.highest[self.call] = (self.alive, workspace)
 
@@ -108,7 +106,7 @@ def trace_allocations(net: nn.Module, x: Tensor, *, is_training: bool) -> Alloca
     """
     body = Body(net)
     learned = {name for name, _ in body.named_parameters()}
-    ghosts = {name: _ghost(t) for name, t in chain(body.named_parameters(), body.named_buffers())}
+    ghosts = without_data(body)
     for name in learned if is_training else ():
         ghosts[name].requires_grad_()
     counter = AllocationCounter()
@@ -116,7 +114,7 @@ def trace_allocations(net: nn.Module, x: Tensor, *, is_training: bool) -> Alloca
         counter.add(ghost, counts=False)
     counter.add(x)
     counter.note()
-    with _mode(net, is_training), torch.set_grad_enabled(is_training), counter:
+    with mode(net, is_training=is_training), torch.set_grad_enabled(is_training), counter:
         with _Marker(x, counter):
             y = torch.func.functional_call(body, ghosts, (x,))
         if is_training:
@@ -126,14 +124,13 @@ def trace_allocations(net: nn.Module, x: Tensor, *, is_training: bool) -> Alloca
 
 
 class _Marker(ReleasingTracer):
-    """Tells the ledger which call of the net is running."""
+    """Sets the number of the running call in a counter of allocations."""
 
     def __init__(self, x: Tensor, counter: AllocationCounter) -> None:
         super().__init__(x)
         self.counter = counter
 
     def execute(self, func: Callable[..., Any], call: TracedCall) -> Any:
-        """Make it, on the books."""
         if call.numbers:
             self.counter.call = self.count
         return super().execute(_group_norm if call.function == "group_norm" else func, call)
@@ -142,29 +139,13 @@ class _Marker(ReleasingTracer):
 def _group_norm(
     x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: bool
 ) -> Tensor:
-    """As on a CPU; without data torch would first copy what has its channels last."""
+    """Group norm as on a CPU; without data torch would first copy maps whose channels are last."""
     n, channels = x.shape[:2]
     return torch.native_group_norm(x, weight, bias, n, channels, x[0, 0].numel(), groups, eps)[0]
 
 
-def _ghost(tensor: Tensor) -> Tensor:
-    """A tensor of the same shape and layout without data; floats of any precision as float32."""
-    return torch.empty_like(tensor, device="meta", dtype=torch.float32 if tensor.is_floating_point() else None)
-
-
-@contextmanager
-def _mode(net: nn.Module, is_training: bool) -> Iterator[None]:
-    modes = {module: module.training for module in net.modules()}
-    net.train(is_training)
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
 def laid_out_as(net: nn.Module, image: Tensor) -> Tensor:
-    """The image with its channels last in memory, where the net's weights are."""
+    """Lay an image out with its channels last in memory, where the net's weights are."""
     if any(is_channels_last(p) for p in net.parameters()):
         return image.contiguous(memory_format=torch.channels_last if image.ndim == 4 else torch.channels_last_3d)
     return image

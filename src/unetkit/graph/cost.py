@@ -1,4 +1,4 @@
-"""What a net costs at a given input size: parameters, multiplications, memory; counted on its graph, nothing is run."""
+"""Cost of a net at a given input size: parameters, multiplications, memory; counted on its graph, nothing is run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Cost", "LayerCost", "cost", "map_sizes"]
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer's share.
+    """Cost of one layer.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one image of a given size.
+    """Cost of one image of a given size.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Cost:
 
 
 def cost(graph: Graph, size: Sequence[int], *, itemsize: int = 4) -> Cost:
-    """Count what one image costs.
+    """Count the cost of one image.
 
     Parameters
     ----------
@@ -93,8 +93,8 @@ def cost(graph: Graph, size: Sequence[int], *, itemsize: int = 4) -> Cost:
     --------
     >>> from torch import nn
     >>> from unetkit.graph.graph import read
-    >>> found = cost(read(nn.Conv2d(3, 8, 3, padding=1)), (32, 32))
-    >>> found.parameters, found.macs == 3 * 8 * 9 * 32 * 32
+    >>> of_net = cost(read(nn.Conv2d(3, 8, 3, padding=1)), (32, 32))
+    >>> of_net.parameters, of_net.macs == 3 * 8 * 9 * 32 * 32
     (224, True)
     """
     pixel = (1,) * len(size)

@@ -1,7 +1,7 @@
 """Read any net, ours or a user's own Module, into a small graph of layers.
 
 The net is run once on tensors that have a shape but no data; every torch function that
-touches them is written down with its window per axis. Plain Python in `forward` (loops,
+touches them is recorded with its window per axis. Plain Python in `forward` (loops,
 sizes, crops computed from shapes) is therefore no obstacle, and names come from the
 modules in which a function was called.
 """
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from math import prod
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry import Axis, Geometry, Window
-from .trace import Body, CallTracer, TracedCall
+from .trace import Body, CallTracer, TracedCall, mode, without_data
 from .windows import Misfit, Unreadable, interpret, pools_space
 
 # Sizes to try when reading a net: round ones first, then every residue of a total stride up to 64, small and large.
@@ -51,7 +50,7 @@ class Layer:
     parameters : int
         Learned numbers that it reads, without those that an earlier layer counts: the sum over layers is the net's.
     call : int
-        Its number among all maps of a run (`graph.trace`), by which `graph.hooks` meets it again.
+        Its number among all maps of a run (`graph.trace`), by which `graph.hooks` recognises it.
     is_pixel : bool
         Its map is one pixel, pooled over all of space or computed from such (squeeze and excitation). In `Geometry` it
         has the size of the map it was pooled from, over which it is laid.
@@ -189,35 +188,18 @@ def _signature(net: nn.Module) -> tuple[int, int]:
 
 
 def _trace(net: nn.Module, shape: tuple[int, ...]) -> Graph:
-    tensors = chain(net.named_parameters(), net.named_buffers())
-    ghosts = {name: _ghost(tensor) for name, tensor in tensors}
+    ghosts = without_data(net)
     x = torch.empty(shape, device="meta")
     learned = {name for name, _ in net.named_parameters()}
     tape = _Tape(x, {name: ghost for name, ghost in ghosts.items() if name in learned})
     try:
-        with torch.no_grad(), _evaluation(net), _names(net, tape.path), tape:
+        with torch.no_grad(), mode(net, is_training=False), _names(net, tape.path), tape:
             y = torch.func.functional_call(net, ghosts, (x,))
     except _FAILURES as error:
         raise next(iter(tape.unread.values()), error) from None  # an unread layer says more than what follows from it
     if not isinstance(y, Tensor) or id(y) not in tape.known:
         raise Unreadable(f"the net returns {type(y).__name__} that is not one tensor computed from its input")
     return tape.graph(y)
-
-
-def _ghost(tensor: Tensor) -> Tensor:
-    """A tensor of the same shape without data; all floats alike, so that nets of any precision can be read."""
-    return torch.empty_like(tensor, device="meta", dtype=torch.float32 if tensor.is_floating_point() else None)
-
-
-@contextmanager
-def _evaluation(net: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 @contextmanager
@@ -240,7 +222,7 @@ def _names(net: nn.Module, path: list[tuple[str, bool]]) -> Iterator[None]:
 
 
 class _Tape(CallTracer):
-    """Writes down every torch function that a tracked tensor passes through."""
+    """Records every torch function that a traced tensor passes through."""
 
     def __init__(self, x: Tensor, learned: dict[str, Tensor]) -> None:
         super().__init__(x)

@@ -1,4 +1,4 @@
-"""What each layer of a graph is for: its level, its stage, and whether it serves a skip or an attention gate."""
+"""Roles of the layers of a graph: level, stage, and whether they serve a skip or an attention gate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WEIGHINGS = ("sigmoid", "hardsigmoid", "softmax")
 
 
 class NodeKey(NamedTuple):
-    """Where a stage stands: pass through the levels, level, deepest level behind it."""
+    """Position of a stage: pass through the levels, level, deepest level behind it."""
 
     turn: int
     level: int
@@ -25,7 +25,7 @@ class NodeKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Role:
-    """What leads from a fork to a layer of another stage, and is used for nothing else: crops, 1x1s, up-sampling."""
+    """Layers whose only role is to lead from a fork to a layer of another stage: crops, 1x1s, up-sampling."""
 
     target: int
     source: int
@@ -33,7 +33,7 @@ class Role:
 
 
 class LayerRoles:
-    """Reads a graph once; indices are those of its layers.
+    """Roles of all layers of a graph; indices are those of its layers.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class LayerRoles:
     keys : list of Key
         The stage of each layer.
     roles : list of Role
-        What leads from stage to stage; `passing` are the layers on them.
+        Connections from stage to stage; `passing` are the layers on them.
     leads_on : set
         Layers that a convolution follows.
     """
@@ -77,7 +77,7 @@ class LayerRoles:
         for i, layer in enumerate(self.layers):
             if layer.kind != "join" or layer.function not in _PRODUCTS:
                 continue
-            chain = next((found for j in layer.inputs if (found := self._weighing(j))), ())
+            chain = next((weighing for j in layer.inputs if (weighing := self._weighing(j))), ())
             serving = set(chain)
             for j in range(min(chain, default=0) - 1, 0, -1):
                 if readers[j] and readers[j] <= serving:
@@ -143,7 +143,7 @@ class LayerRoles:
             return Role(target, first, ())  # several outputs become one: their convolutions are heads
         role: list[int] = []
         i, change = first, 0
-        while i > 0 and not change and self.uses[i] == 1 and not self._ends(i):
+        while i > 0 and not change and self.uses[i] == 1 and (self.layers[i].kind != "join" or i in self.products):
             change = self.goes(i)
             if change > 0 and self.keys[i] == self.keys[target]:
                 break
@@ -152,10 +152,6 @@ class LayerRoles:
         if not change and self.uses[i] == 1 and any(self.layers[k].kind == "convolution" for k in role):
             return Role(target, first, ())  # no fork: these are the convolutions of a stage that nothing else reads
         return Role(target, i, tuple(role))
-
-    def _ends(self, i: int) -> bool:
-        """Whether other maps come in here, not only a gate's."""
-        return self.layers[i].kind == "join" and i not in self.products
 
     def goes(self, i: int) -> int:
         """Levels that a layer goes down; negative: up."""

@@ -1,8 +1,8 @@
-"""The U in a graph: which layers form a stage, and what leads from one stage to another.
+"""The U in a graph: the layers of each stage, and the connections between stages.
 
 A layer's key is (level, deepest): the index of its scale, 0 the finest, and the deepest level among itself and all
 that it was computed from. In a U-Net every encoder stage has a key (i, i) and every decoder stage (i, depth); node
-x[i, j] of a UNet++ has (i, i + j). The keys are the stages, of a user's own net too, whatever its modules are called.
+x[i, j] of a UNet++ has (i, i + j). The keys are the stages, of a user's own net too, whatever the names of its modules.
 A net that goes down again after coming up (two U-Nets in a row) starts another pass.
 """
 
@@ -58,12 +58,12 @@ class Arrow:
 
     @property
     def arrivals(self) -> tuple[tuple[int, int], ...]:
-        """Where it enters its target, as (layer that reads, layer that is read): for `graph.hooks`."""
+        """Edges (layer that reads, layer that is read) at which it enters its target: for `graph.hooks`."""
         return tuple((role.target, role.layers[0] if role.layers else role.source) for role in self.roles)
 
     @property
     def departures(self) -> tuple[tuple[int, int], ...]:
-        """Where it leaves its source, as (layer that reads, layer that is read)."""
+        """Edges (layer that reads, layer that is read) at which it leaves its source."""
         return tuple((role.layers[-1] if role.layers else role.target, role.source) for role in self.roles)
 
     @property
@@ -117,7 +117,7 @@ class Structure:
         return max(stage.key.level for stage in self.stages)
 
     def name(self, key: NodeKey) -> str:
-        """What a stage is called: encoder 0, bottom, decoder 0; node 0,1 in a nested net."""
+        """Name of a stage: encoder 0, bottom, decoder 0; node 0,1 in a nested net."""
         if any(s.key.level < s.key.deepest < self.depth for s in self.stages):
             name = f"node {key.level},{key.deepest - key.level}"
         elif key.level == key.deepest:
@@ -167,7 +167,7 @@ class _Reader(LayerRoles):
         return Structure(tuple(stages.values()), tuple(arrows.values()))
 
     def _parts(self, i: int) -> tuple[tuple[int, str], ...]:
-        """What a concatenation puts side by side: what came up, and what was skipped."""
+        """Channels that a concatenation joins, in order: of the map that came up, and of skips."""
         if _join(self.layers[i]) != "cat":
             return ()
         came = {
@@ -201,7 +201,7 @@ class _Reader(LayerRoles):
                     start,
                     bar,
                     _join(layer),
-                    any(_crops(step) for step in steps),
+                    any(s.kind == "pad" and any(w.before < 0 or w.after < 0 for w in s.windows) for s in steps),
                     any(k in self.products for k in (*role.layers, i)),
                     (role,),
                 )
@@ -218,10 +218,6 @@ def _kind(source: NodeKey, target: NodeKey, steps: list[Layer]) -> str:
 
 def _join(layer: Layer) -> str:
     return "add" if layer.function in _SUMS else "cat" if layer.function in _CATS else ""
-
-
-def _crops(layer: Layer) -> bool:
-    return layer.kind == "pad" and any(w.before < 0 or w.after < 0 for w in layer.windows)
 
 
 class _Chain:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from .signatures import Arguments, bind
 
-__all__ = ["Body", "CallTracer", "TracedCall", "flat", "replaced"]
+__all__ = ["Body", "CallTracer", "TracedCall", "flat", "mode", "replaced", "without_data"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,25 @@ class Body(nn.Module):
         inner: Any = self.net
         result: Tensor = inner.body(x) if self.pads_input else inner(x)
         return result
+
+
+def without_data(net: nn.Module) -> dict[str, Tensor]:
+    """Tensors on the meta device like the parameters and buffers of a net; floats of any precision as float32."""
+    tensors = chain(net.named_parameters(), net.named_buffers())
+    types = {True: torch.float32, False: None}
+    return {n: torch.empty_like(t, device="meta", dtype=types[t.is_floating_point()]) for n, t in tensors}
+
+
+@contextmanager
+def mode(net: nn.Module, *, is_training: bool) -> Iterator[None]:
+    """Put a net into training or evaluation mode, and each module back into its own afterwards."""
+    modes = {module: module.training for module in net.modules()}
+    net.train(is_training)
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def flat(values: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""What a convolution takes for itself while it works on a CPU, beyond the maps that it reads and writes.
+"""Memory that a convolution takes on a CPU while it runs, beyond the maps that it reads and writes.
 
 Rules of torch and of oneDNN, the library that it calls, as its allocator shows them (float32, torch 2.13, AVX-512):
 
@@ -37,7 +37,7 @@ def is_channels_last(tensor: Tensor) -> bool:
 
 
 def laid_out_on_cpu(func: Any, args: tuple[Any, ...], result: Any) -> Any:
-    """Give what an operation without data returns the layout that it has on a CPU.
+    """Give the result of an operation without data the layout that it has on a CPU.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def workspace_bytes(func: Any, args: tuple[Any, ...], result: Any) -> int:
 
 @dataclass(frozen=True)
 class _Work:
-    """One convolution: what it reads, and how."""
+    """One convolution: its arguments, and the kernel that runs it."""
 
     x: Tensor
     weights: Tensor
@@ -140,7 +140,7 @@ class _Work:
         return copies + (both if of_x is None else max(both, 2 * _blocked(self.x)))
 
     def _copied(self, tensor: Tensor) -> int:
-        """What a map takes that is not laid out as it is read."""
+        """Bytes of the copy of a map that is not laid out as it is read."""
         return 0 if tensor.is_contiguous(memory_format=self._layout(tensor)) else _bytes(tensor)
 
     def _reordered(self) -> int:

@@ -44,7 +44,7 @@ class Tiling:
     block : tuple of int
         Pixels that are handed on together, per axis: the image is a grid of such blocks, the last ones cut.
     slab : int or None
-        Rows (2D) or planes (3D) of a tile that flow through the net at a time; None where its window runs at once.
+        Rows (2D) or planes (3D) of a tile that flow through the net at a time; None where the window runs at once.
     """
 
     size: tuple[int, ...]

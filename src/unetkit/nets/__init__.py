@@ -1,1 +1,1 @@
-"""What a net is: the members of the U-Net family, by composition."""
+"""Nets: the members of the U-Net family, by composition."""

@@ -1,4 +1,4 @@
-"""A net as a table of plain values: what a paper prints, what a model file stores, and what cannot be."""
+"""A net as a table of plain values, as a paper prints it and a model file stores it; checked for meaning."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHOICES = {
     "widen": ("first", "last"),
     "dropout_at": ("bottom", "convolutions"),
 }
-# What a "valid" net promises not to do, for each choice that would: depend on what lies beyond a border.
+# Choices that make a net depend on pixels beyond a border, which a "valid" net promises not to do.
 _NOT_VALID = {
     ("up", "linear"): "repeats the edge pixel at the border of its map",
     ("up", "overlapping"): "misses the neighbour beyond the border of its map",
@@ -158,11 +158,11 @@ class Architecture:
 
     def _check_meaning(self) -> None:
         """Refuse combinations that have no meaning, with the reason."""
-        for (name, choice), what in _NOT_VALID.items():
+        for (name, choice), effect in _NOT_VALID.items():
             if self.padding == "valid" and getattr(self, name) == choice:
                 instead = 'up="transposed" or up="nearest"' if name == "up" else 'down="max" or down="strided"'
                 raise ValueError(
-                    f'{name}="{choice}" {what}, which padding="valid" promises not to do: use {instead}, '
+                    f'{name}="{choice}" {effect}, which padding="valid" promises not to do: use {instead}, '
                     'or padding="same"'
                 )
         if self.topology == "unet++" and self.skip == "none":

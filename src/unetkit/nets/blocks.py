@@ -1,7 +1,7 @@
-"""Blocks: what one level of a net computes.
+"""Blocks: the convolutions of one level of a net.
 
 Every block maps (N, in_channels, *spatial) to (N, out_channels, *spatial), smaller by `kernel - 1` pixels per
-convolution where it is not padded, and knows its `in_channels` and `out_channels`.
+convolution where it is not padded, and has `in_channels` and `out_channels`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .layers import CONV, Activation, Norm, Padding, activation_layer, center_cr
 
 @dataclass(frozen=True)
 class Style:
-    """What all convolutions of a block have in common.
+    """Settings that all convolutions of a block share.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The one place that knows which net an architecture is."""
+"""From an architecture to its net."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from .unetpp import UNetPlusPlus
 
 
 def build(architecture: Architecture) -> Net:
-    """The net of an architecture, with fresh weights."""
+    """Build the net of an architecture, with fresh weights."""
     return {"unet": UNet, "unet++": UNetPlusPlus}[architecture.topology](architecture)

@@ -1,4 +1,4 @@
-"""Nets of other libraries, and of the user: any Module that can be read, with what the rest of the package asks for."""
+"""Nets of other libraries, and of the user: any Module that can be read, with the attributes of a `Net`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .skips import Add, Attention, Concatenate, NoSkip, Reduce
 
 
 class Parts:
-    """What an architecture asks for, place by place. Modules that change the channels know their `out_channels`."""
+    """Modules of an architecture, place by place. Those that change the channels have `out_channels`."""
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
@@ -26,7 +26,7 @@ class Parts:
         return len(self.architecture.widths) - 1
 
     def style(self, level: int) -> Style:
-        """What the convolutions of a level have in common."""
+        """Settings that the convolutions of a level share."""
         a = self.architecture
         dropout = a.dropout if a.dropout_at == "convolutions" else 0.0
         kernel: Any = a.kernels[level]  # type: ignore[index]

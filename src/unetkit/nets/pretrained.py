@@ -32,7 +32,7 @@ _NAMED = 3  # tensors named in an error
 
 
 def contracting_path(parts: Parts) -> nn.Module:
-    """The encoder that an architecture asks for, with fresh weights: our own, or one of timm."""
+    """The encoder of an architecture, with fresh weights: our own, or one of timm."""
     return Encoder(parts) if parts.architecture.encoder is None else TimmEncoder(parts)
 
 
@@ -80,7 +80,7 @@ class TimmEncoder(nn.Module):
 
 
 def encoder_shape(name: str, *, in_channels: int, width: int) -> dict[str, Any]:
-    """What an `Architecture` needs to know of an encoder: `encoder`, `widths`, `strides` and `decoder_widths`.
+    """Fields of an `Architecture` that an encoder sets: `encoder`, `widths`, `strides` and `decoder_widths`.
 
     The decoder is as wide as that of a U-Net whose widths double from the finest level on, and nowhere wider than the
     encoder.
@@ -111,7 +111,7 @@ def encoder_shape(name: str, *, in_channels: int, width: int) -> dict[str, Any]:
 
 
 def check_encoder(name: str | None, weights: str | None) -> None:
-    """Raise, before any image is read, what speaks against an encoder and its weights.
+    """Check an encoder and its weights before any image is read.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def check_encoder(name: str | None, weights: str | None) -> None:
     ImportError
         If timm is not installed.
     ValueError
-        If timm has no such encoder, there are weights without one, or the file is none that is read.
+        If timm has no such encoder, there are weights without one, or the file is not of a kind that is read.
     FileNotFoundError
         If there is no such file.
     """
@@ -165,9 +165,9 @@ def load_encoder(net: Net, weights: str) -> None:
     if weights == "imagenet":
         state = _fetch(str(a.encoder), a.in_channels, levels=len(a.widths) - 1)
     elif weights != "none":
-        found = _read(Path(weights))
+        tensors = _read(Path(weights))
         try:
-            state = _fitted(net.encoder.body.state_dict(), found, a.in_channels)
+            state = _fitted(net.encoder.body.state_dict(), tensors, a.in_channels)
         except ValueError as error:
             raise ValueError(f"{weights}: does not fit encoder {a.encoder}: {error}") from None
     else:
@@ -197,7 +197,7 @@ def _create(name: str, in_channels: int, *, levels: int | None = None, pretraine
 
 
 def _shape(name: str | None, model: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Channels per map, and what each is smaller than the one before it, the image being the first."""
+    """Channels per map, and the stride of each relative to the one before it, the image being the first."""
     channels, reductions = tuple(model.feature_info.channels()), (1, *model.feature_info.reduction())
     steps = list(pairwise(reductions))
     if any(coarse % fine or coarse == fine for fine, coarse in steps[1:]):
@@ -232,7 +232,7 @@ def _check_path(path: Path) -> None:
     if path.suffix.lower() != ".safetensors":
         raise ValueError(f"weights are {str(path)!r}; expected imagenet, none, or a .safetensors file")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file of weights")
+        raise FileNotFoundError(f"{path}: no such file of weights")
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -241,29 +241,29 @@ def _read(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         size = path.stat().st_size
-        raise ValueError(f"{path}: is truncated or no safetensors file ({size} bytes; {error})") from None
+        raise ValueError(f"{path}: is truncated or not a safetensors file ({size} bytes; {error})") from None
 
 
-def _fitted(own: Mapping[str, Tensor], found: Mapping[str, Tensor], in_channels: int) -> dict[str, Tensor]:
+def _fitted(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], in_channels: int) -> dict[str, Tensor]:
     """The tensors of a file under the encoder's names; a ValueError names what does not fit."""
-    theirs = {_flat(name): (name, tensor) for name, tensor in found.items()}
+    theirs = {_flat(name): (name, tensor) for name, tensor in tensors.items()}
     state, missing, misshaped = {}, [], []
     for name, tensor in own.items():
-        their_name, given = theirs.pop(_flat(name), (name, None))
-        if given is None:
+        their_name, value = theirs.pop(_flat(name), (name, None))
+        if value is None:
             if name.endswith("num_batches_tracked"):  # older files have none, and nothing is computed from it
                 state[name] = tensor
             else:
                 missing.append(name)
             continue
-        given = _adapted(given, tensor.shape, in_channels)
-        if given.shape != tensor.shape:
-            misshaped.append(f"{their_name} is {tuple(given.shape)}, not {tuple(tensor.shape)}")
-        state[name] = given
+        value = _adapted(value, tensor.shape, in_channels)
+        if value.shape != tensor.shape:
+            misshaped.append(f"{their_name} is {tuple(value.shape)}, not {tuple(tensor.shape)}")
+        state[name] = value
     unexpected = [name for name, _ in theirs.values() if name.split(".")[0] not in _CLASSIFIER]
     faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
     if any(faults.values()):
-        raise ValueError("; ".join(_some(what, names) for what, names in faults.items() if names))
+        raise ValueError("; ".join(_some(fault, names) for fault, names in faults.items() if names))
     return state
 
 
@@ -272,9 +272,9 @@ def _flat(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _some(what: str, names: list[str]) -> str:
+def _some(fault: str, names: list[str]) -> str:
     more = ", ..." if len(names) > _NAMED else ""
-    return f"{len(names)} {what} ({', '.join(names[:_NAMED])}{more})"
+    return f"{len(names)} {fault} ({', '.join(names[:_NAMED])}{more})"
 
 
 def _adapted(weight: Tensor, shape: torch.Size, in_channels: int) -> Tensor:

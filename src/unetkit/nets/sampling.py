@@ -1,4 +1,4 @@
-"""Down and up: how maps are shrunk and enlarged between levels. Each knows its `out_channels`."""
+"""Down and up: modules that shrink and enlarge maps between levels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _BLUR = (1.0, 3.0, 3.0, 1.0)  # Zhang 2019's default
 
 
 class BlurPool(nn.Module):
-    """Max-pooling without aliasing: the maximum at every pixel, then a binomial blur, then every second one.
+    """Max-pooling without aliasing: the maximum at every pixel, then a binomial blur, then every second phase.
 
     Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019. The border is replicated where the paper's
-    code reflects it, so that maps of one pixel pass too.
+    code reflects it, so that maps of phase pixel pass too.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class BlurPool(nn.Module):
             taps = torch.tensor(_BLUR if move else (1.0,))
             kernel = kernel * (taps / taps.sum()).reshape([-1 if i == axis else 1 for i in range(ndim)])
         self.register_buffer("kernel", kernel.expand(channels, 1, *kernel.shape).clone(), persistent=False)
-        # 2 pixels of maximum and 4 of blur: one pixel before, and after it what rounds the size up
+        # 2 pixels of maximum and 4 of blur: phase pixel before, and after it what rounds the size up
         self.pads = [p for move in reversed(moves) for p in ((1, 2) if move else (0, 0))]
         self.kernel: Tensor
 
@@ -106,5 +106,5 @@ def icnr(layer: nn.Module) -> None:
     `stride` (Aitken et al., Checkerboard artifact free sub-pixel convolution, 2017, arXiv:1707.02937).
     """
     weight: Tensor = layer.weight  # type: ignore[assignment]
-    one = torch.empty(weight.shape[:2], device=weight.device).normal_(std=sqrt(2 / weight.shape[0]))
-    weight.copy_(one.reshape(*one.shape, *(1,) * (weight.ndim - 2)).expand_as(weight))
+    phase = torch.empty(weight.shape[:2], device=weight.device).normal_(std=sqrt(2 / weight.shape[0]))
+    weight.copy_(phase.reshape(*phase.shape, *(1,) * (weight.ndim - 2)).expand_as(weight))

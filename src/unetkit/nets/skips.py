@@ -2,7 +2,7 @@
 
 Every skip maps `(features, up, coarse)` to one map of `out_channels`: `features` are the maps of this level that come
 before (one in a U-Net, several in UNet++), `up` is the coarser level's map enlarged, `coarse` that map before it was
-enlarged (a gate listens to it). Maps larger than `up`, as unpadded convolutions leave them, are cropped to its middle.
+enlarged (the signal of a gate). Maps larger than `up`, as unpadded convolutions leave them, are cropped to its middle.
 """
 
 from __future__ import annotations

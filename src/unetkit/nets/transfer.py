@@ -1,4 +1,4 @@
-"""Weights of one net for another of the same architecture, whose images have other channels or other classes."""
+"""Copy weights to a net of the same architecture whose images have other channels or other classes."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def copy_weights(source: Net, target: Net) -> list[str]:
     before, now = source.in_channels, target.in_channels
     fitted, fresh = [], []
     for name, weight in own.items():
-        given = theirs[name]
-        if given.shape == weight.shape:
-            weight.copy_(given)
-        elif _is_of(given, before, 1) and _is_of(weight, now, 1) and given.shape[0] == weight.shape[0]:
-            weight.copy_(_of_channels(given, now))
+        value = theirs[name]
+        if value.shape == weight.shape:
+            weight.copy_(value)
+        elif _is_of(value, before, 1) and _is_of(weight, now, 1) and value.shape[0] == weight.shape[0]:
+            weight.copy_(_of_channels(value, now))
             fitted.append(name)
-        elif _is_of(given, source.out_channels, 0) and _is_of(weight, target.out_channels, 0):
+        elif _is_of(value, source.out_channels, 0) and _is_of(weight, target.out_channels, 0):
             fresh.append(name)
         else:
-            raise ValueError(f"{name} is {tuple(given.shape)} there and {tuple(weight.shape)} here")
+            raise ValueError(f"{name} is {tuple(value.shape)} there and {tuple(weight.shape)} here")
     lines = [f"channels {before} to {now}: {', '.join(fitted)} fitted"] if fitted else []
     if fresh:
-        lines.append(f"classes {source.out_channels} to {target.out_channels}: {', '.join(fresh)} begin anew")
+        lines.append(f"classes {source.out_channels} to {target.out_channels}: {', '.join(fresh)} start fresh")
     return lines
 
 

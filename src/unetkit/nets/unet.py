@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from operator import mul
 
 from torch import Tensor, nn
 
@@ -54,7 +55,9 @@ class UNet(Net):
         self.heads = nn.ModuleList([parts.head(coarse)])
         self.stage_channels = tuple(block.out_channels for block in reversed(blocks))
         steps = [parts.stride(level) for level in range(parts.depth - 1)]
-        self.stage_strides = tuple(accumulate(steps, _times, initial=(1,) * self.ndim))
+        self.stage_strides = tuple(
+            accumulate(steps, lambda total, step: tuple(map(mul, total, step)), initial=(1,) * self.ndim)
+        )
         parts.initialise(self)
 
     def stages(self, x: Tensor) -> list[Tensor]:
@@ -67,7 +70,3 @@ class UNet(Net):
             coarse = self.decoder[level](self.skips[level]([features.pop()], self.ups[level](coarse), coarse))
             maps.insert(0, coarse)
         return maps
-
-
-def _times(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a * b for a, b in zip(one, other, strict=True))

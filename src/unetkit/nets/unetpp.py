@@ -143,7 +143,7 @@ class UNetPlusPlus(Net):
 
 
 def pruned(net: Net, level: int) -> UNetPlusPlus:
-    """`net.prune(level)`; a ValueError says so where the net is no UNet++."""
+    """`net.prune(level)`; a ValueError says so where the net is not a UNet++."""
     if not isinstance(net, UNetPlusPlus):
         raise ValueError(f'level {level} cannot be cut out of a net of topology "unet": only "unet++" has levels')
     return net.prune(level)

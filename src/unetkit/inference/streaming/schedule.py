@@ -1,7 +1,7 @@
-"""When each layer of a net makes which of its rows, if the image comes slab by slab: integers only.
+"""The order in which the layers of a net compute their rows for an image that comes slab by slab: integers only.
 
-An image is pushed through the net along one axis. Every layer makes each of its rows once, as soon as the rows that it
-reads are there, and a row is kept until the last layer that reads it has done so. Skips are queues that grow to the
+An image flows through the net along one axis. Every layer computes each of its rows once, as soon as the rows that it
+reads are available, and a row is kept until the last layer that reads it has done so. Skips are queues that grow to the
 depth of what lies below them, and no further: memory does not depend on the length of the image.
 """
 
@@ -39,7 +39,7 @@ class ScheduledRows:
 
 
 def schedule(axis: Axis, n: int, *, slab: int, mirrors: frozenset[int] = frozenset()) -> Iterator[ScheduledRows]:
-    """All work, in order, for an image of `n` rows that comes in slabs of `slab` rows.
+    """Schedule all rows, in order, for an image of `n` rows that comes in slabs of `slab` rows.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def schedule(axis: Axis, n: int, *, slab: int, mirrors: frozenset[int] = frozens
 
     Yields
     ------
-    Work
+    ScheduledRows
 
     Raises
     ------
@@ -63,8 +63,8 @@ def schedule(axis: Axis, n: int, *, slab: int, mirrors: frozenset[int] = frozens
 
     Examples
     --------
-    >>> one = Axis((Window(), Window(3, before=1, after=1)), ((), (0,)))
-    >>> [(w.layer, w.start, w.stop) for w in schedule(one, 5, slab=2)]
+    >>> axis = Axis((Window(), Window(3, before=1, after=1)), ((), (0,)))
+    >>> [(w.layer, w.start, w.stop) for w in schedule(axis, 5, slab=2)]
     [(0, 0, 2), (1, 0, 1), (0, 2, 4), (1, 1, 3), (0, 4, 5), (1, 3, 5)]
     """
     axis.output_size(n)  # raises, with the sizes that fit

@@ -1,4 +1,4 @@
-"""Exact inference in constant memory: slabs of rows (2D) or planes (3D) flow through the net; nothing is made twice."""
+"""Exact inference in constant memory: slabs of rows (2D) or planes (3D) flow through the net, each computed once."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Stream:
                 return
 
     def memory_bytes(self, size: tuple[int, ...], *, slab: int, itemsize: int = 4) -> int:
-        """Estimated peak in bytes: all queues at their longest, and one slab of what reads and writes most."""
+        """Upper bound of the peak in bytes: all queues at their longest, and the largest slab with its inputs."""
         longest = self._longest(size[0], slab)
         sizes = list(zip(*(axis.sizes(n) or () for axis, n in zip(self.axes, size, strict=True)), strict=True))
         layers = [self.graph.layers[stage.layers[-1]] for stage in self.stages]
@@ -174,40 +174,40 @@ def _memory(rows: Tensor) -> int:
 
 
 def _stages(graph: Graph) -> tuple[Stage, ...]:
-    """Layers put together where only the next one reads them."""
+    """Group layers whose maps only the next layer reads."""
     uses = [0] * len(graph.layers)
     for layer in graph.layers:
         for j in set(layer.inputs):
             uses[j] += 1
-    found: list[list[int]] = []
+    groups: list[list[int]] = []
     home: dict[int, int] = {}
     for i, layer in enumerate(graph.layers):
         joins = layer.kind == "pointwise" and len(layer.inputs) == 1 and layer.inputs[0] != 0
         if joins and uses[layer.inputs[0]] == 1:
             home[i] = home[layer.inputs[0]]
-            found[home[i]].append(i)
+            groups[home[i]].append(i)
         else:
-            home[i] = len(found)
-            found.append([i])
+            home[i] = len(groups)
+            groups.append([i])
     return tuple(
         Stage(tuple(row), tuple(home[j] for j in graph.layers[row[0]].inputs), graph.layers[row[0]].windows)
-        for row in found
+        for row in groups
     )
 
 
 def _fused(operations: tuple[Operation, ...], stages: tuple[Stage, ...]) -> tuple[Operation, ...]:
-    """Convolutions as oneDNN is fastest at; an activation that one takes along hands on what it is given."""
-    found = list(operations)
+    """Convolutions as oneDNN runs them fastest; an activation fused into one returns its input."""
+    fastest = list(operations)
     for first, *rest in (stage.layers for stage in stages):
         with_next = fused(operations[first], operations[rest[0]]) if rest else None
         if with_next is not None:
-            found[rest[0]] = Operation("as_tensor", torch.as_tensor, (Ref(first),), {})
-        found[first] = with_next or fused(operations[first]) or operations[first]
-    return tuple(found)
+            fastest[rest[0]] = Operation("as_tensor", torch.as_tensor, (Ref(first),), {})
+        fastest[first] = with_next or fused(operations[first]) or operations[first]
+    return tuple(fastest)
 
 
 class _Queue:
-    """Rows of one map, from the first that is still read to the last that was made."""
+    """Rows of one map, from the first that is still read to the last that was computed."""
 
     def __init__(self) -> None:
         self.start = 0
