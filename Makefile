@@ -2,13 +2,43 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+# The newest Python that runs, and the oldest that we support.
+NEWEST_PYTHON ?= $(shell for python in python3.13 python3.12; do $$python -c "" 2>/dev/null && echo $$python && exit; \
+	done; echo python3)
+OLDEST_PYTHON ?= python3.11
+# A version of torch in place of the newest or oldest, as in `make test-oldest OLDEST_TORCH=2.13.0`.
+NEWEST_TORCH ?=
+OLDEST_TORCH ?=
+
+.PHONY: demo test test-newest test-oldest test-io-newest check clean
 
 demo: .venv/ready
 	$(BIN)/unetkit demo
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+# constraints.txt says what `make test` ran with; pip takes what is newest. pip upgrades an environment that is there.
+test-newest:
+	$(NEWEST_PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --upgrade --upgrade-strategy eager torch$(addprefix ==,$(NEWEST_TORCH)) -e ".[dev]"
+	.venv-newest/bin/python -m pytest
+
+# The lower bounds of pyproject.toml.
+test-oldest:
+	$(OLDEST_PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python tests/requirements.py oldest $(OLDEST_TORCH) > .venv-oldest/pins.txt
+	.venv-oldest/bin/pip install --quiet -r .venv-oldest/pins.txt
+	.venv-oldest/bin/pip install --quiet --no-deps -e .
+	.venv-oldest/bin/python -m pytest
+
+# Formats change most often, and their tests need no torch: in a minute or two, newest Python, newest readers.
+test-io-newest:
+	$(NEWEST_PYTHON) -m venv .venv-io-newest
+	.venv-io-newest/bin/python tests/requirements.py files > .venv-io-newest/names.txt
+	.venv-io-newest/bin/pip install --quiet --upgrade --upgrade-strategy eager -r .venv-io-newest/names.txt
+	.venv-io-newest/bin/pip install --quiet --no-deps -e .
+	.venv-io-newest/bin/python -m pytest tests/io
 
 check: .venv/ready
 	$(BIN)/ruff check .
@@ -23,4 +53,4 @@ check: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache
