@@ -1,7 +1,7 @@
 """Print what a test environment installs, read from pyproject.toml, one requirement a line.
 
-`oldest [TORCH]` gives the lower bound of every dependency and extra as a pin, `files` the names of what tests/io needs, which is
-all but torch and what needs torch.
+`oldest [TORCH]` gives the lower bound of every dependency and extra as a pin, `files` the names of what tests/io needs,
+which is all but torch and what needs torch.
 """
 
 import re
@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
-# timm brings torchvision, and the tests have a stand-in; ngff-zarr, which only tests use, needs a newer dask than we do.
+# timm brings torchvision, and the tests have a stand-in; ngff-zarr, which only tests use, needs a newer dask.
 NOT_OLDEST = {"timm", "ngff-zarr"}
 NOT_FOR_FILES = {"torch", "timm", "monai", "openvino", "nncf", "onnxruntime", "onnx", "distributed", "ruff", "mypy"}
 
@@ -25,7 +25,8 @@ def requirements() -> dict[str, tuple[str, str]]:
     """
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     found: dict[str, tuple[str, str]] = {}
-    for requirement in [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]:
+    extras = [requirement for group in project["optional-dependencies"].values() for requirement in group]
+    for requirement in [*project["dependencies"], *extras]:
         match = re.match(r"([\w.-]+)(\[.*\])?>=([\w.]+)", requirement)
         if match is None:
             raise ValueError(f"{requirement!r} has no lower bound: expected name>=version")
