@@ -18,7 +18,7 @@ MISPLACED_FROM = 1.0  # voxels
 
 
 def read_channels(files: Sequence[Path]) -> Image:
-    """Read the files of one image and stack their channels, in the order given.
+    """Read the files of one image and stack their channels, in this order.
 
     Parameters
     ----------
@@ -88,10 +88,15 @@ class _Stacked:
 
 
 def _check_alike(files: Sequence[Path], images: Sequence[Image | LazyImage]) -> tuple[str, ...]:
-    """What to say of channels that lie in files of their own; raise where they have not the grid of the first."""
+    """Notes about channels in files of their own; ValueError where they do not have the grid of the first."""
     first = images[0]
     for file, image in zip(files, images, strict=True):
-        _check_same_grid(image, first, f"{file}: one channel of {files[0]}, but it has")
+        start = f"{file}: one channel of {files[0]}, but it has"
+        if image.size != first.size:
+            raise ValueError(f"{start} size {image.size}, not {first.size}; resample it to the same grid")
+        if image.unit != first.unit or not np.allclose(image.spacing, first.spacing, rtol=SAME_SPACING, atol=0):
+            own, other = (f"({', '.join(f'{step:g}' for step in each.spacing)}) {each.unit}" for each in (image, first))
+            raise ValueError(f"{start} spacing {own}, not {other}; resample it to the same grid")
     notes = [note for image in images for note in image.notes]
     if max(distance_voxels(image, first) for image in images) >= MISPLACED_FROM:
         notes.append("by their headers the files of the channels lie a voxel or more apart: stacked as they are")
@@ -99,16 +104,8 @@ def _check_alike(files: Sequence[Path], images: Sequence[Image | LazyImage]) -> 
     return tuple(dict.fromkeys(notes))
 
 
-def _check_same_grid(image: Image | LazyImage, first: Image | LazyImage, start: str) -> None:
-    if image.size != first.size:
-        raise ValueError(f"{start} size {image.size}, not {first.size}; resample it to the same grid")
-    if image.unit != first.unit or not np.allclose(image.spacing, first.spacing, rtol=SAME_SPACING, atol=0):
-        spacings = [f"({', '.join(f'{step:g}' for step in one.spacing)}) {one.unit}" for one in (image, first)]
-        raise ValueError(f"{start} spacing {spacings[0]}, not {spacings[1]}; resample it to the same grid")
-
-
 def distance_voxels(image: Image | LazyImage, other: Image | LazyImage) -> float:
-    """How far apart the same voxel of two volumes lies in the world, at most, in voxels of the first.
+    """Largest distance in the world between the same voxel of two volumes, in voxels of the first.
 
     Parameters
     ----------
@@ -118,7 +115,7 @@ def distance_voxels(image: Image | LazyImage, other: Image | LazyImage) -> float
     Returns
     -------
     float
-        0 where one of them does not say where it lies.
+        0 where one of them does not state its place.
     """
     if image.place is None or other.place is None:
         return 0.0
@@ -130,17 +127,17 @@ def distance_voxels(image: Image | LazyImage, other: Image | LazyImage) -> float
 
 
 def misplacement(image: Image, mask: Image) -> str:
-    """What is wrong with where a mask of the same size lies, in words; "" if nothing is, or it cannot be known.
+    """Describe how the place of a mask contradicts that of its image; "" if it does not, or it cannot be known.
 
-    A mask whose header was lost on the way reads as another orientation, and is then turned away from its image.
+    A mask whose header was lost on the way reads as another orientation, and then no longer lies on its image.
     """
     distance = distance_voxels(image, mask)
     if distance < MISPLACED_FROM or image.place is None or mask.place is None:
         return ""
-    ways = (mask.place.orientation, image.place.orientation)
-    if ways[0] != ways[1]:
+    own, other = mask.place.orientation, image.place.orientation
+    if own != other:
         return (
-            f"is stored {ways[0]}, its image {ways[1]}, and their affines put them {distance:.3g} voxels apart: one of "
+            f"is stored {own}, its image {other}, and their affines put them {distance:.3g} voxels apart: one of "
             "the headers is wrong; copy the image's affine into the mask, or the other way round"
         )
     return ""

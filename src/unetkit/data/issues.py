@@ -107,6 +107,8 @@ def summarise(sample: Sample) -> Summary:
     image, mask = sample.image, sample.mask
     finite = image.array[np.isfinite(image.array)] if image.array.dtype.kind == "f" else image.array
     labels = np.asarray(mask.array)
+    sides = [np.take(labels, i, axis) != 0 for axis in (-2, -1) for i in (0, -1)]
+    plane = _middle(labels)
     return Summary(
         sample.pair,
         image.array.dtype.name,
@@ -119,15 +121,10 @@ def summarise(sample: Sample) -> Summary:
         float(finite.min()) if finite.size else 0.0,
         float(finite.max()) if finite.size else 0.0,
         sample.statistics,
-        _border_share(labels),
+        float(np.mean(np.concatenate([side.ravel() for side in sides]))),
         _slope(image),
-        _outline(labels),
+        np.asarray(ndimage.maximum_filter(plane, 3) != ndimage.minimum_filter(plane, 3)),
     )
-
-
-def _border_share(labels: np.ndarray) -> float:
-    sides = [np.take(labels, i, axis) != 0 for axis in (-2, -1) for i in (0, -1)]
-    return float(np.mean(np.concatenate([side.ravel() for side in sides])))
 
 
 def _middle(array: np.ndarray) -> np.ndarray:
@@ -149,25 +146,25 @@ def _slope(image: Image) -> np.ndarray | None:
     return (2 * ranks / max(total.size - 1, 1) - 1).astype(np.float32)
 
 
-def _outline(labels: np.ndarray) -> np.ndarray:
-    plane = _middle(labels)
-    return np.asarray(ndimage.maximum_filter(plane, 3) != ndimage.minimum_filter(plane, 3))
-
-
 # --- what an image is by itself, and beside the others ---
 
 
 def _images(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
     areas = [float(np.prod(item.size)) for item in items]
     usual = median(areas)
-    for item, area in zip(items, areas, strict=True):
+    # How many times as long or short, per axis, an image is.
+    factors = [
+        (max(area, usual) / max(min(area, usual), 1)) ** (1 / len(item.size))
+        for item, area in zip(items, areas, strict=True)
+    ]
+    n_odd = sum(factor >= _SIZE_FACTOR for factor in factors)
+    for item, factor in zip(items, factors, strict=True):
         if item.has_values and item.low == item.high:
             yield LabelIssue(item.pair.image, f"every pixel is {item.low:g}: is it an image?")
-        factor = (max(area, usual) / max(min(area, usual), 1)) ** (1 / len(item.size))
-        if factor >= _SIZE_FACTOR and _is_odd(sum(_differs(a, usual, len(item.size)) for a in areas), len(items)):
+        if factor >= _SIZE_FACTOR and _is_odd(n_odd, len(items)):
             size = " x ".join(map(str, item.size))
             yield LabelIssue(item.pair.image, f"is {size} pixels, {factor:.1f} times as long or short as is usual here")
-    steps = [_step(item) for item in items]
+    steps = [item.spacing[-1] * _METRES.get(item.unit, 1.0) for item in items]  # along the last axis
     known = [step for item, step in zip(items, steps, strict=True) if item.unit != "px"]
     for item, step in zip(items, steps, strict=True):
         if known and item.unit == "px" and _is_odd(len(items) - len(known), len(items)):
@@ -183,15 +180,6 @@ def _images(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
 
 
 _METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "nm": 1e-9, "pm": 1e-12, "Å": 1e-10}
-
-
-def _step(item: Summary) -> float:
-    """Pixel size along the last axis, in metres where the unit is known."""
-    return item.spacing[-1] * _METRES.get(item.unit, 1.0)
-
-
-def _differs(area: float, usual: float, ndim: int) -> bool:
-    return (max(area, usual) / max(min(area, usual), 1)) ** (1 / ndim) >= _SIZE_FACTOR
 
 
 def _is_odd(n: int, total: int) -> bool:

@@ -1,4 +1,4 @@
-"""Intensities as the net sees them: taken once per image, never per tile."""
+"""Normalisation of intensities: measured once per image, never per tile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Normalisation:
-    """How the intensities of one image become those that the net sees: zero mean, unit standard deviation.
+    """Scale and offset of one image, for zero mean and unit standard deviation.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Normalisation:
 
 
 def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> Normalisation:
-    """Mean and standard deviation of every channel, read band by band so that any size will do.
+    """Measure mean and standard deviation of every channel, read band by band so that any size will do.
 
     Parameters
     ----------
@@ -100,10 +100,10 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
         is_gray = is_gray and bool((flat == flat[:1]).all())
         flat = flat.astype(np.float64)
         own = flat.mean(1)
-        apart = own - mean
+        shift = own - mean
         # Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing sample variances, 1979
-        squares += ((flat - own[:, None]) ** 2).sum(1) + apart**2 * (count * n / (count + n))
-        mean += apart * (n / (count + n))
+        squares += ((flat - own[:, None]) ** 2).sum(1) + shift**2 * (count * n / (count + n))
+        mean += shift * (n / (count + n))
         count += n
     if nan or infinite:
         raise ValueError(
@@ -133,7 +133,7 @@ def _float32(values: np.ndarray) -> np.ndarray:
 
 
 def standardise(array: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Zero mean and unit standard deviation for each channel of one image.
+    """Scale each channel of one image to zero mean and unit standard deviation.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def standardise(array: np.ndarray, valid: np.ndarray | None = None) -> np.ndarra
 
 
 def prepare_for_net(image: Image, *, channels: int, ndim: int) -> np.ndarray:
-    """What a net of `channels` channels is given for one image: checked, converted, standardised.
+    """Make an image the input of a net: checked, converted to `channels` channels, standardised.
 
     Pixels of a map that hold no data (NaN, or the file's nodata value) are left out of the statistics and become 0.
 

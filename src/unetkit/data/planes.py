@@ -37,7 +37,7 @@ def fold(window: np.ndarray) -> np.ndarray:
 
 
 def around(volume: np.ndarray, index: int, planes: int) -> np.ndarray:
-    """What the net is given for plane `index` of a volume (C, z, y, x): (C * planes, y, x), edges mirrored."""
+    """Stack plane `index` of a volume (C, z, y, x) with its neighbours: (C * planes, y, x), edges mirrored."""
     at = mirror(index - planes // 2, planes, volume.shape[1])
     return fold(volume[:, at])
 
@@ -50,7 +50,7 @@ def by_planes(volume: np.ndarray, planes: int, predict: Callable[[np.ndarray, in
     volume : ndarray of shape (C, z, y, x), float32
         Standardised as a whole.
     planes : int
-        Odd; how many adjacent planes the net is given.
+        Odd; number of adjacent planes that the net takes.
     predict : callable
         Called with (image of shape (C * planes, y, x), index of its middle plane); returns what
         is predicted for that plane, of shape (..., y, x).

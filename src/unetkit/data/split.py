@@ -1,4 +1,4 @@
-"""What is held out from training to validate on: whole images, or parts of the few that there are."""
+"""Training and validation cases: whole images, or parts of them where there are few."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .dataset import Case
 
 __all__ = ["FEW", "split", "train_val_split"]
 
-FEW = 5  # images from which whole ones are held out: of fewer, one is too much of what there is to learn from
+FEW = 5  # images from which whole ones are held out: of fewer, each is too large a share of the training data
 
 
 class _Named(Protocol):
@@ -28,7 +28,7 @@ class _Named(Protocol):
 _Item = TypeVar("_Item", bound=_Named)
 
 
-Fold = tuple[int, int]  # this one, counted from 0, of so many
+Fold = tuple[int, int]  # number of the fold, from 0, and number of folds
 
 
 def train_val_split(
@@ -57,44 +57,39 @@ def train_val_split(
 
 def _parts(case: Case, fraction: float, fold: Fold | None) -> tuple[Case, Case]:
     if fold is None:
-        strip = min(_strips(case.size, fraction), key=lambda one: _unlike(case.labels[one], case.labels))
+        strip = min(_strips(case.size, fraction), key=lambda strip: _unlike(case.labels[strip], case.labels))
     else:
-        strip = _strip_of(case.size, fold)
+        axis, (k, n) = int(np.argmax(case.size)), fold  # strips across the longest axis
+        if case.size[axis] < n:
+            raise ValueError(f"an image of {case.size} pixels cannot be cut into {n} folds")
+        part = slice(k * case.size[axis] // n, (k + 1) * case.size[axis] // n)
+        strip = tuple(part if i == axis else slice(0, m) for i, m in enumerate(case.size))
     training, held_out = case.labels.copy(), np.full_like(case.labels, IGNORE_INDEX)
     held_out[strip], training[strip] = case.labels[strip], IGNORE_INDEX
     return replace(case, labels=training), replace(case, labels=held_out)
 
 
-def _strip_of(size: tuple[int, ...], fold: Fold) -> Slices:
-    """One of so many strips across the longest axis."""
-    axis, (k, n) = int(np.argmax(size)), fold
-    if size[axis] < n:
-        raise ValueError(f"an image of {size} pixels cannot be cut into {n} folds")
-    part = slice(k * size[axis] // n, (k + 1) * size[axis] // n)
-    return tuple(part if i == axis else slice(0, m) for i, m in enumerate(size))
-
-
 def _strips(size: tuple[int, ...], fraction: float) -> list[Slices]:
     """Strips of about a share of the pixels, along both ends of every axis that is not much shorter than others."""
-    found = []
+    strips = []
     for axis, n in enumerate(size):
         width = min(max(round(fraction * n), 1), n - 1)
         if width < 1 or 2 * n < max(size):
             continue
         for part in (slice(0, width), slice(n - width, n)):
-            found.append(tuple(part if i == axis else slice(0, m) for i, m in enumerate(size)))
-    if not found:
+            strips.append(tuple(part if i == axis else slice(0, m) for i, m in enumerate(size)))
+    if not strips:
         raise ValueError(f"an image of {size} pixels cannot be cut into a part to train on and one to validate on")
-    return found
+    return strips
 
 
 def _unlike(part: np.ndarray, whole: np.ndarray) -> float:
-    """How much the classes of a part differ from those of the whole, 0 to 2; more where nothing is labelled."""
+    """Distance of the class shares of a part from those of the whole, 0 to 2; 3 where nothing is labelled."""
     counts = [np.bincount(labels.ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX] for labels in (part, whole)]
     if not counts[0].sum():
         return 3.0
-    one, other = (count / max(count.sum(), 1) for count in counts)
-    return float(np.abs(one - other).sum())
+    own, other = (count / max(count.sum(), 1) for count in counts)
+    return float(np.abs(own - other).sum())
 
 
 def split(
@@ -108,13 +103,13 @@ def split(
     fraction : float
         Share of the cases for validation, 0 to below 1; at least one case if above 0.
     seed : int
-        The same cases are held out for the same seed, in whatever order they are given; their names tell them apart.
+        The same cases are held out for the same seed, whatever their order; they are identified by their names.
     fold : (int, int), optional
         Fold k, from 0, of n: every case is held out in one of them. The fraction then only says whether at all.
 
     Returns
     -------
-    (training, validation) : lists, in the order given
+    (training, validation) : lists, in the same order
 
     Raises
     ------
