@@ -121,6 +121,12 @@ def test_a_plan_survives_json(given):
     assert again.model_dump_json() == made.model_dump_json()
 
 
+def test_a_budget_may_stand_in_the_settings():
+    made = make_plan(dataset(), settings={"budget": {"time_s": 600.0, "seed": 4}})
+    assert (made.budget.time_s, made.budget.steps, made.budget.seed) == (600.0, None, 4)
+    assert made == make_plan(dataset(), time_s=600.0, seed=4)
+
+
 # --- volumes ---
 
 

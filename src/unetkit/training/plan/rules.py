@@ -242,7 +242,7 @@ def make_plan(
     images, masks : str
         Where the data came from; kept in the plan.
     time_s, steps
-        The budget: one of the two.
+        The budget: one of the two, here or in the settings.
     seed : int
     settings : PlanSettings, optional
         Values that take the place of those that the rules choose.
@@ -256,8 +256,10 @@ def make_plan(
     ImportError
         If `net.encoder` is set and timm is not installed.
     """
+    asked = flat_settings(check_settings(settings or {}))
+    time_s, steps = asked.get("budget.time_s", time_s), asked.get("budget.steps", steps)
     _check_budget(time_s, steps)
-    context = PlanContext(dataset, time_s, flat_settings(check_settings(settings or {})), init_from)
+    context = PlanContext(dataset, time_s, asked, init_from)
     for rule in RULES:
         choices = {
             path: Choice(context.settings[path], "set") if path in context.settings else choice
@@ -269,7 +271,7 @@ def make_plan(
     values |= {
         "budget.time_s": time_s,
         "budget.steps": steps,
-        "budget.seed": seed,
+        "budget.seed": asked.get("budget.seed", seed),
         "budget.threads": usual_threads(),
         "data.images": images,
         "data.masks": masks,
