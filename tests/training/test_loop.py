@@ -470,7 +470,7 @@ def test_a_training_goes_on_from_another_model(cells, tmp_path):
 def test_a_model_to_start_from_has_its_own_net(cells, tmp_path):
     first = fit(cells, tmp_path / "first")
     for options in ({"widths": (4, 8)}, {"block": "dense"}, {"net": "unet++"}):
-        with pytest.raises(ValueError, match=f"leave out {next(iter(options))}"):
+        with pytest.raises(ValueError, match="leave out net"):
             train_flat(cells, out=tmp_path / "again", steps=1, start=str(first.paths.root), **options)
     with pytest.raises(FileNotFoundError):
         train_flat(cells, out=tmp_path / "again", steps=1, start=str(tmp_path / "nothing"))

@@ -74,7 +74,7 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     assert isinstance(card.decoding, InstanceThresholds)
     scores = json.loads((run / "validation.json").read_text())
     assert [row["name"] for row in scores["pooled"]] == ["background", "foreground"]
-    assert scores["objects"]["ap50"] > 0.3
+    assert scores["objects"]["ap50"] > 0.2  # of a single image, to which the thresholds are not fitted
     [done] = load_model(run).predict_files([data / "images" / "0.png"], tmp_path)
     ids = io.read_labels(done.mask).array
     dataset = load_dataset(find_pairs(data))

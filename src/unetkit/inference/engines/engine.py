@@ -158,8 +158,7 @@ class _EngineNet(nn.Module):
 
     def __init__(self, net: Net, engine: Engine) -> None:
         super().__init__()
-        self.net: Net = net
-        self.engine = engine
+        self.net, self.engine = net, engine
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -170,10 +169,6 @@ class _EngineNet(nn.Module):
     def body(self, x: Tensor) -> Tensor:
         """Logits of windows."""
         return self.engine(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The net's own computation, which is traced to estimate its memory."""
-        return self.net.body(x)
 
 
 def with_engine(net: Net, engine: Engine) -> Net:
