@@ -1,4 +1,4 @@
-"""Deep supervision: a loss on several maps of a net while it learns, nothing of which remains in the net.
+"""Deep supervision: a loss on several maps of a net in training, of which nothing remains in the net.
 
 A U-Net's coarser decoder maps get a 1x1 head each, for training only; their logits are enlarged linearly to the size of
 the output and compared with the labels as they are, so that thin structures are not lost by shrinking labels. UNet++

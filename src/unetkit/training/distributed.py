@@ -1,4 +1,4 @@
-"""Several processes that train as one: each takes its share of every batch, and every sum is over all of them.
+"""Distributed training: several processes share every batch, and every sum is over all of them.
 
 The joint batch is drawn by number, the same in every process, and cut. Batch-norm statistics and the sums of the losses
 are added over the processes, with their gradients, so that the step is that of one process with the whole
@@ -35,18 +35,18 @@ def _is_joined() -> bool:
 
 
 def rank() -> int:
-    """The number of this process, 0 for the one that writes and speaks."""
+    """The number of this process, 0 for the one that writes and prints."""
     return dist.get_rank() if _is_joined() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if _is_joined() else 1
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the processes that torchrun has started beside this one; does nothing in a process that is alone."""
+    """Join the other processes that torchrun started; does nothing in a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _is_joined():
         yield
         return
@@ -64,7 +64,7 @@ def process_group() -> Iterator[None]:
 
 
 def broadcast(value: Any) -> Any:
-    """What process 0 says of something small: a number, a flag, a text."""
+    """The value that process 0 has of something small: a number, a flag, a text."""
     if not _is_joined():
         return value
     box = [value]
@@ -93,7 +93,7 @@ def shard(batch: Batch) -> Batch:
 
 
 def all_reduce(x: Tensor) -> Tensor:
-    """A tensor added over all processes, with its gradient; the tensor itself in a process that is alone.
+    """The sum of a tensor over all processes, with its gradient; the tensor itself in a single process.
 
     Every process then holds the same loss. Its gradient by the maps of one process is `world_size` times too large, as
     each of them passes it on, and is right again after `DistributedDataParallel` has averaged it over the parameters.
@@ -118,7 +118,7 @@ class _Summed(torch.autograd.Function):
 def wrap_ddp(net: nn.Module) -> nn.Module:
     """A net whose gradients are averaged, and whose batch norms are taken, over all processes; changed in place.
 
-    In a process that is alone the net is handed back as it is.
+    In a single process the net is returned as it is.
     """
     if not _is_joined():
         return net
@@ -139,7 +139,7 @@ class JointBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     @classmethod
     def of(cls, norm: nn.modules.batchnorm._BatchNorm) -> JointBatchNorm:
-        """The same parameters and buffers, taken over."""
+        """A norm with the parameters and buffers of another."""
         made = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         for name in ("weight", "bias"):
             setattr(made, name, getattr(norm, name))
@@ -179,7 +179,7 @@ class JointBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def launch(command: Sequence[str], n: int) -> int:
-    """Run a command in `n` processes of this machine that join, as torchrun does; only the first one is heard.
+    """Run a command in `n` processes of this machine that join, as torchrun does; only the first one prints.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def launch(command: Sequence[str], n: int) -> int:
     Returns
     -------
     int
-        Exit status: 0 if all came to their end; else that of the first that failed, whose errors are then heard.
+        Exit status: 0 if all succeeded; else that of the first that failed, whose errors are then printed.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -202,15 +202,15 @@ def launch(command: Sequence[str], n: int) -> int:
         for i in range(n):
             numbers = {"RANK": i, "LOCAL_RANK": i} | together
             environment = os.environ | {name: str(value) for name, value in numbers.items()}
-            heard: dict[str, Any] = {} if i == 0 else {"stdout": subprocess.DEVNULL, "stderr": errors[i]}
-            processes.append(subprocess.Popen(command, env=environment, **heard))
+            out, err = (None, None) if i == 0 else (subprocess.DEVNULL, errors[i])
+            processes.append(subprocess.Popen(command, env=environment, stdout=out, stderr=err))
         first = _first_failure(processes)
         if first is None:
             return 0
         for process in processes:
             process.kill()
             process.wait()
-        if first:  # process 0 has spoken for itself
+        if first:  # process 0 has printed its own
             errors[first].seek(0)
             os.write(2, errors[first].read())
         return processes[first].returncode or 1
@@ -222,11 +222,11 @@ def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
         try:
             states = [process.poll() for process in processes]
             if any(state for state in states):
-                time.sleep(_SETTLE_S)  # the others fail of the same, and the first of them is to be heard
+                time.sleep(_SETTLE_S)  # the others fail of the same: print the first
                 states = [process.poll() for process in processes]
                 return next(i for i, state in enumerate(states) if state)
             if all(state == 0 for state in states):
                 return None
             time.sleep(0.05)
-        except KeyboardInterrupt:  # the processes have it too, and come to their end
+        except KeyboardInterrupt:  # the processes have it too, and end
             continue

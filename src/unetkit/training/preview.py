@@ -1,4 +1,4 @@
-"""Pictures of an image with its masks, for people who would rather look than read."""
+"""Previews: an image with its true and predicted outlines, and the differences."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def outlines(image: np.ndarray, labels: np.ndarray, *, are_ids: bool = False) ->
 
 
 def differences(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The image in gray with what was wrongly added in red and what was missed in blue, (y, x, 3) uint8."""
+    """The image in gray, with false positives in red and misses in blue, (y, x, 3) uint8."""
     gray = to_rgb(image).mean(-1, keepdims=True).repeat(3, -1) * 0.6 + 80
     predicted, truth = middle_plane(predicted), middle_plane(truth)
-    wrong = (predicted != truth) & (truth != 255)
+    wrong = (predicted != truth) & (truth != IGNORE_INDEX)
     gray[wrong & (predicted > 0)] = _WRONG
     gray[wrong & (predicted == 0)] = _MISSED
     return gray.clip(0, 255).astype(np.uint8)
@@ -59,7 +59,7 @@ def panel(
     """
     gap = np.full((middle_plane(truth).shape[0], 4, 3), 255, dtype=np.uint8)
     shown = (truth, predicted) if ids is None else ids[::-1]
-    outlined = [outlines(image, one, are_ids=ids is not None) for one in shown]
+    outlined = [outlines(image, labels, are_ids=ids is not None) for labels in shown]
     views = (to_rgb(image), *outlined, differences(image, predicted, truth))
     return np.concatenate([part for view in views for part in (view, gap)][:-1], axis=1)
 

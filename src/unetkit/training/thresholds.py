@@ -61,20 +61,18 @@ def tune_thresholds(maps: Sequence[np.ndarray], cases: Sequence[Case], start: In
 
     @cache
     def precisions(thresholds: InstanceThresholds) -> np.ndarray:
-        values = []
+        precision = []
         for packed, case in chosen:
             ids = decode(*unpack_maps(packed), thresholds)
             for strip in _strips(case.size, _STRIPS if is_single else 1):
                 valid = case.labels[strip] != IGNORE_INDEX
-                values.append(mean_average_precision(overlaps(ids[strip], _ids(case)[strip], valid=valid)))
-        return np.array(values)
+                precision.append(mean_average_precision(overlaps(ids[strip], _ids(case)[strip], valid=valid)))
+        return np.array(precision)
 
     best = start
     for name in [*_TRIED, *_TRIED]:
-        changes: list[dict[str, Any]] = [
-            {name: round(value * start.min_size) if name == "min_size" else value} for value in _TRIED[name]
-        ]
-        candidates = [best, *(replace(best, **change) for change in changes)]
+        values: list[Any] = [round(x * start.min_size) if name == "min_size" else x for x in _TRIED[name]]
+        candidates = [best, *(replace(best, **{name: value}) for value in values)]
         tried = max(candidates, key=lambda thresholds: precisions(thresholds).mean())
         gains = precisions(tried) - precisions(best)
         if gains.mean() > (1 + is_single) * gains.std() / np.sqrt(len(gains)):

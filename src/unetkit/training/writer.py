@@ -1,4 +1,4 @@
-"""What a training writes into its folder, each file whole or not at all."""
+"""Files of a run folder, each written whole or not at all."""
 
 from __future__ import annotations
 
