@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run `__getattr_
     from .io import write_labels as write_labels
     from .measurements.table import measure as measure
     from .metrics.folders import evaluate as evaluate
+    from .nets import papers as papers
     from .nets.architecture import Architecture as Architecture
     from .nets.build import build as build
     from .report import write_report as write_report
@@ -34,7 +35,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run `__getattr_
 
 __version__ = "0.2.0"
 
-# Public name -> module and name within it.
+# Public name -> module and name within it; "" for the module itself.
 _HOMES = {
     "Architecture": ("nets.architecture", "Architecture"),
     "Execution": ("inference.execution", "Execution"),
@@ -53,6 +54,7 @@ _HOMES = {
     "load_model": ("inference.predictor", "load_model"),
     "measure": ("measurements.table", "measure"),
     "make_plan": ("training.plan.rules", "make_plan"),
+    "papers": ("nets.papers", ""),
     "read": ("io", "read"),
     "read_graph": ("graph.graph", "read"),
     "read_labels": ("io", "read_labels"),
@@ -83,8 +85,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"unetkit.{name} of version 0.1 is now {_MOVED[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module 'unetkit' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(f"{__name__}.{module}"), attribute)
+    path, attribute = _HOMES[name]
+    module = import_module(f"{__name__}.{path}")
+    return getattr(module, attribute) if attribute else module
 
 
 def __dir__() -> list[str]:
