@@ -1,4 +1,4 @@
-"""`unetkit quantise`: the price as a table, a sentence and JSON; a refusal is one line."""
+"""`unetkit export`: the price as a table, a sentence and JSON; a refusal is one line."""
 
 import json
 import sys
@@ -23,8 +23,8 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def quantise(monkeypatch, capfd):
-    """`unetkit quantise ...` in this process, by a model that sees background alone: (exit code, stdout, stderr)."""
+def export(monkeypatch, capfd):
+    """`unetkit export ...` in this process, by a model that sees background alone: (exit code, stdout, stderr)."""
     pytest.importorskip("openvino")
     from unetkit.inference.engines.openvino import openvino_model
 
@@ -36,7 +36,7 @@ def quantise(monkeypatch, capfd):
     monkeypatch.setattr(int8_module, "calibrated_model", blind)
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["unetkit", "quantise", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["unetkit", "export", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             cli.main()
         out, err = capfd.readouterr()
@@ -45,8 +45,8 @@ def quantise(monkeypatch, capfd):
     return call
 
 
-def test_the_price_is_printed_and_kept(quantise, run):
-    code, out, err = quantise(run, "--allow-loss", "1")
+def test_the_price_is_printed_and_kept(export, run):
+    code, out, err = export(run, "--allow-loss", "1")
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith("calibrated on 192 patches of the training images in ")
@@ -63,15 +63,15 @@ def test_the_price_is_printed_and_kept(quantise, run):
     assert lines[-1] == f"{price.describe()}; kept in {run / 'int8'}"
 
 
-def test_json(quantise, run, tmp_path):
-    code, out, err = quantise(run, "--allow-loss", "1", "--out", tmp_path / "small", "--json")
+def test_json(export, run, tmp_path):
+    code, out, err = export(run, "--allow-loss", "1", "--out", tmp_path / "small", "--json")
     found = json.loads(out)
     assert (code, err, found["folder"]) == (0, "", str(tmp_path / "small"))
     assert found["loss"] == pytest.approx(found["dice_float32"] - found["dice_int8"])
 
 
-def test_a_refusal_is_one_line(quantise, run, tmp_path):
-    code, _, err = quantise(run, "--allow-loss", "0.0001", "--out", tmp_path / "small")
+def test_a_refusal_is_one_line(export, run, tmp_path):
+    code, _, err = export(run, "--allow-loss", "0.0001", "--out", tmp_path / "small")
     assert code == 1
     assert err.startswith(f"error: {run}: int8 lowers the Dice from ")
     assert len(err.splitlines()) == 1

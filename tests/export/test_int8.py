@@ -217,7 +217,7 @@ def test_folders_of_others_are_left_alone(run: Path, tmp_path: Path) -> None:
 
 
 def test_runs_that_cannot_be_calibrated(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds no plan\.json"):
+    with pytest.raises(FileNotFoundError, match=r"has no plan\.json"):
         export_int8(tmp_path)
     plan = json.loads((run / "plan.json").read_text())
     plan["data"]["n_images"] = 9
@@ -229,7 +229,7 @@ def test_runs_that_cannot_be_calibrated(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"plan\.json: is not a plan: patches\.batch is 'many'"):
         export_int8(run)
     (run / "plan.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"holds no plan\.json"):
+    with pytest.raises(FileNotFoundError, match=r"has no plan\.json"):
         export_int8(run)
     assert [path.name for path in run.iterdir()] == ["model.safetensors"]
 

@@ -80,7 +80,7 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     dataset = load_dataset(find_pairs(data))
     case = next(case for case in dataset.cases if case.name == "0")
     assert np.array_equal(ids, decode(*unpack_maps(predict_maps(Predictor(net, card), case)), card.decoding))
-    found = evaluate(done.mask, data / "masks" / "0.png").objects
+    found = evaluate(done.mask, data / "masks" / "0.png", labels="instances").objects
     assert found is not None
     assert found.ap50 > 0.3
 

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from statistics import fmean, pstdev
 
+from ..metrics.evaluation import Evaluation
 from ..model.run_paths import RunPaths
 from ..plotting.html import Html, duration, header, page, paragraph, section, table
 from ..training.cross_validation import DoubtfulMask
 from .results import scores_section
-from .run import Run, read_evaluation, read_run
+from .run import Run, read_run
 
 __all__ = ["cross_validation_page"]
 
@@ -20,7 +21,7 @@ def cross_validation_page(folder: Path) -> str:
     name, paths = folder.resolve().name, RunPaths(folder)
     summary = json.loads(paths.folds_summary.read_text())
     runs = [read_run(paths.fold(k).root) for k in range(len(summary["dice"]))]
-    scores = read_evaluation(paths.validation_json)
+    scores = Evaluation.from_json(paths.validation_json.read_text())
     mean, spread = fmean(summary["dice"]), pstdev(summary["dice"])
     values = [
         (f"{scores.mean.dice:.3f}", "Dice, all images by nets not trained on them"),

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from ..data.pairs import find_pairs
 from ..io import read_labels
 from ..labels.kind import LabelKind, to_classes
 from ..labels.object_sizes import object_sizes
-from ..metrics.evaluation import ClassScore, Evaluation, ImageScore
-from ..metrics.objects import ObjectScore
+from ..metrics.evaluation import Evaluation
 from ..model.card import Card
 from ..model.files import read_model
 from ..model.run_paths import RunPaths
 from ..nets.net import Net
-from ..training.plan.files import read_plan_file
 from ..training.plan.plan import Plan
+from ..training.run import Run as TrainingRun
 
-__all__ = ["ObjectSizes", "Run", "measure_objects", "read_evaluation", "read_run"]
+__all__ = ["ObjectSizes", "Run", "measure_objects", "read_run"]
 
 _MOST_MASKS = 30
 _MOST_PIXELS = 60_000_000  # about 3 s of labelling
@@ -105,20 +102,12 @@ def read_run(folder: Path) -> Run:
     ValueError
         If the plan cannot be read.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: there is no such run folder; expected a folder that unetkit train wrote")
-    paths = RunPaths(folder)
-    if not paths.plan.is_file():
-        raise FileNotFoundError(
-            f"{folder}: has no {paths.plan.name}, so it is not a run folder; name the folder given to unetkit train as "
-            "--out"
-        )
-    plan = read_plan_file(paths.plan)
-    notes: list[str] = []
+    opened = TrainingRun.open(folder)
+    paths, notes = opened.paths, list[str]()
     net, card = _attempt(read_model, paths.model, notes) or (None, None)
-    state = _attempt(_read_state, paths.state, notes) or {}
-    evaluation = _attempt(read_evaluation, paths.validation_json, notes)
-    return Run(paths, plan, _read_log(paths.log), state, evaluation, net, card, notes)
+    state = _attempt(lambda _: opened.state(), paths.state, notes) or {}
+    evaluation = _attempt(lambda path: Evaluation.from_json(path.read_text()), paths.validation_json, notes)
+    return Run(paths, opened.plan, opened.log(), state, evaluation, net, card, notes)
 
 
 def _attempt(read: Callable[[Path], _Read], path: Path, notes: list[str]) -> _Read | None:
@@ -131,63 +120,6 @@ def _attempt(read: Callable[[Path], _Read], path: Path, notes: list[str]) -> _Re
         reason = (str(error) or type(error).__name__).splitlines()[0].removeprefix(f"{path}: ")
         notes.append(f"{path.name} could not be read: {reason}")
         return None
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    """Lines of a log; one that a crash tore apart is left out."""
-    entries = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(entry, dict) and {"step", "elapsed_s"} <= entry.keys():
-            entries.append(entry)
-    return entries
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    """Step, time and losses of a training's last state, without reading its tensors."""
-    with safe_open(path, framework="np") as file:  # type: ignore[no-untyped-call]
-        return dict(json.loads(file.metadata()["unetkit"]))
-
-
-def read_evaluation(path: Path) -> Evaluation:
-    """The scores that `Evaluation.to_json` wrote; null is nan again."""
-    scores = json.loads(path.read_text())
-    images = tuple(
-        ImageScore(
-            image["name"],
-            _class_scores(image["classes"]),
-            _or_nan(image["pixel_error"]),
-            tuple(map(tuple, image["confusion"])),
-            (),
-            _object_score(image.get("objects")),
-        )
-        for image in scores["per_image"]
-    )
-    return Evaluation(
-        images,
-        _class_scores(scores["pooled"]),
-        _class_scores(scores["image_mean"]),
-        _class_scores([scores["mean"]])[0],
-        _or_nan(scores["pixel_error"]),
-        scores["tolerance"],
-        tuple(scores["notes"]),
-        _object_score(scores.get("objects")),
-    )
-
-
-def _object_score(row: dict[str, Any] | None) -> ObjectScore | None:
-    return None if row is None else ObjectScore(**{name: _or_nan(value) for name, value in row.items()})
-
-
-def _class_scores(rows: list[dict[str, Any]]) -> tuple[ClassScore, ...]:
-    return tuple(ClassScore(**{name: _or_nan(value) for name, value in row.items()}) for row in rows)
-
-
-def _or_nan(value: Any) -> Any:
-    return math.nan if value is None else value
 
 
 def measure_objects(plan: Plan, kind: LabelKind) -> ObjectSizes:

@@ -56,11 +56,13 @@ class Run:
         """
         paths = RunPaths(Path(folder))
         if not paths.root.is_dir():
-            raise FileNotFoundError(f"{folder}: there is no such run folder; expected one that unetkit train made")
+            raise FileNotFoundError(
+                f"{folder}: there is no such run folder; expected a folder that unetkit train wrote"
+            )
         if not paths.plan.is_file():
             raise FileNotFoundError(
-                f"{folder}: holds no {paths.plan.name}, so it is not a run folder; name the folder given to unetkit "
-                "train as --out"
+                f"{folder}: has no {paths.plan.name}, so it is not a run folder; name the one given to unetkit train "
+                "as --out"
             )
         return cls(paths, read_plan_file(paths.plan))
 

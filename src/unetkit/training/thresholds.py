@@ -39,8 +39,9 @@ def usual_thresholds(cases: Sequence[Case]) -> InstanceThresholds:
 def tune_thresholds(maps: Sequence[np.ndarray], cases: Sequence[Case], start: InstanceThresholds) -> InstanceThresholds:
     """Thresholds with the highest mean average precision on some images: one after the other, and once more.
 
-    A change is made where its gain is more than its own standard error over the images, or twice that over strips of a
-    single one, which are alike: less is chance, and thresholds that suit a few images by chance do worse on others.
+    A change is made where its gain is more than its own standard error over the images, or 1.5 times that over strips
+    of a single one, so that no strip decides alone: less is chance, and thresholds that suit a few images by chance do
+    worse on others.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def tune_thresholds(maps: Sequence[np.ndarray], cases: Sequence[Case], start: In
         candidates = [best, *(replace(best, **{name: value}) for value in values)]
         tried = max(candidates, key=lambda thresholds: precisions(thresholds).mean())
         gains = precisions(tried) - precisions(best)
-        if gains.mean() > (1 + is_single) * gains.std() / np.sqrt(len(gains)):
+        if gains.mean() > (1.5 if is_single else 1) * gains.std() / np.sqrt(len(gains)):
             best = tried
     return best
 

@@ -1,0 +1,77 @@
+"""A run read from its folder: everything that its training returned, and nothing of another version."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flat import train_flat
+
+from unetkit.data.synthetic import write_synthetic_cells
+from unetkit.inference.execution import Execution
+from unetkit.metrics.evaluation import Evaluation
+from unetkit.training.run import Run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("data")
+    write_synthetic_cells(folder, n=6, size=(64, 64))
+    return train_flat(folder, out=folder / "run", steps=6, widths=(4, 8), patch=(32, 32), device="cpu")
+
+
+def test_an_opened_run_is_the_one_that_was_trained(run: Run) -> None:
+    opened = Run.open(run.paths.root)
+    assert opened.paths == run.paths
+    assert opened.plan.model_dump_json() == run.plan.model_dump_json()
+    assert (opened.steps, opened.dice, opened.was_interrupted) == (6, run.dice, False)
+    assert opened.time_s > 0
+    assert len(opened.state()["losses"]) == 6
+    assert [entry["step"] for entry in opened.log()] == [1, 2, 3, 4, 5, 6]
+    training, held_out = opened.split()
+    assert (len(training), len(held_out)) == (5, 1)
+    scores = opened.scores
+    assert scores is not None
+    assert [image.name for image in scores.per_image] == [case.name for case in held_out]
+    predictor = opened.predictor(Execution(device="cpu"))
+    assert predictor.card is not None
+    assert predictor(np.zeros((40, 50), np.float32)).labels.shape == (40, 50)
+
+
+def test_scores_are_read_as_they_were_written(run: Run) -> None:
+    text = run.paths.validation_json.read_text()
+    assert Evaluation.from_json(text).to_json() == text
+
+
+def test_a_run_that_was_just_begun(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(run.paths.plan.read_text())
+    begun = Run.open(tmp_path)
+    assert (begun.steps, begun.time_s, begun.dice, begun.scores, begun.log(), begun.state()) == (
+        0,
+        0,
+        None,
+        None,
+        [],
+        {},
+    )
+    begun.paths.log.write_text('{"step": 3, "elapsed_s": 1.5}\n{"step": 4, "ela')
+    assert (begun.steps, begun.time_s, len(begun.log())) == (3, 1.5, 1)
+    begun.paths.state.parent.mkdir()
+    begun.paths.state.write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"state\.safetensors: cannot be read"):
+        begun.state()
+
+
+def test_folders_that_are_no_runs(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing: there is no such run folder"):
+        Run.open(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match=r"has no plan\.json"):
+        Run.open(tmp_path)
+    plan = json.loads(run.paths.plan.read_text())
+    (tmp_path / "plan.json").write_text(json.dumps(plan | {"format": 9}))
+    with pytest.raises(ValueError, match=r"plan\.json: is a plan of format 9, newer than the 2"):
+        Run.open(tmp_path)
+    plan["data"]["n_images"] = 9
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(ValueError, match=r"now holds 6 images .* was trained on 9, 1 and 2"):
+        Run.open(tmp_path).split()
