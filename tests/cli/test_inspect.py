@@ -38,15 +38,16 @@ def run_folder(tmp_path):
 
 
 def test_a_net_of_a_paper(inspect, tmp_path):
-    drawing = tmp_path / "u.svg"
-    code, out, err = inspect("--net", "ronneberger2015", "--out", drawing)
+    code, out, err = inspect("--net", "ronneberger2015")
     assert (code, err) == (0, "")
     rows = {line.split("  ")[0]: line.split() for line in out.splitlines()}
     assert rows["bottom"][1:] == ["4", "6", "1,024", "28", "x", "28", "140", "14,157,824", "11.6", "G"]
     assert rows["decoder 0"][2:] == ["0", "8", "2", "388", "x", "388", "188", "to", "204", "143,682", "18.0", "G"]
     assert "31,030,658 parameters; 150.4 G multiplications" in out
     assert "Input 572 x 572 fits; output 388 x 388; nearest sizes: 556 x 556 below, 588 x 588 above" in out
-    assert out.endswith(f"Look at {drawing}\n")
+    drawing = tmp_path / "u.svg"
+    code, out, err = inspect("--net", "ronneberger2015", "--out", drawing)  # as version 0.1 had it
+    assert (code, out, err) == (0, f"Look at {drawing}\n", "inspect --out DRAWING.svg is now draw --out DRAWING.svg\n")
     assert "ronneberger2015" in ET.parse(drawing).getroot()[0].text
 
 
@@ -56,7 +57,7 @@ def test_a_trained_net(inspect, run_folder):
         found = json.loads(out)
         assert (code, err) == (0, "")
         assert (found["given_size"], found["size"], found["fits"]) == ([30] * 3, [30] * 3, True)
-        assert (found["is_local"], found["drawing"], "layers" in found) == (False, None, False)
+        assert (found["is_local"], "layers" in found) == (False, False)
         assert [stage["stage"] for stage in found["stages"]] == ["encoder 0", "bottom", "decoder 0"]
         weights = build(Architecture(in_channels=3, ndim=3, widths=(4, 8), norm="instance")).parameters()
         assert found["parameters"] == sum(p.numel() for p in weights)
@@ -92,7 +93,7 @@ def test_every_layer(inspect):
         (["nowhere.safetensors"], 1, "there is no such model file"),
         (["--out", "u.png"], 1, "u.png: the drawing is an SVG; name a file that ends in .svg"),
         (["--out", "none/u.svg"], 1, "there is no folder none; make it first"),
-        (["--size", "big"], 2, "'big' is no size"),
+        (["--size", "big"], 2, "'big' is not a size"),
         (["--channels", "0"], 2, "Invalid value for '--channels'"),
     ],
 )
