@@ -23,7 +23,7 @@ from unetkit.image import Image
 from unetkit.model.files import read_model
 
 VERBS = [verb for panel in PANELS.values() for verb in panel]
-FAST = ("--patch", "32", "--batch", "2", "--device", "cpu")
+FAST = ("--set", "patches.size=32", "--set", "patches.batch=2", "--device", "cpu")
 
 
 def in_process(*arguments, **options):
@@ -145,7 +145,7 @@ def test_options_of_predict(run_cli, trained, cells, tmp_path):
         cells / "images/cells_000.png",
         "--out",
         tmp_path,
-        "--symmetries",
+        "--tta",
         "--memory",
         "20M",
     )
@@ -162,7 +162,16 @@ def test_options_of_predict(run_cli, trained, cells, tmp_path):
 def test_volumes_take_a_patch_of_one_number(run_cli, tmp_path):
     write_synthetic_cells(tmp_path / "v", n=2, size=(16, 32, 32))
     code, _, err = run_cli(
-        "train", tmp_path / "v", "--out", tmp_path / "run", "--steps", 1, "--patch", 16, "--batch", 2
+        "train",
+        tmp_path / "v",
+        "--out",
+        tmp_path / "run",
+        "--steps",
+        1,
+        "--set",
+        "patches.size=16",
+        "--set",
+        "patches.batch=2",
     )
     assert (code, err) == (0, "")
     assert read_model(tmp_path / "run")[0].ndim == 3
@@ -170,11 +179,14 @@ def test_volumes_take_a_patch_of_one_number(run_cli, tmp_path):
 
 def test_planes_patches_per_axis_and_augmentation(run_cli, tmp_path):
     write_synthetic_cells(tmp_path / "v", n=2, size=(16, 32, 32))
-    options = ("--steps", 1, "--batch", 2, "--device", "cpu")
-    code, out, err = run_cli("train", tmp_path / "v", "--out", tmp_path / "a", "--patch", "8x16x24", *options)
+    options = ("--steps", 1, "--set", "patches.batch=2", "--device", "cpu")
+    code, out, err = run_cli(
+        "train", tmp_path / "v", "--out", tmp_path / "a", "--set", "patches.size=8x16x24", *options
+    )
     assert (code, err) == (0, "")
     assert "patches.size 8 x 16 x 24: set" in out
-    arguments = ("train", tmp_path / "v", "--planes", 3, "--patch", 16, "--augment", "none", *options)
+    plain = ("--set", "patches.augmentation=none")
+    arguments = ("train", tmp_path / "v", "--planes", 3, "--set", "patches.size=16", *plain, *options)
     code, out, err = run_cli(*arguments, "--out", tmp_path / "b")
     assert (code, err) == (0, "")
     assert "patches.augmentation none: set" in out
@@ -248,15 +260,21 @@ def test_bad_files_are_all_named(run_cli, cells, tmp_path):
         (["--validation", "2"], "error: data.validation_fraction is 2.0: input should be less than 1\n"),
         (["--net", "vgg"], "error: no net is named 'vgg'; expected unet, unet++, ronneberger2015"),
         (["--labels", "odd"], "error: labels='odd': expected one of auto, binary, classes, instances, foreground\n"),
-        (["--compile", "no way"], "error: device.compile is 'no way': input should be 'auto', 'yes' or 'no'\n"),
+        (
+            ["--set", "device.compile=no way"],
+            "error: device.compile is 'no way': input should be 'auto', 'yes' or 'no'\n",
+        ),
         (
             ["--planes", "3"],
             "error: planes is 3, but the images have 2 spatial axes: it is for volumes, leave it out\n",
         ),
         (["--planes", "2"], "error: planes is 2; expected an odd number, such as 1, 3 or 5: the middle one"),
-        (["--augment", "odd"], "error: patches.augmentation is 'odd': input should be 'full', 'oriented' or 'none'\n"),
-        (["--patch", "8x16x16"], "error: patches.size is (8, 16, 16); expected 2 sizes for a 2D net\n"),
-        (["--rate", "-1"], "error: optim.learning_rate is -1.0: input should be greater than 0\n"),
+        (
+            ["--set", "patches.augmentation=odd"],
+            "error: patches.augmentation is 'odd': input should be 'full', 'oriented' or 'none'\n",
+        ),
+        (["--set", "patches.size=8x16x16"], "error: patches.size is (8, 16, 16); expected 2 sizes for a 2D net\n"),
+        (["--set", "optim.learning_rate=-1"], "error: optim.learning_rate is -1.0: input should be greater than 0\n"),
         (
             ["--device", "cuda"],
             "error: device is 'cuda', but torch finds no CUDA device here: train with --device cpu\n",
@@ -273,8 +291,8 @@ def test_values_that_are_not_possible(run_cli, cells, tmp_path, monkeypatch, opt
 
 def test_folders_and_models_that_are_missing_or_foreign(run_cli, cells, trained, tmp_path):
     failed(run_cli("check", tmp_path / "none"), "there is no such folder of images")
-    failed(run_cli("train", cells, "--steps", 1, "--out", trained), "add --resume to go on with it")
-    failed(run_cli("train", cells, "--steps", 9, "--out", trained, "--resume", *FAST), "planned with steps 2, not 9")
+    failed(run_cli("train", cells, "--steps", 1, "--out", trained), "add --resume to continue it")
+    failed(run_cli("train", cells, "--steps", 9, "--out", trained, "--resume", *FAST), "planned with budget.steps 2, not 9")
     failed(run_cli("evaluate", tmp_path / "none", cells / "masks"), "does not exist")
     out = ("--out", tmp_path / "out")
     failed(run_cli("predict", tmp_path, cells / "images", *out), "holds no model.safetensors")
@@ -309,18 +327,17 @@ def test_an_error_in_a_shell_and_its_traceback():
     [
         (["train", "CELLS"], "give one budget: --time 10m, or --steps 2000"),
         (["train", "CELLS", "--time", "1m", "--steps", "5"], "give one budget: --time 10m, or --steps 2000"),
-        (["train", "CELLS", "--steps", "5", "--resume"], "--resume goes on with a run: name its folder with --out"),
+        (["train", "CELLS", "--steps", "5", "--resume"], "--resume continues a run: name its folder with --out"),
         (["train", "CELLS", "--time", "soon"], "'soon' is not a duration: expected one such as 90s, 10m or 1h30m"),
         (["train", "CELLS", "--time", "0s"], "the duration is '0s'; expected more than 0"),
         (["train", "CELLS", "--steps", "0"], "Invalid value for '--steps': "),
-        (["train", "CELLS", "--steps", "5", "--batch", "0"], "Invalid value for '--batch': "),
         (
-            ["train", "CELLS", "--steps", "5", "--patch", "0"],
-            "'0' is no patch: expected a side in pixels, such as 128,",
+            ["train", "CELLS", "--steps", "5", "--set", "patches.batch"],
+            "'patches.batch' sets nothing: expected PATH=VALUE, such as patches.batch=2",
         ),
         (
-            ["train", "CELLS", "--steps", "5", "--patch", "8xx9"],
-            "'8xx9' is no patch: expected a side in pixels, such as",
+            ["train", "CELLS", "--steps", "5", "--set", "patches.bach=2"],
+            "patches.bach is not a setting of a plan: did you mean patches.batch?",
         ),
         (["train", "CELLS", "--steps", "5", "--seed", "-1"], "Invalid value for '--seed': "),
         (
@@ -348,7 +365,7 @@ def test_wrong_use(run_cli, cells, tmp_path, monkeypatch, arguments, message):
 def test_ctrl_c_stops_with_a_usable_model(cells, tmp_path):
     run = tmp_path / "run"
     script = "from unetkit.cli.main import main; main()"
-    arguments = ["train", str(cells), "--out", str(run), "--time", "10m", "--compile", "no", *FAST]
+    arguments = ["train", str(cells), "--out", str(run), "--time", "10m", "--set", "device.compile=no", *FAST]
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -406,7 +423,9 @@ def test_a_plan_is_shown_changed_kept_and_followed(run_cli, cells, tmp_path):
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())
     assert (plan["net"]["architecture"]["widths"], plan["patches"]["batch"]) == ([4, 8], 2)
     assert (plan["budget"]["steps"], plan["budget"]["time_s"]) == (2, None)
-    code, _, err = run_cli("train", cells, "--plan", tmp_path / "p", "--batch", 3, "--out", tmp_path / "other")
+    code, _, err = run_cli(
+        "train", cells, "--plan", tmp_path / "p", "--set", "patches.batch=3", "--out", tmp_path / "other"
+    )
     assert (code, "leave out patches.batch" in err) == (1, True)
     code, _, err = run_cli("plan", cells, "--set", "bath=3")
     assert (code, "did you mean patches.batch?" in " ".join(err.split())) == (2, True)
@@ -415,7 +434,7 @@ def test_a_plan_is_shown_changed_kept_and_followed(run_cli, cells, tmp_path):
 
 
 def test_folds_and_what_follows(run_cli, cells, tmp_path):
-    small = ("--set", "widths=4,8", "--patch", 32)
+    small = ("--set", "net.widths=4,8", "--set", "patches.size=32")
     code, out, _ = run_cli("train", cells, "--folds", 2, "--steps", 4, "--out", tmp_path / "run", *small)
     assert code == 0
     assert "Dice of the folds" in out
@@ -423,7 +442,9 @@ def test_folds_and_what_follows(run_cli, cells, tmp_path):
     code, out, _ = run_cli("predict", tmp_path / "run", cells / "images", "--out", tmp_path / "masks", "--uncertainty")
     assert code == 0
     assert len(list((tmp_path / "masks" / "uncertainty").iterdir())) == 4
-    code, out, _ = run_cli("objects", cells / "masks", "--images", cells / "images", "--out", tmp_path / "t", "--rois")
+    code, out, _ = run_cli(
+        "measure", "table", cells / "masks", "--images", cells / "images", "--out", tmp_path / "t", "--rois"
+    )
     assert code == 0
     assert re.search(r"\d+ objects in 4 masks: .* px²", out)
     assert len(list((tmp_path / "t").glob("*_rois.zip"))) == 4
