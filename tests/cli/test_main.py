@@ -292,7 +292,9 @@ def test_values_that_are_not_possible(run_cli, cells, tmp_path, monkeypatch, opt
 def test_folders_and_models_that_are_missing_or_foreign(run_cli, cells, trained, tmp_path):
     failed(run_cli("check", tmp_path / "none"), "there is no such folder of images")
     failed(run_cli("train", cells, "--steps", 1, "--out", trained), "add --resume to continue it")
-    failed(run_cli("train", cells, "--steps", 9, "--out", trained, "--resume", *FAST), "planned with budget.steps 2, not 9")
+    failed(
+        run_cli("train", cells, "--steps", 9, "--out", trained, "--resume", *FAST), "planned with budget.steps 2, not 9"
+    )
     failed(run_cli("evaluate", tmp_path / "none", cells / "masks"), "does not exist")
     out = ("--out", tmp_path / "out")
     failed(run_cli("predict", tmp_path, cells / "images", *out), "holds no model.safetensors")
