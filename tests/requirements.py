@@ -32,7 +32,7 @@ def requirements() -> dict[str, tuple[str, str]]:
             raise ValueError(f"{requirement!r} has no lower bound: expected name>=version")
         name, extras, bound = match[1], match[2] or "", match[3]
         if found.setdefault(name, (extras, bound)) != (extras, bound):
-            raise ValueError(f"{requirement!r}, but {name}{''.join(found[name])} elsewhere: state one bound")
+            raise ValueError(f"{requirement!r}, but {name}>={found[name][1]} elsewhere: state one bound")
     return found
 
 
