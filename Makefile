@@ -24,13 +24,14 @@ test-newest:
 	.venv-newest/bin/pip install --quiet --upgrade --upgrade-strategy eager torch$(addprefix ==,$(NEWEST_TORCH)) -e ".[dev]"
 	.venv-newest/bin/python -m pytest
 
-# The lower bounds of pyproject.toml.
+# The lower bounds of pyproject.toml. Old releases warn of what the newest of their own requirements have deprecated, as
+# matplotlib 3.8 does of pyparsing.
 test-oldest:
 	$(OLDEST_PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python tests/requirements.py oldest $(OLDEST_TORCH) > .venv-oldest/pins.txt
 	.venv-oldest/bin/pip install --quiet -r .venv-oldest/pins.txt
 	.venv-oldest/bin/pip install --quiet --no-deps -e .
-	.venv-oldest/bin/python -m pytest
+	.venv-oldest/bin/python -m pytest -W ignore::DeprecationWarning
 
 # Formats change most often, and their tests need no torch: in a minute or two, newest Python, newest readers.
 test-io-newest:
