@@ -465,7 +465,7 @@ def test_check_says_what_looks_wrong(run_cli, cells, tmp_path):
     shutil.copy(images[0], images[1])
     code, out, _ = run_cli("check", tmp_path / "data")
     assert code == 0
-    assert re.search(rf"looks wrong: .*{images[1].name}: has the very pixels of {images[0].name}", out)
+    assert re.search(rf"looks wrong: .*{images[1].name}: has the same pixels as {images[0].name}", out)
     code, out, _ = run_cli("check", tmp_path / "data", "--json")
     assert (code, len(json.loads(out)["suspicious"])) == (0, 1)
     images[2].write_bytes(b"\x89PNG\r\n\x1a\n")

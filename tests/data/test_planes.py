@@ -44,7 +44,17 @@ class Picks(nn.Module):
         self.channel = channel
 
     def __getattr__(self, name):
-        if name in ("ndim", "graph", "geometry", "architecture", "is_local", "out_channels", "in_channels"):
+        if name in (
+            "ndim",
+            "graph",
+            "geometry",
+            "architecture",
+            "is_local",
+            "out_channels",
+            "in_channels",
+            "read",
+            "memory",
+        ):
             return getattr(self.__dict__["net"], name)
         return super().__getattr__(name)
 

@@ -32,12 +32,15 @@ CASES = {
     "transposed, small": (TRANSPOSED, (16, 8, 2), {"stride": 2}, (16, 20)),
     "transposed, overlapping": (TRANSPOSED, (64, 16, 3), {"stride": 2, "padding": 1, "output_padding": 1}, (40, 48)),
 }
+HAS_AVX512 = bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_f", True))  # torch >= 2.10 says
 
 
 @pytest.mark.parametrize("is_last", [True, False], ids=["channels last", "channels first"])
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("case", CASES)
 def test_one_convolution_takes_what_the_allocator_gives_out(case: str, ndim: int, *, is_last: bool) -> None:
+    if case == "channels filled up" and not is_last and not HAS_AVX512:
+        pytest.skip("oneDNN fills channels up to blocks of 8 on this processor, not of 16: less is given out")
     make, (inner, outer, kernel), options, sides = CASES[case]
     layer = make[ndim](inner, outer, kernel, **options).eval()
     net = nn.Sequential(layer.to(memory_format=LAST[ndim]) if is_last else layer)
