@@ -25,7 +25,7 @@ def test_small_data_end_to_end(
         assert (plans[key]["data"]["n_images"], plans[key]["budget"]["seed"]) == (row["images"], row["seed"])
         is_nested = plans[key]["net"]["architecture"]["topology"] == "unet++"
         assert plans[key]["net"]["deep_supervision"] == is_nested == (row["net"] == "unetpp")
-        assert plans[key]["images"] == plans[key.replace("unetpp", "unet")]["images"]
+        assert plans[key]["data"]["images"] == plans[key.replace("unetpp", "unet")]["data"]["images"]
     text = (tmp_path / "table.md").read_text()
     assert len([line for line in text.splitlines() if line.startswith("|")]) == 2 + 2 + 2 + 1
     assert "3 seeds say little of a variance" in text
