@@ -160,11 +160,11 @@ def test_variants_end_to_end(variants: ModuleType, data: Path, tmp_path: Path) -
     states = {path: path.read_bytes() for path in (tmp_path / "results.jsonl", tmp_path / "unetpp/model.safetensors")}
     variants.main(given)
     assert states == {path: path.read_bytes() for path in states}
-    with pytest.raises(ValueError, match="planned with steps 2, not 3"):
+    with pytest.raises(ValueError, match=r"planned with budget\.steps 2, not 3"):
         variants.main([*given[:2], "3", *given[3:]])
 
 
 def test_every_net_differs_as_it_says(variants: ModuleType) -> None:
     keys = [variant.key for variant in variants.VARIANTS]
     assert len(set(keys)) == len(keys) == 7
-    assert len({json.dumps(variant.given) for variant in variants.VARIANTS}) == 7
+    assert len({json.dumps(variant.settings) for variant in variants.VARIANTS}) == 7
