@@ -231,8 +231,7 @@ def make(setup: WorkerSetup, planned: PlannedMask, pending: PendingTile) -> Bloc
     """Make the blocks of one task; runs on a worker."""
     predictor = _load(setup)
     with planned.open(predictor) as image:
-        assert predictor.card is not None
-        records = PixelRecords(predictor.card, setup.outputs)
+        records = PixelRecords(predictor.file_card, setup.outputs)
         return list(predictor.blocks(image, planned.tiling, records, [pending]))
 
 

@@ -106,13 +106,7 @@ def predict_files(
         If a mask cannot be written; blocks that are finished are kept.
     """
     keep_freed_memory()
-    card = predictor.card
-    if card is None:
-        raise ValueError(
-            "the predictor has no card, so it is not known how files are normalised and what the classes are: call it "
-            "on arrays, or load a trained model"
-        )
-    records = PixelRecords(card, outputs)
+    records = PixelRecords(predictor.file_card, outputs)
     masks = plan_masks(predictor, inputs, Path(out), folders=records.folders, existing=existing)
     execution = predictor.execution
     settings: dict[str, Any] = {  # by these names partial masks of all versions are found again
@@ -196,8 +190,7 @@ def plan_masks(
     FileExistsError
         Naming every mask that exists, if these are refused; or if `out` is a file.
     """
-    card = predictor.card
-    assert card is not None
+    card = predictor.file_card
     channels = predictor.net.in_channels // (card.planes or 1)
     masks, problems = [], []
     for files, path in _mask_paths(inputs, out, channels=channels, folders=folders, existing=existing):

@@ -80,8 +80,7 @@ class PlannedMask:
         ValueError
             If it has another size by now.
         """
-        assert predictor.card is not None  # checked before any mask is planned
-        image = InputImage.open(self.files, predictor.net, predictor.card, scaling=self.scaling)
+        image = InputImage.open(self.files, predictor.net, predictor.file_card, scaling=self.scaling)
         if image.size != self.size:
             image.close()
             raise ValueError(f"{self.files[0]}: was {self.size} pixels when it was checked and is {image.size} now")

@@ -196,6 +196,22 @@ class Predictor:
         return other
 
     @property
+    def file_card(self) -> Card:
+        """The card, without which files cannot be read.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if self.card is None:
+            raise ValueError(
+                "the predictor has no card, so it is not known how files are normalised and what the classes are: "
+                "call it on arrays, or load a trained model"
+            )
+        return self.card
+
+    @property
     def planes(self) -> int | None:
         """Adjacent planes of a volume that a 2D net reads at a time; None where images have the net's own axes."""
         return self.card.planes if self.card else None
