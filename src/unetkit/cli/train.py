@@ -15,6 +15,7 @@ from .options import NETS, AsJson, Images, Labels, Masks, Set, default_run, opti
 if TYPE_CHECKING:
     from ..training.plan.plan import Plan
     from ..training.plan.settings import PlanSettings
+    from ..training.run import Run
 
 __all__ = ["report", "train"]
 
@@ -92,7 +93,7 @@ def train(
     from ..progress import SILENT
     from ..report import write_report
     from ..training.loop import train as train_net
-    from .console import TrainingBar, clock
+    from .console import TrainingBar
 
     with TrainingBar() as bar:
         trained = train_net(
@@ -107,7 +108,14 @@ def train(
         )
     if not is_main:
         return
-    page, scores = write_report(run), trained.scores
+    _print_result(trained, write_report(run), as_json)
+
+
+def _print_result(trained: Run, page: Path, as_json: bool) -> None:
+    """The end of a training, in two lines or as JSON."""
+    from .console import clock
+
+    run, scores = trained.paths.root, trained.scores
     dice = scores.mean.dice if scores else None
     if as_json:
         summary: dict[str, Any] = {"run": str(run), "steps": trained.steps, "time_s": trained.time_s, "dice": dice}
