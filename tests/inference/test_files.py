@@ -208,6 +208,20 @@ def test_tiny_images(run, tmp_path, size):
 # --- memory and symmetries ---
 
 
+def test_a_net_that_is_not_local_is_blended_within_the_memory(tmp_path):
+    model(tmp_path / "run", norm="instance")
+    source = picture(tmp_path / "a.tif", pixels((150, 170)))
+    predictor = load_model(tmp_path / "run", Execution(memory_bytes=2**20))
+    (done,) = predictor.predict_files([source], tmp_path / "out")
+    assert len(done.tiling.tiles) > 3
+    assert not done.tiling.is_exact
+    mask = io.read_labels(done.mask).array
+    assert mask.shape == (150, 170)
+    assert np.array_equal(mask, predictor(pixels((150, 170))).labels)
+    whole = load_model(tmp_path / "run")(pixels((150, 170))).labels
+    assert (mask == whole).mean() > 0.5  # approximate
+
+
 @pytest.mark.parametrize("options", [{}, {"padding": "valid"}, {"ndim": 3}])
 def test_tiles_give_the_same_mask_as_the_whole(tmp_path, options):
     net = model(tmp_path / "run", **options)

@@ -254,11 +254,15 @@ class Predictor:
     def missing_tiles(self, store: BlockStore, tiling: Tiling) -> list[PendingTile]:
         """What has to be run for the blocks that are not in a store."""
         places = self._places(store.size)
-        if self.execution.tta:
+        if self._is_one_block(tiling):
             origin = (0,) * len(tiling.size)
             return [PendingTile(at, whole_image(tiling)) for at in places if (*at, *origin) not in store]
         geometry = self.net.geometry
         return [pending for at in places for pending in missing_tiles(geometry, store, at, tiling)]
+
+    def _is_one_block(self, tiling: Tiling) -> bool:
+        """Whether an image comes out in one piece: averaged over its symmetries, or blended from tiles that overlap."""
+        return self.execution.tta or not tiling.is_exact
 
     def _places(self, size: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [()] if self.planes is None else [(z,) for z in range(size[0])]
@@ -304,7 +308,7 @@ class Predictor:
         if pending is None:
             places = self._places(image.size)
             whole = [PendingTile(at, whole_image(tiling)) for at in places]
-            pending = whole if self.execution.tta else all_tiles(tiling, places)
+            pending = whole if self._is_one_block(tiling) else all_tiles(tiling, places)
         total = max(sum(prod(part.stop - part.start for part in one.tile.core) for one in pending), 1)
         done = 0
         for place, group in groupby(pending, key=lambda one: one.place):
