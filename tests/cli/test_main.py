@@ -223,6 +223,13 @@ def test_runs_are_named_after_their_data(run_cli, cells, tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["cells", "cells-2"]
 
 
+def test_all_settings_are_listed_without_images(run_cli):
+    code, out, err = run_cli("plan", "--settings")
+    assert (code, err) == (0, "")
+    assert "optim.learning_rate: float  [default: by rule]" in out.splitlines()
+    assert run_cli("plan")[0] == 2  # images are missing
+
+
 def test_report(run_cli, trained, tmp_path):
     code, out, _ = run_cli("report", trained, "--out", tmp_path / "page.html")
     assert (code, out) == (0, f"Look at {tmp_path / 'page.html'}\n")

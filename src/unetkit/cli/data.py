@@ -71,9 +71,8 @@ def plan(
     if list_settings:
         from ..training.plan import settings as all_settings
 
-        listed = all_settings.list_settings()
-        rows = [(row.path, row.type, row.default, row.description) for row in listed]
-        print_words(("setting", "type", "default", "what it is"), rows)
+        for row in all_settings.list_settings():
+            typer.echo(f"{row.path}: {row.type}  [default: {row.default}]\n    {row.description}")
         return
     if images is None:
         raise typer.BadParameter("name the images: unetkit plan IMAGES MASKS; or --settings for a list of all settings")
