@@ -116,6 +116,30 @@ def test_the_parser_sees_what_it_should() -> None:
     assert "unetkit.nets.net" in set(imports("unetkit.inference.runner", for_types=True))
 
 
+# Words that say nothing of the thing they name.
+NO_NAMES = {"found", "given", "how", "one", "told", "beside", "look", "said", "seen", "what"}
+
+
+def named(tree: ast.AST) -> Iterator[str]:
+    """Names of functions, parameters and classes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_names_say_what_they_name(module: str) -> None:
+    names = {*named(ast.parse(MODULES[module].read_text(encoding="utf-8"))), *module.split(".")}
+    assert not NO_NAMES & {name.strip("_").lower() for name in names}
+
+
+def test_the_parser_meets_every_kind_of_name() -> None:
+    text = "class A:\n  def f(self, x, *, y=lambda z: z): ..."
+    assert set(named(ast.parse(text))) == {"A", "f", "self", "x", "y", "z"}
+
+
 def test_public_names_are_few_and_exist() -> None:
     names = getattr(unetkit, "__all__", [])
     assert len(names) <= 25

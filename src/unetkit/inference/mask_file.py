@@ -64,7 +64,7 @@ class PlannedMask:
         """Where the finished blocks of the mask are kept until all are there."""
         return self.path.with_name(f".{self.path.name}.partial")
 
-    def beside(self, folder: str) -> Path:
+    def output(self, folder: str) -> Path:
         """A further output, of the mask's name, in a folder beside it."""
         return self.path.parent / folder / self.path.name
 
@@ -140,7 +140,7 @@ class MaskFile:
         """Write the mask from its blocks, and delete them."""
         card, is_map = self.records.card, like.georeference is not None
         for index, folder in enumerate(self.records.folders):
-            path = self.planned.beside(folder)
+            path = self.planned.output(folder)
             path.parent.mkdir(exist_ok=True)
             percent = _at_size(StoredMap(self.store, index), like)
             write_labels_from(path, percent, like=like, nodata=MISSING if is_map else None)

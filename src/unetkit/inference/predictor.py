@@ -311,7 +311,7 @@ class Predictor:
             pending = whole if self._is_one_block(tiling) else all_tiles(tiling, places)
         total = max(sum(prod(part.stop - part.start for part in one.tile.core) for one in pending), 1)
         done = 0
-        for place, group in groupby(pending, key=lambda one: one.place):
+        for place, group in groupby(pending, key=lambda part: part.place):
             tiles = [one.tile for one in group]
             area = sum(prod(part.stop - part.start for part in tile.core) for tile in tiles)
             share = subrange(progress, done, done + area, total)

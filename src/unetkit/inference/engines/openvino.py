@@ -191,11 +191,11 @@ def check_installed() -> None:
             raise ImportError(f"int8 needs {name}, which is not installed: pip install 'unetkit[fast]'")
 
 
-def _openvino(what: str) -> Any:
+def _openvino(user: str) -> Any:
     try:
         import openvino
     except ImportError:
-        raise ImportError(f"{what} needs openvino, which is not installed: pip install 'unetkit[fast]'") from None
+        raise ImportError(f"{user} needs openvino, which is not installed: pip install 'unetkit[fast]'") from None
     return openvino
 
 

@@ -119,7 +119,7 @@ def _available(net: Net, run: Path | None) -> dict[str, Callable[[Net], Engine]]
     if run is None or "openvino" not in makers or (report := read_report(RunPaths(run).int8)) is None:
         return makers
     if report.is_allowed and is_current(run, report) and _is_whole(net, run):
-        makers["int8"] = lambda one: int8_engine(one, RunPaths(run).int8)
+        makers["int8"] = lambda whole: int8_engine(whole, RunPaths(run).int8)
     return makers
 
 
