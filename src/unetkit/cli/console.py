@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from rich.box import SIMPLE_HEAD
@@ -120,7 +120,7 @@ class SectionBar(_Bar):
         self.progress.update(self.task, completed=done / max(total, 1), detail=message)
 
 
-def print_table(rows: Sequence[dict[str, Any]]) -> None:
+def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     """A table with a column per key; floats with four digits. Never cut: a narrow terminal wraps its lines."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for i, name in enumerate(rows[0]):
@@ -141,7 +141,7 @@ def print_words(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console(width=max(console.width, 100), highlight=False, markup=False, emoji=False).print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.4f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -118,7 +118,7 @@ def _print_result(trained: Run, page: Path, as_json: bool) -> None:
     run, scores = trained.paths.root, trained.scores
     dice = scores.mean.dice if scores else None
     if as_json:
-        summary: dict[str, Any] = {"run": str(run), "steps": trained.steps, "time_s": trained.time_s, "dice": dice}
+        summary: dict[str, object] = {"run": str(run), "steps": trained.steps, "time_s": trained.time_s, "dice": dice}
         summary |= {"pixel_error": scores.pixel_error if scores else None}
         print(json.dumps(summary | {"was_interrupted": trained.was_interrupted, "report": str(page)}))
         return

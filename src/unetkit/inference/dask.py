@@ -62,7 +62,7 @@ def predict_on_cluster(
     predictor: Predictor,
     masks: Sequence[PlannedMask],
     records: PixelRecords,
-    settings: dict[str, Any],
+    settings: dict[str, object],
     progress: Progress,
 ) -> Iterator[tuple[PlannedMask, int, float]]:
     """Make masks on a cluster; a lost worker's tasks are done again by the others.
@@ -99,7 +99,7 @@ def predict_on_cluster(
     engine: Any = predictor.engine_key  # that "auto" chose here, so that every machine takes the same one
     execution = replace(predictor.execution, engine=engine)
     models = tuple(path.resolve() for path in predictor.source)
-    setup = WorkerSetup(type(predictor).load, models, settings["model"], execution, records.outputs)
+    setup = WorkerSetup(type(predictor).load, models, str(settings["model"]), execution, records.outputs)
     with _connected(where) as client:
         from distributed import as_completed
 
@@ -168,7 +168,7 @@ class _Mask:
         planned: PlannedMask,
         predictor: Predictor,
         records: PixelRecords,
-        settings: dict[str, Any],
+        settings: dict[str, object],
         done: _Pixels,
     ) -> None:
         self.planned, self._predictor, self._records, self._settings = planned, predictor, records, settings

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..allocator import keep_freed_memory
 from ..data.pairs import Cases, channel_number, group_channels
@@ -109,7 +109,7 @@ def predict_files(
     records = PixelRecords(predictor.file_card, outputs)
     masks = plan_masks(predictor, inputs, Path(out), folders=records.folders, existing=existing)
     execution = predictor.execution
-    settings: dict[str, Any] = {  # by these names partial masks of all versions are found again
+    settings: dict[str, object] = {  # by these names partial masks of all versions are found again
         "model": _digest(predictor),
         "prune": execution.level,
         "averages": execution.tta,
@@ -152,7 +152,7 @@ def _on_cluster(
     predictor: Predictor,
     masks: Sequence[PlannedMask],
     records: PixelRecords,
-    settings: dict[str, Any],
+    settings: dict[str, object],
     progress: Progress,
 ) -> list[PredictionResult]:
     """All masks, on the workers of a cluster; the time of each is that from its first task to its last block."""

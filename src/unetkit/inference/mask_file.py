@@ -86,7 +86,7 @@ class PlannedMask:
             raise ValueError(f"{self.files[0]}: was {self.size} pixels when it was checked and is {image.size} now")
         return image
 
-    def key(self, settings: dict[str, Any]) -> str:
+    def key(self, settings: dict[str, object]) -> str:
         """A digest of all that the mask depends on: the files as they are now, and settings that JSON can hold."""
         stamps = [_stamp(file) for file in self.files]
         return hashlib.sha256(json.dumps([stamps, settings], sort_keys=True).encode()).hexdigest()
@@ -114,7 +114,7 @@ class MaskFile:
     """
 
     def __init__(
-        self, planned: PlannedMask, predictor: Predictor, records: PixelRecords, settings: dict[str, Any]
+        self, planned: PlannedMask, predictor: Predictor, records: PixelRecords, settings: dict[str, object]
     ) -> None:
         self.planned, self.records, self._predictor = planned, records, predictor
         block = predictor.block_size(planned.tiling, planned.size)

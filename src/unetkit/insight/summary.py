@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -22,6 +22,26 @@ from .drawing.draw import draw
 __all__ = ["Summary", "choose_net", "summarise", "write_drawing"]
 
 _DEFAULT_SIZE = {("valid", 2): 572, ("same", 2): 256, ("valid", 3): 132, ("same", 3): 64}
+
+
+class Totals(TypedDict):
+    """Of a net at a size, in pixels and bytes (float32); None in `below` and `above` where there is no such size."""
+
+    given_size: tuple[int, ...]
+    size: tuple[int, ...]
+    fits: bool
+    below: tuple[int | None, ...]
+    above: tuple[int | None, ...]
+    output_size: tuple[int, ...]
+    parameters: int
+    macs: int
+    inference_bytes: int
+    training_bytes: int
+    receptive_field: tuple[tuple[int, int], ...]
+    stride: tuple[int, ...]
+    halo: tuple[int, ...]
+    margin: tuple[tuple[int, int], ...]
+    is_local: bool
 
 
 @dataclass(frozen=True)
@@ -43,7 +63,7 @@ class Summary:
     size: tuple[int, ...]
     cost: Cost
 
-    def stage_rows(self) -> list[dict[str, Any]]:
+    def stage_rows(self) -> list[dict[str, object]]:
         """A row per stage: level, layers, channels and size of its last map, receptive field, parameters, MACs."""
         net, rows = structure(self.graph), []
         for stage in sorted(net.stages, key=lambda s: (s.key.turn, 2 * s.key.deepest - s.key.level, s.key.level)):
@@ -63,7 +83,7 @@ class Summary:
             )
         return rows
 
-    def layer_rows(self) -> list[dict[str, Any]]:
+    def layer_rows(self) -> list[dict[str, object]]:
         """A row per layer, in order of computation."""
         return [
             {
@@ -83,14 +103,14 @@ class Summary:
         fields = (axis.receptive_field(layer) for axis in self.graph.geometry.axes)
         return tuple((field.smallest, field.largest) for field in fields)
 
-    def table(self, *, layers: bool = False) -> list[dict[str, Any]]:
+    def table(self, *, layers: bool = False) -> list[dict[str, object]]:
         """Rows of the stages, or of every layer, for people."""
         rows = self.layer_rows() if layers else self.stage_rows()
         texts: dict[str, Callable[[Any], str]] = {"map": size_text, "receptive_field": field_text, "macs": macs_text}
         return [{key: texts[key](value) if key in texts else value for key, value in row.items()} for row in rows]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Totals, for machines: sizes in pixels, memory in bytes for float32."""
+    def to_dict(self) -> Totals:
+        """Totals, for machines."""
         geometry = self.graph.geometry
         above = geometry.above([n + 1 for n in self.size]) if self.requested == self.size else self.size
         return {
@@ -114,7 +134,7 @@ class Summary:
     def lines(self) -> list[str]:
         """Totals, for people."""
         d = self.to_dict()
-        inference, training = (f"{d[key] / 2**20:,.0f} MB" for key in ("inference_bytes", "training_bytes"))
+        inference, training = (f"{n / 2**20:,.0f} MB" for n in (d["inference_bytes"], d["training_bytes"]))
         margins = [f"{a} and {b}" if a != b else f"{a} per side" for a, b in d["margin"]]
         margin = margins[0] if len(set(margins)) == 1 else " x ".join(margins)
         local = "" if d["is_local"] else ", and on statistics over the whole map: tiles are not exact"
@@ -130,7 +150,7 @@ class Summary:
         ]
 
 
-def size_text(size: Sequence[int]) -> str:
+def size_text(size: Sequence[int | None]) -> str:
     """Sizes as in 132 x 132 x 116."""
     return " x ".join(map(str, size))
 

@@ -139,11 +139,8 @@ def _architectures(own: Architecture, size: Sequence[int]) -> dict[str, Architec
 
 def _deeper(a: Architecture, n: int) -> Architecture:
     """Add `n` levels below, each like the coarsest."""
-    longer: dict[str, Any] = {
-        name: (*row, *[row[-1]] * n)
-        for name in ("widths", "convolutions", "kernels", "strides", "decoder_widths")
-        if (row := getattr(a, name)) is not None
-    }
+    rows = {name: getattr(a, name) for name in ("widths", "convolutions", "kernels", "strides", "decoder_widths")}
+    longer: dict[str, Any] = {name: (*row, *[row[-1]] * n) for name, row in rows.items() if row is not None}
     return replace(a, **longer)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -89,9 +89,16 @@ def write_polygons(
     return written
 
 
+class Polygon(TypedDict):
+    """A geometry of GeoJSON: rings of points, closed, the outer one first, then the holes."""
+
+    type: str
+    coordinates: list[list[tuple[float, float]]]
+
+
 def outlines(
     labels: np.ndarray, transform: Sequence[float] = _IDENTITY, *, leave_out: Sequence[int] = (0,)
-) -> Iterator[tuple[int, dict[str, Any]]]:
+) -> Iterator[tuple[int, Polygon]]:
     """Trace the edges of pixels around every region of equal value; pixels that touch by a corner only are apart.
 
     Parameters
@@ -105,8 +112,7 @@ def outlines(
 
     Yields
     ------
-    (value, geometry) : int, dict
-        Geometry of GeoJSON: a Polygon, its outer ring first, then its holes.
+    (value, geometry) : int, Polygon
 
     Raises
     ------
@@ -144,7 +150,7 @@ def _write(image: Image, mask: Path, path: Path) -> PolygonFile:
     transform, epsg, nodata = reference.transform, reference.epsg, reference.nodata
     leave_out = (0, int(nodata)) if nodata is not None and float(nodata).is_integer() else (0,)
     coordinates = "pixels" if transform is None else "the map's" if epsg is None else f"EPSG:{epsg}"
-    head: dict[str, Any] = {"type": "FeatureCollection", "name": stem_of(mask)}
+    head: dict[str, object] = {"type": "FeatureCollection", "name": stem_of(mask)}
     if transform is not None and epsg is not None:
         head["crs"] = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{epsg}"}}
     n = 0

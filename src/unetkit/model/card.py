@@ -114,7 +114,7 @@ def parse_card(fields: Mapping[str, Any]) -> Card:
         raise ValueError(f"its card cannot be used: {': '.join([*map(str, first['loc']), first['msg']])}") from None
 
 
-def _upgrade_card_1(fields: dict[str, Any]) -> dict[str, Any]:
+def _upgrade_card_1(fields: dict[str, object]) -> dict[str, object]:
     """Rename `flip` and the thresholds of objects."""
     names = {"foreground": "foreground", "valley": "split_ratio", "smallest": "min_size", "sure": "confidence"}
     if isinstance(decoding := fields.get("decoding"), dict):
@@ -124,4 +124,4 @@ def _upgrade_card_1(fields: dict[str, Any]) -> dict[str, Any]:
     return renamed | ({"decoding": decoding} if decoding else {})
 
 
-_UPGRADES: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_upgrade_card_1,)  # from format 1, 2, ...
+_UPGRADES: tuple[Callable[[dict[str, object]], dict[str, object]], ...] = (_upgrade_card_1,)  # from format 1, 2, ...

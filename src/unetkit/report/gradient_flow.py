@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 from statistics import median
+from typing import Literal
 
 from ..plotting.charts import Axis, Series, draw_curves
 from ..plotting.html import Html, figure, grid, paragraph, section
@@ -68,7 +69,7 @@ def gradient_flow_section(run: Run) -> Html | None:
     return section("Gradients and updates", words, grids[0], paragraph(_GRADIENTS), grids[1])
 
 
-def _lines(run: Run, key: str) -> Lines:
+def _lines(run: Run, key: Literal["gradients", "updates"]) -> Lines:
     """Finite points of each part; none where fewer than two validations logged them."""
     entries = [entry for entry in run.log if isinstance(entry.get(key), dict) and entry[key]]
     lines: Lines = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
@@ -19,7 +19,9 @@ from ..model.card import Card
 from ..model.files import read_model
 from ..model.run_paths import RunPaths
 from ..nets.net import Net
+from ..training.checkpoint import Numbers
 from ..training.plan.plan import Plan
+from ..training.run import LogEntry
 from ..training.run import Run as TrainingRun
 
 __all__ = ["ObjectSizes", "Run", "measure_objects", "read_run"]
@@ -53,10 +55,9 @@ class Run:
     ----------
     paths : RunPaths
     plan : Plan
-    log : list of dict
-        One per validation, as in `log.jsonl`.
-    state : dict
-        `step`, `elapsed_s`, `best`, and `losses` of every step.
+    log : list of LogEntry
+        One per validation.
+    state : Numbers
     evaluation : Evaluation or None
         Final scores of the validation images.
     net : Net or None
@@ -67,8 +68,8 @@ class Run:
 
     paths: RunPaths
     plan: Plan
-    log: list[dict[str, Any]]
-    state: dict[str, Any]
+    log: list[LogEntry]
+    state: Numbers
     evaluation: Evaluation | None
     net: Net | None
     card: Card | None
@@ -105,7 +106,7 @@ def read_run(folder: Path) -> Run:
     opened = TrainingRun.open(folder)
     paths, notes = opened.paths, list[str]()
     net, card = _attempt(read_model, paths.model, notes) or (None, None)
-    state = _attempt(lambda _: opened.state(), paths.state, notes) or {}
+    state = _attempt(lambda _: opened.state(), paths.state, notes) or Numbers()
     evaluation = _attempt(lambda path: Evaluation.from_json(path.read_text()), paths.validation_json, notes)
     return Run(paths, opened.plan, opened.log(), state, evaluation, net, card, notes)
 

@@ -5,24 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import torch
 from torch import Tensor
 
 from ..model.files import read_tensors, write_tensors
 
-__all__ = ["flatten_optimiser", "load_state", "restore_optimiser", "save_state"]
+__all__ = ["Numbers", "flatten_optimiser", "load_state", "restore_optimiser", "save_state"]
 
 
-def save_state(path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+class Numbers(TypedDict, total=False):
+    """What a state holds beside its tensors: of the last step, the best validation Dice, and the loss of every step."""
+
+    step: int
+    elapsed_s: float
+    best: float
+    losses: list[float]
+
+
+def save_state(path: Path, tensors: Mapping[str, Tensor], numbers: Numbers) -> None:
     """Write the full state of a training, all or nothing."""
-    write_tensors(path, tensors, json.dumps(dict(numbers)))
+    write_tensors(path, tensors, json.dumps(numbers))
 
 
-def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_state(path: Path) -> tuple[dict[str, Tensor], Numbers]:
     """Read the tensors and numbers of `save_state`."""
-    return read_tensors(path)
+    tensors, numbers = read_tensors(path)
+    return tensors, cast(Numbers, numbers)
 
 
 def flatten_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from .plan.files import read_plan_file
 from .plan.plan import Plan
 from .plan.settings import PlanSettings
 from .request import TrainingRequest
-from .run import Run
+from .run import LogEntry, Run
 from .state import Training, card_of, choose_forward, training_of
 from .validation import ValidationScore, predict_held_out, validate, validate_fully
 from .validation_schedule import IntervalTimer
@@ -203,9 +203,9 @@ def _preview(writer: RunWriter, case: Case, score: ValidationScore, progress: Pr
         progress.update(message=f"early preview: {early} (image, truth, prediction, differences)")
 
 
-def _log_entry(training: Training, score: ValidationScore | None) -> dict[str, object]:
+def _log_entry(training: Training, score: ValidationScore | None) -> LogEntry:
     recent, updates = training.losses[-50:], update_ratios(training)
-    entry: dict[str, object] = {
+    entry: LogEntry = {
         "step": training.step,
         "elapsed_s": round(training.elapsed_s, 2),
         "loss": sum(recent) / max(len(recent), 1),
@@ -215,7 +215,7 @@ def _log_entry(training: Training, score: ValidationScore | None) -> dict[str, o
         "updates": {name: update.ratio for name, update in updates.items()},
     }
     if score:
-        entry |= {"dice": score.dice, "mean_dice": score.mean_dice}
+        entry |= {"dice": list(score.dice), "mean_dice": score.mean_dice}
         entry |= {"pixel_error": score.pixel_error, "validation_s": round(score.time_s, 2)}
     return entry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from safetensors import SafetensorError, safe_open
 
@@ -15,10 +15,31 @@ from ..inference.execution import Execution
 from ..inference.predictor import Predictor
 from ..metrics.evaluation import Evaluation
 from ..model.run_paths import RunPaths
+from .checkpoint import Numbers
 from .plan.files import read_plan_file
 from .plan.plan import Plan
 
-__all__ = ["Run"]
+__all__ = ["LogEntry", "Run"]
+
+
+class LogEntry(TypedDict, total=False):
+    """A line of `log.jsonl`, written at each validation.
+
+    `loss` is the mean of the last 50 steps; `gradients` and `updates` are those of the last step, by part of the net
+    (`training.diagnostics`); `dice` is that of each class; the last four are missing where nothing was held out.
+    """
+
+    step: int
+    elapsed_s: float
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    gradients: dict[str, float]
+    updates: dict[str, float]
+    dice: list[float]
+    mean_dice: float
+    pixel_error: float
+    validation_s: float
 
 
 @dataclass(frozen=True)
@@ -81,20 +102,18 @@ class Run:
     @property
     def steps(self) -> int:
         """Steps taken until the last save."""
-        return int(self._last("step"))
+        return self._last().get("step", 0)
 
     @property
     def time_s(self) -> float:
         """Seconds of training until the last save."""
-        return float(self._last("elapsed_s"))
+        return self._last().get("elapsed_s", 0.0)
 
-    def _last(self, name: str) -> float:
-        state = self.state() or (self.log() or [{}])[-1]
-        number: float = state.get(name, 0.0)
-        return number
+    def _last(self) -> Numbers | LogEntry:
+        return self.state() or (self.log() or [LogEntry()])[-1]
 
-    def state(self) -> dict[str, Any]:
-        """Numbers of the last save, without its tensors: `step`, `elapsed_s`, `best` and the `losses` of all steps.
+    def state(self) -> Numbers:
+        """Numbers of the last save, without its tensors; empty before the first.
 
         Raises
         ------
@@ -106,20 +125,20 @@ class Run:
             return {}
         try:
             with safe_open(path, framework="np") as file:  # type: ignore[no-untyped-call]
-                return dict(json.loads(file.metadata()["unetkit"]))
+                return cast(Numbers, dict(json.loads(file.metadata()["unetkit"])))
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
-    def log(self) -> list[dict[str, Any]]:
-        """One entry per validation, as in `log.jsonl`; a line that a crash cut off is left out."""
-        entries = []
+    def log(self) -> list[LogEntry]:
+        """One entry per validation; a line that a crash cut off is left out."""
+        entries: list[LogEntry] = []
         for line in self.paths.log.read_text().splitlines() if self.paths.log.is_file() else []:
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
             if isinstance(entry, dict) and {"step", "elapsed_s"} <= entry.keys():
-                entries.append(entry)
+                entries.append(cast(LogEntry, entry))
         return entries
 
     def dataset(self) -> Dataset:

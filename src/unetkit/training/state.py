@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from ..nets.build import build
 from ..nets.net import Net
 from ..nets.pretrained import load_encoder
 from ..nets.transfer import copy_weights
-from .checkpoint import flatten_optimiser, restore_optimiser
+from .checkpoint import Numbers, flatten_optimiser, restore_optimiser
 from .deep_supervision import Supervised
 from .distributed import rank, shard, world_size, wrap_ddp
 from .plan.plan import Plan, augmentation_of
@@ -184,11 +183,11 @@ class Training:
     def _modules(self) -> list[tuple[str, nn.Module]]:
         return [("net", self.net), ("averaged", self.averaged), ("heads", self.supervised.heads)]
 
-    def numbers(self) -> dict[str, Any]:
+    def numbers(self) -> Numbers:
         """Every number that a resumed training needs."""
         return {"step": self.step, "elapsed_s": self.elapsed_s, "best": self.best, "losses": self.losses}
 
-    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+    def restore(self, tensors: dict[str, Tensor], numbers: Numbers) -> None:
         """Continue from a saved state."""
         for name, part in self._modules():
             prefix = f"{name}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..nets.net import Net
 from .checkpoint import save_state
 from .plan.plan import Plan
 from .preview import write_panel
+from .run import LogEntry
 from .state import Training
 from .validation import ValidationResult
 
@@ -69,10 +70,10 @@ class RunWriter:
         save_model(self.paths.model, net, card)
         return card
 
-    def log(self, entry: Mapping[str, object]) -> None:
+    def log(self, entry: LogEntry) -> None:
         """Append a line to the log."""
         with self.paths.log.open("a") as file:
-            file.write(json.dumps(dict(entry)) + "\n")
+            file.write(json.dumps(entry) + "\n")
 
     def preview(self, case: Case, mask: np.ndarray) -> bool:
         """Write the latest preview, and the first one as the early preview too; whether it was the first."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from ...model.files import weights_hash
 
@@ -65,7 +64,7 @@ class QuantisationReport:
         """Whether no more is lost than was allowed."""
         return self.loss <= self.allowed_loss
 
-    def table(self) -> list[dict[str, Any]]:
+    def table(self) -> list[dict[str, object]]:
         """A row for float32 and one for int8."""
         rate = self.pixels / 1e6
         columns = ("engine", "dice", "pixel error", "changed pixels", "s", "Mpx/s")

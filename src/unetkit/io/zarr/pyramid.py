@@ -5,7 +5,6 @@ from __future__ import annotations
 import colorsys
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -85,7 +84,7 @@ def plan_levels(size: tuple[int, ...], spacing: tuple[float, ...]) -> list[Level
     return levels
 
 
-def attributes(name: str, axes: str, levels: list[Level], unit: str) -> dict[str, Any]:
+def attributes(name: str, axes: str, levels: list[Level], unit: str) -> dict[str, object]:
     """OME metadata of version 0.5 for the group of a pyramid.
 
     Parameters
@@ -101,7 +100,7 @@ def attributes(name: str, axes: str, levels: list[Level], unit: str) -> dict[str
     return {"version": VERSION, "multiscales": [_multiscale(name, axes, levels, unit)]}
 
 
-def label_attributes(occurs: np.ndarray | None) -> dict[str, Any]:
+def label_attributes(occurs: np.ndarray | None) -> dict[str, object]:
     """OME metadata that makes a pyramid a label image.
 
     Parameters
@@ -112,7 +111,7 @@ def label_attributes(occurs: np.ndarray | None) -> dict[str, Any]:
     return {"image-label": {"version": VERSION, **_colours(occurs)}}
 
 
-def _multiscale(name: str, axes: str, levels: list[Level], unit: str) -> dict[str, Any]:
+def _multiscale(name: str, axes: str, levels: list[Level], unit: str) -> dict[str, object]:
     """The metadata of a pyramid."""
     named = {} if unit == "px" else {"unit": UNITS.get(unit, unit)}
     # No translations: a level keeps every second pixel at its place, so that it is not shifted.
@@ -135,7 +134,7 @@ def _multiscale(name: str, axes: str, levels: list[Level], unit: str) -> dict[st
     }
 
 
-def _colours(occurs: np.ndarray | None) -> dict[str, Any]:
+def _colours(occurs: np.ndarray | None) -> dict[str, object]:
     """A colour for every value of a class mask, background clear; none where the values are too many to be classes."""
     values = [] if occurs is None else [int(value) for value in np.flatnonzero(occurs)]
     if not 0 < len(values) <= MOST_COLOURS:
