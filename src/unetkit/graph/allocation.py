@@ -65,7 +65,11 @@ class AllocationCounter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = laid_out_on_cpu(func, args, func(*args, **(kwargs or {})))
+        if func is torch.ops.aten.native_batch_norm.default:  # without data torch takes as long as for all else
+            result = torch.empty_like(args[0]), *(args[0].new_empty(args[0].shape[1]) for _ in range(2))
+        else:
+            result = func(*args, **(kwargs or {}))
+        result = laid_out_on_cpu(func, args, result)
         for tensor in flat((result,)):
             if isinstance(tensor, Tensor):
                 self.add(tensor)
