@@ -10,13 +10,17 @@ OLDEST_PYTHON ?= python3.11
 NEWEST_TORCH ?=
 OLDEST_TORCH ?=
 
-.PHONY: demo test test-newest test-oldest test-io-newest check clean
+.PHONY: demo test test-slow test-newest test-oldest test-io-newest check clean
 
 demo: .venv/ready
 	$(BIN)/unetkit demo
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+# What `make test` leaves out: kills, clusters, recipes from end to end, every kind of net in 3D.
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -m slow
 
 # constraints.txt says what `make test` ran with; pip takes what is newest. pip upgrades an environment that is there.
 test-newest:

@@ -75,6 +75,7 @@ def _lines(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_volumes_runs_what_is_missing(
     volumes: ModuleType, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +143,7 @@ def test_scores_by_hand(volumes: ModuleType) -> None:
     assert found["dice_all"] == pytest.approx((6 / 7 + 4 / 5) / 2, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_variants_end_to_end(variants: ModuleType, data: Path, tmp_path: Path) -> None:
     """The richest net: a line for it and for each of its levels, a table, a picture; a second run adds nothing."""
     given = [str(data / "isbi2012"), "--steps", "2", "--out", str(tmp_path), "--only", "unetpp"]

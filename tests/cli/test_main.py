@@ -177,6 +177,7 @@ def test_volumes_take_a_patch_of_one_number(run_cli, tmp_path):
     assert read_model(tmp_path / "run")[0].ndim == 3
 
 
+@pytest.mark.slow
 def test_planes_patches_per_axis_and_augmentation(run_cli, tmp_path):
     write_synthetic_cells(tmp_path / "v", n=2, size=(16, 32, 32))
     options = ("--steps", 1, "--set", "patches.batch=2", "--device", "cpu")
@@ -370,6 +371,7 @@ def test_wrong_use(run_cli, cells, tmp_path, monkeypatch, arguments, message):
 # --- stopped ---
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a process")
 def test_ctrl_c_stops_with_a_usable_model(cells, tmp_path):
     run = tmp_path / "run"
@@ -442,6 +444,7 @@ def test_a_plan_is_shown_changed_kept_and_followed(run_cli, cells, tmp_path):
     assert (code, "expected PATH=VALUE" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_folds_and_what_follows(run_cli, cells, tmp_path):
     small = ("--set", "net.widths=4,8", "--set", "patches.size=32")
     code, out, _ = run_cli("train", cells, "--folds", 2, "--steps", 4, "--out", tmp_path / "run", *small)

@@ -57,7 +57,9 @@ def test_nothing_sound_is_accused(sound: Path) -> None:
         assert [str(one) for one in found.issues] == []
 
 
-@pytest.mark.parametrize("name", ["isbi2012", "nuclei", "hippocampus", "vnc_em", "floods"])
+@pytest.mark.parametrize(
+    "name", ["isbi2012", pytest.param("nuclei", marks=pytest.mark.slow), "hippocampus", "vnc_em", "floods"]
+)
 def test_nothing_of_the_real_sets_is_accused(name: str) -> None:
     if not (DATA / name / "images").is_dir():
         pytest.skip(f"no {DATA / name}")

@@ -90,6 +90,7 @@ for options, size in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_operating_system_sees_what_is_predicted() -> None:
     """Within 15 %, in a process whose freed blocks are returned at once (glibc keeps some of them otherwise)."""

@@ -21,6 +21,8 @@ from unetkit.model.files import save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
+pytestmark = pytest.mark.slow
+
 distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'unetkit[cluster]'")
 
 

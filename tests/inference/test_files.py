@@ -121,7 +121,7 @@ def test_volumes_with_spacing(tmp_path):
     assert (written.size, written.spacing) == ((9, 20, 17), (2.0, 0.5, 0.5))
 
 
-@pytest.mark.parametrize(("planes", "channels"), [(1, 1), (3, 1), (3, 2)])
+@pytest.mark.parametrize(("planes", "channels"), [(1, 1), (3, 1), pytest.param(3, 2, marks=pytest.mark.slow)])
 def test_volumes_plane_by_plane(tmp_path, planes, channels):
     """The mask of a volume by a 2D net is that of each plane with its neighbours, standardised as one volume."""
     net = model(tmp_path / "run", planes=planes, in_channels=planes * channels)
@@ -479,6 +479,7 @@ def test_probabilities_are_those_of_the_net(tmp_path, kind, folders):
     assert np.array_equal(io.read_labels(plain).array, io.read_labels(done.mask).array)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("execution", "cluster"), [(Execution(tta=True), None), (Execution(), "local:1")], ids=str)
 def test_probabilities_of_a_mean_and_of_a_cluster(tmp_path, execution, cluster):
     model(tmp_path / "run")

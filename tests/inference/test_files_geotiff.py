@@ -135,6 +135,7 @@ def test_the_net_sees_pixels_without_data_as_the_mean(tmp_path):
     assert masks[0].georeference == masks[1].georeference
 
 
+@pytest.mark.slow
 def test_real_floods(tmp_path):
     if not (DATA / "floods").is_dir():
         pytest.skip(f"no images in {DATA / 'floods'}: set UNETKIT_DATA to the folder of real images")

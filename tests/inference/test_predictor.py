@@ -114,6 +114,7 @@ def test_every_way_gives_the_mask_of_the_whole_and_goes_on_where_it_was_stopped(
         assert (mask != masks["whole"]).mean() < 1e-3, name  # but for ties in float32
 
 
+@pytest.mark.slow
 def test_a_killed_prediction_goes_on_and_gives_the_identical_mask(tmp_path, monkeypatch):
     run, source = model(tmp_path / "run"), picture(tmp_path / "in/a.tif", (1300, 300))
     code = f"""

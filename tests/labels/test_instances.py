@@ -86,6 +86,7 @@ def test_blocks_give_what_the_whole_gives(
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_a_mosaic_of_real_nuclei() -> None:
     """2048 x 2048 pixels, tiles of 256 whose nuclei touch across their borders, read in blocks that cut most tiles."""
     files = sorted((DATA / "nuclei" / "masks").glob("*.png")) if (DATA / "nuclei").is_dir() else []

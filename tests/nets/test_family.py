@@ -17,10 +17,11 @@ from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.training.losses import dice_cross_entropy
 
+BLOCKS = ("plain", "residual", "preactivation", "dense")
 FAMILY = list(
     product(
         ("unet", "unet++"),
-        ("plain", "residual", "preactivation", "dense"),
+        BLOCKS,
         ("concat", "reduce", "add", "attention", "none"),
         (2, 3),
         ("same", "valid"),
@@ -47,7 +48,15 @@ OTHERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("topology, block, skip, ndim, padding", FAMILY)
+def _is_slow(topology: str, block: str, ndim: int) -> bool:
+    """3D shares all code with 2D but the convolutions: two kinds of it stand for the others in the quick tests."""
+    return ndim == 3 and (topology, block) not in (("unet", "residual"), ("unet++", "plain"))
+
+
+_MEMBERS = [pytest.param(*m, marks=[pytest.mark.slow] * _is_slow(m[0], m[1], m[3])) for m in FAMILY]
+
+
+@pytest.mark.parametrize("topology, block, skip, ndim, padding", _MEMBERS)
 def test_every_combination(tmp_path: Path, topology: str, block: str, skip: str, ndim: int, padding: str) -> None:
     options = {"topology": topology, "block": block, "skip": skip, "ndim": ndim, "padding": padding}
     if (topology, skip) in MEANINGLESS:
@@ -58,7 +67,7 @@ def test_every_combination(tmp_path: Path, topology: str, block: str, skip: str,
 
 
 @pytest.mark.parametrize("options", OTHERS, ids=[str(options) for options in OTHERS])
-@pytest.mark.parametrize("block", ["plain", "residual", "preactivation", "dense"])
+@pytest.mark.parametrize("block", ["plain", *(pytest.param(b, marks=pytest.mark.slow) for b in BLOCKS[1:])])
 def test_every_option_with_every_block(tmp_path: Path, block: str, options: dict[str, Any]) -> None:
     widths = (6, 6, 12) if "convolutions" in options else (4, 6, 8)
     _learns_and_tiles(Architecture(widths=widths, block=block, **options), tmp_path)

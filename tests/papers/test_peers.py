@@ -73,6 +73,7 @@ def test_unet(ndim: int) -> None:
         assert_equal_outputs(net(x), peer(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_unet_plus_plus_and_each_of_its_heads(ndim: int) -> None:
     peer: Any = theirs("BasicUNetPlusPlus", ndim, deep_supervision=True)

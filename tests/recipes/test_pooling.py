@@ -11,6 +11,7 @@ from unetkit.insight.shift import Shifts
 from unetkit.model.files import read_model
 
 
+@pytest.mark.slow
 def test_pooling_end_to_end(
     pooling: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrow: None
 ) -> None:

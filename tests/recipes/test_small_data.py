@@ -11,6 +11,7 @@ from scipy import stats
 from unetkit import read
 
 
+@pytest.mark.slow
 def test_small_data_end_to_end(
     small_data: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from unetkit.io import read
 from unetkit.training.sampler import Batch
 
 
+@pytest.mark.slow
 def test_vanishing_gradients_end_to_end(
     vanishing: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from unetkit.metrics.evaluation import evaluate_arrays
 from unetkit.model.files import read_model
 
 
+@pytest.mark.slow
 def test_why_skips_end_to_end(why_skips: ModuleType, data: Path, tmp_path: Path, narrow: None) -> None:
     """Both nets on both data: equal parameters, errors that are those of the masks, and a second run adds nothing."""
     given = [str(data), "--steps", "1", "--out", str(tmp_path)]

@@ -75,7 +75,12 @@ INSPECTIONS = {
 }
 
 
-@pytest.mark.parametrize("make", INSPECTIONS.values(), ids=INSPECTIONS)
+_KINDS = [
+    pytest.param(make, id=name, marks=[] if name == "own" else pytest.mark.slow) for name, make in INSPECTIONS.items()
+]
+
+
+@pytest.mark.parametrize("make", _KINDS)
 def test_every_kind_of_net_has_its_page(make: Any, tmp_path: Path) -> None:
     shown, bar = make(), Bar()
     weights = [p.detach().clone() for p in shown.net.parameters()]

@@ -37,6 +37,7 @@ def losses(out):
     return load_state(out / "last" / "state.safetensors")[1]["losses"]
 
 
+@pytest.mark.slow
 def test_the_losses_and_weights_of_one_process(data, tmp_path):
     """Two processes that the command line starts, against one; and then the one goes on with what the two began."""
     more = {"net": "unet++", "supervision": True}
@@ -65,6 +66,7 @@ def test_the_losses_and_weights_of_one_process(data, tmp_path):
     assert len(losses(tmp_path / "two")) == STEPS + 2
 
 
+@pytest.mark.slow
 def test_an_error_is_said_once(tmp_path, capfd):
     code = "from unetkit.cli.main import main; main()"
     assert launch([sys.executable, "-c", code, *command((tmp_path / "none",) * 2, tmp_path / "out")], 2) == 1

@@ -105,6 +105,7 @@ def test_a_run_is_resumed_with_its_encoder(timm: Any) -> None:
 # --- training ---
 
 
+@pytest.mark.slow
 def test_training_starts_from_the_weights_once(
     timm: Any, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +134,7 @@ def test_training_starts_from_the_weights_once(
     assert not any(call["pretrained"] for call in timm.calls)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_never_saved_starts_from_the_weights(timm: Any, cells: Path, tmp_path: Path) -> None:
     options = {**SMALL, "steps": 1, "encoder": "tiny_se"}
     train_flat(cells, out=tmp_path / "whole", **options)

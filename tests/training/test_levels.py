@@ -18,6 +18,8 @@ from unetkit.training.levels import compare_levels
 
 SMALL = {"patch": (32, 32), "device": "cpu", "steps": 30, "batch": 2}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -70,7 +70,7 @@ def data(tmp_path_factory):
 def start(data):
     """Start a training in a process of its own, forked from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["unetkit.training.loop"])
+    context.set_forkserver_preload(["unetkit.training.loop", "torch._dynamo"])  # torch loads the latter late, in 3 s
 
     def start(out, dies=None):
         reader, writer = context.Pipe(duplex=False)
@@ -100,6 +100,7 @@ def finish(start, out):
     assert process.exitcode == 0
 
 
+@pytest.mark.slow
 def test_ten_kills_change_nothing(start, tmp_path):
     rng = np.random.default_rng(20)
     finish(start, tmp_path / "whole")

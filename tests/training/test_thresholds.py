@@ -68,6 +68,7 @@ def test_codes() -> None:
     assert np.allclose(distance, np.tensordot([0.125, 0.375, 0.625, 0.875], probabilities[1:], 1), atol=1 / 255)
 
 
+@pytest.mark.slow
 def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     net, card = read_model(run)
     assert net.out_channels == 5
@@ -85,6 +86,7 @@ def test_a_run_finds_objects(data: Path, run: Path, tmp_path: Path) -> None:
     assert found.ap50 > 0.3
 
 
+@pytest.mark.slow
 def test_a_large_image_is_made_in_blocks(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image, _ = synthetic_cells((300, 260), seed=77)
     io.write(tmp_path / "a.tif", Image(image[None], "cyx", (1.0, 1.0)))

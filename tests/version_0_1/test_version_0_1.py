@@ -46,7 +46,7 @@ def test_a_run_predicts_as_it_did(runs, name):
     assert_close(load_model(name)(image).labels, EXPECTED[name]["counts"])
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "2d")) for name in RUNS])
 def test_a_run_is_resumed_to_the_same_model(runs, name):
     done = CliRunner().invoke(app, ["train", *EXPECTED[name]["train"]])
     assert done.exit_code == 0, done.output

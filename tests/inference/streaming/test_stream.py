@@ -61,7 +61,7 @@ PARTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("ndim", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("options", FAMILY + PARTS, ids=str)
 def test_every_member_of_the_family(options: dict[str, Any], ndim: int) -> None:
     if ndim == 3 and "kernels" in options:
