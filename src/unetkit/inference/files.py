@@ -15,6 +15,7 @@ from ..data.pairs import Cases, channel_number, group_channels
 from ..errors import Problem, raise_problems
 from ..io import list_images, open_lazy
 from ..io.filenames import ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
+from ..io.formats import format_of
 from ..model.files import weights_hash
 from ..progress import SILENT, Progress, subrange
 from .dask import predict_on_cluster
@@ -270,4 +271,5 @@ def mask_name(name: str, source: Path) -> str:
     suffix = suffix_of(source)
     if is_image_folder(source) and suffix not in ZARR_SUFFIXES:  # inside a Zarr hierarchy (plate.zarr/A/1/0), or DICOM
         return f"{source.name}.ome.zarr" if holds_zarr(source) else f"{source.name}.nii.gz"
-    return name + _LOSSLESS.get(suffix, suffix)
+    found = format_of(source)
+    return name + (_LOSSLESS.get(suffix, suffix) if found is None else found.mask_suffix)

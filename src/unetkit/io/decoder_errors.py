@@ -19,6 +19,7 @@ FIRST_PRIVATE_TAG = 32768  # TIFF 6.0, section 2
 WARNING_LOCK = threading.Lock()
 
 DECODERS = {"tifffile", "imagecodecs", "PIL", "nibabel", "pydicom", "zarr", "numcodecs"}
+DECODERS |= {"h5py", "mrcfile", "nrrd", "SimpleITK", "pylibCZIrw", "openslide"}  # io.formats
 # Raised by Python where code is wrong, and by no decoder for a damaged file.
 FAULTS_OF_CODE = (AttributeError, TypeError, NameError, AssertionError)
 

@@ -48,10 +48,10 @@ def read_png(path: Path) -> Stored:
         notes.append(f"{depth}-bit gray: values kept as stored, 0 to {2**depth - 1}")
     if getattr(picture, "n_frames", 1) > 1:
         notes.append(f"first of {picture.n_frames} frames read")
-    palette = _palette(picture) if colour_type == PALETTE else None
+    palette = picture_palette(picture) if colour_type == PALETTE else None
     if palette is not None and "transparency" in picture.info:
         notes.append("transparency of the palette ignored")
-    return _stored(samples, picture, palette, notes)
+    return stored_picture(samples, picture, palette, notes)
 
 
 def read_jpeg(path: Path) -> Stored:
@@ -61,10 +61,10 @@ def read_jpeg(path: Path) -> Stored:
         with warned(notes):
             picture = JpegImageFile(file)
         samples = np.asarray(picture)
-    return _stored(samples, picture, None, notes, is_lossy=True)
+    return stored_picture(samples, picture, None, notes, is_lossy=True)
 
 
-def _stored(
+def stored_picture(
     samples: np.ndarray,
     picture: ImageFile.ImageFile,
     palette: np.ndarray | None,
@@ -88,7 +88,7 @@ def _stored(
     return Stored(array, "yx", colour, (1.0, 1.0), notes=tuple(notes), is_lossy=is_lossy)
 
 
-def _palette(picture: ImageFile.ImageFile) -> np.ndarray:
+def picture_palette(picture: ImageFile.ImageFile) -> np.ndarray:
     """Colours of the palette, uint8 of shape (256, 3); entries that the file leaves out are black."""
     stored = np.asarray(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
     palette = np.zeros((256, 3), np.uint8)

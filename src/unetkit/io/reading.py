@@ -1,4 +1,4 @@
-"""Read PNG, JPEG, TIFF, OME-TIFF, NIfTI and OME-Zarr, whole or by region."""
+"""Read PNG, JPEG, TIFF, OME-TIFF, NIfTI, DICOM, OME-Zarr and what `formats` has, whole or by region."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from ..image import Image
 from .decoder_errors import naming
 from .filenames import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, holds_dicom, holds_zarr, is_image_folder, suffix_of
+from .formats import FORMATS, format_of
 from .label_samples import as_labels
 from .lazy import LazyImage, WholeImage, banded
 from .png_jpeg import read_jpeg, read_png
@@ -19,6 +20,7 @@ from .tiff.layout import TiffImage, read_tiff
 from .tiff.regions import TiffRegions, can_slice
 from .zarr.reading import ZarrRegions, read_omezarr
 
+READABLE = (*SUFFIXES, *(suffix for each in FORMATS for suffix in each.suffixes))
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -37,7 +39,8 @@ def read(path: str | Path) -> Image:
     PNG, JPEG, TIFF (also BigTIFF, OME-TIFF and GeoTIFF, whose `georeference` is kept; the first image at full
     resolution), NIfTI (a volume, turned to the orientation closest to RAS; `place` keeps its own), DICOM (the folder of
     a series, turned alike) and OME-Zarr (a folder, of version 0.1 to 0.5; the level of full resolution), recognised by
-    their content. A palette is expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as
+    their content; by their suffix BMP, GIF, WebP, JPEG 2000, NPY, NPZ, HDF5, MRC, NRRD, MetaImage, CZI and whole slides
+    (`io.formats`). A palette is expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as
     one, and an Exif orientation applied; pages of a TIFF without a stated axis are a stack along z. `notes` lists these
     changes.
 
@@ -95,7 +98,7 @@ def read_labels(path: str | Path) -> Image:
     """
     path = Path(path)
     with naming(path):
-        return as_labels(_read_stored(path))
+        return as_labels(_read_stored(path, is_mask=True))
 
 
 def open_lazy(path: str | Path) -> LazyImage:
@@ -143,6 +146,10 @@ def open_lazy(path: str | Path) -> LazyImage:
                 regions = TiffRegions(tiff)
                 return LazyImage(path, banded(regions, regions.height), georeference=tiff.georeference)
             tiff.close()
+        found = format_of(path)
+        source = found.open_source(path) if found is not None and kind == found.name else None
+        if source is not None:
+            return LazyImage(path, source)
         image = as_image(_read_stored(path))
         return LazyImage(path, WholeImage(image), image.place, image.georeference)
 
@@ -173,19 +180,21 @@ def list_images(folder: str | Path) -> list[Path]:
         raise ValueError(f"{folder}: one image, expected a folder of images; name the folder that holds it")
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     files = [path for path in entries if path.is_file()]
-    images = [path for path in files if suffix_of(path) in SUFFIXES]
+    images = [path for path in files if suffix_of(path) in READABLE]
     images += [path for path in entries if path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_dicom(path))]
     if not images:
         counts = Counter(suffix_of(path) or "without suffix" for path in files)
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
-        raise ValueError(f"{folder}: no images among {listed}; supported are {', '.join(SUFFIXES)}")
+        raise ValueError(f"{folder}: no images among {listed}; supported are {', '.join(READABLE)}")
     # In natural order: runs of digits compare as numbers.
     parts = {path: re.split(r"(\d+)", path.name.lower()) for path in images}
     return sorted(images, key=lambda path: ([int(p) if i % 2 else p for i, p in enumerate(parts[path])], path.name))
 
 
-def _read_stored(path: Path) -> Stored:
-    kind = _kind(path)
+def _read_stored(path: Path, *, is_mask: bool = False) -> Stored:
+    kind, found = _kind(path), format_of(path)
+    if found is not None and kind == found.name:
+        return found.read(path, is_mask=is_mask)
     if kind == "NIfTI":
         from .nifti import read_nifti  # nibabel takes a while to import, and pictures do without it
 
@@ -207,14 +216,17 @@ def _kind(path: Path) -> str:
         raise ValueError("a folder, expected an image file, a Zarr folder or one of DICOM slices")
     if suffix_of(path) in ZARR_SUFFIXES:
         raise ValueError("a file, expected a folder with zarr.json or .zgroup in it: unpack a zipped one first")
-    if suffix_of(path) not in SUFFIXES:
-        raise ValueError(f"suffix {path.suffix!r} is not supported; supported are {', '.join(SUFFIXES)}")
+    if suffix_of(path) not in READABLE:
+        raise ValueError(f"suffix {path.suffix!r} is not supported; supported are {', '.join(READABLE)}")
     with path.open("rb") as file:
         head = file.read(16)
     if not head:
         raise ValueError("empty file (0 bytes)")
-    for signature, kind in SIGNATURES.items():
-        if head.startswith(signature):
-            return kind
+    kind = next((kind for signature, kind in SIGNATURES.items() if head.startswith(signature)), "")
+    found = format_of(path)
+    if found is not None and kind in ("", found.begins_as):
+        return found.name
+    if kind:
+        return kind
     expected = "NIfTI" if suffix_of(path) in NIFTI_SUFFIXES else "PNG, JPEG or TIFF"
     raise ValueError(f"not a {expected} file: it starts with {head!r}")

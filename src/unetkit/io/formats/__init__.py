@@ -1,0 +1,106 @@
+"""Formats that one library reads, each in a module of its own, by suffix; libraries are loaded late."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..decoder_errors import decoding
+from ..filenames import suffix_of
+from ..samples import Stored
+from .sliced import SlicedSource, read_whole
+
+__all__ = ["FORMATS", "Format", "SlicedSource", "format_of", "read_whole"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files.
+
+    Attributes
+    ----------
+    name : str
+        As people call it.
+    suffixes : tuple of str
+        In lower case, with the dot.
+    module : str
+        Of this package: has `read`, which gives `Stored`, or `open_source`, which gives a `SlicedSource`.
+    library : str
+        That must be installed, by its name in pip; "" where the core has it.
+    extra : str
+        Of this package, that installs it.
+    mask_suffix : str
+        Of masks of its images, since none of these formats is written.
+    begins_as : str
+        The format that its first bytes are of, where they are not its own: slides are mostly TIFF.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    module: str
+    library: str = ""
+    extra: str = ""
+    mask_suffix: str = ".tif"
+    begins_as: str = ""
+
+    def read(self, path: Path, *, is_mask: bool = False) -> Stored:
+        """All samples of a file; of a container of several arrays that of the image, or of the mask."""
+        module = self._module()
+        with decoding(self.name):
+            if hasattr(module, "read"):
+                stored: Stored = module.read(path)
+                return stored
+            return read_whole(module.open_source(path, is_mask=is_mask))
+
+    def open_source(self, path: Path) -> SlicedSource | None:
+        """The image of a file, to read regions of it; None where it can only be decoded whole."""
+        module = self._module()
+        with decoding(self.name):
+            source: SlicedSource | None = getattr(module, "open_source", _only_whole)(path, is_mask=False)
+            return source
+
+    def _module(self) -> Any:
+        try:
+            return import_module(f".{self.module}", __name__)
+        except ImportError as error:
+            raise ImportError(f"{self.name} needs {self.library}: pip install 'unetkit[{self.extra}]'") from error
+
+
+def _only_whole(path: Path, *, is_mask: bool) -> None:
+    """In place of `open_source`, for a format that is decoded whole."""
+
+
+FORMATS = (
+    *(
+        Format(name, suffixes, "pictures", mask_suffix=".png")
+        for name, suffixes in (
+            ("BMP", (".bmp",)),
+            ("GIF", (".gif",)),
+            ("WebP", (".webp",)),
+            ("JPEG 2000", (".jp2", ".j2k")),
+        )
+    ),
+    Format("NPY", (".npy",), "npy"),
+    Format("NPZ", (".npz",), "npy"),
+    Format("HDF5", (".h5", ".hdf5"), "hdf5", "h5py", "formats"),
+    Format("MRC", (".mrc", ".rec"), "mrc", "mrcfile", "formats"),
+    Format("NRRD", (".nrrd", ".nhdr"), "nrrd", "pynrrd", "formats", ".nii.gz"),
+    Format("MetaImage", (".mha", ".mhd"), "metaimage", "SimpleITK", "formats", ".nii.gz"),
+    Format("CZI", (".czi",), "czi", "pylibCZIrw", "formats"),
+    Format(
+        "whole slide",
+        (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".bif"),
+        "slides",
+        "openslide-python openslide-bin",
+        "slides",
+        begins_as="TIFF",
+    ),
+)
+_BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
+
+
+def format_of(path: Path) -> Format | None:
+    """The format of a file by its suffix; None for those that `io.reading` recognises by their content."""
+    return _BY_SUFFIX.get(suffix_of(path))

@@ -1,0 +1,72 @@
+"""HDF5, by h5py and by region: as ilastik, pytorch-3dunet and people write it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..decoder_errors import Refused
+from .sliced import SlicedSource, assumed_order
+
+# pytorch-3dunet has raw and label, ilastik exported_data and volume/data.
+_IMAGES = ("raw", "volume/data", "exported_data", "data", "image")
+_MASKS = ("label", "labels", "mask", "masks", "exported_data", "volume/data", "data")
+
+
+def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
+    """The dataset of a file: its only one, or the one that is named as images or masks are."""
+    file = h5py.File(path, "r")
+    try:
+        notes: list[str] = []
+        data = _chosen(file, _MASKS if is_mask else _IMAGES, notes)
+        order = _stated_order(data) or assumed_order(data.shape, notes)
+        return SlicedSource(data, order, spacing=_spacing(data, order), unit="µm", notes=notes, close=file.close)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _chosen(file: h5py.File, names: tuple[str, ...], notes: list[str]) -> h5py.Dataset:
+    held: dict[str, h5py.Dataset] = {}
+    file.visititems(lambda name, item: held.update({name: item}) if _is_image(item) else None)
+    name = next(iter(held), "") if len(held) == 1 else next((name for name in names if name in held), "")
+    if not name:
+        listed = ", ".join(f"{name} {data.shape}" for name, data in list(held.items())[:8]) or "none"
+        raise Refused(f"its datasets of two axes and more are {listed}: expected one, or one named {names[0]}")
+    if len(held) > 1:
+        notes.append(f"dataset {name} of {', '.join(held)}")
+    return held[name]
+
+
+def _is_image(item: Any) -> bool:
+    return isinstance(item, h5py.Dataset) and len(item.shape) >= 2 and item.dtype.kind in "buif"
+
+
+def _stated_order(data: h5py.Dataset) -> str:
+    """Letters of the axes: of vigra's axistags, which ilastik writes, or the labels of dimensions."""
+    tags = data.attrs.get("axistags")
+    if tags is not None:
+        try:
+            keys = [str(axis["key"]).lower() for axis in json.loads(tags)["axes"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(f"its axistags cannot be read ({error})") from None
+    else:
+        keys = [dimension.label.lower() for dimension in data.dims]
+    if not all(keys) or any(len(key) != 1 for key in keys) or len(set(keys)) != len(keys):
+        return ""
+    if len(keys) != len(data.shape):
+        raise Refused(f"names {len(keys)} axes ({', '.join(keys)}) for a dataset of shape {data.shape}")
+    return "".join(keys)
+
+
+def _spacing(data: h5py.Dataset, order: str) -> dict[str, float] | None:
+    """Of element_size_um (z, y, x), which pytorch-3dunet and Fiji's HDF5 plugins write."""
+    sizes = np.asarray(data.attrs.get("element_size_um", ()), float).ravel()
+    spatial = [letter for letter in "zyx" if letter in order]
+    if len(sizes) < len(spatial) or not (np.isfinite(sizes) & (sizes > 0)).all():
+        return None
+    return dict(zip(spatial, sizes[-len(spatial) :].tolist(), strict=True))

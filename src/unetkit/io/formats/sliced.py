@@ -1,0 +1,137 @@
+"""A source on anything that can be sliced: a memory map, an HDF5 dataset, the planes of a microscope's file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ..decoder_errors import Refused
+from ..lazy import Region
+from ..samples import Colour, Stored
+
+__all__ = ["SlicedSource", "assumed_order", "read_whole"]
+
+_MOST_CHANNELS = 4  # an axis at the end as short as this holds colours, not pixels
+
+
+class Sliceable(Protocol):
+    """An array, in memory or not, that basic slices can be taken of."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of its values."""
+        ...
+
+    def __getitem__(self, index: tuple[slice | int, ...], /) -> np.ndarray:
+        """The values of a region."""
+        ...
+
+
+class SlicedSource:
+    """The channels of any region of an array whose axes are named.
+
+    Parameters
+    ----------
+    stored : Sliceable
+        Of numbers.
+    order : str
+        A letter per axis of it, of c, z, y and x; any other letter for an axis of length 1, which is left out. A z of
+        length 1 is left out too.
+    spacing : mapping of letter to float, optional
+        Pixel size along z, y and x in `unit`; 1 px where it is missing.
+    unit : str
+    notes : sequence of str
+    is_rgb : bool
+        Whether the channels are red, green and blue.
+    close : callable, optional
+        Releases the file.
+
+    Raises
+    ------
+    ValueError
+        If an axis is longer than 1 that is neither channels nor space, there are no pixels, or they are no numbers.
+    """
+
+    def __init__(
+        self,
+        stored: Sliceable,
+        order: str,
+        *,
+        spacing: dict[str, float] | None = None,
+        unit: str = "px",
+        notes: Sequence[str] = (),
+        is_rgb: bool = False,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        lengths = dict(zip(order, stored.shape, strict=True))
+        others = {letter: n for letter, n in lengths.items() if letter not in "czyx" and n > 1}
+        listed = ", ".join(f"{letter}: {n}" for letter, n in lengths.items())
+        if others:
+            raise Refused(
+                f"axes {listed}: expected only channels and space, so that {', '.join(others)} cannot be read; save "
+                "every point along it as an image of its own"
+            )
+        if 0 in stored.shape or not {"y", "x"} <= set(lengths):
+            raise Refused(f"holds no pixels (axes {listed or 'none'})")
+        if stored.dtype.kind not in "buif" or stored.dtype.itemsize > 8:
+            raise Refused(f"pixels of dtype {stored.dtype}: expected integers, floats or bool")
+        self._stored, self._order, self._close = stored, order, close
+        self.spatial = "zyx" if lengths.get("z", 1) > 1 else "yx"
+        self.axes = "c" + self.spatial
+        self.shape = (lengths.get("c", 1), *(lengths[letter] for letter in self.spatial))
+        self.dtype = stored.dtype.newbyteorder("=")
+        self.spacing = tuple((spacing or {}).get(letter, 1.0) for letter in self.spatial)
+        self.unit = unit if spacing else "px"
+        self.notes, self.is_rgb = tuple(notes), is_rgb
+
+    def read(self, region: Region) -> np.ndarray:
+        """Channels of a region."""
+        parts = dict(zip(self.axes, region, strict=True))
+        kept = [letter for letter in self._order if letter in parts]
+        values = np.asarray(self._stored[tuple(parts.get(letter, 0) for letter in self._order)])
+        values = values.transpose([kept.index(letter) for letter in self.axes if letter in kept])
+        return (values if "c" in kept else values[None]).astype(self.dtype, copy=False)
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._close is not None:
+            self._close()
+
+
+def read_whole(source: SlicedSource) -> Stored:
+    """All samples of a source, which is closed."""
+    try:
+        array = source.read(tuple(slice(0, n) for n in source.shape))
+    finally:
+        source.close()
+    colour = Colour("rgb") if source.is_rgb and len(array) == 3 else Colour()
+    return Stored(np.array(array), source.spatial, colour, source.spacing, source.unit, source.notes)
+
+
+def assumed_order(shape: tuple[int, ...], notes: list[str]) -> str:
+    """Axes of an array that does not name them, by its shape, in words: channels are the short axis at either end."""
+    if len(shape) == 2:
+        return "yx"
+    if len(shape) not in (3, 4):
+        raise Refused(
+            f"an array of shape {shape} that names none of its {len(shape)} axes: expected (y, x), (z, y, x), or these "
+            "with channels first or last"
+        )
+    space = "zyx"[-(len(shape) - 1) :]
+    if shape[-1] <= _MOST_CHANNELS < shape[0]:
+        order = f"{space}c"
+    elif shape[0] <= _MOST_CHANNELS < shape[-1]:
+        order = f"c{space}"
+    elif len(shape) == 3:
+        order = "zyx"
+    else:
+        raise Refused(f"an array of shape {shape}: no axis at either end is short enough to be that of the channels")
+    notes.append(f"axes not stated: an array of shape {shape} is read as {', '.join(order)}")
+    return order

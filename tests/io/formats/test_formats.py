@@ -1,0 +1,291 @@
+"""Formats that a library reads: each file is made by that library or another, and read as another reads it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from unetkit.io import list_images, open_lazy, read, read_labels
+from unetkit.io.formats import FORMATS
+from unetkit.io.formats.sliced import SlicedSource, assumed_order
+
+RNG = np.random.default_rng(0)
+
+
+def same_by_region(path: Path, region: tuple[slice, ...]) -> bool:
+    with open_lazy(path) as image:
+        return np.array_equal(image[region], read(path).array[region])
+
+
+# --- pictures ---
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".gif", ".webp", ".jp2"])
+def test_pictures_of_gray_and_colours(tmp_path: Path, suffix: str) -> None:
+    path, gray = tmp_path / f"a{suffix}", RNG.integers(0, 255, (20, 30), dtype=np.uint8)
+    options: dict[str, Any] = {".webp": {"lossless": True}, ".jp2": {"irreversible": False}}.get(suffix, {})
+    Picture.fromarray(gray).save(path, **options)
+    image = read(path)
+    assert np.array_equal(image.array, gray[None])
+    assert read_labels(path).array.shape == (20, 30)
+    assert same_by_region(path, (slice(None), slice(3, 9), slice(5, 30)))
+    if suffix != ".gif":
+        colours = RNG.integers(0, 255, (20, 30, 3), dtype=np.uint8)
+        Picture.fromarray(colours).save(path, **options)
+        assert np.array_equal(read(path).array, colours.transpose(2, 0, 1))
+
+
+def test_sixteen_bits_of_jpeg_2000(tmp_path: Path) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    values = RNG.integers(0, 2**16, (24, 30), dtype=np.uint16)
+    path = tmp_path / "a.j2k"
+    path.write_bytes(imagecodecs.jpeg2k_encode(values, level=0, codecformat="j2k", reversible=True))
+    assert np.array_equal(read(path).array[0], values)
+    assert np.array_equal(read_labels(path).array, values)
+
+
+def test_lossy_pictures_are_no_masks_of_ids(tmp_path: Path) -> None:
+    ids = np.kron(np.arange(16, dtype=np.uint8).reshape(4, 4) * 10, np.ones((8, 8), np.uint8))
+    Picture.fromarray(np.stack([ids] * 3, -1)).save(tmp_path / "a.webp", quality=50)
+    with pytest.raises(ValueError, match="lossy"):
+        read_labels(tmp_path / "a.webp")
+
+
+def test_a_film_gives_its_first_frame_and_says_so(tmp_path: Path) -> None:
+    frames = [Picture.fromarray(np.full((8, 9), value, np.uint8)) for value in (10, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert "first of 2 frames read" in read(tmp_path / "a.gif").notes
+
+
+# --- arrays ---
+
+
+@pytest.mark.parametrize(
+    "shape, order",
+    [((20, 30), "yx"), ((20, 30, 3), "yxc"), ((3, 20, 30), "cyx"), ((9, 20, 30), "zyx"), ((9, 20, 30, 2), "zyxc")],
+)
+def test_axes_by_shape(shape: tuple[int, ...], order: str) -> None:
+    notes: list[str] = []
+    assert assumed_order(shape, notes) == order
+    assert len(notes) == (len(shape) > 2)
+
+
+def test_axes_that_no_shape_tells() -> None:
+    with pytest.raises(ValueError, match="no axis at either end"):
+        assumed_order((9, 20, 30, 8), [])
+    with pytest.raises(ValueError, match="names none of its 5 axes"):
+        assumed_order((2, 9, 20, 30, 8), [])
+
+
+def test_npy_is_read_by_region_through_a_memory_map(tmp_path: Path) -> None:
+    values = RNG.normal(size=(9, 20, 30)).astype(np.float32)
+    np.save(tmp_path / "a.npy", values)
+    assert np.array_equal(read(tmp_path / "a.npy").array[0], values)
+    assert same_by_region(tmp_path / "a.npy", (slice(None), slice(2, 5), slice(3, 9), slice(5, 30)))
+    np.save(tmp_path / "b.npy", np.asfortranarray(values))
+    assert np.array_equal(read(tmp_path / "b.npy").array[0], values)
+
+
+def test_no_pickle_is_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "b.npz", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    for name in ("a.npy", "b.npz"):
+        with pytest.raises(ValueError, match=f"{name}: "):
+            read(tmp_path / name)
+
+
+def test_npz_with_an_image_and_its_mask(tmp_path: Path) -> None:
+    image, mask = RNG.random((20, 30)), RNG.integers(0, 3, (20, 30))
+    np.savez(tmp_path / "a.npz", image=image, mask=mask)
+    assert np.array_equal(read(tmp_path / "a.npz").array[0], image)
+    assert np.array_equal(read_labels(tmp_path / "a.npz").array, mask)
+    np.savez(tmp_path / "b.npz", first=image, second=mask)
+    with pytest.raises(ValueError, match=r"b.npz: holds the arrays first, second: expected one"):
+        read(tmp_path / "b.npz")
+
+
+# --- HDF5 ---
+
+
+def test_hdf5_of_3dunet(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    raw, label = RNG.random((9, 20, 30), np.float32), RNG.integers(0, 5, (9, 20, 30), dtype=np.uint16)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("raw", data=raw, chunks=(3, 8, 8)).attrs["element_size_um"] = (2.0, 0.5, 0.25)
+        file["label"] = label
+    image = read(tmp_path / "a.h5")
+    assert np.array_equal(image.array[0], raw)
+    assert (image.spacing, image.unit) == ((2.0, 0.5, 0.25), "µm")
+    assert np.array_equal(read_labels(tmp_path / "a.h5").array, label)
+    assert same_by_region(tmp_path / "a.h5", (slice(None), slice(2, 5), slice(3, 9), slice(5, 30)))
+
+
+def test_hdf5_of_ilastik_says_its_axes(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    values = RNG.random((1, 20, 30, 6), np.float32)
+    tags = '{"axes": [{"key": "t"}, {"key": "y"}, {"key": "x"}, {"key": "c"}]}'
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("exported_data", data=values).attrs["axistags"] = tags
+    image = read(tmp_path / "a.h5")
+    assert image.axes == "cyx"
+    assert np.array_equal(image.array, values[0].transpose(2, 0, 1))
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("exported_data", data=np.zeros((5, 20, 30, 1))).attrs["axistags"] = tags
+    with pytest.raises(ValueError, match=r"axes t: 5, .*save every"):
+        read(tmp_path / "b.h5")
+
+
+def test_hdf5_with_several_datasets_is_not_guessed(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["one"], file["two"] = np.zeros((4, 5)), np.zeros((4, 5))
+    with pytest.raises(ValueError, match=r"a.h5: its datasets .* one \(4, 5\), two \(4, 5\)"):
+        read(tmp_path / "a.h5")
+    (tmp_path / "b.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(40))
+    with pytest.raises(ValueError, match=r"b.h5: damaged, truncated or unsupported HDF5"):
+        read(tmp_path / "b.h5")
+
+
+# --- volumes with a place ---
+
+
+def test_mrc_keeps_its_pixel_size(tmp_path: Path) -> None:
+    mrcfile = pytest.importorskip("mrcfile")
+    values = RNG.integers(-99, 99, (5, 20, 30)).astype(np.int16)
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(values)
+        file.voxel_size = (13.5, 13.5, 20.0)
+    image = read(tmp_path / "a.mrc")
+    assert np.array_equal(image.array[0], values)
+    assert image.spacing == pytest.approx((20.0, 13.5, 13.5))
+    assert image.unit == "Å"
+    assert same_by_region(tmp_path / "a.mrc", (slice(None), slice(2, 5), slice(3, 9), slice(5, 30)))
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
+def test_one_volume_in_three_formats_lies_at_one_place(tmp_path: Path, suffix: str) -> None:
+    """Written by SimpleITK, turned about two axes; the NIfTI that it writes is read the same way."""
+    sitk = pytest.importorskip("SimpleITK")
+    for module in ("nrrd", "nibabel"):
+        pytest.importorskip(module)
+    values = RNG.integers(0, 999, (5, 7, 9)).astype(np.int16)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((0.5, 0.75, 2.0))
+    image.SetOrigin((10.0, -20.0, 30.0))
+    image.SetDirection((0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    sitk.WriteImage(image, str(tmp_path / "b.nii"))
+    found, expected = read(tmp_path / f"a{suffix}"), read(tmp_path / "b.nii")
+    assert np.array_equal(found.array, expected.array)
+    assert found.spacing == pytest.approx(expected.spacing)
+    assert found.place is not None
+    assert expected.place is not None
+    np.testing.assert_allclose(found.place.affine_in_memory, expected.place.affine_in_memory, atol=1e-5)
+    assert same_by_region(tmp_path / f"a{suffix}", (slice(None), slice(1, 5), slice(3, 6), slice(2, 7)))
+
+
+def test_nrrd_spaces_and_channels(tmp_path: Path) -> None:
+    nrrd = pytest.importorskip("nrrd")
+    pytest.importorskip("nibabel")
+    values = RNG.integers(0, 99, (9, 7, 5, 2)).astype(np.uint8)  # x, y, z, list
+    header = {"space": "right-anterior-superior", "kinds": ["domain"] * 3 + ["list"]}
+    header["space directions"] = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 3], [np.nan] * 3])
+    nrrd.write(str(tmp_path / "a.nrrd"), values, header | {"space origin": [1.0, 2.0, 3.0]})
+    image = read(tmp_path / "a.nrrd")
+    assert image.axes == "czyx"
+    assert image.spacing == (3.0, 2.0, 2.0)
+    assert np.array_equal(image.array, values.transpose(3, 2, 1, 0))
+    nrrd.write(str(tmp_path / "b.nrrd"), values[..., 0], {"spacings": [0.5, 0.5, 2.0]})
+    assert read(tmp_path / "b.nrrd").spacing == (2.0, 0.5, 0.5)
+    header |= {"space": "scanner-xyz", "space origin": [0.0, 0.0, 0.0]}
+    nrrd.write(str(tmp_path / "c.nrrd"), values, header)
+    with pytest.raises(ValueError, match="space 'scanner-xyz': expected one of"):
+        read(tmp_path / "c.nrrd")
+
+
+# --- microscopes and slides ---
+
+
+def write_czi(path: Path, values: np.ndarray, scale: float = 0.0) -> None:
+    """Of shape (c, z, y, x, samples)."""
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    with czi.create_czi(str(path)) as file:
+        for c, planes in enumerate(values):
+            for z, plane in enumerate(planes):
+                file.write(np.ascontiguousarray(plane), plane={"C": c, "Z": z, "T": 0})
+        file.write_metadata(scale_x=scale, scale_y=scale, scale_z=2 * scale)
+
+
+def test_czi_by_channel_and_region(tmp_path: Path) -> None:
+    values = RNG.integers(0, 999, (2, 3, 40, 50, 1)).astype(np.uint16)
+    write_czi(tmp_path / "a.czi", values, 0.25e-6)
+    image = read(tmp_path / "a.czi")
+    assert np.array_equal(image.array, values[..., 0])
+    assert image.spacing == pytest.approx((0.5, 0.25, 0.25))
+    assert image.unit == "µm"
+    assert same_by_region(tmp_path / "a.czi", (slice(1, 2), slice(1, 3), slice(3, 9), slice(5, 30)))
+
+
+def test_czi_colours_come_as_rgb(tmp_path: Path) -> None:
+    """As ZEN stores them: blue first."""
+    bgr = RNG.integers(0, 255, (1, 1, 20, 30, 3)).astype(np.uint8)
+    write_czi(tmp_path / "a.czi", bgr)
+    image = read(tmp_path / "a.czi")
+    assert np.array_equal(image.array, bgr[0, 0].transpose(2, 0, 1)[::-1])
+    assert image.unit == "px"
+    assert same_by_region(tmp_path / "a.czi", (slice(1, 3), slice(3, 9), slice(5, 30)))
+
+
+def test_czi_of_several_scenes_is_refused(tmp_path: Path) -> None:
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    with czi.create_czi(str(tmp_path / "a.czi")) as file:
+        for scene in range(2):
+            file.write(np.zeros((8, 9, 1), np.uint8), location=(20 * scene, 0), scene=scene)
+    with pytest.raises(ValueError, match=r"a.czi: holds 2 scenes"):
+        read(tmp_path / "a.czi")
+
+
+def test_a_slide_at_full_resolution(tmp_path: Path) -> None:
+    pytest.importorskip("openslide")
+    tifffile = pytest.importorskip("tifffile")
+    colours = RNG.integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.svs") as file:
+        options: dict[str, Any] = {"tile": (64, 64), "photometric": "rgb", "metadata": None}
+        text = "Aperio Image Library v1\r\n400x300 |AppMag = 20|MPP = 0.4990"
+        file.write(colours, description=text, **options)
+        file.write(colours[::2, ::2], description=text, subfiletype=1, **options)
+    image = read(tmp_path / "a.svs")
+    assert np.array_equal(image.array, colours.transpose(2, 0, 1))
+    assert image.spacing == (0.499, 0.499)
+    assert image.unit == "µm"
+    assert same_by_region(tmp_path / "a.svs", (slice(0, 3), slice(133, 290), slice(205, 307)))
+
+
+# --- all ---
+
+
+def test_axes_that_are_neither_channels_nor_space() -> None:
+    with pytest.raises(ValueError, match="t: 3"):
+        SlicedSource(np.zeros((3, 4, 5)), "tyx")
+    source = SlicedSource(np.arange(20).reshape(1, 4, 5), "tyx", spacing={"y": 2.0, "x": 3.0}, unit="mm")
+    assert (source.shape, source.axes, source.spacing, source.unit) == ((1, 4, 5), "cyx", (2.0, 3.0), "mm")
+
+
+def test_folders_list_them(tmp_path: Path) -> None:
+    np.save(tmp_path / "b.npy", np.zeros((4, 5)))
+    Picture.new("L", (4, 5)).save(tmp_path / "a.bmp")
+    assert [path.name for path in list_images(tmp_path)] == ["a.bmp", "b.npy"]
+    suffixes = [suffix for each in FORMATS for suffix in each.suffixes]
+    assert len(suffixes) == len(set(suffixes))
+
+
+def test_a_library_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.delitem(sys.modules, "unetkit.io.formats.hdf5", raising=False)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(ImportError, match=r"HDF5 needs h5py: pip install 'unetkit\[formats\]'"):
+        read(tmp_path / "a.h5")
