@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import Problem, Problems, raise_problems
 from ..image import Image
 from ..io import read_labels
+from ..io.filenames import suffix_of
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
@@ -410,6 +411,9 @@ def _notes(samples: Sequence[Sample], channels: int) -> list[str]:
     images, pairs = [sample.image for sample in samples], [sample.pair for sample in samples]
     remarks = Counter(note for image in (*images, *(sample.mask for sample in samples)) for note in image.notes)
     notes = [f"{n} file{'s'[: n > 1]}: {remark}" for remark, n in remarks.items()]
+    suffixes = Counter(suffix_of(file) or "no suffix" for pair in pairs for file in pair.files)
+    if len(suffixes) > 1:
+        notes.append(f"images of several formats: {', '.join(f'{n} {name}' for name, n in suffixes.most_common())}")
     if len({image.unit for image in images}) > 1:
         notes.append(f"pixel sizes in {' and '.join(sorted({image.unit for image in images}))}: not used")
     fewer = sum(image.channels < channels for image in images)

@@ -53,6 +53,14 @@ def test_lossy_pictures_are_no_masks_of_ids(tmp_path: Path) -> None:
         read_labels(tmp_path / "a.webp")
 
 
+def test_gray_that_lossy_webp_stores_as_colours(tmp_path: Path) -> None:
+    gray = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))
+    Picture.fromarray(gray).convert("RGB").save(tmp_path / "a.webp", quality=80)
+    image = read(tmp_path / "a.webp")
+    assert image.channels == 1
+    assert np.abs(image.array[0].astype(int) - gray).max() < 20
+
+
 def test_a_film_gives_its_first_frame_and_says_so(tmp_path: Path) -> None:
     frames = [Picture.fromarray(np.full((8, 9), value, np.uint8)) for value in (10, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])

@@ -19,6 +19,7 @@ from ..samples import Colour, Stored
 
 # The classes themselves, since Image.open refuses images of more than 179 million pixels.
 _CLASSES: dict[str, Any] = {".bmp": BmpImageFile, ".gif": GifImageFile, ".webp": WebPImageFile}
+_ROUNDING = 2  # by which the colours of a gray picture differ after lossy WebP
 _CODING_STYLE, _TRANSFORMATION = b"\xff\x52", 13  # ISO/IEC 15444-1, A.6.1: the marker COD, and where it says how
 
 
@@ -37,7 +38,11 @@ def read(path: Path) -> Stored:
         notes.append(f"first of {picture.n_frames} frames read")
     palette = picture_palette(picture) if picture.mode == "P" else None
     is_lossy = suffix == ".webp" and b"VP8 " in content[:64]  # VP8L is the lossless kind
-    return stored_picture(np.asarray(picture), picture, palette, notes, is_lossy=is_lossy)
+    samples = np.asarray(picture)
+    if is_lossy and samples.shape[2:] == (3,) and np.ptp(samples, axis=-1).max() <= _ROUNDING:
+        samples = samples[..., 1]
+        notes.append("gray, which WebP stores as colours: read as one channel")
+    return stored_picture(samples, picture, palette, notes, is_lossy=is_lossy)
 
 
 def _jpeg2000(content: bytes) -> Stored:
