@@ -8,7 +8,7 @@ import mrcfile
 import numpy as np
 
 from ..decoder_errors import Refused, warned
-from .sliced import SlicedSource
+from .sliced import Mapped, SlicedSource
 
 
 def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
@@ -25,4 +25,6 @@ def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
         raise Refused(f"an array of shape {data.shape} with axes {', '.join(order)}: expected an image or a volume")
     sizes = {letter: float(file.voxel_size[letter]) for letter in "zyx"}
     is_known = all(np.isfinite(size) and size > 0 for letter, size in sizes.items() if letter in order)
-    return SlicedSource(data, order, spacing=sizes if is_known else None, unit="Å", notes=notes, close=file.close)
+    return SlicedSource(
+        Mapped(data), order, spacing=sizes if is_known else None, unit="Å", notes=notes, close=file.close
+    )

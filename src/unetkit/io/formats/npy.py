@@ -9,7 +9,7 @@ import numpy as np
 
 from ..decoder_errors import Refused
 from ..filenames import suffix_of
-from .sliced import SlicedSource, assumed_order
+from .sliced import Mapped, Sliceable, SlicedSource, assumed_order
 
 # Of an .npz: as `numpy.savez(file, array)` names it, and as people do.
 _IMAGES = ("arr_0", "image", "img", "raw", "data", "x")
@@ -19,13 +19,14 @@ _MASKS = ("arr_0", "mask", "masks", "label", "labels", "y")
 def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
     """The array of a file; of an .npz its only one, or the one that is named as images or masks are."""
     notes: list[str] = []
-    array = _of_archive(path, _MASKS if is_mask else _IMAGES, notes) if suffix_of(path) == ".npz" else _mapped(path)
+    is_archive = suffix_of(path) == ".npz"
+    array = _of_archive(path, _MASKS if is_mask else _IMAGES, notes) if is_archive else _mapped(path)
     return SlicedSource(array, assumed_order(array.shape, notes), notes=notes)
 
 
-def _mapped(path: Path) -> np.ndarray:
+def _mapped(path: Path) -> Sliceable:
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        return Mapped(np.lib.format.open_memmap(path, mode="r"))
     except ValueError as error:
         raise Refused(f"damaged, truncated or no array of numbers ({error})") from None
 

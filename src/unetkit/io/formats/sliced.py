@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ..decoder_errors import Refused
 from ..lazy import Region
 from ..samples import Colour, Stored
 
-__all__ = ["SlicedSource", "assumed_order", "read_whole"]
+__all__ = ["Mapped", "SlicedSource", "assumed_order", "read_whole"]
 
 _MOST_CHANNELS = 4  # an axis at the end as short as this holds colours, not pixels
 
@@ -32,6 +33,28 @@ class Sliceable(Protocol):
     def __getitem__(self, index: tuple[slice | int, ...], /) -> np.ndarray:
         """The values of a region."""
         ...
+
+
+class Mapped:
+    """A memory map that gives its pages back after each read: a large file that is read through takes no memory.
+
+    Parameters
+    ----------
+    array : memmap
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        base: Any = array
+        while base is not None and not isinstance(base, mmap.mmap):
+            base = getattr(base, "base", None)
+        self._map: mmap.mmap | None = base
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> np.ndarray:
+        values = np.array(self.array[index])
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return values
 
 
 class SlicedSource:
