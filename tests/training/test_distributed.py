@@ -1,8 +1,10 @@
 """Two processes that share every batch take the steps of one process with the whole batch."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -126,3 +128,28 @@ def test_alone_nothing_is_changed():
     assert (distributed.rank(), distributed.world_size(), distributed.broadcast("a")) == (0, 1, "a")
     with distributed.process_group():
         assert distributed.rank() == 0
+
+
+# --- the end of a job ---
+
+CHILD = "import signal, sys, time\nsignal.signal(15, lambda *a: sys.exit(0))\nprint('up', flush=True)\ntime.sleep(60)"
+STARTER = (
+    "import sys\nfrom unetkit.training.distributed import launch\nsys.exit(launch([sys.executable, '-c', {!r}], 2))"
+)
+
+
+def test_sigterm_reaches_the_processes_that_were_started():
+    code = STARTER.format(CHILD)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout.readline() == "up\n"
+        time.sleep(0.5)  # the second one does not print
+        starter.terminate()
+        assert starter.wait(20) == 0  # both have ended in order
+
+
+def test_the_end_of_the_starter_is_seen(monkeypatch):
+    assert not distributed.has_lost_starter()
+    monkeypatch.setenv("UNETKIT_STARTER", str(os.getppid()))
+    assert not distributed.has_lost_starter()
+    monkeypatch.setenv("UNETKIT_STARTER", str(os.getppid() + 1))
+    assert distributed.has_lost_starter() == (os.name == "posix")

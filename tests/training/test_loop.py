@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from unetkit import io
 from unetkit.data.synthetic import synthetic_cells, write_synthetic_cells
 from unetkit.image import Image
 from unetkit.inference.predictor import load_model
+from unetkit.io.lock import sole_writer
 from unetkit.model.files import read_model
 from unetkit.training import loop as train_module
 from unetkit.training import state as loop
@@ -263,23 +265,19 @@ def test_a_resumed_run_is_the_same_bits_and_logs_no_step_twice(cells, tmp_path, 
     assert not leftovers(tmp_path / "run")
 
 
-def stop_after(monkeypatch, n):
+def stop_after(monkeypatch, n, number=signal.SIGINT):
     """Ctrl-C in the middle of step n."""
-    import signal
-
     real = train_module.Training.take_step
 
     def take_step(self):
         if self.step == n - 1:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return real(self)
 
     monkeypatch.setattr(train_module.Training, "take_step", take_step)
 
 
 def test_ctrl_c_before_the_first_step_still_gives_a_model(cells, tmp_path, monkeypatch):
-    import signal
-
     monkeypatch.setattr(train_module, "choose_forward", lambda training: signal.raise_signal(signal.SIGINT) or "")
     result = fit(cells, tmp_path / "run")
     assert (result.steps, result.was_interrupted) == (1, True)
@@ -287,8 +285,6 @@ def test_ctrl_c_before_the_first_step_still_gives_a_model(cells, tmp_path, monke
 
 
 def test_a_second_ctrl_c_stops_at_once(cells, tmp_path, monkeypatch):
-    import signal
-
     def impatient(self):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -413,7 +409,7 @@ def test_a_run_folder_that_exists(cells, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=re.escape(f"{tmp_path}: exists and is not empty; add --resume")):
         fit(cells, tmp_path)
-    with pytest.raises(FileExistsError, match=r"notes\.txt: is a file; name a folder for the run"):
+    with pytest.raises(FileExistsError, match=r"notes\.txt: is a file; name a folder"):
         fit(cells, tmp_path / "notes.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     (tmp_path / "empty").mkdir()
@@ -502,3 +498,28 @@ def test_images_of_other_pixels_are_resampled_and_masks_are_their_size(tmp_path)
     fit(tmp_path / "data", tmp_path / "as_they_are", steps=1, resample=False, progress=recorder)
     assert not any("another size" in message for message in recorder.messages)
     assert not read_model(tmp_path / "as_they_are")[1].resample
+
+
+# --- one run, one writer; the end of a job ---
+
+
+def test_a_run_that_another_process_writes(cells, tmp_path):
+    with sole_writer(tmp_path / "run"), pytest.raises(FileExistsError, match=r"process .* writes into this folder"):
+        fit(cells, tmp_path / "run")
+
+
+def test_sigterm_leaves_a_model_and_a_state(cells, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 3, signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM)
+    stopped = fit(cells, tmp_path / "run", steps=5)
+    monkeypatch.undo()
+    assert (stopped.steps, stopped.was_interrupted) == (3, True)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert fit(cells, tmp_path / "run", steps=5, resume=True).steps == 5
+
+
+def test_a_large_seed(cells, tmp_path):
+    assert fit(cells, tmp_path / "run", steps=2, seed=2**63 - 1).steps == 2
+    with pytest.raises(ValueError, match=r"seed is .*less than 9223372036854775808"):
+        fit(cells, tmp_path / "none", steps=2, seed=2**63)
+    assert not (tmp_path / "none").exists()

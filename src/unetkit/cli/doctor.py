@@ -18,6 +18,7 @@ import torch
 from ..nets.architecture import Architecture
 from ..nets.net import Net
 from ..nets.unet import UNet
+from ..processors import count_processors
 from ..training.losses import dice_cross_entropy
 from ..training.plan.device import usual_precision
 
@@ -124,9 +125,15 @@ def _version(name: str) -> str | None:
 # --- what the machine has ---
 
 
+def _cores_text() -> str:
+    """Cores that this process may use, and those of the machine where these are more."""
+    own, whole = count_processors(), os.cpu_count() or 1
+    return f"{own} cores" if own == whole else f"{own} cores (of the machine's {whole})"
+
+
 def _machine() -> _Found:
     """Processor, memory and accelerators."""
-    lines = [f"processor: {_cpu_name()}, {torch.get_num_threads()} of {os.cpu_count()} cores used by torch"]
+    lines = [f"processor: {_cpu_name()}, {torch.get_num_threads()} of {_cores_text()} used by torch"]
     free, fixes = _free_memory(), []
     if free is None:
         lines.append("memory: free amount not known on this system")

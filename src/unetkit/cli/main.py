@@ -39,8 +39,11 @@ class _Verbs(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Translate what version 0.1 called otherwise, and say so."""
         args, hints = old_names.translate(args)
-        for hint in hints if os.environ.get("RANK", "0") == "0" else ():
-            typer.echo(hint, err=True)
+        if hints:
+            from ..training.environment import is_first
+
+            for hint in hints if is_first() else ():
+                typer.echo(hint, err=True)
         return super().parse_args(ctx, args)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,8 +54,10 @@ def train(
     --set net.widths=16,32,64 --set patches.batch=8. unetkit plan --settings lists them all.
     Ctrl-C stops with a usable model; the same command with --resume continues.
     """
-    is_main = os.environ.get("RANK", "0") == "0"
-    if devices > 1 and "RANK" not in os.environ:
+    from ..training.environment import is_first, is_started
+
+    is_main = is_first()
+    if devices > 1 and not is_started():
         from ..training.distributed import launch
 
         raise SystemExit(launch([sys.executable, *sys.argv], devices))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..processors import count_processors
 from ..progress import Progress
 from ..tiles import tile
 from .execution import Execution
@@ -242,7 +243,7 @@ def _load(setup: WorkerSetup) -> Predictor:
 
     threads = get_worker().state.nthreads
     if threads > 1:  # tasks run side by side, and share the cores
-        torch.set_num_threads(max((os.cpu_count() or 1) // threads, 1))
+        torch.set_num_threads(max(count_processors() // threads, 1))
     return setup.load(setup.models, setup.execution)
 
 
@@ -256,7 +257,7 @@ def _connected(where: str) -> Iterator[Any]:
     if kind == "local":
         if number and not (number.isdecimal() and int(number)):
             raise ValueError(f"cluster {where!r}: expected local, local:N with N workers, or a scheduler's address")
-        cores = os.cpu_count() or 1
+        cores = count_processors()
         n = int(number or cores)
         options = {"n_workers": n, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": None}
         with _threads(max(cores // n, 1)), LocalCluster(**options) as local, Client(local) as client:

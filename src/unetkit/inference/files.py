@@ -17,6 +17,7 @@ from ..io import list_images, open_lazy
 from ..io.filenames import ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
 from ..io.formats import format_of
 from ..model.files import weights_hash
+from ..processors import limit_threads
 from ..progress import SILENT, Progress, subrange
 from .dask import predict_on_cluster
 from .input import InputImage
@@ -107,6 +108,7 @@ def predict_files(
         If a mask cannot be written; blocks that are finished are kept.
     """
     keep_freed_memory()
+    limit_threads()
     records = PixelRecords(predictor.file_card, outputs)
     masks = plan_masks(predictor, inputs, Path(out), folders=records.folders, existing=existing)
     execution = predictor.execution

@@ -19,6 +19,7 @@ from ..inference.files import mask_name
 from ..inference.predictor import Predictor
 from ..io import open_lazy, write_labels
 from ..io.atomic import write_text
+from ..io.lock import sole_writer
 from ..io.resample import to_size
 from ..labels.instances import unpack_maps
 from ..labels.kind import IGNORE_INDEX, from_classes
@@ -26,6 +27,7 @@ from ..metrics.evaluation import Evaluation, evaluate_arrays
 from ..model.card import Card
 from ..model.files import read_model, save_ensemble
 from ..model.run_paths import RunPaths
+from ..processors import limit_threads
 from ..progress import SILENT, Progress, subrange
 from .loop import run_training, saved_plan
 from .plan.settings import PlanSettings
@@ -132,9 +134,17 @@ def cross_validate(
         raise ValueError(f"folds is {folds}: expected at least 2")
     if (settings or {}).get("data", {}).get("validation_fraction") is not None:
         raise ValueError("every image is held out in one of the folds: leave out the validation fraction")
-    check_out(paths.root, resume)
     keep_freed_memory()
-    requests = [TrainingRequest(images, masks, time_s, settings=settings).for_fold(k, folds) for k in range(folds)]
+    limit_threads()
+    with sole_writer(paths.root):
+        check_out(paths.root, resume)
+        return _train_folds(TrainingRequest(images, masks, time_s, settings=settings), paths, folds, resume, progress)
+
+
+def _train_folds(
+    request: TrainingRequest, paths: RunPaths, folds: int, resume: bool, progress: Progress
+) -> CrossValidation:
+    requests = [request.for_fold(k, folds) for k in range(folds)]
     dataset = requests[0].load(saved_plan(paths.fold(0), resume), progress)
     runs: list[Run] = []
     for k, request in enumerate(requests):

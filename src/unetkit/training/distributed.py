@@ -8,9 +8,11 @@ batch, however it is cut. Processes are started by torchrun, or by `unetkit trai
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,12 +24,18 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..processors import count_processors
+from .environment import is_started
+from .interrupt import SIGNALS
+
 if TYPE_CHECKING:
     from .sampler import Batch
 
-__all__ = ["all_reduce", "broadcast", "launch", "process_group", "rank", "shard", "world_size", "wrap_ddp"]
+__all__ = ["all_reduce", "broadcast", "has_lost_starter", "launch", "process_group", "rank", "shard", "world_size"]
+__all__ += ["wrap_ddp"]
 
 _SETTLE_S = 0.5
+_STARTER = "UNETKIT_STARTER"  # process of `launch`
 
 
 def _is_joined() -> bool:
@@ -44,10 +52,16 @@ def world_size() -> int:
     return dist.get_world_size() if _is_joined() else 1
 
 
+def has_lost_starter() -> bool:
+    """Whether the process that started this one by `launch` has ended, even by SIGKILL; its job is then over."""
+    starter = os.environ.get(_STARTER)
+    return starter is not None and os.name == "posix" and int(starter) != os.getppid()
+
+
 @contextmanager
 def process_group() -> Iterator[None]:
     """Join the other processes that torchrun started; does nothing in a single process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _is_joined():
+    if not is_started() or _is_joined():
         yield
         return
     has_cuda = torch.cuda.is_available()
@@ -55,7 +69,7 @@ def process_group() -> Iterator[None]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     else:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max((os.cpu_count() or 1) // here, 1))
+        torch.set_num_threads(max(count_processors() // here, 1))
     dist.init_process_group("nccl" if has_cuda else "gloo")
     try:
         yield
@@ -181,6 +195,8 @@ class JointBatchNorm(nn.modules.batchnorm._BatchNorm):
 def launch(command: Sequence[str], n: int) -> int:
     """Run a command in `n` processes of this machine that join, as torchrun does; only the first one prints.
 
+    At Ctrl-C or SIGTERM the processes save and end; at a second one they end at once.
+
     Parameters
     ----------
     command : sequence of str
@@ -200,16 +216,19 @@ def launch(command: Sequence[str], n: int) -> int:
     with ExitStack() as stack:
         errors = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(n)]
         for i in range(n):
-            numbers = {"RANK": i, "LOCAL_RANK": i} | together
+            numbers = {"RANK": i, "LOCAL_RANK": i, _STARTER: os.getpid()} | together
             environment = os.environ | {name: str(value) for name, value in numbers.items()}
             out, err = (None, None) if i == 0 else (subprocess.DEVNULL, errors[i])
             processes.append(subprocess.Popen(command, env=environment, stdout=out, stderr=err))
-        first = _first_failure(processes)
+        try:
+            with _passed_on(processes):
+                first = _first_failure(processes)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
         if first is None:
             return 0
-        for process in processes:
-            process.kill()
-            process.wait()
         if first:  # process 0 has printed its own
             errors[first].seek(0)
             os.write(2, errors[first].read())
@@ -219,14 +238,38 @@ def launch(command: Sequence[str], n: int) -> int:
 def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
     """Wait for all; the number of one that failed, the lowest of those that did at the same time."""
     while True:
-        try:
+        states = [process.poll() for process in processes]
+        if any(state for state in states):
+            time.sleep(_SETTLE_S)  # the others fail of the same: print the first
             states = [process.poll() for process in processes]
-            if any(state for state in states):
-                time.sleep(_SETTLE_S)  # the others fail of the same: print the first
-                states = [process.poll() for process in processes]
-                return next(i for i, state in enumerate(states) if state)
-            if all(state == 0 for state in states):
-                return None
-            time.sleep(0.05)
-        except KeyboardInterrupt:  # the processes have it too, and end
-            continue
+            return next(i for i, state in enumerate(states) if state)
+        if all(state == 0 for state in states):
+            return None
+        time.sleep(0.05)
+
+
+@contextmanager
+def _passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Pass signals that end a job on to its processes, which save and end; the second one raises KeyboardInterrupt.
+
+    Ctrl-C in a terminal reaches them by itself as well, so it is not passed on: a second one would stop them at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+
+    def on_signal(number: int, frame: Any) -> None:
+        received.append(number)
+        if number == signal.SIGTERM:
+            for process in processes:
+                process.send_signal(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

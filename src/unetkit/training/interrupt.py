@@ -1,4 +1,4 @@
-"""Ctrl-C as an event, so that work is stopped between its steps."""
+"""Ctrl-C and the end of a job's time as an event, so that work is stopped between its steps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["interruptible"]
+__all__ = ["SIGNALS", "interruptible"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; kill, and a scheduler some seconds before it kills
 
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that a step is never torn apart; a second Ctrl-C stops at once."""
+    """An event that Ctrl-C or SIGTERM sets, so that a step is never torn apart; a second one stops at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -24,8 +26,9 @@ def interruptible() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = signal.signal(signal.SIGINT, on_signal)
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

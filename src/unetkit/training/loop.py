@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..allocator import keep_freed_memory
@@ -11,12 +12,15 @@ from ..data.dataset import Case, Dataset
 from ..data.split import FEW
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor
+from ..io.lock import sole_writer
 from ..model.files import read_model, save_model
 from ..model.run_paths import RunPaths
+from ..processors import limit_threads
 from ..progress import SILENT, Progress
 from .checkpoint import load_state
 from .diagnostics import update_ratios
-from .distributed import broadcast, process_group, rank
+from .distributed import broadcast, has_lost_starter, process_group, rank
+from .environment import environment_notes
 from .interrupt import interruptible
 from .plan.files import read_plan_file
 from .plan.plan import Plan
@@ -73,7 +77,7 @@ def train(
     ValueError
         If files cannot be used (all are named), values do not fit, or a resumed run was planned otherwise.
     FileExistsError
-        If `out` holds something and `resume` is not set.
+        If `out` holds something and `resume` is not set, or another process writes into it.
     ImportError
         If `net.encoder` is set and timm is not installed.
 
@@ -82,17 +86,21 @@ def train(
     >>> run = train("images", "masks", out="RUN", time_s=600, settings={"optim": {"loss": "focal"}})  # doctest: +SKIP
     """
     keep_freed_memory()
+    limit_threads()
     request, paths = TrainingRequest(images, masks, time_s, steps, settings), RunPaths(Path(out))
     with process_group():
         is_main = rank() == 0
         progress = progress if is_main else SILENT
-        saved = saved_plan(paths, resume)
-        if is_main:
-            check_out(paths.root, resume)
-        broadcast(None)  # before anything is written
-        dataset = request.load(saved, progress)
-        plan = request.plan(saved, dataset, progress)
-        return run_training(plan, dataset, paths, resume=resume, progress=progress)
+        for message in environment_notes():
+            progress.update(message=message)
+        with sole_writer(paths.root) if is_main else nullcontext():
+            saved = saved_plan(paths, resume)
+            if is_main:
+                check_out(paths.root, resume)
+            broadcast(None)  # before anything is written
+            dataset = request.load(saved, progress)
+            plan = request.plan(saved, dataset, progress)
+            return run_training(plan, dataset, paths, resume=resume, progress=progress)
 
 
 def saved_plan(paths: RunPaths, resume: bool) -> Plan | None:
@@ -140,7 +148,7 @@ def run_training(
                 if is_due:
                     timer.restart()
             training.elapsed_s = broadcast(training.elapsed_s)  # the time of the first process is that of all
-            is_stopped = stop.is_set() and training.step > 0
+            is_stopped = (stop.is_set() or has_lost_starter()) and training.step > 0
             if not broadcast(not is_stopped and not timer.is_over()):
                 break
             training.take_step()

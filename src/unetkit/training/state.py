@@ -115,7 +115,7 @@ class Training:
         """Draw a batch, take a step, and return the loss."""
         plan, device, batch = self.plan, self.plan.device.name, shard(self.sampler.draw(self.step))
         # Drop-out: the same again after a resume.
-        torch.manual_seed(plan.budget.seed * 1_000_003 + self.step + 7919 * rank())
+        torch.manual_seed((plan.budget.seed * 1_000_003 + self.step + 7919 * rank()) % 2**63)
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         self.supervised.train()

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data.dataset import Case
 from ..io.atomic import write_text
+from ..io.lock import LOCK_FILES
 from ..model.card import Card
 from ..model.files import save_model
 from ..model.run_paths import RunPaths
@@ -27,9 +28,7 @@ __all__ = ["RunWriter", "check_out"]
 
 def check_out(out: Path, resume: bool) -> None:
     """Raise FileExistsError if a run cannot be made in a folder."""
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out}: is a file; name a folder for the run")
-    if out.is_dir() and any(out.iterdir()) and not resume:
+    if out.is_dir() and {path.name for path in out.iterdir()} - LOCK_FILES and not resume:
         raise FileExistsError(f"{out}: exists and is not empty; add --resume to continue it, or name another folder")
 
 

@@ -42,7 +42,7 @@ class BudgetPlan(_Group):
 
     time_s: float | None = Field(default=None, description="Seconds of the training.")
     steps: int | None = Field(default=None, description="Steps of the training: the same again from one seed.")
-    seed: int = Field(default=0, ge=0, description="Of the split, the weights and the patches.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of the split, the weights and the patches.")
     threads: int | None = Field(default=None, ge=1, description="Threads on a CPU: other numbers round otherwise.")
 
 

@@ -1,0 +1,66 @@
+"""The processors that this process may use: of a machine that is shared, those of the job."""
+
+from __future__ import annotations
+
+import os
+from math import ceil
+from pathlib import Path
+
+__all__ = ["count_processors", "limit_threads"]
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def count_processors() -> int:
+    """Processors by the affinity of the process (taskset, Slurm) and the quota of its control group (containers).
+
+    A quota of 1.5 processors counts as 2. Systems without affinity or control groups give those of the machine.
+    """
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min([n, *(ceil(quota) for quota in _quotas())]), 1)
+
+
+def limit_threads() -> None:
+    """Let torch compute with no more threads than processors, unless OMP_NUM_THREADS asks for a number.
+
+    OpenMP counts by affinity, and does not know of the quota of a container: threads beyond it wait for each other.
+    """
+    import torch
+
+    n = count_processors()
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > n:
+        torch.set_num_threads(n)
+
+
+def _quotas() -> list[float]:
+    """Limits in processors, of the control group of this process and of those that it lies in."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:  # "0::/job" of version 2, "4:cpu,cpuacct:/job" of version 1
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = _CGROUPS / "cpu" if controllers else _CGROUPS
+        own = root / path.strip("/")
+        for folder in (own, *own.parents):
+            if not folder.is_relative_to(root):
+                break
+            quota = _quota(folder, is_old=bool(controllers))
+            found += [] if quota is None else [quota]
+    return found
+
+
+def _quota(group: Path, *, is_old: bool) -> float | None:
+    """Processors that a control group may use; None where it has no limit, or none can be read."""
+    try:
+        if is_old:
+            texts = [(group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")]
+        else:
+            texts = (group / "cpu.max").read_text().split()
+        used, period = map(int, texts)  # of "max 100000", the first is no number
+    except (OSError, ValueError):
+        return None
+    return used / period if used > 0 and period > 0 else None
