@@ -483,3 +483,12 @@ def test_check_says_what_looks_wrong(run_cli, cells, tmp_path):
     assert code == 1
     assert images[2].name in err
     assert images[1].name in out
+
+
+def test_a_table_that_cannot_be_written_is_said_before_the_work(run_cli, cells, tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    for table, text in ((tmp_path / "notes.txt" / "a.csv", "is a file"), (tmp_path, "is a folder; name a file")):
+        failed(run_cli("evaluate", tmp_path / "no masks", tmp_path / "none", "--csv", table), text)
+    code, _, _ = run_cli("evaluate", cells / "masks", cells / "masks", "--csv", tmp_path / "new" / "folder" / "a.csv")
+    assert code == 0
+    assert (tmp_path / "new" / "folder" / "a.csv").is_file()

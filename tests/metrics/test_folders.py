@@ -1,5 +1,6 @@
 """Folders of masks compared, on written files and on the real sets."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -318,3 +319,57 @@ def test_background_counts_even_where_a_tag_calls_it_no_data(tmp_path):
     save_map(tmp_path / "p/a.tif", np.array([[0, 1, 0, 1]], np.uint8), 0)
     save_map(tmp_path / "t/a.tif", np.array([[1, 1, 0, 0]], np.uint8), None)
     assert evaluate(tmp_path / "p", tmp_path / "t").per_image[0].confusion == ((1, 1), (1, 1))
+
+
+# --- class numbers, pictures, and nothing at all ---
+
+
+@pytest.mark.parametrize("shape", [(12, 10), (5, 6, 7)])
+@pytest.mark.parametrize(
+    "predicted, truth, dice",
+    [
+        ([0, 1], [0, 2], 0.0),  # numbers of two classes
+        ([0, 24], [0, 26], 0.0),
+        ([0, 1, 2], [0, 3, 4], 0.0),
+        ([0, 255], [0, 2], 1.0),  # white is foreground
+        ([0, 128], [0, 255], 1.0),
+        ([0, 1, 2], [0, 127, 254], 1.0),
+    ],
+)
+def test_numbers_of_other_classes_are_not_one_foreground(tmp_path, predicted, truth, dice, shape):
+    index = masks(range(len(truth)), shape=shape)
+    sides = [{name: np.take(values, one) for name, one in index.items()} for values in (predicted, truth)]
+    evaluation = evaluate(*(save_all(tmp_path / s, one, "{}.tif") for s, one in zip("pt", sides, strict=True)))
+    assert evaluation.mean.dice == dice
+    doubts = [note for note in evaluation.notes if note.startswith("looks wrong: no value in common but background")]
+    assert len(doubts) == (dice == 0)
+
+
+def test_numbers_of_other_classes_are_one_foreground_where_that_is_said(tmp_path):
+    one = masks([0, 1])
+    save_all(tmp_path / "p", one)
+    save_all(tmp_path / "t", times(2, one))
+    assert "--labels binary compares both as foreground" in " ".join(evaluate(tmp_path / "p", tmp_path / "t").notes)
+    assert evaluate(tmp_path / "p", tmp_path / "t", labels="binary").mean.dice == 1.0
+
+
+@pytest.mark.parametrize("shape", [(12, 10), (5, 6, 7)])
+def test_empty_against_empty_is_a_score(tmp_path, shape):
+    folder = save_all(tmp_path / "p", masks([0], shape=shape), "{}.tif")
+    evaluation = evaluate(folder, folder)
+    assert (evaluation.pixel_error, evaluation.mean.dice, evaluation.pooled[1].pixels) == (0.0, 1.0, 0)
+    assert evaluation.notes[0] == "predicted and true masks show background only, in all 3 files of both sides"
+    assert "on neither side, left out of the mean: foreground" in evaluation.notes
+
+
+def test_images_without_foreground_are_named_and_the_conventions_stand_in_the_result(tmp_path):
+    one = masks([0, 1]) | {"blank": np.zeros((12, 10))}
+    evaluation = evaluate(save_all(tmp_path / "p", one), save_all(tmp_path / "t", one))
+    assert "without foreground on both sides, Dice 1 each, not in the mean over images: blank" in evaluation.notes
+    assert "0.5 is no match" in json.loads(evaluation.to_json())["conventions"]["ties"]
+
+
+def test_pixels_without_data_of_a_truth_are_not_counted(tmp_path):
+    save_map(tmp_path / "t/a.tif", np.array([[0, 1, 9, 9]], np.uint8), 9)
+    save_map(tmp_path / "p/a.tif", np.array([[0, 1, 1, 0]], np.uint8), None)
+    assert evaluate(tmp_path / "p", tmp_path / "t").per_image[0].confusion == ((1, 0), (0, 1))

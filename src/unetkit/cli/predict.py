@@ -85,15 +85,17 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score masks against the truth: Dice, IoU, precision, recall, boundaries, per class; and objects by their ids."""
-    from ..io.atomic import write_text
+    from ..io.atomic import check_writable, write_text
     from ..metrics.folders import evaluate as evaluate_folders
     from .console import print_table
 
-    result = evaluate_folders(predicted, truth, tolerance=tolerance, labels=labels, ignore=ignore)
     if csv:
-        write_text(csv, result.to_csv())
+        check_writable(csv)
+    result = evaluate_folders(predicted, truth, tolerance=tolerance, labels=labels, ignore=ignore)
     if as_json:
-        print(result.to_json())
+        print(result.to_json(), flush=True)
+        if csv:
+            write_text(csv, result.to_csv())
         return
     for note in result.notes:
         typer.echo(note)
@@ -102,3 +104,5 @@ def evaluate(
         typer.echo(result.objects.describe())
     number = "1 image" if len(result.per_image) == 1 else f"{len(result.per_image)} images"
     typer.echo(f"pixel error {result.pixel_error:.4f}, {number}, tolerance {tolerance:g} px")
+    if csv:  # last: what was computed is printed, even if the disk is full
+        write_text(csv, result.to_csv())

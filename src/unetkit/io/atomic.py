@@ -9,7 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replace_file", "replace_folder", "write_bytes", "write_text"]
+__all__ = ["check_writable", "replace_file", "replace_folder", "write_bytes", "write_text"]
+
+
+def check_writable(path: Path) -> None:
+    """Raise OSError if a file plainly cannot be written, before the work whose result it is to hold.
+
+    Its folder may be missing, as `write_bytes` makes it.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; name a file")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{path}: {folder} is a file, and so has no place for it; name another file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path}: {folder} cannot be written to: no permission, or a read-only disk")
 
 
 @contextmanager

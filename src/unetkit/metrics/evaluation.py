@@ -17,10 +17,18 @@ from .boundaries import BoundaryMatch, match_boundaries
 from .objects import ObjectScore, mean_object_score, mean_of_defined
 from .pixels import confusion, dice, iou, labelled_mask, pixel_error, precision, recall
 
-__all__ = ["METRICS", "ClassScore", "Evaluation", "ImageScore", "evaluate_arrays", "pool", "score_image"]
+__all__ = ["CONVENTIONS", "METRICS", "ClassScore", "Evaluation", "ImageScore", "counting_notes", "evaluate_arrays"]
+__all__ += ["pool", "score_image"]
 
 Array = np.ndarray
 METRICS = ("dice", "iou", "precision", "recall", "boundary_f1", "surface_dice")
+# Where other programs count otherwise (torchmetrics, MONAI, cellpose, stardist), in the words that stand in the result.
+CONVENTIONS = {
+    "absent class": "1 for an image in which neither side has it; left out of every mean",
+    "empty image": "no foreground on both sides 1, on one side 0; average precision of objects likewise, SEG undefined",
+    "ties": "objects match by an IoU above the threshold: exactly 0.5 is no match",
+    "undefined": "precision without a predicted pixel and recall without a true one; left out of every mean",
+}
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,7 @@ class Evaluation:
         table = asdict(self)
         for image in table["per_image"]:
             del image["boundaries"]
+        table["conventions"] = CONVENTIONS
         return json.dumps(_finite(table), indent=2, allow_nan=False)
 
     @classmethod
@@ -173,6 +182,21 @@ class Evaluation:
                 cells = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
                 lines.writerow([name, score.name, score.index, *cells[:-1], score.pixels, cells[-1]])
         return text.getvalue()
+
+
+def counting_notes(images: Sequence[ImageScore]) -> list[str]:
+    """How images without foreground, and classes that occur nowhere, are counted, where there are any."""
+    notes, foreground = [], [score.name for score in images[0].classes[1:]]
+    labelled = [image for image in images if not math.isnan(image.pixel_error)]
+    empty = [image.name for image in labelled if not any(score.occurs for score in image.classes[1:])]
+    if empty:
+        names = ", ".join(empty[:5]) + ", ..." * (len(empty) > 5)
+        notes.append(f"without foreground on both sides, Dice 1 each, not in the mean over images: {names}")
+    occurring = {score.name for image in images for score in image.classes if score.occurs}
+    absent = [name for name in foreground if name not in occurring]
+    if absent:
+        notes.append(f"on neither side, left out of the mean: {', '.join(absent)}")
+    return notes
 
 
 def evaluate_arrays(

@@ -1,7 +1,6 @@
 """Scores of a folder of predicted masks against a folder of true ones.
 
-Files are paired by name. What their values mean is recognised for each side on its own, so that 0/255 predictions
-compare with 16-bit ids, and all problems are reported at once.
+Files are paired by name, and all problems are reported at once.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from ..image import Image
 from ..io import list_images, read_labels
 from ..io.filenames import is_image_folder, stem_of
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
-from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import SILENT, Progress
-from .evaluation import Evaluation, ImageScore, pool, score_image
+from .evaluation import Evaluation, ImageScore, counting_notes, pool, score_image
+from .meaning import Meaning, common_meaning
 from .objects import score_objects
 
 TRUTH_SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt")
@@ -48,13 +47,15 @@ def evaluate(
     predicted, truth : Path
         Two folders of label images, or two files. In folders `a.png` belongs to `a.tif`, `a_mask.png`, `a_label.png`,
         `a_labels.png`, `a_seg.png` or `a_gt.png`. There may be more truths than predictions, not the other way round.
-        Pixels that hold no data by the tag of a predicted GeoTIFF are not counted.
+        Pixels that hold no data by the tag of a GeoTIFF, on either side, are not counted.
     tolerance : float
         Distance within which boundaries match, in pixels; where the files know their spacing and it differs between
         the axes, in pixels along the finest axis.
     labels : {"auto", "binary", "classes", "instances"}
-        What the values of both sides mean. Instances are compared as foreground, and, where the truth holds them, as
-        objects too; of a prediction without ids, every connected part of the foreground is one.
+        What the values of both sides mean. Class numbers are compared as such: 1 is not 2, whatever else there is,
+        but the white of a picture (0 and 255) is the foreground of the other side. Instances are compared as
+        foreground, and, where the truth holds them, as objects too; of a prediction without ids, every connected part
+        of the foreground is one.
     ignore : int, optional
         The value that means "not labelled", where it is neither -1 nor 255.
     class_names : sequence of str, optional
@@ -84,13 +85,15 @@ def evaluate(
         if overview := _overview(pair, problems):
             overviews.append(overview)
     raise_problems(problems, "problem")
-    kinds = _common_kinds(overviews, labels, ignore)
+    sides = [overview.predicted for overview in overviews], [overview.truth for overview in overviews]
+    meaning = common_meaning(*sides, labels=labels, ignore=ignore)
+    kinds = meaning.kinds
     names = _class_names(kinds[1], class_names)
     images = []
     for i, pair in enumerate(pairs, start=len(pairs)):
         progress.update(i, 2 * len(pairs))
         images.append(_score(pair, kinds, names, tolerance))
-    notes = _kind_notes(kinds, images) + notes
+    notes = [*_kind_notes(meaning, images), *notes, *counting_notes(images)]
     empty = [image.name for image in images if math.isnan(image.pixel_error)]
     if empty:
         notes.append(f"not counted, without a labelled pixel: {', '.join(empty)}")
@@ -106,7 +109,7 @@ class _MaskPair:
     truth: Path
 
     def read(self) -> tuple[_Mask, _Mask]:
-        return _read_predicted(self.predicted), (read_labels(self.truth), None)
+        return _read_mask(self.predicted), _read_mask(self.truth)
 
 
 @dataclass(frozen=True)
@@ -176,8 +179,8 @@ def _truth_name(path: Path, predictions: Container[str]) -> str:
 # --- reading ---
 
 
-def _read_predicted(path: Path) -> _Mask:
-    """A predicted mask, and where it holds no data by its own tag: there, one of its other values stands in."""
+def _read_mask(path: Path) -> _Mask:
+    """A mask, and where it holds no data by its own tag: there, one of its other values stands in."""
     mask = read_labels(path)
     nodata = mask.georeference.nodata if mask.georeference else None
     if not nodata:  # 0 is background whatever the tag says, as geographic programs like to put it there
@@ -189,9 +192,9 @@ def _read_predicted(path: Path) -> _Mask:
 
 def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
     masks, statistics = [], []
-    for path, read in ((pair.predicted, lambda path: _read_predicted(path)[0]), (pair.truth, read_labels)):
+    for path in (pair.predicted, pair.truth):
         try:
-            masks.append(read(path))
+            masks.append(_read_mask(path)[0])
             statistics.append(label_statistics(masks[-1].array))
         except (ValueError, OSError) as error:
             text = str(error)
@@ -205,36 +208,7 @@ def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
     return _Overview(statistics[0], statistics[1], masks[0].notes + masks[1].notes)
 
 
-# --- one meaning for both sides ---
-
-
-def _common_kinds(overviews: Sequence[_Overview], labels: str, ignore: int | None) -> tuple[LabelKind, LabelKind]:
-    """The meaning of either side's values, such that class 1 of one is class 1 of the other.
-
-    A side that shows only some of the other's values (a class never predicted, or not in these images) means the same
-    by them. Where either side shows a value the other lacks, both are read by all the values together.
-    """
-    sides = [overview.predicted for overview in overviews], [overview.truth for overview in overviews]
-    shown = [{value for file in side for value in file.counts} - {-1, ignore} for side in sides]
-    if any(values <= {0} for values in shown):  # nothing predicted, or nothing there: that can be scored as well
-        kind = recognise([*sides[0], *sides[1]], labels, ignore=ignore)
-        return kind, kind
-    predicted, truth = (recognise(side, labels, ignore=ignore) for side in sides)
-    if "instances" not in (predicted.kind, truth.kind):
-        shown = [values - {kind.ignore} for values, kind in zip(shown, (predicted, truth), strict=True)]
-        if shown[0] <= set(truth.values):
-            return truth, truth
-        if shown[1] <= set(predicted.values):
-            return predicted, predicted
-        if shown[0] & shown[1] - {0} and (0 in shown[0]) == (0 in shown[1]):
-            kind = recognise([*sides[0], *sides[1]], "classes", ignore=ignore)
-            return kind, kind
-    if predicted.n_classes != truth.n_classes:
-        raise ValueError(
-            f"predictions have {predicted.n_classes} classes and the truth {truth.n_classes}: expected the same. "
-            f"Predicted {predicted.description}. True {truth.description}. Say --labels where this is read wrongly"
-        )
-    return predicted, truth
+# --- classes ---
 
 
 def _class_names(kind: LabelKind, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -247,11 +221,12 @@ def _class_names(kind: LabelKind, names: Sequence[str] | None) -> tuple[str, ...
     return tuple(names)
 
 
-def _kind_notes(kinds: tuple[LabelKind, LabelKind], images: Sequence[ImageScore]) -> list[str]:
+def _kind_notes(meaning: Meaning, images: Sequence[ImageScore]) -> list[str]:
     """How the values were read; and which classes one side lacks, as that may be a mistake."""
+    kinds = meaning.kinds
     if kinds[0] is not kinds[1]:
-        return [f"predicted {kinds[0].description}", f"true {kinds[1].description}"]
-    notes = [f"predicted and true {kinds[0].description}"]
+        return [f"predicted {kinds[0].description}", f"true {kinds[1].description}", *meaning.notes]
+    notes = [f"predicted and true {kinds[0].description}", *meaning.notes]
     for side, axis in (("predicted", 0), ("truth", 1)):
         pixels = np.sum([image.confusion for image in images], axis=(0, 1 + axis))
         lacking = [score.name for score, n in zip(images[0].classes, pixels, strict=True) if n == 0]
@@ -264,10 +239,13 @@ def _kind_notes(kinds: tuple[LabelKind, LabelKind], images: Sequence[ImageScore]
 
 
 def _score(pair: _MaskPair, kinds: tuple[LabelKind, LabelKind], names: Sequence[str], tolerance: float) -> ImageScore:
-    (predicted, missing), (truth, _) = pair.read()
-    classes = [to_classes(image.array, kind) for image, kind in zip((predicted, truth), kinds, strict=True)]
-    if missing is not None:
-        classes[0][missing] = IGNORE_INDEX
+    sides = pair.read()
+    (predicted, _), (truth, _) = sides
+    classes = []
+    for (image, missing), kind in zip(sides, kinds, strict=True):
+        classes.append(to_classes(image.array, kind))
+        if missing is not None:
+            classes[-1][missing] = IGNORE_INDEX
     spacing = predicted.spacing if truth.unit == "px" else truth.spacing  # of the file that knows it
     relative = tuple(size / min(spacing) for size in spacing)  # in pixels along the finest axis
     score = score_image(pair.name, classes[0], classes[1], names, tolerance=tolerance, spacing=relative)
