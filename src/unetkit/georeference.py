@@ -92,6 +92,11 @@ class GeoReference:
         along = math.hypot(b, e), math.hypot(a, d)
         return along if all(math.isfinite(step) and step > 0 for step in along) else None
 
+    @property
+    def linear_unit(self) -> int | None:
+        """EPSG code of the unit of a projected map, such as 9001 for metres; None where it is not stated by a code."""
+        return self._key(LINEAR_UNIT)
+
     def with_nodata(self, nodata: int | None) -> GeoReference:
         """The same place with another value for pixels without data, or none."""
         return replace(self, nodata_text=None if nodata is None else str(int(nodata)))

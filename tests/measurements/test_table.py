@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import roifile
+from rasterio.features import shapes
+from rasterio.transform import Affine
+from rasterio.warp import transform_geom
 
 from unetkit import io
 from unetkit.errors import Problems
@@ -124,6 +128,115 @@ def test_all_problems_at_once(tmp_path):
     with pytest.raises(FileExistsError, match=r"objects\.csv"):
         measure([masks], tmp_path / "o")
     measure([masks], tmp_path / "o", overwrite=True)
+
+
+# --- results without an object, holes, pixels without data, ids far apart ---
+
+
+@pytest.mark.parametrize("labels, shape", [("auto", (9, 8)), ("instances", (3, 9, 8))])
+def test_masks_without_an_object_are_a_table_without_a_row(tmp_path, labels, shape):
+    masks = tmp_path / "m"
+    masks.mkdir()
+    for name in ("a.tif", "b.tif"):
+        io.write_labels(masks / name, Image(np.zeros(shape, np.uint8), "zyx"[-len(shape) :], (0.5,) * len(shape), "µm"))
+    found = measure([masks], tmp_path / "out", labels=labels)
+    assert (found.masks, found.objects, found.describe()) == (2, 0, "2 masks hold no object")
+    (header,) = found.table.read_text().splitlines()
+    assert header.startswith("mask,object,pixels,area_um2" if len(shape) == 2 else "mask,object,pixels,volume_um3")
+
+
+def area(ring):
+    x, y = np.asarray(ring, float).T
+    return abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+
+
+def test_holes_are_left_out_of_outlines(tmp_path):
+    mask = np.zeros((30, 40), np.uint8)
+    mask[2:20, 3:30] = 1
+    mask[5:9, 6:11], mask[12:15, 20:24], mask[24:28, 30:38] = 0, 0, 1
+    found = measure([folder(tmp_path / "m", {"a.tif": mask})], tmp_path / "out", rois=True)
+    holed, whole = roifile.roiread(found.rois[0])
+    assert (holed.composite, whole.composite, holed.name) == (True, False, "00001-1")
+    assert (holed.left, holed.top) == (3, 2)
+    outer, *holes = sorted(map(area, holed.coordinates(multi=True)), reverse=True)
+    assert (outer - sum(holes), holes) == (18 * 27 - 32, [20, 12])
+    assert area(whole.coordinates()) == 32
+
+
+def save_map(path, array, epsg=None, transform=(500000, 10, 0, 5e6, 0, -10), nodata=None):
+    """A map as GDAL writes it."""
+    c, a, b, f, d, e = transform
+    height, width = array.shape
+    shape = {"height": height, "width": width, "count": 1, "dtype": array.dtype}
+    place = {"crs": epsg and f"EPSG:{epsg}", "transform": Affine(a, b, c, d, e, f), "nodata": nodata}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **place) as file:
+        file.write(array, 1)
+    return path
+
+
+@pytest.mark.parametrize("labels, nodata", [("auto", 7), ("instances", 65535)])
+def test_pixels_without_data_are_no_object_and_no_gray_value(tmp_path, labels, nodata):
+    mask, image = np.zeros((12, 20), np.uint16), np.full((12, 20), 5, np.float32)
+    mask[2:5, 2:6], mask[:, 15:] = 1, nodata
+    image[2, 2:6] = -9999
+    save_map(tmp_path / "m.tif", mask, 32633, nodata=nodata)
+    save_map(tmp_path / "i.tif", image, 32633, nodata=-9999)
+    found = measure([tmp_path / "m.tif"], tmp_path / "out", labels=labels, images=tmp_path / "i.tif")
+    (row,) = rows_of(found.table)
+    assert (row["pixels"], float(row["area_m2"]), float(row["mean_0"]), float(row["min_0"])) == ("12", 1200, 5, 5)
+
+
+@pytest.mark.parametrize("ids", [(3, 4_000_000_000), (2, 2**62)])
+def test_ids_far_apart_cost_nothing(ids):
+    for ndim in (2, 3):
+        labels = np.zeros((6,) * ndim, np.int64)
+        labels[1], labels[4] = ids
+        rows = measure_objects(labels)
+        assert [(row["object"], row["pixels"]) for row in rows] == [(i, 6 ** (ndim - 1)) for i in ids]
+
+
+# --- on the ground ---
+
+
+def ground_area(path, epsg):
+    """Area of the only object on the ground, by its corners in a projection that keeps areas there (rasterio, PROJ)."""
+    with rasterio.open(path) as file:
+        (polygon,) = (g for g, value in shapes(file.read(1), transform=file.transform) if value)
+        return area(transform_geom(file.crs, f"EPSG:{epsg}", polygon)["coordinates"][0][:-1])
+
+
+@pytest.mark.parametrize(
+    "epsg, transform, utm",
+    [
+        (3857, (1113194, 10, 0, 8399737, 0, -10), 32632),  # 60 degrees north
+        (3857, (1113194, 10, 0, -4865942, 0, 10), 32732),  # 40 degrees south, rows from south to north
+        (4326, (9.0, 1e-4, 0, 51.0, 0, -1e-4), 32632),
+        (2263, (1000000, 3, 0, 200000, 0, -3), 32618),  # New York, US survey feet
+    ],
+)
+def test_areas_are_those_on_the_ground(tmp_path, epsg, transform, utm):
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:30, 10:40] = 1
+    path = save_map(tmp_path / "m.tif", mask, epsg, transform)
+    found = measure([path], tmp_path / "out")
+    (row,) = rows_of(found.table)
+    assert found.unit == "m²"
+    assert float(row["area_m2"]) == pytest.approx(ground_area(path, utm), rel=2e-3)
+    assert "metres on the ground" in found.notes[0]
+
+
+def test_an_object_is_measured_at_its_own_latitude(tmp_path):
+    mask = np.zeros((400, 4), np.uint8)
+    mask[2:4, 1:3], mask[396:398, 1:3] = 1, 1
+    path = save_map(tmp_path / "m.tif", mask, 3857, (0, 10000, 0, 8400000, 0, -10000))
+    north, south = (float(row["area_m2"]) for row in rows_of(measure([path], tmp_path / "out").table))
+    assert south / north > 2
+
+
+def test_a_table_that_has_no_place_is_said_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file, and so has no place for it"):
+        measure([folder(tmp_path / "m", {"a.tif": np.ones((4, 4), np.uint8)})], tmp_path / "file" / "out")
 
 
 def test_real_nuclei(tmp_path):

@@ -53,8 +53,10 @@ def table(
         )
     if as_json:
         summary = {"table": str(result.table), "masks": result.masks, "objects": result.objects, "unit": result.unit}
-        print(json.dumps(summary))
+        print(json.dumps(summary | {"notes": result.notes}))
         return
+    for note in result.notes:
+        typer.echo(note)
     typer.echo(result.describe())
     rois_text = f", and {len(result.rois)} files of outlines for ImageJ" if result.rois else ""
     typer.echo(f"Table: {result.table}{rois_text}")
