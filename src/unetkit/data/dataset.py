@@ -18,6 +18,7 @@ from ..io.filenames import suffix_of
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..labels.options import LabelOptions, label_options
 from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import SILENT, Progress
@@ -43,7 +44,8 @@ class Sample:
     @cached_property
     def statistics(self) -> LabelStatistics:
         """Counts of the mask's values and of their connected components."""
-        return label_statistics(self.mask.array)
+        georeference = self.mask.georeference
+        return label_statistics(self.mask.array, nodata=georeference.nodata if georeference else None)
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ class Dataset:
     @property
     def class_names(self) -> list[str]:
         """Names of the classes, background first."""
+        if self.kind.names:
+            return list(self.kind.names)
         if self.kind.kind == "classes":
             return [f"class {value}" for value in self.kind.values]
         if self.kind.has_distance:
@@ -171,7 +175,7 @@ def _percent(share: float) -> str:
 def load_dataset(
     pairs: Sequence[Pair],
     *,
-    labels: str = "auto",
+    labels: str | LabelOptions = "auto",
     border_weight: bool = False,
     objects: bool = True,
     resample: bool = True,
@@ -182,8 +186,9 @@ def load_dataset(
     Parameters
     ----------
     pairs : sequence of Pair
-    labels : "auto", "binary", "classes", "instances" or "foreground"
-        Meaning of the masks' values; "auto" decides by the values.
+    labels : "auto", "binary", "classes", "instances" or "foreground", or LabelOptions
+        Meaning of the masks' values; "auto" decides by what `labels.json` beside the masks or nnU-Net's `dataset.json`
+        states, and by the values. `LabelOptions` also state classes, and the value that means "not labelled".
     border_weight : bool
         Also compute the 2015 paper's weight map, which presses touching objects apart.
     objects : bool
@@ -219,7 +224,7 @@ def load_dataset(
 def load_usable(
     pairs: Sequence[Pair],
     *,
-    labels: str = "auto",
+    labels: str | LabelOptions = "auto",
     border_weight: bool = False,
     objects: bool = True,
     resample: bool = True,
@@ -238,9 +243,10 @@ def load_usable(
     """
     samples, problems = _read(pairs, progress)
     errors: list[ValueError] = [Problems("unusable file", problems)] if problems else []
+    options = label_options(labels, [pair.mask for pair in pairs])
     while samples or not errors:  # what the values mean, and the usual spacing, depend on which pairs are left
         try:
-            dataset = _build(samples, labels=labels, border_weight=border_weight, objects=objects, resample=resample)
+            dataset = _build(samples, options, border_weight=border_weight, objects=objects, resample=resample)
             return dataset, samples, errors
         except ValueError as error:
             errors.append(error.with_traceback(None))  # which would hold all arrays
@@ -250,15 +256,17 @@ def load_usable(
     return None, [], errors
 
 
-def _build(samples: Sequence[Sample], *, labels: str, border_weight: bool, objects: bool, resample: bool) -> Dataset:
+def _build(
+    samples: Sequence[Sample], options: LabelOptions, *, border_weight: bool, objects: bool, resample: bool
+) -> Dataset:
     """Make a data set of samples, or raise what is wrong in the first stage that fails."""
-    kind = _recognise(samples, labels)
+    kind = _recognise(samples, options)
     images = [sample.image for sample in samples]
     spacing, unit = _typical_spacing(images)
     resampled_samples, problems = _resample(samples, spacing, unit) if resample else (samples, [])
     raise_problems(problems, "image of another pixel size")
     n_resampled = sum(new is not old for new, old in zip(resampled_samples, samples, strict=True))
-    if kind.kind == "instances" and objects and labels != "foreground":
+    if kind.kind == "instances" and objects and options.labels != "foreground":
         kind = kind.with_distance(_LEVELS)
     channels = max(image.channels for image in images)
     ndim = Counter(image.ndim for image in images).most_common(1)[0][0]
@@ -324,11 +332,11 @@ def _not_finite(image: Image) -> str:
     return f"{bad} of {finite.size} pixel values are NaN or infinite; replace them, or leave the file out"
 
 
-def _recognise(samples: Sequence[Sample], labels: str) -> LabelKind:
+def _recognise(samples: Sequence[Sample], options: LabelOptions) -> LabelKind:
     """Kind of the labels; where none fits, the file with the most values is named, as a stray photograph has most."""
     statistics = [sample.statistics for sample in samples]
     try:
-        return recognise(statistics, override=labels)
+        return recognise(statistics, options)
     except ValueError as error:
         numbers = [len(each.counts) for each in statistics]
         if len(set(numbers)) < 2:

@@ -18,7 +18,7 @@ from .plan.files import read_plan, read_plan_file
 from .plan.plan import Plan
 from .plan.reuse import check_resumable, reuse_plan
 from .plan.rules import make_plan
-from .plan.settings import BudgetSettings, DataSettings, PlanSettings, check_settings
+from .plan.settings import BudgetSettings, DataSettings, PlanSettings, check_settings, options_of
 
 __all__ = ["TrainingRequest"]
 
@@ -83,11 +83,11 @@ class TrainingRequest:
             If `net.encoder` is set and timm is not installed.
         """
         if known := saved or self.whole_plan:
-            encoder, weights, labels = known.net.architecture.get("encoder"), None, known.data.labels
+            encoder, weights, labels = known.net.architecture.get("encoder"), None, known.data.label_options
             border_weight, resample = known.patches.border_weight, known.data.resample
         else:
             data, net = self.plan_settings.get("data", {}), self.plan_settings.get("net", {})
-            encoder, weights, labels = net.get("encoder"), net.get("encoder_weights"), data.get("labels", "auto")
+            encoder, weights, labels = net.get("encoder"), net.get("encoder_weights"), options_of(data)
             border_weight = self.plan_settings.get("patches", {}).get("border_weight", False)
             resample = data.get("resample", True)
         check_encoder(encoder, weights)

@@ -152,7 +152,8 @@ class Run:
         """
         data, net = self.plan.data, self.plan.net.architecture
         pairs = find_pairs(data.images, data.masks)
-        dataset = load_dataset(pairs, labels=data.labels, objects=net["out_channels"] > 2, resample=data.resample)
+        objects = net["out_channels"] > 2
+        dataset = load_dataset(pairs, labels=data.label_options, objects=objects, resample=data.resample)
         now = len(dataset.cases), dataset.channels * (data.planes or 1), len(dataset.kind.values)
         before = data.n_images, net["in_channels"], net["out_channels"]
         if now != before:
