@@ -373,3 +373,11 @@ def test_pixels_without_data_of_a_truth_are_not_counted(tmp_path):
     save_map(tmp_path / "t/a.tif", np.array([[0, 1, 9, 9]], np.uint8), 9)
     save_map(tmp_path / "p/a.tif", np.array([[0, 1, 1, 0]], np.uint8), None)
     assert evaluate(tmp_path / "p", tmp_path / "t").per_image[0].confusion == ((1, 0), (0, 1))
+
+
+@pytest.mark.parametrize("pattern", ["{}_cp_masks.png", "{}_manual1.png", "mask_{}.png", "{}_Segmentation.tif"])
+def test_truths_are_named_as_those_that_are_trained_on(tmp_path, pattern):
+    drawn = masks([0, 255])
+    predicted = save_all(tmp_path / "predicted", drawn)
+    truth = save_all(tmp_path / "truth", drawn, pattern)
+    assert evaluate(predicted, truth).mean.dice == 1

@@ -75,3 +75,20 @@ def test_folders_that_are_no_runs(run: Run, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(ValueError, match=r"now holds 6 images .* was trained on 9, 1 and 2"):
         Run.open(tmp_path).split()
+
+
+def test_data_named_by_relative_paths_are_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_synthetic_cells(tmp_path / "cells", n=4, size=(64, 64))
+    monkeypatch.chdir(tmp_path)
+    train_flat(Path("cells"), out=Path("run"), steps=1, widths=(4, 8), patch=(32, 32), device="cpu")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    opened = Run.open(Path("../run"))
+    assert opened.plan.data.images == str(tmp_path / "cells")
+    assert len(opened.dataset().cases) == 4
+    plan = json.loads(opened.paths.plan.read_text())
+    plan["data"]["images"] = "cells"  # as older versions wrote it
+    opened.paths.plan.write_text(json.dumps(plan))
+    assert len(Run.open(Path("../run")).dataset().cases) == 4

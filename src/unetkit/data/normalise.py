@@ -13,6 +13,7 @@ from ..image import Image, to_channels
 
 _CHUNK = 2**20  # values whose moments are taken at a time: few enough for the processor's cache
 _BAND_BYTES = 2**26  # read at a time from a file
+_WIDE = 1e30  # a deviation from which on differences to the mean may not fit into float32
 
 
 IsValid = Callable[[np.ndarray, slice], np.ndarray]
@@ -53,8 +54,12 @@ class Normalisation:
         """Scale a region of the image, (C, *region), to float32, the mean where it is not valid; a copy."""
         axes = (slice(None), *(None,) * (values.ndim - 1))
         with np.errstate(invalid="ignore"):  # of what is not valid
-            scaled = _float32(values) - self.mean[axes]
-        scaled /= self.std[axes]
+            if self.std.max(initial=0) > _WIDE:
+                wide = (values.astype(np.float64) - self.mean[axes]) / self.std[axes]
+                scaled = wide.astype(np.float32)
+            else:
+                scaled = _float32(values) - self.mean[axes]
+                scaled /= self.std[axes]
         if valid is not None:
             scaled[:, ~valid] = 0
         return scaled

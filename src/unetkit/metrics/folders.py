@@ -17,15 +17,13 @@ from scipy.ndimage import label
 from ..errors import Problem, raise_problems
 from ..image import Image
 from ..io import list_images, read_labels
-from ..io.filenames import is_image_folder, stem_of
+from ..io.filenames import is_image_folder, mask_keys, name_key, stem_of
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import SILENT, Progress
 from .evaluation import Evaluation, ImageScore, counting_notes, pool, score_image
 from .meaning import Meaning, common_meaning
 from .objects import score_objects
-
-TRUTH_SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt")
 
 _Mask = tuple[Image, np.ndarray | None]  # and where it holds no data
 
@@ -45,9 +43,9 @@ def evaluate(
     Parameters
     ----------
     predicted, truth : Path
-        Two folders of label images, or two files. In folders `a.png` belongs to `a.tif`, `a_mask.png`, `a_label.png`,
-        `a_labels.png`, `a_seg.png` or `a_gt.png`. There may be more truths than predictions, not the other way round.
-        Pixels that hold no data by the tag of a GeoTIFF, on either side, are not counted.
+        Two folders of label images, or two files. In folders `a.png` belongs to `a.tif`, `a_mask.png`, `a_seg.png`, and
+        whatever else `find_pairs` takes for the mask of an image `a`. There may be more truths than predictions, not
+        the other way round. Pixels that hold no data by the tag of a GeoTIFF, on either side, are not counted.
     tolerance : float
         Distance within which boundaries match, in pixels; where the files know their spacing and it differs between
         the axes, in pixels along the finest axis.
@@ -140,7 +138,8 @@ def _find_pairs(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str
 def _pair_folders(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str]]:
     """Pairs by name; all files that have no counterpart, or more than one, are named in one error."""
     predictions, problems = _by_name({path: stem_of(path) for path in list_images(predicted)}, "predictions")
-    truths, same = _by_name({path: _truth_name(path, predictions) for path in list_images(truth)}, "truths")
+    by_key = {name_key(name): name for name in predictions}
+    truths, same = _by_name({path: _truth_name(path, predictions, by_key) for path in list_images(truth)}, "truths")
     problems += same
     missing = [path for name, path in predictions.items() if name not in truths]
     left = [path for name, path in truths.items() if name not in predictions]
@@ -168,12 +167,12 @@ def _by_name(names: Mapping[Path, str], plural: str) -> tuple[dict[str, Path], l
     return {name: paths[0] for name, paths in by_name.items()}, problems
 
 
-def _truth_name(path: Path, predictions: Container[str]) -> str:
-    """Name of the prediction that a truth belongs to: its own, or its own without a suffix."""
+def _truth_name(path: Path, predictions: Container[str], by_key: Mapping[str, str]) -> str:
+    """Name of the prediction that a truth belongs to: its own, or its own without what marks a mask."""
     stem = stem_of(path)
-    suffix = next((suffix for suffix in TRUTH_SUFFIXES if stem.endswith(suffix)), "")
-    bare = stem.removesuffix(suffix)
-    return bare if stem not in predictions and bare in predictions else stem
+    if stem in predictions:
+        return stem
+    return next((by_key[key] for key in mask_keys(stem) if key in by_key), stem)
 
 
 # --- reading ---

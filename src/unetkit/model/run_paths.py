@@ -25,6 +25,17 @@ class RunPaths:
 
     root: Path
 
+    def data(self, path: str) -> Path:
+        """Where images or masks of the plan lie.
+
+        Plans of older versions may hold paths relative to the folder that the training was started in: that is looked
+        for among the folders above the run.
+        """
+        if Path(path).exists():
+            return Path(path)
+        above = (folder / path for folder in self.root.absolute().parents)
+        return next((place for place in above if place.exists()), Path(path))
+
     @property
     def plan(self) -> Path:
         """The plan of the training."""

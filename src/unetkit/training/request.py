@@ -109,7 +109,9 @@ class TrainingRequest:
         ValueError
             If values do not fit, or the run that is resumed was planned otherwise.
         """
-        images, masks = str(self.images), None if self.masks is None else str(self.masks)
+        # Whole paths: the run may be used from another folder.
+        images = str(Path(self.images).absolute())
+        masks = None if self.masks is None else str(Path(self.masks).absolute())
         time_s, steps, seed = self.budget.get("time_s"), self.budget.get("steps"), self.budget.get("seed")
         if saved:
             check_resumable(saved, dataset, time_s=time_s, steps=steps, seed=seed, settings=self.plan_settings)
