@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Picture
 
 from unetkit.data.check import check
 from unetkit.data.dataset import load_dataset
@@ -80,3 +81,43 @@ def test_files_with_interpolated_edges_are_named(tmp_path):
 def test_files_with_a_second_white_are_named(tmp_path):
     result = check(make(tmp_path, [drawn(254), drawn(255), drawn(255)]))
     assert any("holds 254, and the set 255" in issue.reason for issue in result.issues)
+
+
+# --- colours ---
+
+COLOURS = np.array([(0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)], np.uint8)
+SHOWN = [(1, 2, 3), (1, 3), (2,), (2, 3)]
+
+
+def colourful(folder, way):
+    """Pictures in which not every class is seen; the pixels of each class."""
+    pixels = np.zeros(4, int)
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for i, shown in enumerate(SHOWN):
+        classes = np.random.default_rng(i).choice((0, *shown), (20, 20)).astype(np.uint8)
+        pixels += np.bincount(classes.ravel(), minlength=4)
+        Picture.fromarray((classes * 50).astype(np.uint8)).save(folder / "images" / f"{i}.png")
+        picture = Picture.fromarray(COLOURS[classes])
+        if way == "palette":  # each with a palette of its own, as `quantize` makes it
+            picture = picture.quantize(4)
+        if way == "tiff16":
+            tifffile.imwrite(folder / "masks" / f"{i}.tif", COLOURS[classes].astype(np.uint16) * 257, photometric="rgb")
+        else:
+            picture.save(folder / "masks" / f"{i}.{'tif' if way == 'tiff' else 'png'}")
+    return pixels
+
+
+@pytest.mark.parametrize("way", ["rgb", "palette", "tiff", "tiff16"])
+def test_a_colour_is_one_class_in_all_files(tmp_path, way):
+    pixels = colourful(tmp_path, way)
+    dataset = load_dataset(find_pairs(tmp_path))
+    np.testing.assert_array_equal(dataset.class_pixels, pixels[[0, 3, 2, 1]])  # by red, green and blue
+    assert any("#c80000 = 3" in note for note in dataset.notes)
+
+
+def test_numbers_among_colours_are_named(tmp_path):
+    colourful(tmp_path, "rgb")
+    Picture.fromarray(np.full((20, 20), 2, np.uint8)).save(tmp_path / "masks" / "0.png")
+    with pytest.raises(ValueError, match=r"0\.png: holds numbers, the other masks colours"):
+        load_dataset(find_pairs(tmp_path))

@@ -13,10 +13,12 @@ import numpy as np
 
 from ..errors import Problem, Problems, raise_problems
 from ..image import Image
-from ..io import read_labels
+from ..io import read_coded_labels
 from ..io.filenames import suffix_of
+from ..io.label_samples import ColourCode
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
+from ..labels.colour_codes import by_colour, colours_text, common_values
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from ..labels.options import LabelOptions, label_options
 from ..labels.recognise import recognise
@@ -35,11 +37,12 @@ _UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged hea
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its mask as they were read, with the values of the files."""
+    """An image and its mask as they were read, with the values of the files, and the colours of the mask's values."""
 
     pair: Pair
     image: Image
     mask: Image
+    colours: ColourCode | None = None
 
     @cached_property
     def statistics(self) -> LabelStatistics:
@@ -306,7 +309,7 @@ def _read(pairs: Sequence[Pair], progress: Progress) -> tuple[list[Sample], list
         except _UNREADABLE as error:
             problems.append(Problem(str(error), files))
         try:
-            mask = read_labels(pair.mask)
+            mask, colours = read_coded_labels(pair.mask)
         except _UNREADABLE as error:
             problems.append(Problem(str(error), files))
         if len(problems) == before:
@@ -316,9 +319,28 @@ def _read(pairs: Sequence[Pair], progress: Progress) -> tuple[list[Sample], list
             elif elsewhere := misplacement(image, mask):
                 problems.append(Problem(f"{pair.mask}: {elsewhere}", files))
             else:
-                samples.append(Sample(pair, image, mask))
+                samples.append(Sample(pair, image, mask, colours))
         progress.update(done, len(pairs))
-    return samples, problems
+    return _by_colour(samples, problems), problems
+
+
+def _by_colour(samples: list[Sample], problems: list[Problem]) -> list[Sample]:
+    """The samples with one value per colour in all masks, where their values are colours."""
+    values = common_values([sample.colours for sample in samples])
+    if values is None:
+        return samples
+    results = []
+    for sample in samples:
+        mask = sample.mask
+        if sample.colours is not None:
+            array = by_colour(mask.array, sample.colours, values)
+            results.append(replace(sample, mask=replace(mask, array=array, notes=(*mask.notes, colours_text(values)))))
+        elif mask.array.any():
+            message = f"{sample.pair.mask}: holds numbers, the other masks colours: save all in one way"
+            problems.append(Problem(message, (*sample.pair.files, sample.pair.mask)))
+        else:
+            results.append(sample)
+    return results
 
 
 def _not_finite(image: Image) -> str:
@@ -368,7 +390,7 @@ def _resample(samples: Sequence[Sample], spacing: tuple[float, ...], unit: str) 
         if size != image.size:
             own = tuple(s * a / b for s, a, b in zip(image.spacing, image.size, size, strict=True))
             image = replace(image, array=resampled(image.array, size, image.spacing), spacing=own)
-            sample = Sample(sample.pair, image, replace(mask, array=to_size(mask.array, size), spacing=own))
+            sample = replace(sample, image=image, mask=replace(mask, array=to_size(mask.array, size), spacing=own))
         results.append(sample)
     return results, problems
 

@@ -12,7 +12,7 @@ from ..image import Image
 from .decoder_errors import naming
 from .filenames import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, holds_dicom, holds_zarr, is_image_folder, suffix_of
 from .formats import FORMATS, format_of
-from .label_samples import as_labels
+from .label_samples import ColourCode, as_coded_labels, as_labels
 from .lazy import LazyImage, WholeImage, banded
 from .png_jpeg import read_jpeg, read_png
 from .samples import Stored, as_image
@@ -99,6 +99,16 @@ def read_labels(path: str | Path) -> Image:
     path = Path(path)
     with naming(path):
         return as_labels(_read_stored(path, is_mask=True))
+
+
+def read_coded_labels(path: str | Path) -> tuple[Image, ColourCode | None]:
+    """Read a label image as `read_labels` does, with the colours of its values where the file has any.
+
+    By them the files of a set are compared (`labels.colour_codes`), as colours are numbered by each file alone.
+    """
+    path = Path(path)
+    with naming(path):
+        return as_coded_labels(_read_stored(path, is_mask=True))
 
 
 def open_lazy(path: str | Path) -> LazyImage:

@@ -77,6 +77,8 @@ def as_integers(labels: np.ndarray) -> np.ndarray:
     if labels.dtype == bool:
         return labels.astype(np.uint8)
     if labels.dtype == np.uint64:
+        if labels.max(initial=0) >= 2**63:
+            raise ValueError(f"label image with ids up to {labels.max()}: expected at most 63 bits; number them anew")
         return labels.astype(np.int64)  # mixed with signed numbers, numpy would make floats of uint64
     if labels.dtype.kind in "iu":
         return labels
