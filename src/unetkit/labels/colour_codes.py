@@ -7,7 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Code", "by_colour", "colours_text", "common_values"]
+from .statistics import LabelStatistics
+
+__all__ = ["Code", "by_colour", "colours_text", "common_values", "statistics_by_colour"]
 
 RGB = tuple[int, int, int]
 BLACK = (0, 0, 0)
@@ -59,6 +61,15 @@ def by_colour(labels: np.ndarray, code: Code, values: Mapping[RGB, int]) -> np.n
     for own, colour in code.colours.items():
         table[own] = values[colour]
     return table[labels]
+
+
+def statistics_by_colour(file: LabelStatistics, code: Code | None, values: Mapping[RGB, int] | None) -> LabelStatistics:
+    """Statistics of a file as those of its `by_colour`; the same where it has no colours, or they are not used."""
+    if code is None or values is None:
+        return file
+    new = {own: values[colour] for own, colour in code.colours.items()}
+    counts, components = ({new[value]: n for value, n in part.items()} for part in (file.counts, file.components))
+    return LabelStatistics(counts, components)
 
 
 def colours_text(values: Mapping[RGB, int]) -> str:
