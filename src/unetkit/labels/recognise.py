@@ -255,7 +255,7 @@ def _classes_text(
 ) -> str:
     renumbered = values != list(range(len(values)))
     order = f", numbered {values_text(range(len(values)))} in this order" if renumbered else ""
-    is_doubtful = not is_sure and _connected_fraction(statistics, ignore) == 1
+    is_doubtful = not is_sure and _connected_fraction(statistics, ignore) > 0.5  # objects may lie across others
     doubt = " (if each value is one object, say --labels instances)" if is_doubtful else ""
     text = f"{_values_in_files(values, statistics)}: read as {len(values)} classes"
     return f"{text}{order}{_ignored_text(ignore)}{doubt}"
