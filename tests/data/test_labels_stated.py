@@ -121,3 +121,12 @@ def test_numbers_among_colours_are_named(tmp_path):
     Picture.fromarray(np.full((20, 20), 2, np.uint8)).save(tmp_path / "masks" / "0.png")
     with pytest.raises(ValueError, match=r"0\.png: holds numbers, the other masks colours"):
         load_dataset(find_pairs(tmp_path))
+
+
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_links_to_nothing_are_named(tmp_path, part):
+    data = make(tmp_path, [drawn(1), drawn(1)])
+    (data / part / "s1.tif").unlink()
+    (data / part / "s1.tif").symlink_to(tmp_path / "unmounted" / "s1.tif")
+    with pytest.raises(ValueError, match=rf"{part}/s1\.tif"):
+        load_dataset(find_pairs(data))

@@ -92,3 +92,19 @@ def test_data_named_by_relative_paths_are_found_from_another_folder(
     plan["data"]["images"] = "cells"  # as older versions wrote it
     opened.paths.plan.write_text(json.dumps(plan))
     assert len(Run.open(Path("../run")).dataset().cases) == 4
+
+
+@pytest.mark.parametrize("is_table", [False, True])
+def test_data_that_were_moved_are_named(tmp_path: Path, is_table: bool) -> None:
+    cells = tmp_path / "cells"
+    write_synthetic_cells(cells, n=4, size=(64, 64))
+    images = cells / "all.csv" if is_table else cells / "images"
+    if is_table:
+        names = sorted(path.name for path in (cells / "images").iterdir())
+        images.write_text("image,mask\n" + "".join(f"images/{name},masks/{name}\n" for name in names))
+    masks = None if is_table else cells / "masks"
+    train_flat(images, masks, out=tmp_path / "run", steps=1, widths=(4, 8), patch=(32, 32), device="cpu")
+    cells.rename(tmp_path / "moved")
+    with pytest.raises((ValueError, FileNotFoundError), match="cells"):
+        Run.open(tmp_path / "run").dataset()
+    assert len(Run.open(tmp_path / "run", data=tmp_path / "moved").dataset().cases) == 4

@@ -189,7 +189,8 @@ def list_images(folder: str | Path) -> list[Path]:
     if is_image_folder(folder):
         raise ValueError(f"{folder}: one image, expected a folder of images; name the folder that holds it")
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    files = [path for path in entries if path.is_file()]
+    # A link to nothing stays in the list, so that reading it names it.
+    files = [path for path in entries if path.is_file() or (path.is_symlink() and not path.exists())]
     images = [path for path in files if suffix_of(path) in READABLE]
     images += [path for path in entries if path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_dicom(path))]
     if not images:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["RunPaths"]
+__all__ = ["RunPaths", "moved_data"]
+
+
+def moved_data(images: str, masks: str | None, folder: Path) -> tuple[str, str | None]:
+    """Paths of the images and masks of a plan, whose folder is another one now.
+
+    Examples
+    --------
+    >>> images, masks = moved_data("/old/set/img", "/old/set/gt", Path("/new"))
+    >>> Path(images).as_posix(), Path(masks).as_posix()
+    ('/new/img', '/new/gt')
+    """
+    if masks is None:
+        is_table = images.lower().endswith(".csv") and folder.suffix.lower() != ".csv"
+        return str(folder / Path(images).name if is_table else folder), None
+    common = os.path.commonpath([Path(images).parent, Path(masks).parent])
+    return str(folder / Path(images).relative_to(common)), str(folder / Path(masks).relative_to(common))
 
 
 @dataclass(frozen=True)
