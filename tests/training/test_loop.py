@@ -523,3 +523,18 @@ def test_a_large_seed(cells, tmp_path):
     with pytest.raises(ValueError, match=r"seed is .*less than 9223372036854775808"):
         fit(cells, tmp_path / "none", steps=2, seed=2**63)
     assert not (tmp_path / "none").exists()
+
+
+def test_images_without_an_object_have_no_dice(cells, tmp_path):
+    for path in (cells / "images").iterdir():
+        mask = io.read_labels(next((cells / "masks").glob(f"{path.stem}.*")))
+        is_first = path.stem == min(other.stem for other in (cells / "images").iterdir())
+        (tmp_path / "d" / "masks").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / "images").mkdir(exist_ok=True)
+        (tmp_path / "d" / "images" / path.name).write_bytes(path.read_bytes())
+        io.write_labels(tmp_path / "d" / "masks" / f"{path.stem}.png", (mask.array > 0).astype(np.uint8) * is_first)
+    recorder = Recorder()
+    run = fit(tmp_path / "d", tmp_path / "run", steps=3, progress=recorder)
+    assert (run.dice, read_model(tmp_path / "run")[1].score) == (None, None)
+    assert any(message.startswith("no object in the images held out") for message in recorder.messages)
+    assert all("mean_dice" not in entry and "pixel_error" in entry for entry in logged(tmp_path / "run"))

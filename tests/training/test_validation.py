@@ -47,7 +47,8 @@ def test_a_score_counts_all_pixels_of_all_images(ndim):
 def test_classes_that_do_not_occur_have_no_score():
     score = ValidationScore((0.5, float("nan"), 0.7), 0.1, 1.0)
     assert score.mean_dice == pytest.approx(0.6)
-    assert ValidationScore((float("nan"),), 0.1, 1.0).mean_dice == 0.0
+    nothing = ValidationScore((float("nan"),), 0.1, 1.0)
+    assert (nothing.mean_dice, nothing.quality, score.quality) == (None, 0.9, score.mean_dice)
 
 
 def test_predicted_classes_are_of_the_size_of_the_image():

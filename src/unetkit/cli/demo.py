@@ -44,7 +44,7 @@ def run_demo(out: Path | str, *, time_s: float = 60.0, progress: Progress = SILE
     page = write_report(out / "run")
     size = " x ".join(map(str, predicted[0].size))
     return [
-        f"Trained {run.steps} steps in {run.time_s:.0f} s: validation Dice {run.dice:.4f}",
+        f"Trained {run.steps} steps in {run.time_s:.0f} s: validation Dice {run.dice or 0:.4f}",
         f"Segmented {len(predicted)} new images of {size}: Dice {scores.mean.dice:.4f}, "
         f"pixel error {scores.pixel_error:.4f}",
         "Look at:",

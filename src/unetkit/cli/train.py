@@ -133,13 +133,14 @@ def _print_result(trained: Run, page: Path, as_json: bool) -> None:
     from .console import clock
 
     run, scores = trained.paths.root, trained.scores
-    dice = scores.mean.dice if scores else None
+    dice = scores.dice if scores else None
     if as_json:
         summary: dict[str, object] = {"run": str(run), "steps": trained.steps, "time_s": trained.time_s, "dice": dice}
         summary |= {"pixel_error": scores.pixel_error if scores else None}
         print(json.dumps(summary | {"was_interrupted": trained.was_interrupted, "report": str(page)}))
         return
-    score = "no validation set" if dice is None else f"validation Dice {dice:.4f}"
+    score = "no validation set" if scores is None else "no object in the images held out: no validation Dice"
+    score = score if dice is None else f"validation Dice {dice:.4f}"
     state = "Stopped" if trained.was_interrupted else "Done"
     typer.echo(f"{state}: {trained.steps} steps in {clock(trained.time_s)}, {score}")
     typer.echo(f"Look at {page}. Next: unetkit predict {run} IMAGES --out MASKS")
@@ -198,8 +199,9 @@ def _cross_validate(
     if result.evaluation:
         if result.evaluation.objects:
             typer.echo(result.evaluation.objects.describe())
-        dice = result.evaluation.mean.dice
-        typer.echo(f"All images by nets not trained on them: Dice {dice:.4f}, {paths.out_of_fold}")
+        dice = result.evaluation.dice
+        score = "no object anywhere" if dice is None else f"Dice {dice:.4f}"
+        typer.echo(f"All images by nets not trained on them: {score}, {paths.out_of_fold}")
         for doubt in result.doubts:
             typer.echo(f"looks wrong: {doubt}")
     typer.echo(f"Look at {page}. Next: unetkit predict {run} IMAGES --out MASKS")

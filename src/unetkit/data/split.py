@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -11,11 +11,13 @@ import numpy as np
 
 from ..labels.kind import IGNORE_INDEX
 from ..tiles import Slices
+from .balance import duplicates, even_folds, even_out, shown_classes
 from .dataset import Case
 
-__all__ = ["FEW", "split", "train_val_split"]
+__all__ = ["EVEN", "FEW", "split", "train_val_split"]
 
 FEW = 5  # images from which whole ones are held out: of fewer, each is too large a share of the training data
+EVEN = 2  # rule of a split that gives both sides every class and kind of image, and no image twice; 1 did not look
 
 
 class _Named(Protocol):
@@ -29,10 +31,11 @@ _Item = TypeVar("_Item", bound=_Named)
 
 
 Fold = tuple[int, int]  # number of the fold, from 0, and number of folds
+_Name = tuple[bool, str]  # of a group: whether it is an image by itself
 
 
 def train_val_split(
-    cases: Sequence[Case], *, fraction: float, seed: int, fold: Fold | None = None
+    cases: Sequence[Case], *, fraction: float, seed: int, fold: Fold | None = None, rule: int = 1
 ) -> tuple[list[Case], list[Case]]:
     """Cases to train on and to validate on: `split`, or of fewer than `FEW` a part of every image.
 
@@ -43,21 +46,27 @@ def train_val_split(
     ----------
     cases, fraction, seed, fold
         As `split` takes them; parts of images are folds too.
+    rule : int
+        1 draws by the names alone. 2 (`EVEN`) draws the same, but keeps equal images together, and exchanges groups
+        where a side lacks a class, or images without foreground, that two groups have.
 
     Returns
     -------
     (training, validation) : lists of Case
     """
     if len(cases) >= FEW or fraction == 0:
-        return split(cases, fraction=fraction, seed=seed, fold=fold)
+        return _split(cases, fraction, seed, fold, is_even=rule >= EVEN)
     _check(fraction)
-    parts = [_parts(case, fraction, fold) for case in cases]
+    parts = [_parts(case, fraction, fold, is_even=rule >= EVEN) for case in cases]
     return [training for training, _ in parts], [held_out for _, held_out in parts]
 
 
-def _parts(case: Case, fraction: float, fold: Fold | None) -> tuple[Case, Case]:
+def _parts(case: Case, fraction: float, fold: Fold | None, *, is_even: bool) -> tuple[Case, Case]:
     if fold is None:
-        strip = min(_strips(case.size, fraction), key=lambda strip: _unlike(case.labels[strip], case.labels))
+        strips = _strips(case.size, fraction)
+        lost = [_lost(case.labels, strip) if is_even else 0 for strip in strips]
+        keys = [(n, _unlike(case.labels[strip], case.labels)) for n, strip in zip(lost, strips, strict=True)]
+        strip = strips[keys.index(min(keys))]
     else:
         axis, (k, n) = int(np.argmax(case.size)), fold  # strips across the longest axis
         if case.size[axis] < n:
@@ -81,6 +90,14 @@ def _strips(size: tuple[int, ...], fraction: float) -> list[Slices]:
     if not strips:
         raise ValueError(f"an image of {size} pixels cannot be cut into a part to train on and one to validate on")
     return strips
+
+
+def _lost(labels: np.ndarray, strip: Slices) -> int:
+    """Classes that a side lacks if a strip is held out: those that nothing is left of to learn count as more."""
+    rest = labels.copy()
+    rest[strip] = IGNORE_INDEX
+    whole, held_out, left = (shown_classes(part) for part in (labels, labels[strip], rest))
+    return 100 * len(whole - left) + len(whole - held_out)
 
 
 def _unlike(part: np.ndarray, whole: np.ndarray) -> float:
@@ -116,12 +133,21 @@ def split(
     ValueError
         If the fraction is out of range, or no case (no group) would be left for training.
     """
+    return _split(cases, fraction, seed, fold, is_even=False)
+
+
+def _split(
+    cases: Sequence[_Item], fraction: float, seed: int, fold: Fold | None, *, is_even: bool
+) -> tuple[list[_Item], list[_Item]]:
     _check(fraction)
     if fraction == 0:
         return list(cases), []
-    groups: dict[tuple[bool, str], list[int]] = {}
+    groups: dict[_Name, list[int]] = {}
     for i, case in enumerate(cases):
         groups.setdefault((case.group is None, case.group or case.name), []).append(i)
+    own = [case for case in cases if isinstance(case, Case)] if is_even else []
+    if own:
+        groups = _joined(groups, own, least=fold[1] if fold else 2)
     if len(groups) < 2:
         raise ValueError(
             f"{len(cases)} image(s) in {len(groups)} group(s) cannot be split into training and validation: "
@@ -129,26 +155,61 @@ def split(
         )
     names = sorted(groups)
     random.Random(seed).shuffle(names)
-    held_out: set[int] = set()
+    traits = {
+        name: frozenset[int]().union(*(shown_classes(own[i].classes) for i in groups[name])) for name in names if own
+    }
+    sizes = {name: len(groups[name]) for name in names}
     if fold is not None:
-        held_out = _fold([groups[name] for name in names], fold)
-    for name in names[:-1] if fold is None else ():  # one group at least is left for training
-        if len(held_out) + len(groups[name]) / 2 <= fraction * len(cases):
-            held_out.update(groups[name])
-    held_out = held_out or set(groups[min(names, key=lambda name: len(groups[name]))])
+        folds = _folds(groups, names, fold)
+        chosen = (even_folds(folds, names, traits, sizes) if own else folds)[fold[0]]
+    else:
+        chosen = _draw(names, sizes, fraction * len(cases))
+        chosen = even_out(chosen, names, traits, sizes) if own else chosen
+    held_out = {i for name in chosen for i in groups[name]}
     training = [case for i, case in enumerate(cases) if i not in held_out]
     return training, [case for i, case in enumerate(cases) if i in held_out]
 
 
-def _fold(groups: Sequence[list[int]], fold: Fold) -> set[int]:
-    """Cases of one fold; each group goes to the fold that has the fewest so far, large groups first."""
+def _joined(groups: dict[_Name, list[int]], cases: Sequence[Case], *, least: int) -> dict[_Name, list[int]]:
+    """Groups that hold the same image joined, under the first of their names; as they were if too few would be left."""
+    parent = {name: name for name in groups}
+
+    def root(name: _Name) -> _Name:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    group_of = {i: name for name, indices in groups.items() for i in indices}
+    for alike in duplicates(cases):
+        roots = {root(group_of[i]) for i in alike}
+        for name in roots:
+            parent[name] = min(roots)
+    joined: dict[_Name, list[int]] = {}
+    for name, indices in groups.items():
+        joined.setdefault(root(name), []).extend(indices)
+    return joined if len(joined) >= least else groups
+
+
+def _draw(names: Sequence[_Name], sizes: Mapping[_Name, int], wanted: float) -> set[_Name]:
+    """Groups in the order of their names until about the wanted number of cases; one at least, and one is left."""
+    chosen: set[_Name] = set()
+    n = 0
+    for name in names[:-1]:
+        if n + sizes[name] / 2 <= wanted:
+            chosen.add(name)
+            n += sizes[name]
+    return chosen or {min(names, key=lambda name: sizes[name])}
+
+
+def _folds(groups: Mapping[_Name, list[int]], names: Sequence[_Name], fold: Fold) -> list[set[_Name]]:
+    """Groups of every fold; each goes to the fold that has the fewest cases so far, large groups first."""
     k, n = fold
-    if not 0 <= k < n or len(groups) < n:
-        raise ValueError(f"fold {k} of {n} cannot be made of {len(groups)} images or groups: expected one for each")
-    folds: list[set[int]] = [set() for _ in range(n)]
-    for group in sorted(groups, key=len, reverse=True):
-        min(folds, key=len).update(group)
-    return folds[k]
+    if not 0 <= k < n or len(names) < n:
+        raise ValueError(f"fold {k} of {n} cannot be made of {len(names)} images or groups: expected one for each")
+    folds: list[set[_Name]] = [set() for _ in range(n)]
+    for name in sorted(names, key=lambda name: len(groups[name]), reverse=True):
+        min(folds, key=lambda part: sum(len(groups[other]) for other in part)).add(name)
+    return folds
 
 
 def _check(fraction: float) -> None:

@@ -119,6 +119,12 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     objects: ObjectScore | None = None
 
+    @property
+    def dice(self) -> float | None:
+        """Mean Dice of the foreground classes that the truth shows, all pixels together; None where it shows none."""
+        shown = [score.dice for score in self.pooled[1:] if score.pixels]
+        return math.fsum(shown) / len(shown) if shown else None
+
     def ranked(self) -> list[ImageScore]:
         """The images from worst to best by their Dice; those without a labelled pixel are left out."""
         scored = [image for image in self.per_image if not math.isnan(image.dice)]

@@ -22,10 +22,11 @@ def cross_validation_page(folder: Path) -> str:
     summary = json.loads(paths.folds_summary.read_text())
     runs = [read_run(paths.fold(k).root) for k in range(len(summary["dice"]))]
     scores = Evaluation.from_json(paths.validation_json.read_text())
-    mean, spread = fmean(summary["dice"]), pstdev(summary["dice"])
+    known = [dice for dice in summary["dice"] if dice is not None]  # of folds whose images show an object
+    spread = f"{fmean(known):.3f} ± {pstdev(known):.3f}" if known else "none"
     values = [
-        (f"{scores.mean.dice:.3f}", "Dice, all images by nets not trained on them"),
-        (f"{mean:.3f} ± {spread:.3f}", f"Dice, mean and standard deviation of {len(runs)} folds"),
+        ("none" if scores.dice is None else f"{scores.dice:.3f}", "Dice, all images by nets not trained on them"),
+        (spread, f"Dice, mean and standard deviation of {len(known)} folds"),
         (f"{scores.pixel_error:.2%}", "of the pixels wrong"),
         (duration(summary["time_s"]), "training time of all"),
     ]
@@ -48,7 +49,8 @@ def _folds(runs: list[Run], paths: RunPaths) -> Html:
     for k, run in enumerate(runs):
         page_of_fold = paths.fold(k).report.relative_to(paths.root).as_posix()
         link = Html(f'<a href="{page_of_fold}">fold {k + 1}</a>')
-        dice = f"{run.evaluation.mean.dice:.3f}" if run.evaluation else "–"
+        score = run.evaluation.dice if run.evaluation else None
+        dice = "–" if score is None else f"{score:.3f}"
         n = len(run.evaluation.per_image) if run.evaluation else 0
         rows.append([link, str(n), f"{run.steps:,}", duration(run.time_s), dice])
     words = (

@@ -103,7 +103,7 @@ def _dice(run: Run) -> Html | None:
     lines.append(Series(list(zip(times, means, strict=True)), INK if lines else ACCENT, has_dots=True))
     if legend:
         legend.append((INK, "mean"))
-    kept = run.evaluation.mean.dice if run.evaluation else None
+    kept = run.evaluation.dice if run.evaluation else None
     values = [y for line in lines for _, y in line.points if isfinite(y)] + ([kept] if kept is not None else [])
     low = max(0.0, (min(values) * 20 // 1) / 20 - 0.05)
     level = (kept, f"kept model {kept:.3f}") if kept is not None else None

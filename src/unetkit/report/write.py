@@ -76,7 +76,8 @@ def _headline(run: Run, name: str) -> Html:
         values.insert(0, (f"{run.evaluation.pixel_error:.2%}", "of the pixels wrong"))
         if run.evaluation.objects:
             values.insert(0, (f"{run.evaluation.objects.ap50:.3f}", "AP50 of objects"))
-        values.insert(0, (f"{run.evaluation.mean.dice:.3f}", "Dice, mean of foreground"))
+        dice = run.evaluation.dice
+        values.insert(0, ("none" if dice is None else f"{dice:.3f}", "Dice, mean of foreground"))
     if run.net:
         count = sum(p.numel() for p in run.net.parameters())
         values.append((f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}", "parameters"))

@@ -71,8 +71,8 @@ class CrossValidation:
     ----------
     paths : RunPaths
         Of a folder that `load_model` reads as it reads a run; each fold is a run inside it.
-    dice : tuple of float
-        Of every fold on its held-out images, mean of the foreground classes.
+    dice : tuple of float or None
+        Of every fold on its held-out images, mean of the foreground classes; None where they show none.
     evaluation : Evaluation or None
         Of all images, each by the net that was not trained on it; None if the training was stopped.
     doubts : tuple of DoubtfulMask
@@ -83,7 +83,7 @@ class CrossValidation:
     """
 
     paths: RunPaths
-    dice: tuple[float, ...]
+    dice: tuple[float | None, ...]
     evaluation: Evaluation | None
     doubts: tuple[DoubtfulMask, ...]
     steps: int
@@ -92,8 +92,10 @@ class CrossValidation:
 
     def describe(self) -> str:
         """Mean and spread of the folds in a line."""
-        each = ", ".join(f"{dice:.4f}" for dice in self.dice)
-        return f"Dice of the folds {fmean(self.dice):.4f} ± {pstdev(self.dice):.4f} ({each})"
+        each = ", ".join("no object" if dice is None else f"{dice:.4f}" for dice in self.dice)
+        known = [dice for dice in self.dice if dice is not None]
+        mean = f"{fmean(known):.4f} ± {pstdev(known):.4f}" if known else "none"
+        return f"Dice of the folds {mean} ({each})"
 
 
 def cross_validate(
@@ -154,7 +156,7 @@ def _train_folds(
         runs.append(run_training(plan, dataset, paths.fold(k), resume=resume, progress=share))
         if runs[-1].was_interrupted:
             break
-    dice = tuple(run.dice or 0.0 for run in runs)
+    dice = tuple(run.dice for run in runs)
     steps, total_s = sum(run.steps for run in runs), sum(run.time_s for run in runs)
     if runs[-1].was_interrupted:
         return CrossValidation(paths, dice, None, (), steps, total_s, was_interrupted=True)
@@ -203,7 +205,7 @@ def _predict_out_of_fold(
     triples = ((case.name, mask, case.classes) for case, mask in zip(dataset.cases, classes, strict=True))
     evaluation = evaluate_arrays(triples, dataset.scored_names)
     temperature = fmean(member.card.temperature for member in members)
-    card = members[0].card.model_copy(update={"temperature": temperature, "score": evaluation.mean.dice})
+    card = members[0].card.model_copy(update={"temperature": temperature, "score": evaluation.dice})
     masks: Sequence[np.ndarray]
     if has_distance:
         result = add_objects(evaluation, card, dataset.cases, predicted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,5 +70,6 @@ def compare_levels(folder: Path | str) -> list[LevelScore]:
     for level, pruned in nets.items():
         score = validate(Predictor(pruned, card, Execution(device=run.plan.device.name)), held_out)
         parameters = sum(p.numel() for p in pruned.parameters())
-        rows.append(LevelScore(level, parameters, score.mean_dice, score.pixel_error, score.time_s / len(held_out)))
+        dice = math.nan if score.mean_dice is None else score.mean_dice
+        rows.append(LevelScore(level, parameters, dice, score.pixel_error, score.time_s / len(held_out)))
     return rows

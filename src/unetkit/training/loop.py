@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..allocator import keep_freed_memory
+from ..data.balance import split_notes
 from ..data.dataset import Case, Dataset
 from ..data.split import FEW
 from ..inference.execution import Execution
@@ -115,7 +116,7 @@ def run_training(
     is_main, (cases, held_out) = rank() == 0, plan.split(dataset.cases)
     training, card = training_of(plan, cases), card_of(plan, dataset)
     writer = RunWriter(paths, card)
-    for message in _describe(plan, dataset):
+    for message in [*_describe(plan, dataset), *split_notes(cases, held_out, dataset.scored_names)]:
         progress.update(message=message)
     _prepare(training, writer, resume, progress)
     if is_main:
@@ -137,9 +138,9 @@ def run_training(
                         new = score = validate(training.predictor(card), held_out)
                         _preview(writer, held_out[0], score, progress)
                         timer.cost_s = time.perf_counter() - began
-                    if score is None or score.mean_dice > training.best:
-                        training.best = score.mean_dice if score else -1.0
-                        writer.model(training.averaged, training.best if held_out else None)
+                    if score is None or score.quality > training.best:
+                        training.best = score.quality if score else -1.0
+                        writer.model(training.averaged, score.mean_dice if score else None)
                     writer.log(_log_entry(training, new))
                 if is_due or training.elapsed_s > next_save_s:
                     save_s = writer.state(training)
@@ -191,7 +192,7 @@ def _report(training: Training, score: ValidationScore | None, progress: Progres
     left = (budget.time_s or 0) - training.elapsed_s
     if budget.steps:
         left = (budget.steps - training.step) / max(rate, 1e-9)
-    dice = {"dice": score.mean_dice} if score else {}
+    dice = {"dice": score.mean_dice} if score and score.mean_dice is not None else {}
     progress.update(
         training.fraction(),
         1.0,
@@ -223,7 +224,8 @@ def _log_entry(training: Training, score: ValidationScore | None) -> LogEntry:
         "updates": {name: update.ratio for name, update in updates.items()},
     }
     if score:
-        entry |= {"dice": list(score.dice), "mean_dice": score.mean_dice}
+        if score.mean_dice is not None:
+            entry |= {"dice": list(score.dice), "mean_dice": score.mean_dice}
         entry |= {"pixel_error": score.pixel_error, "validation_s": round(score.time_s, 2)}
     return entry
 
@@ -234,9 +236,9 @@ def _finish(training: Training, held_out: Sequence[Case], writer: RunWriter, pro
     training.update_batch_norm()
     net, card = training.averaged, writer.card
     predictions = predict_held_out(training.predictor(card), held_out) if held_out else None
-    if predictions is None or predictions.score.mean_dice >= training.best:
-        training.best = predictions.score.mean_dice if predictions else -1.0
-        card = writer.model(net, training.best if held_out else None)
+    if predictions is None or predictions.score.quality >= training.best:
+        training.best = predictions.score.quality if predictions else -1.0
+        card = writer.model(net, predictions.score.mean_dice if predictions else None)
     elif held_out:
         net, card = read_model(writer.paths.root)
         predictor = Predictor(net, card, Execution(device=training.plan.device.name))

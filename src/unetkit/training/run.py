@@ -106,9 +106,9 @@ class Run:
 
     @property
     def dice(self) -> float | None:
-        """Final validation Dice, mean over the foreground classes."""
+        """Final validation Dice, mean over the foreground classes; None where no held-out image shows any."""
         scores = self.scores
-        return scores.mean.dice if scores else None
+        return scores.dice if scores else None
 
     @property
     def steps(self) -> int:

@@ -43,7 +43,7 @@ class ValidationScore:
     Attributes
     ----------
     dice : tuple of float
-        Of each foreground class, over all pixels of all images; nan where it does not occur.
+        Of each foreground class, over all pixels of all images; nan where the truth does not show it.
     pixel_error : float
         Share of wrong pixels.
     time_s : float
@@ -61,15 +61,20 @@ class ValidationScore:
         """The score of a confusion matrix (K, K), pixels; rows are the truth."""
         hits, truth, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
         with np.errstate(invalid="ignore"):
-            dice = 2 * hits / (truth + predicted)
+            dice = np.where(truth > 0, 2 * hits / (truth + predicted), np.nan)
         error = 1 - hits.sum() / max(matrix.sum(), 1)
         return cls(tuple(float(d) for d in dice[1:]), float(error), time_s)
 
     @property
-    def mean_dice(self) -> float:
-        """Mean Dice over the foreground classes that occur; 0.0 where none does."""
+    def mean_dice(self) -> float | None:
+        """Mean Dice over the foreground classes that the truth shows; None where it shows none."""
         known = [d for d in self.dice if not math.isnan(d)]
-        return sum(known) / len(known) if known else 0.0
+        return sum(known) / len(known) if known else None
+
+    @property
+    def quality(self) -> float:
+        """The number by which nets are compared: mean Dice, or else the share of right pixels."""
+        return 1 - self.pixel_error if self.mean_dice is None else self.mean_dice
 
 
 @dataclass(frozen=True)

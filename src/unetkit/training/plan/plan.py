@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...data.dataset import Case
-from ...data.split import train_val_split
+from ...data.split import EVEN, train_val_split
 from ...labels.options import Ignore, LabelOptions, parse_classes
 from ..augment.augment import Augmentation
 from .device import Precision
@@ -59,6 +59,7 @@ class DataPlan(_Group):
     classes: str = Field(default="", description="Values and names of the classes, where stated: 0=background,85=cell.")
     validation_fraction: float = Field(default=0.2, ge=0, lt=1, description="Share of the images held out; 0: none.")
     fold: tuple[int, int] | None = Field(default=None, description="Of a cross-validation: (fold, number of folds).")
+    split_rule: int = Field(default=1, ge=1, le=EVEN, description="How images are held out: 1 was that of old plans.")
     resample: bool = Field(default=True, description="Bring images of other pixel sizes to the median one.")
     spacing: tuple[float, ...] = Field(default=(), description="Voxel size of a 3D net per axis.")
     planes: int | None = Field(
@@ -153,8 +154,10 @@ class Plan(BaseModel):
 
     def split(self, cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
         """Cases to train on and to validate on, as `train_val_split` draws them."""
-        data = self.data
-        return train_val_split(cases, fraction=data.validation_fraction, seed=self.budget.seed, fold=data.fold)
+        data, seed = self.data, self.budget.seed
+        return train_val_split(
+            cases, fraction=data.validation_fraction, seed=seed, fold=data.fold, rule=data.split_rule
+        )
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Rows (dotted path, value, reason) for the user."""

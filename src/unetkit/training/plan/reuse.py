@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...data.dataset import Dataset
+from ...data.split import EVEN
 from ...nets.architecture import Architecture
 from .device import check_device, usual_threads
 from .net import fitting_patch
@@ -50,7 +51,8 @@ def reuse_plan(
         budget = budget.model_copy(update={"time_s": time_s, "steps": steps})
     if seed is not None:
         budget = budget.model_copy(update={"seed": seed})
-    data = plan.data.model_copy(update={"images": images, "masks": masks, "n_images": len(dataset.cases)})
+    now_read = {"images": images, "masks": masks, "n_images": len(dataset.cases), "split_rule": EVEN}
+    data = plan.data.model_copy(update=now_read)
     return plan.model_copy(update={"budget": budget, "data": data})
 
 

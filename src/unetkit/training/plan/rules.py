@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from ...data.dataset import Dataset
+from ...data.split import EVEN
 from ...model.card import Card
 from ...nets.architecture import Architecture
 from .context import Choice, PlanContext
@@ -278,6 +279,7 @@ def make_plan(
         "data.planes": context.planes,
         "data.spacing": context.fingerprint.spacing if context.fingerprint.ndim == 3 else (),
         "data.n_images": len(dataset.cases),
+        "data.split_rule": EVEN,
         "net.architecture": architecture.to_dict(),  # has the widths, block, skip ...
         "patches.size": fitting_patch(architecture, context.value("patches.size"), batch),
     }
