@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def test_a_run_learns_and_leaves_everything_behind(cells, tmp_path):
     assert (result.steps, result.was_interrupted) == (60, False)
     assert result.dice > 0.6
     assert {path.name for path in run.iterdir()} == {
-        "plan.json", "model.safetensors", "last", "log.jsonl", "previews", "validation.json", "validation.csv",
+        "plan.json", "data.json", "model.safetensors", "last", "log.jsonl", "previews", "validation.json",
+        "validation.csv",
     }  # fmt: skip
     names = {path.name for path in (run / "previews").iterdir()}
     assert names == {"early.png", "latest.png", "best.png", "median.png", "worst.png"}
@@ -538,3 +540,20 @@ def test_images_without_an_object_have_no_dice(cells, tmp_path):
     assert (run.dice, read_model(tmp_path / "run")[1].score) == (None, None)
     assert any(message.startswith("no object in the images held out") for message in recorder.messages)
     assert all("mean_dice" not in entry and "pixel_error" in entry for entry in logged(tmp_path / "run"))
+
+
+def test_a_finished_run_goes_on_with_more_steps_and_not_with_other_data(cells, tmp_path):
+    shutil.copytree(cells, tmp_path / "d")
+    fit(tmp_path / "d", tmp_path / "run", steps=2)
+    recorder = Recorder()
+    run = fit(tmp_path / "d", tmp_path / "run", steps=4, resume=True, progress=recorder)
+    assert (run.steps, run.plan.budget.steps, read_plan_file(tmp_path / "run" / "plan.json").budget.steps) == (4, 4, 4)
+    assert [entry["step"] for entry in logged(tmp_path / "run")][-1] == 4
+    assert any(message.startswith("budget: 4, not 2 steps as planned") for message in recorder.messages)
+    for part in ("images", "masks"):
+        first = min((tmp_path / "d" / part).iterdir())
+        first.rename(first.with_stem("zz"))
+    with pytest.raises(ValueError, match=r"under other names: .* as zz"):
+        fit(tmp_path / "d", tmp_path / "run", steps=6, resume=True)
+    with pytest.raises(ValueError, match="under other names"):
+        run.dataset()

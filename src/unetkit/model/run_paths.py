@@ -59,6 +59,11 @@ class RunPaths:
         return self.root / "plan.json"
 
     @property
+    def data_record(self) -> Path:
+        """Names and contents of the images and masks of the training."""
+        return self.root / "data.json"
+
+    @property
     def model(self) -> Path:
         """The best net so far."""
         return self.root / "model.safetensors"

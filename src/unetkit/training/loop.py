@@ -19,6 +19,7 @@ from ..model.run_paths import RunPaths
 from ..processors import limit_threads
 from ..progress import SILENT, Progress
 from .checkpoint import load_state
+from .data_record import check_record, write_record
 from .diagnostics import update_ratios
 from .distributed import broadcast, has_lost_starter, process_group, rank
 from .environment import environment_notes
@@ -64,7 +65,8 @@ def train(
         Values of the plan that take the place of those of its rules, such as `{"net": {"name": "unet++"}}`; or a whole
         plan, or the file (.json) of one, such as another run's.
     resume : bool
-        Continue the training in `out`; starts it if it was never saved.
+        Continue the training in `out`; starts it if it was never saved. With more time or steps than it was planned
+        with, also a finished one: the learning rate then follows the schedule of the whole.
     progress : Progress
         Updated after every step with `step`, `loss` (mean of the last 20), `steps_per_s`, `time_left_s` and, once
         there is one, `dice` of the last validation.
@@ -76,7 +78,8 @@ def train(
     Raises
     ------
     ValueError
-        If files cannot be used (all are named), values do not fit, or a resumed run was planned otherwise.
+        If files cannot be used (all are named), values do not fit, or a resumed run was planned otherwise or with other
+        data.
     FileExistsError
         If `out` holds something and `resume` is not set, or another process writes into it.
     ImportError
@@ -113,6 +116,8 @@ def run_training(
     plan: Plan, dataset: Dataset, paths: RunPaths, *, resume: bool = False, progress: Progress = SILENT
 ) -> Run:
     """Train by a plan; parameters as for `train`."""
+    if resume:
+        check_record(paths.data_record, dataset.cases)
     is_main, (cases, held_out) = rank() == 0, plan.split(dataset.cases)
     training, card = training_of(plan, cases), card_of(plan, dataset)
     writer = RunWriter(paths, card)
@@ -121,6 +126,8 @@ def run_training(
     _prepare(training, writer, resume, progress)
     if is_main:
         writer.plan(plan)
+        if not paths.data_record.is_file():
+            write_record(paths.data_record, dataset.cases)
     with interruptible() as stop:
         timer, score = IntervalTimer(training, held_out), None
         start, first_step = time.perf_counter() - training.elapsed_s, training.step

@@ -16,7 +16,7 @@ from .distributed import broadcast, world_size
 from .plan.device import use_threads
 from .plan.files import read_plan, read_plan_file
 from .plan.plan import Plan
-from .plan.reuse import check_resumable, reuse_plan
+from .plan.reuse import check_resumable, reuse_plan, with_longer_budget
 from .plan.rules import make_plan
 from .plan.settings import BudgetSettings, DataSettings, PlanSettings, check_settings, options_of
 
@@ -114,6 +114,9 @@ class TrainingRequest:
         masks = None if self.masks is None else str(Path(self.masks).absolute())
         time_s, steps, seed = self.budget.get("time_s"), self.budget.get("steps"), self.budget.get("seed")
         if saved:
+            saved, longer = with_longer_budget(saved, time_s=time_s, steps=steps)
+            if longer:
+                progress.update(message=longer)
             check_resumable(saved, dataset, time_s=time_s, steps=steps, seed=seed, settings=self.plan_settings)
             if message := use_threads(saved.budget.threads):
                 progress.update(message=message)

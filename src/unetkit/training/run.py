@@ -16,6 +16,7 @@ from ..inference.predictor import Predictor
 from ..metrics.evaluation import Evaluation
 from ..model.run_paths import RunPaths, moved_data
 from .checkpoint import Numbers
+from .data_record import check_record
 from .plan.files import read_plan_file
 from .plan.plan import Plan
 
@@ -173,6 +174,7 @@ class Run:
                 f"{self.paths.root} was trained on {before[0]}, {before[1]} and {before[2]}, so the images that were "
                 "held out are not known: bring them back"
             )
+        check_record(self.paths.data_record, dataset.cases)
         return dataset
 
     def split(self) -> tuple[list[Case], list[Case]]:

@@ -7,7 +7,7 @@ import pytest
 
 from unetkit.data.dataset import Case, Dataset
 from unetkit.labels.kind import LabelKind
-from unetkit.training.plan.reuse import check_resumable, reuse_plan
+from unetkit.training.plan.reuse import check_resumable, reuse_plan, with_longer_budget
 from unetkit.training.plan.rules import make_plan
 
 
@@ -54,3 +54,15 @@ def test_a_run_is_resumed_by_the_same_values():
         check_resumable(PLAN, dataset(), settings={"patches": {"size": 32}})
     with pytest.raises(ValueError, match=r"planned with data\.n_images 4, not 5"):
         check_resumable(PLAN, dataset(n=5))
+
+
+def test_a_run_goes_on_with_more_and_not_with_less():
+    plan, line = with_longer_budget(PLAN, time_s=None, steps=25)
+    assert (plan.budget.steps, PLAN.budget.steps) == (25, 10)
+    assert line.startswith("budget: 25, not 10 steps as planned")
+    timed = make_plan(dataset(), images="a", time_s=60.0, settings={"device": {"name": "cpu"}})
+    assert with_longer_budget(timed, time_s=90.0, steps=None)[0].budget.time_s == 90.0
+    for options in ({"time_s": None, "steps": 9}, {"time_s": 60.0, "steps": None}, {"time_s": None, "steps": None}):
+        assert with_longer_budget(PLAN, **options) == (PLAN, "")
+    with pytest.raises(ValueError, match=r"planned with budget\.steps 10, not 9: .*\(--from\)"):
+        check_resumable(PLAN, dataset(), steps=9)

@@ -12,7 +12,7 @@ from .net import fitting_patch
 from .plan import GROUPS, Plan
 from .settings import PlanSettings, flat_settings
 
-__all__ = ["check_resumable", "reuse_plan"]
+__all__ = ["check_resumable", "reuse_plan", "with_longer_budget"]
 
 
 def reuse_plan(
@@ -56,6 +56,17 @@ def reuse_plan(
     return plan.model_copy(update={"budget": budget, "data": data})
 
 
+def with_longer_budget(saved: Plan, *, time_s: float | None, steps: int | None) -> tuple[Plan, str]:
+    """The plan of a run that goes on with more steps, or more time, than it was planned with; and a line on it."""
+    for name, before, now in (("time_s", saved.budget.time_s, time_s), ("steps", saved.budget.steps, steps)):
+        if before is not None and now is not None and now > before:
+            budget = saved.budget.model_copy(update={name: now})
+            words = f"budget: {now:g}, not {before:g} {'steps' if name == 'steps' else 's'} as planned"
+            line = f"{words}; the learning rate goes on by the schedule of {now:g}"
+            return saved.model_copy(update={"budget": budget}), line
+    return saved, ""
+
+
 def check_resumable(
     saved: Plan,
     dataset: Dataset,
@@ -87,7 +98,8 @@ def check_resumable(
     for path, (before, now) in pairs.items():
         if _plain(before) != _plain(now):
             raise ValueError(
-                f"the run was planned with {path} {before}, not {now}: resume it with the same command and data"
+                f"the run was planned with {path} {before}, not {now}: resume it with the same command and data, or "
+                "begin a new run from its weights (--from)"
             )
 
 

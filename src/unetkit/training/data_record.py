@@ -1,0 +1,87 @@
+"""The images and masks that a run was planned with, by name and content, so that it goes on with the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..data.balance import content_of
+from ..data.dataset import Case
+from ..io.atomic import write_text
+
+__all__ = ["check_record", "write_record"]
+
+_FORMAT = 1
+_MOST_NAMES = 5
+_CHUNK = 1 << 20
+
+_Contents = dict[str, tuple[str, str]]  # name of an image -> digests of its file and of its classes
+
+
+def write_record(path: Path, cases: Sequence[Case]) -> None:
+    """Write the names and contents of all cases."""
+    rows = [{"name": name, "image": image, "labels": labels} for name, (image, labels) in _contents(cases).items()]
+    write_text(path, json.dumps({"format": _FORMAT, "cases": rows}, indent=1))
+
+
+def check_record(path: Path, cases: Sequence[Case]) -> None:
+    """Compare cases with a record; runs of before have none, and nothing is compared.
+
+    Raises
+    ------
+    ValueError
+        If files were changed, renamed, added or removed: the images that were held out may have been learned then.
+    """
+    if not path.is_file():
+        return
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        before: _Contents = {row["name"]: (row["image"], row["labels"]) for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from None
+    if parts := _differences(before, _contents(cases)):
+        raise ValueError(
+            f"the data are not those that {path.parent} was planned with: {'; '.join(parts)}. The images held out "
+            "would be others: bring the data back, or begin a new run from its weights (--from)"
+        )
+
+
+def _differences(before: _Contents, now: _Contents) -> list[str]:
+    new = {contents: name for name, contents in now.items() if name not in before}
+    gone = [name for name in before if name not in now]
+    renamed = {name: new[before[name]] for name in gone if before[name] in new}
+    parts = [
+        _listed([f"{name} as {other}" for name, other in renamed.items()], "under other names:"),
+        _listed([name for name in gone if name not in renamed], "missing:"),
+        _listed([name for name in now if name not in before and name not in renamed.values()], "new:"),
+    ]
+    for i, noun in enumerate(("image", "mask")):
+        changed = [name for name in before if name in now and before[name][i] != now[name][i]]
+        parts.append(_listed(changed, f"with another {noun}:"))
+    return [part for part in parts if part]
+
+
+def _listed(names: Sequence[str], words: str) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{words} {', '.join(names[:_MOST_NAMES])}{more}"
+
+
+def _contents(cases: Sequence[Case]) -> _Contents:
+    return {case.name: (_digest(case.path), content_of(case.classes)) for case in cases}
+
+
+def _digest(path: Path) -> str:
+    """Of the bytes of a file, or of all files of a folder: pixels in memory differ in the last bit between machines."""
+    digest = hashlib.blake2b(digest_size=8)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if file.is_file():
+            digest.update(file.relative_to(path).as_posix().encode())
+            with file.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    digest.update(chunk)
+    return digest.hexdigest()
