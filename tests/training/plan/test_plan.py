@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from unetkit.data.dataset import Case, Dataset
 from unetkit.labels.kind import LabelKind
@@ -15,10 +16,10 @@ from unetkit.training.augment.augment import Augmentation, window_size
 from unetkit.training.plan.device import check_device, multiplies_bfloat16, usual_precision
 from unetkit.training.plan.files import read_plan
 from unetkit.training.plan.net import fitting_patch
-from unetkit.training.plan.plan import Plan, augmentation_of
+from unetkit.training.plan.plan import GROUPS, Plan, augmentation_of
 from unetkit.training.plan.reuse import check_resumable
 from unetkit.training.plan.rules import make_plan
-from unetkit.training.plan.settings import OLD_NAMES, merge_settings
+from unetkit.training.plan.settings import OLD_NAMES, first_error, merge_settings
 
 
 def dataset(size=(64, 64), *, channels=1, n=4, values=(0, 255), spacing=None, is_oriented=False):
@@ -394,3 +395,19 @@ def test_a_run_is_not_resumed_with_another_block_or_divisor():
         check_resumable(saved, dataset(), settings={"net": {"width_divisor": 8}})
     with pytest.raises(ValueError, match=r"planned with net\.block plain, not dense"):
         check_resumable(saved, dataset(), settings={"net": {"block": "dense"}})
+
+
+@pytest.mark.parametrize(
+    "group, name, value, words",
+    [
+        ("optim", "learning_rate", float("inf"), "learning_rate is inf: input should be a finite number"),
+        ("optim", "clip_norm", float("inf"), "clip_norm is inf: input should be a finite number"),
+        ("budget", "time_s", float("nan"), "time_s is nan: input should be a finite number"),
+        ("data", "fold", (9, 3), "expected a fold, from 0, and the number of folds, got 9 of 3"),
+        ("data", "fold", (0, 0), "got 0 of 0"),
+    ],
+)
+def test_values_beyond_reason_are_refused_in_words(group, name, value, words):
+    with pytest.raises(ValidationError) as caught:
+        GROUPS[group](**{name: value})
+    assert words in first_error(caught.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ...data.dataset import Case
 from ...data.split import EVEN, train_val_split
@@ -35,7 +35,7 @@ FORMAT = 2
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)  # JSON has neither
 
 
 class BudgetPlan(_Group):
@@ -71,6 +71,13 @@ class DataPlan(_Group):
     def label_options(self) -> LabelOptions:
         """What the plan states of the masks."""
         return LabelOptions(self.labels, self.ignore, parse_classes(self.classes))
+
+    @field_validator("fold")
+    @classmethod
+    def _check_fold(cls, fold: tuple[int, int] | None) -> tuple[int, int] | None:
+        if fold is not None and not 0 <= fold[0] < fold[1]:
+            raise ValueError(f"expected a fold, from 0, and the number of folds, got {fold[0]} of {fold[1]}")
+        return fold
 
 
 class NetPlan(_Group):
