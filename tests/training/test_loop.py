@@ -328,7 +328,6 @@ def finished(cells, tmp_path_factory):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"steps": 9}, r"planned with budget\.steps 2, not 9: resume it with the same command"),
         ({"steps": None, "time_s": 60.0}, r"planned with budget\.time_s None, not 60.0"),
         ({"seed": 5}, r"planned with budget\.seed 0, not 5"),
         ({"widths": (8, 16)}, r"planned with net\.widths \[4, 8\], not \(8, 16\)"),
