@@ -249,3 +249,32 @@ def test_image_without_pixels_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content[: at + 8] + bytes(4) + content[at + 12 :])
     with pytest.raises(ValueError, match=r"a\.tif: holds no pixels \(axes Y: 8, X: 0\)"):
         io.read(path)
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (4, 8, 9)])
+def test_a_lookup_table_of_imagej_is_for_display(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    fire = np.random.default_rng(1).integers(0, 2**16, (3, 256)).astype(np.uint16)
+    axes = {"axes": "ZYX"[-len(shape) :]}
+    tifffile.imwrite(tmp_path / "a.tif", values, imagej=True, photometric="palette", colormap=fire, metadata=axes)
+    image = io.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.array[0], values)
+    assert "ImageJ's lookup table is for display: the stored values are read" in image.notes
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "a.tif").array, values)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6)])
+def test_the_ome_xml_of_another_image_is_not_used(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    whole = np.zeros((*shape[:-2], 16, 18), np.uint8)
+    metadata = {"axes": "ZYX"[-len(shape) :], "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "whole.ome.tif", whole, metadata=metadata)
+    with tifffile.TiffFile(tmp_path / "whole.ome.tif") as file:
+        text = (file.ome_metadata or "").encode("ascii", "xmlcharrefreplace").decode()
+    crop = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "crop.tif") as writer:
+        for number, plane in enumerate(crop.reshape(-1, 5, 6)):
+            writer.write(plane, description=None if number else text, metadata=None, photometric="minisblack")
+    image = io.read(tmp_path / "crop.tif")
+    np.testing.assert_array_equal(image.array[0], crop)
+    assert image.unit == "px"
+    assert any("its OME-XML describes an image of 16 x 18 pixels, the file holds 5 x 6" in note for note in image.notes)

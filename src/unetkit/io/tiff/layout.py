@@ -11,7 +11,7 @@ import tifffile
 
 from ..decoder_errors import Refused, decoding, logged
 from ..samples import Colour, Stored
-from ..spacing import pixel_size
+from ..spacing import ome_sizes, pixel_size
 from .geotags import read_georeference
 
 # TIFF 6.0 tags, and their values
@@ -77,7 +77,7 @@ class TiffImage:
             file = tifffile.FileHandle(path)
         try:
             with decoding("TIFF"), logged("tifffile", notes):
-                self.tif = tifffile.TiffFile(file)
+                self.tif = _opened(file, notes)
                 if not self.tif.series:
                     raise Refused("holds no image")
                 self.series = self.tif.series[0]
@@ -130,6 +130,19 @@ def read_tiff(path: Path) -> Stored:
         tiff.is_lossy,
         georeference=tiff.georeference,
     )
+
+
+def _opened(file: tifffile.FileHandle, notes: list[str]) -> tifffile.TiffFile:
+    """The file, read without its OME-XML where that describes another image, as crops keep that of the whole."""
+    tif = tifffile.TiffFile(file)
+    sizes = ome_sizes(tif)
+    page = tif.pages.first if sizes else None
+    if page is None or (page.imagelength, page.imagewidth) in sizes:
+        return tif
+    stated, own = (" x ".join(map(str, size)) for size in (sizes[0], (page.imagelength, page.imagewidth)))
+    notes.append(f"its OME-XML describes an image of {stated} pixels, the file holds {own}: the OME-XML is not used")
+    file.seek(0)
+    return tifffile.TiffFile(file, is_ome=False)
 
 
 def _check_numbers(page: tifffile.TiffPage) -> None:
@@ -201,7 +214,10 @@ def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour
         notes.append("stored as min-is-white: values kept as stored")
     alphas = [colours + i for i, extra in enumerate(page.extrasamples) if int(extra) in ALPHA_KINDS]
     alpha = alphas[0] if len(alphas) == 1 and samples == page.samplesperpixel else None
-    if kind == PALETTE and samples == 1 and page.dtype.kind == "u":
+    if kind == PALETTE and page.is_imagej:
+        # ImageJ shows the values of one channel through a table; in its own files they are the measurement.
+        notes.append("ImageJ's lookup table is for display: the stored values are read")
+    elif kind == PALETTE and samples == 1 and page.dtype.kind == "u":
         return Colour("palette", palette=_palette(page.colormap, 2**page.bitspersample))
     channels = samples - (alpha is not None)
     if kind in (RGB, YCBCR) and channels == 3:
