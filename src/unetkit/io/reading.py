@@ -177,7 +177,7 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: {'a file, expected a folder' if folder.exists() else 'no such folder'}")
     if is_image_folder(folder):
-        raise ValueError(f"{folder}: one image, expected a folder of images; name the folder that holds it")
+        raise ValueError(f"{folder}: {_one_image(folder)}")
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     files = [path for path in entries if path.is_file()]
     images = [path for path in files if suffix_of(path) in READABLE]
@@ -189,6 +189,16 @@ def list_images(folder: str | Path) -> list[Path]:
     # In natural order: runs of digits compare as numbers.
     parts = {path: re.split(r"(\d+)", path.name.lower()) for path in images}
     return sorted(images, key=lambda path: ([int(p) if i % 2 else p for i, p in enumerate(parts[path])], path.name))
+
+
+def _one_image(folder: Path) -> str:
+    """The reason why a folder that is read as one image is no folder of images."""
+    if _kind(folder) == "DICOM":
+        from .dicom import separate_images
+
+        if reason := separate_images(folder):
+            return reason
+    return "one image, expected a folder of images; name the folder that holds it"
 
 
 def _read_stored(path: Path, *, is_mask: bool = False) -> Stored:
