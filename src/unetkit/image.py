@@ -59,6 +59,11 @@ class WorldAffine:
             )
 
     @property
+    def is_stated(self) -> bool:
+        """Whether the file states its place: a NIfTI header with codes 0 and 0 has a pixel size only."""
+        return any(self.codes)
+
+    @property
     def affine_in_memory(self) -> np.ndarray:
         """From indices (x, y, z) of the image in memory to the world; float64 of shape (4, 4)."""
         stored, turned = np.array(self.affine), np.eye(4)
@@ -91,6 +96,8 @@ class Image:
         Where a volume lies in the world; None where the file does not say.
     georeference : GeoReference, optional
         Where a map lies on the earth, and the value of its pixels without data (GeoTIFF); likewise.
+    origin : tuple of float, optional
+        Position of the first pixel in `unit`, per spatial axis, where the file states one (OME-Zarr); likewise.
 
     Raises
     ------
@@ -112,6 +119,7 @@ class Image:
     notes: tuple[str, ...] = ()
     place: WorldAffine | None = None
     georeference: GeoReference | None = None
+    origin: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.axes not in AXES:

@@ -15,13 +15,14 @@ from ..errors import Problem, Problems, raise_problems
 from ..image import Image
 from ..io import read_labels
 from ..io.filenames import suffix_of
+from ..io.placement import turned_onto
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import SILENT, Progress
-from .channels import misplacement, read_channels
+from .channels import read_channels
 from .normalise import prepare_for_net
 from .pairs import Pair
 
@@ -269,7 +270,7 @@ def _build(samples: Sequence[Sample], *, labels: str, border_weight: bool, objec
         raise ValueError(f"none of the {len(left_out)} maps has a pixel that holds data and is labelled: {some}")
     counts = sum(np.bincount(case.labels.ravel(), minlength=256)[: len(kind.values)] for case in cases)
     # In two dimensions a place is where a map lies on the earth, which says nothing of how its objects are turned.
-    is_oriented = ndim == 3 and all(image.place is not None for image in images)
+    is_oriented = ndim == 3 and all(image.place is not None and image.place.is_stated for image in images)
     notes = [f"left out, since no pixel holds data and is labelled: {some}"] if left_out else []
     notes += _notes(samples, channels)
     if n_resampled:
@@ -302,15 +303,30 @@ def _read(pairs: Sequence[Pair], progress: Progress) -> tuple[list[Sample], list
         except _UNREADABLE as error:
             problems.append(Problem(str(error), files))
         if len(problems) == before:
-            if image.size != mask.size:
-                message = f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}"
-                problems.append(Problem(message, files))
-            elif elsewhere := misplacement(image, mask):
-                problems.append(Problem(f"{pair.mask}: {elsewhere}", files))
-            else:
-                samples.append(Sample(pair, image, mask))
+            try:
+                samples.append(Sample(pair, image, _laid_on(image, mask, pair)))
+            except ValueError as error:
+                problems.append(Problem(str(error), files))
         progress.update(done, len(pairs))
     return samples, problems
+
+
+def _laid_on(image: Image, mask: Image, pair: Pair) -> Image:
+    """The mask as it lies on its image; ValueError where it does not."""
+    if sorted(image.size) == sorted(mask.size):  # other sizes say more than where their corners lie
+        try:
+            mask = turned_onto(mask, image)
+        except ValueError as error:
+            raise ValueError(f"{pair.mask}: {error} (counterpart: {pair.image})") from None
+    if image.size != mask.size:
+        turned = [note for each in (image, mask) for note in each.notes if note.startswith("turned upright")]
+        reason = (
+            f"; one of the two was {turned[0]}: turn the other as well, or store the picture upright, without the tag"
+            if turned
+            else ""
+        )
+        raise ValueError(f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}{reason}")
+    return mask
 
 
 def _not_finite(image: Image) -> str:

@@ -430,7 +430,7 @@ class Predictor:
             uncertainty = entropy(probabilities) if outputs.uncertainty else None
             labels = logits.argmax(0).astype(np.min_scalar_type(max(len(logits) - 1, 1)))
             return Prediction(labels, probabilities if outputs.probabilities else None, uncertainty, logits, image)
-        source = LazyImage(Path("image"), WholeImage(image), image.place, image.georeference)
+        source = LazyImage(Path("image"), WholeImage(image), image.place, image.georeference, image.origin)
         with InputImage(source, self.net, self.card) as read:
             return self._predict(read, image, self.card, outputs)
 

@@ -95,6 +95,8 @@ class LazyImage:
         Position of a volume in the world.
     georeference : GeoReference, optional
         Position of a map on the earth.
+    origin : tuple of float, optional
+        Position of the first pixel in `unit`.
 
     Attributes
     ----------
@@ -109,12 +111,18 @@ class LazyImage:
     notes : tuple of str
     place : WorldAffine or None
     georeference : GeoReference or None
+    origin : tuple of float or None
     """
 
     def __init__(
-        self, path: Path, source: Source, place: WorldAffine | None = None, georeference: GeoReference | None = None
+        self,
+        path: Path,
+        source: Source,
+        place: WorldAffine | None = None,
+        georeference: GeoReference | None = None,
+        origin: tuple[float, ...] | None = None,
     ) -> None:
-        self.path, self.place, self.georeference = path, place, georeference
+        self.path, self.place, self.georeference, self.origin = path, place, georeference, origin
         self._source: Source | None = source
         self.axes, self.shape, self.dtype = source.axes, source.shape, source.dtype
         self.spacing, self.unit, self.notes = source.spacing, source.unit, source.notes

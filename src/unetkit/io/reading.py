@@ -139,7 +139,7 @@ def open_lazy(path: str | Path) -> LazyImage:
         kind = _kind(path)
         if kind == "OME-Zarr":
             chunked = ZarrRegions(path)
-            return LazyImage(path, banded(chunked, chunked.height))
+            return LazyImage(path, banded(chunked, chunked.height), origin=chunked.origin)
         if kind == "TIFF":
             tiff = TiffImage(path)
             if can_slice(tiff):
@@ -151,7 +151,7 @@ def open_lazy(path: str | Path) -> LazyImage:
         if source is not None:
             return LazyImage(path, source)
         image = as_image(_read_stored(path))
-        return LazyImage(path, WholeImage(image), image.place, image.georeference)
+        return LazyImage(path, WholeImage(image), image.place, image.georeference, image.origin)
 
 
 def list_images(folder: str | Path) -> list[Path]:

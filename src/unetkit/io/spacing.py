@@ -91,6 +91,12 @@ def completed(sizes: Sizes, spatial: str) -> tuple[tuple[float, ...], str, list[
     return tuple(spacing), unit, notes
 
 
+def in_unit(length: float, unit: str, wanted: str) -> float:
+    """A length in another unit; as it is where the two cannot be compared."""
+    own = ALIASES.get(unit.lower(), unit)
+    return length * (METRES[own] / METRES[wanted]) if own != wanted and {own, wanted} <= METRES.keys() else length
+
+
 def _number(text: object) -> float:
     """The number, or NaN for anything else."""
     try:

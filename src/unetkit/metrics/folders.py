@@ -18,6 +18,7 @@ from ..errors import Problem, raise_problems
 from ..image import Image
 from ..io import list_images, read_labels
 from ..io.filenames import is_image_folder, stem_of
+from ..io.placement import turn_onto, turned_onto
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import SILENT, Progress
@@ -109,7 +110,12 @@ class _MaskPair:
     truth: Path
 
     def read(self) -> tuple[_Mask, _Mask]:
-        return _read_mask(self.predicted), _read_mask(self.truth)
+        """Both masks, the prediction turned to lie on the truth where both say how they lie."""
+        (predicted, missing), truth = _read_mask(self.predicted), _read_mask(self.truth)
+        if sorted(predicted.size) == sorted(truth[0].size):
+            turn, _ = turn_onto(predicted, truth[0])
+            predicted, missing = turned_onto(predicted, truth[0]), None if missing is None else turn(missing)
+        return (predicted, missing), truth
 
 
 @dataclass(frozen=True)
@@ -201,6 +207,13 @@ def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
             problems.append(Problem(text if path.name in text else f"{path.name}: {text}", (path,)))
     if len(statistics) < 2:
         return None
+    if sorted(masks[0].size) == sorted(masks[1].size):
+        try:
+            masks[0] = turned_onto(masks[0], masks[1])
+        except ValueError as error:
+            text = f"{pair.predicted}: {error} (counterpart: {pair.truth})"
+            problems.append(Problem(text, (pair.predicted, pair.truth)))
+            return None
     sizes = masks[0].size, masks[1].size
     if sizes[0] != sizes[1]:
         text = f"{pair.name}: predicted mask has size {sizes[0]} and truth {sizes[1]}: expected the same"
