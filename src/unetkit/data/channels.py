@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +40,8 @@ def read_channels(files: Sequence[Path]) -> Image:
         return first
     turns, notes = _laid_on_first(files, images)
     array = np.concatenate([turn(image.array) for turn, image in zip(turns, images, strict=True)])
-    return replace(first, array=array, notes=notes)
+    valid = [turn(image.valid) for turn, image in zip(turns, images, strict=True) if image.valid is not None]
+    return replace(first, array=array, notes=notes, valid=np.all(valid, axis=0) if valid else None)
 
 
 def open_channels(files: Sequence[Path]) -> LazyImage:
@@ -52,7 +53,7 @@ def open_channels(files: Sequence[Path]) -> LazyImage:
         if len(images) == 1:
             return images[0]
         first, stacked = images[0], _Stacked(images, *_laid_on_first(files, images))
-        return LazyImage(files[0], stacked, first.place, first.georeference, first.origin)
+        return LazyImage(files[0], stacked, first.place, first.georeference, first.origin, stacked.validity)
     except BaseException:
         for image in images:
             image.close()
@@ -79,6 +80,15 @@ class _Stacked:
                 parts.append(turn(image[(slice(low, high), *turn.source(tuple(space), image.size))]))
             at += n
         return np.concatenate(parts).astype(self.dtype, copy=False)
+
+    @property
+    def validity(self) -> Callable[[Region], np.ndarray] | None:
+        """Where all files hold data by masks of their own; None where none has one."""
+        pairs = zip(self._images, self._turns, strict=True)
+        masked = [(image.validity, turn, image.size) for image, turn in pairs if image.validity]
+        if not masked:
+            return None
+        return lambda space: np.all([turn(mask(turn.source(space, size))) for mask, turn, size in masked], axis=0)
 
     def close(self) -> None:
         """Close all files."""

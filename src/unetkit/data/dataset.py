@@ -331,9 +331,9 @@ def _laid_on(image: Image, mask: Image, pair: Pair) -> Image:
 
 def _not_finite(image: Image) -> str:
     finite = np.isfinite(image.array) if image.array.dtype.kind == "f" else None
-    valid = image.valid_mask()
-    if finite is not None and valid is not None:  # of a map, what holds no data may be anything
-        finite |= ~valid
+    held = image.holds_data()
+    if finite is not None and held is not None:  # of a map, what holds no data may be anything
+        finite |= ~held
     if finite is None or finite.all():
         return ""
     bad = int((~finite).sum())
@@ -393,8 +393,9 @@ def _encode(
         try:
             array = prepare_for_net(image, channels=channels, ndim=ndim)
             classes, valid = to_classes(mask, kind, spacing=image.spacing), image.valid_mask()
-            if valid is not None:
-                classes[~valid] = IGNORE_INDEX
+            for each in (valid, sample.mask.valid):  # of the image, and of the mask by a mask of its own
+                if each is not None:
+                    classes[~each] = IGNORE_INDEX
             is_labelled = classes != IGNORE_INDEX
             if not is_labelled.any():
                 if image.georeference is None:

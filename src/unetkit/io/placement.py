@@ -127,6 +127,7 @@ def turned_onto(image: Image, onto: AnyImage) -> Image:
         place=onto.place,
         georeference=georeference,
         origin=onto.origin,
+        valid=None if image.valid is None else turn(image.valid),
     )
 
 

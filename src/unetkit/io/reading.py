@@ -13,7 +13,7 @@ from .decoder_errors import naming
 from .filenames import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, holds_dicom, holds_zarr, is_image_folder, suffix_of
 from .formats import FORMATS, format_of
 from .label_samples import as_labels
-from .lazy import LazyImage, WholeImage, banded
+from .lazy import LazyImage, banded, whole_lazy
 from .png_jpeg import read_jpeg, read_png
 from .samples import Stored, as_image
 from .tiff.layout import TiffImage, read_tiff
@@ -144,14 +144,15 @@ def open_lazy(path: str | Path) -> LazyImage:
             tiff = TiffImage(path)
             if can_slice(tiff):
                 regions = TiffRegions(tiff)
-                return LazyImage(path, banded(regions, regions.height), georeference=tiff.georeference)
+                source = banded(regions, regions.height)
+                return LazyImage(path, source, georeference=tiff.georeference, validity=tiff.validity)
             tiff.close()
         found = format_of(path)
         source = found.open_source(path) if found is not None and kind == found.name else None
         if source is not None:
             return LazyImage(path, source)
         image = as_image(_read_stored(path))
-        return LazyImage(path, WholeImage(image), image.place, image.georeference, image.origin)
+        return whole_lazy(path, image)
 
 
 def list_images(folder: str | Path) -> list[Path]:

@@ -84,6 +84,8 @@ class Stored:
         Position of a map on the earth.
     origin : tuple of float, optional
         Position of the first pixel in `unit`.
+    valid : ndarray of shape (*spatial), bool, optional
+        Where a map holds data, by a mask of its own.
     """
 
     array: np.ndarray
@@ -96,6 +98,7 @@ class Stored:
     place: WorldAffine | None = None
     georeference: GeoReference | None = None
     origin: tuple[float, ...] | None = None
+    valid: np.ndarray | None = None
 
 
 def as_image(stored: Stored) -> Image:
@@ -124,6 +127,7 @@ def located(array: np.ndarray, axes: str, stored: Stored, notes: list[str]) -> I
         place=stored.place,
         georeference=stored.georeference,
         origin=stored.origin,
+        valid=stored.valid,
     )
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
+from ...georeference import GeoReference
 from ..decoder_errors import Refused, decoding, logged
+from ..lazy import Region
 from ..samples import Colour, Stored
 from ..spacing import ome_sizes, pixel_size
 from .geotags import read_georeference
+from .segments import JPEG, region_reader
+from .validity import MASK, Validity, alpha_of, mask_file, mask_page
 
 # TIFF 6.0 tags, and their values
 COLOUR_MAP, ORIENTATION = 320, 274
 MIN_IS_WHITE, RGB, PALETTE, CMYK, YCBCR = 0, 2, 3, 5, 6
 GRAY_KINDS = (MIN_IS_WHITE, 1, 4)
-ALPHA_KINDS = (1, 2)
-JPEG = (6, 7, 34892)
 # Attributes of a page that are one whole number each, unless its tags are damaged: tifffile does not check them.
 WHOLE = ("imagewidth", "imagelength", "rowsperstrip", "tilewidth", "tilelength", "compression", "photometric")
 
@@ -73,6 +76,8 @@ class TiffImage:
 
     def __init__(self, path: Path) -> None:
         notes: list[str] = []
+        self._mask_file: tifffile.TiffFile | None = None
+        self._samples: Callable[[Region], np.ndarray] | None = None
         with decoding("TIFF"):
             file = tifffile.FileHandle(path)
         try:
@@ -85,8 +90,9 @@ class TiffImage:
                 _check_numbers(self.page)
                 _check_complete(self.tif, self.series)
                 self.layout = _layout(self.tif, self.series, notes)
-                self.colour = _colour(self.page, self.layout, notes)
+                self.colour = _colour(self.page, self.layout, self.read_samples, notes)
                 self.georeference = read_georeference(self.page, notes)
+                self.validity = self._validity(path, notes)
                 metres = self.georeference and self.georeference.spacing_m
                 if metres and self.layout.spatial == "yx":  # a map in metres
                     size: tuple[tuple[float, ...], str, list[str]] = metres, "m", []
@@ -97,17 +103,47 @@ class TiffImage:
                 orientation = self.page.tags.valueof(ORIENTATION, default=1)
         except BaseException:
             file.close()
+            if self._mask_file is not None:
+                self._mask_file.close()
             raise
         self._file = file
-        if len(self.tif.series) > 1:
-            notes.append(f"first of {len(self.tif.series)} image series read")
+        images = sum(not int(series.keyframe.subfiletype) & MASK for series in self.tif.series)
+        if images > 1:
+            notes.append(f"first of {images} image series read")
         if orientation != 1:
             notes.append(f"TIFF orientation {orientation} not applied: pixels in stored order")
         self.notes = tuple(dict.fromkeys(notes + assumed))
 
+    def read_samples(self, region: Region) -> np.ndarray:
+        """All samples of a region over space, as stored: (samples, *region)."""
+        if self._samples is None:
+            self._samples = region_reader(self.tif, self.series, self.layout.lengths)
+        slices = dict(zip(self.layout.spatial.upper(), region, strict=True))
+        slices |= {letter: slice(0, self.layout.length(letter)) for letter in "CS"}
+        return self.layout.arranged(self._samples(tuple(slices[letter] for letter in self.layout.letters)))
+
+    def _validity(self, path: Path, notes: list[str]) -> Validity | None:
+        """Where a map holds data by a mask of its own; None where its values or nothing say so."""
+        if self.layout.spatial != "yx":
+            return None
+        mask = mask_page(self.tif, self.series)
+        if mask is None:
+            size = self.page.imagelength, self.page.imagewidth
+            mask, self._mask_file = mask_file(path, size, notes)
+        if mask is not None:
+            notes.append("a mask says where it holds data")
+            self.georeference = self.georeference or GeoReference()
+            return mask
+        alpha, lies = self.colour.alpha, self.georeference
+        if alpha is None or lies is None or lies.nodata is not None:  # nodata comes before alpha in GDAL
+            return None
+        return lambda region: self.read_samples(region)[alpha] != 0
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()  # and not through tifffile, which leaves open a file that was open before
+        if self._mask_file is not None:
+            self._mask_file.close()
 
 
 def read_tiff(path: Path) -> Stored:
@@ -117,6 +153,7 @@ def read_tiff(path: Path) -> Stored:
         notes: list[str] = []
         with decoding("TIFF"), logged("tifffile", notes):
             array = tiff.layout.arranged(tiff.series.asarray().reshape(tiff.layout.lengths))
+            valid = tiff.validity and tiff.validity(tuple(slice(0, length) for length in array.shape[1:]))
     finally:
         tiff.close()
     notes = [*tiff.notes, *notes]
@@ -129,6 +166,7 @@ def read_tiff(path: Path) -> Stored:
         tuple(notes),
         tiff.is_lossy,
         georeference=tiff.georeference,
+        valid=valid,
     )
 
 
@@ -200,7 +238,7 @@ def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, notes: list
     return Layout(letters, lengths, "zyx" if is_volume else "yx")
 
 
-def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour:
+def _colour(page: tifffile.TiffPage, layout: Layout, read: Callable[[Region], np.ndarray], notes: list[str]) -> Colour:
     """Meaning of the samples, from the photometric interpretation and the kinds of extra samples."""
     kind, samples = int(page.photometric), layout.shape[0]
     if page.dtype is None or page.dtype.kind not in "buif":
@@ -212,8 +250,9 @@ def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour
         )
     if kind == MIN_IS_WHITE:
         notes.append("stored as min-is-white: values kept as stored")
-    alphas = [colours + i for i, extra in enumerate(page.extrasamples) if int(extra) in ALPHA_KINDS]
-    alpha = alphas[0] if len(alphas) == 1 and samples == page.samplesperpixel else None
+    alpha = None
+    if page.extrasamples and samples == page.samplesperpixel == colours + len(page.extrasamples):
+        alpha = alpha_of([int(kind) for kind in page.extrasamples], colours, layout.shape[1:], read, notes)
     if kind == PALETTE and page.is_imagej:
         # ImageJ shows the values of one channel through a table; in its own files they are the measurement.
         notes.append("ImageJ's lookup table is for display: the stored values are read")
