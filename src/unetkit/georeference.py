@@ -35,6 +35,8 @@ class GeoReference:
         GeoAsciiParams, likewise.
     nodata_text : str or None
         GDAL_NODATA: the value of pixels without data, as text.
+    polynomials : tuple of float
+        RPCCoefficient: rational polynomials that place a satellite's scene.
     """
 
     pixel_scale: tuple[float, ...] = ()
@@ -44,6 +46,7 @@ class GeoReference:
     doubles: tuple[float, ...] = ()
     text: bytes = b""
     nodata_text: str | None = None
+    polynomials: tuple[float, ...] = ()
 
     @property
     def transform(self) -> tuple[float, ...] | None:

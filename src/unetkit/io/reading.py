@@ -144,8 +144,8 @@ def open_lazy(path: str | Path) -> LazyImage:
             tiff = TiffImage(path)
             if can_slice(tiff):
                 regions = TiffRegions(tiff)
-                source = banded(regions, regions.height)
-                return LazyImage(path, source, georeference=tiff.georeference, validity=tiff.validity)
+                rows = banded(regions, regions.height)
+                return LazyImage(path, rows, georeference=tiff.georeference, validity=tiff.validity)
             tiff.close()
         found = format_of(path)
         source = found.open_source(path) if found is not None and kind == found.name else None

@@ -17,6 +17,7 @@ from ..samples import Colour, Stored
 from ..spacing import ome_sizes, pixel_size
 from .geotags import read_georeference
 from .segments import JPEG, region_reader
+from .sidecars import LERC, gdal_reader, with_sidecars
 from .validity import MASK, Validity, alpha_of, mask_file, mask_page
 
 # TIFF 6.0 tags, and their values
@@ -77,7 +78,6 @@ class TiffImage:
     def __init__(self, path: Path) -> None:
         notes: list[str] = []
         self._mask_file: tifffile.TiffFile | None = None
-        self._samples: Callable[[Region], np.ndarray] | None = None
         with decoding("TIFF"):
             file = tifffile.FileHandle(path)
         try:
@@ -90,8 +90,10 @@ class TiffImage:
                 _check_numbers(self.page)
                 _check_complete(self.tif, self.series)
                 self.layout = _layout(self.tif, self.series, notes)
+                self.is_gdals = int(self.page.compression) == LERC and np.dtype(self.series.dtype).kind == "f"
+                self.read_stored = self._reader(path)
                 self.colour = _colour(self.page, self.layout, self.read_samples, notes)
-                self.georeference = read_georeference(self.page, notes)
+                self.georeference = with_sidecars(path, read_georeference(self.page, notes), notes)
                 self.validity = self._validity(path, notes)
                 metres = self.georeference and self.georeference.spacing_m
                 if metres and self.layout.spatial == "yx":  # a map in metres
@@ -116,11 +118,15 @@ class TiffImage:
 
     def read_samples(self, region: Region) -> np.ndarray:
         """All samples of a region over space, as stored: (samples, *region)."""
-        if self._samples is None:
-            self._samples = region_reader(self.tif, self.series, self.layout.lengths)
         slices = dict(zip(self.layout.spatial.upper(), region, strict=True))
         slices |= {letter: slice(0, self.layout.length(letter)) for letter in "CS"}
-        return self.layout.arranged(self._samples(tuple(slices[letter] for letter in self.layout.letters)))
+        return self.layout.arranged(self.read_stored(tuple(slices[letter] for letter in self.layout.letters)))
+
+    def _reader(self, path: Path) -> Callable[[Region], np.ndarray]:
+        """A function that reads regions over the axes of the layout."""
+        if self.is_gdals:  # tifffile loses the gaps of floats in LERC, and scrambles interleaved bands that have some
+            return gdal_reader(path, self.layout.letters)
+        return region_reader(self.tif, self.series, self.layout.lengths)
 
     def _validity(self, path: Path, notes: list[str]) -> Validity | None:
         """Where a map holds data by a mask of its own; None where its values or nothing say so."""
@@ -152,8 +158,12 @@ def read_tiff(path: Path) -> Stored:
     try:
         notes: list[str] = []
         with decoding("TIFF"), logged("tifffile", notes):
-            array = tiff.layout.arranged(tiff.series.asarray().reshape(tiff.layout.lengths))
-            valid = tiff.validity and tiff.validity(tuple(slice(0, length) for length in array.shape[1:]))
+            space = tuple(slice(0, length) for length in tiff.layout.shape[1:])
+            if tiff.is_gdals:
+                array = tiff.read_samples(space)
+            else:
+                array = tiff.layout.arranged(tiff.series.asarray().reshape(tiff.layout.lengths))
+            valid = tiff.validity and tiff.validity(space)
     finally:
         tiff.close()
     notes = [*tiff.notes, *notes]

@@ -9,7 +9,7 @@ import numpy as np
 from ..decoder_errors import decoding, logged
 from ..lazy import Region
 from .layout import TiffImage
-from .segments import page_lengths, region_reader
+from .segments import page_lengths
 
 
 class TiffRegions:
@@ -28,7 +28,6 @@ class TiffRegions:
         self.shape = (tiff.colour.channels(samples), *size)
         self.dtype = tiff.colour.dtype(np.dtype(tiff.series.dtype))
         self.spacing, self.unit, self.notes = tiff.spacing, tiff.unit, tiff.notes
-        self._read_stored = region_reader(tiff.tif, tiff.series, tiff.layout.lengths)
 
     @property
     def height(self) -> int:
@@ -50,7 +49,7 @@ class TiffRegions:
         slices |= {letter: samples if is_direct else slice(0, layout.length(letter)) for letter in "CS"}
         notes: list[str] = []  # the same remarks were made on opening
         with decoding("TIFF"), logged("tifffile", notes):
-            stored = layout.arranged(self._read_stored(tuple(slices[letter] for letter in layout.letters)))
+            stored = layout.arranged(self._tiff.read_stored(tuple(slices[letter] for letter in layout.letters)))
         if not is_direct:
             return colour.convert(stored)[channels]
         return stored[[index - samples.start for index in kept[channels]]]
