@@ -438,3 +438,13 @@ def test_a_mask_that_lies_elsewhere_is_refused_and_one_stored_another_way_round_
     moved = replace(like, georeference=io.GeoReference(matrix=(*matrix[:3], 105.0, *matrix[4:])))
     io.write_labels(tmp_path / "masks/c1.tif", np.triu(np.ones((40, 50), np.uint8)), like=moved)
     assert "c1.tif: lies elsewhere than its counterpart, by up to 50 along x (pixels)" in refused(tmp_path)
+
+
+def test_planes_and_volumes_are_not_mixed(tmp_path):
+    for i, size in enumerate(((3, 40, 50), (40, 50), (40, 50))):
+        mask = np.broadcast_to(disc(), size)
+        write_image(tmp_path / f"images/c{i}.tif", np.broadcast_to(gray(i), size)[None] if i == 0 else gray(i))
+        write_mask(tmp_path / f"masks/c{i}.tif", mask)
+    text = refused(tmp_path)
+    assert "images/c0.tif: has 3 spatial axes, 3 x 40 x 50, most others 2: planes and volumes are not mixed" in text
+    assert "c1.tif" not in text

@@ -253,6 +253,7 @@ def load_usable(
 
 def _build(samples: Sequence[Sample], *, labels: str, border_weight: bool, objects: bool, resample: bool) -> Dataset:
     """Make a data set of samples, or raise what is wrong in the first stage that fails."""
+    ndim = _common_ndim(samples)
     kind = _recognise(samples, labels)
     images = [sample.image for sample in samples]
     spacing, unit = _typical_spacing(images)
@@ -262,7 +263,6 @@ def _build(samples: Sequence[Sample], *, labels: str, border_weight: bool, objec
     if kind.kind == "instances" and objects and labels != "foreground":
         kind = kind.with_distance(_LEVELS)
     channels = max(image.channels for image in images)
-    ndim = Counter(image.ndim for image in images).most_common(1)[0][0]
     cases, left_out, problems = _encode(resampled_samples, kind, channels, ndim, border_weight=border_weight)
     raise_problems(problems, "unusable file")
     some = ", ".join(left_out[:8]) + (f" and {len(left_out) - 8} more" if len(left_out) > 8 else "")
@@ -338,6 +338,20 @@ def _not_finite(image: Image) -> str:
         return ""
     bad = int((~finite).sum())
     return f"{bad} of {finite.size} pixel values are NaN or infinite; replace them, or leave the file out"
+
+
+def _common_ndim(samples: Sequence[Sample]) -> int:
+    """2 or 3, as most images have; the others are named."""
+    counts = Counter(sample.image.ndim for sample in samples)
+    ndim = max(counts, key=lambda n: (counts[n], n)) if counts else 2
+    problems = []
+    for sample in samples:
+        if sample.image.ndim != ndim:
+            size = " x ".join(map(str, sample.image.size))
+            text = f"has {sample.image.ndim} spatial axes, {size}, most others {ndim}: planes and volumes are not mixed"
+            problems.append(Problem(f"{sample.pair.image}: {text}", (*sample.pair.files, sample.pair.mask)))
+    raise_problems(problems, "image of another dimension")
+    return ndim
 
 
 def _recognise(samples: Sequence[Sample], labels: str) -> LabelKind:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ..errors import Problem, Problems, raise_problems
 from ..io import list_images
-from ..io.filenames import is_image_folder, stem_of, suffix_of
+from ..io.filenames import holds_zarr, is_image_folder, stem_of, suffix_of
+from ..io.zarr.metadata import label_images
 
 # Compared without regard to case.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "raw", "x")
@@ -247,6 +248,16 @@ def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for name, folder in folders.items():
+        if is_image_folder(folder):  # an OME-Zarr image may hold its own labels
+            inside = label_images(folder) if holds_zarr(folder) else []
+            if len(inside) == 1:
+                pairs.append(Pair(folder, inside[0], stem_of(folder)))
+            else:
+                message = f"{folder}: an image with {len(inside)} label images in it"
+                listed = f" ({', '.join(path.name for path in inside)})" if inside else ""
+                way = "name the pairs in a table" if inside else "name the folder of masks as well"
+                problems.append(Problem(f"{message}{listed}: {way}", (folder,)))
+            continue
         try:
             files = list_images(folder)
         except ValueError as error:

@@ -57,11 +57,17 @@ def train_val_split(
 
 def _parts(case: Case, fraction: float, fold: Fold | None) -> tuple[Case, Case]:
     if fold is None:
-        strip = min(_strips(case.size, fraction), key=lambda strip: _unlike(case.labels[strip], case.labels))
+        strips = _strips(case.size, fraction)
+        if not strips:
+            raise ValueError(
+                f"{case.path}: an image of {case.size} pixels cannot be cut into a part to train on and one to "
+                "validate on; leave it out"
+            )
+        strip = min(strips, key=lambda strip: _unlike(case.labels[strip], case.labels))
     else:
         axis, (k, n) = int(np.argmax(case.size)), fold  # strips across the longest axis
         if case.size[axis] < n:
-            raise ValueError(f"an image of {case.size} pixels cannot be cut into {n} folds")
+            raise ValueError(f"{case.path}: an image of {case.size} pixels cannot be cut into {n} folds")
         part = slice(k * case.size[axis] // n, (k + 1) * case.size[axis] // n)
         strip = tuple(part if i == axis else slice(0, m) for i, m in enumerate(case.size))
     training, held_out = case.labels.copy(), np.full_like(case.labels, IGNORE_INDEX)
@@ -78,8 +84,6 @@ def _strips(size: tuple[int, ...], fraction: float) -> list[Slices]:
             continue
         for part in (slice(0, width), slice(n - width, n)):
             strips.append(tuple(part if i == axis else slice(0, m) for i, m in enumerate(size)))
-    if not strips:
-        raise ValueError(f"an image of {size} pixels cannot be cut into a part to train on and one to validate on")
     return strips
 
 

@@ -126,6 +126,13 @@ def full_resolution(root: Path) -> FullResolution:
     raise Refused(f"a Zarr group without OME metadata (multiscales): {held}")
 
 
+def label_images(root: Path) -> list[Path]:
+    """The label images that an OME-Zarr image holds in its group `labels`, as their list there has them."""
+    group = read_node(root, "labels")
+    names = group.ome.get("labels") if group is not None else None
+    return [root / "labels" / str(name) for name in names] if isinstance(names, list) else []
+
+
 def read_node(root: Path, name: str = "") -> Node | None:
     """The group or array `name` below `root`; None where there is none.
 
