@@ -319,7 +319,7 @@ def test_a_volume_and_other_channels_among_images(folder):
     io.write(folder / "images/two.tif", two)
     write_mask(folder / "masks/two.tif", disc())
     text = refused(folder)
-    assert "deep.tif: has 3 spatial axes, 6 x 20 x 20; this is a 2D net" in text
+    assert "deep.tif: has 3 spatial axes, 6 x 20 x 20, most others 2: planes and volumes are not mixed" in text
     assert "c0.png: got an image of 1 channels, expected 2" in text
 
 
@@ -441,10 +441,24 @@ def test_a_mask_that_lies_elsewhere_is_refused_and_one_stored_another_way_round_
 
 
 def test_planes_and_volumes_are_not_mixed(tmp_path):
-    for i, size in enumerate(((3, 40, 50), (40, 50), (40, 50))):
+    for i, size in enumerate(((4, 40, 50), (40, 50), (40, 50))):
         mask = np.broadcast_to(disc(), size)
-        write_image(tmp_path / f"images/c{i}.tif", np.broadcast_to(gray(i), size)[None] if i == 0 else gray(i))
+        write_image(tmp_path / f"images/c{i}.tif", gray(i, size))
         write_mask(tmp_path / f"masks/c{i}.tif", mask)
     text = refused(tmp_path)
-    assert "images/c0.tif: has 3 spatial axes, 3 x 40 x 50, most others 2: planes and volumes are not mixed" in text
+    assert "images/c0.tif: has 3 spatial axes, 4 x 40 x 50, most others 2: planes and volumes are not mixed" in text
     assert "c1.tif" not in text
+
+
+@pytest.mark.parametrize("size", [(40, 50), (4, 40, 50)])
+@pytest.mark.parametrize("fill", [-3.4028234663852886e38, 1e38])
+def test_fill_values_that_no_file_states_are_refused(tmp_path, size, fill):
+    for i in range(2):
+        image = gray(i, size).astype(np.float32)
+        if i == 1:
+            image.flat[:7] = fill
+        write_image(tmp_path / f"images/c{i}.tif", image)
+        write_mask(tmp_path / f"masks/c{i}.tif", np.broadcast_to(disc(), size))
+    text = refused(tmp_path)
+    assert f"c1.tif: 7 of {np.prod(size)} pixel values are {fill:.3g} or the like, fill values" in text
+    assert "c0.tif" not in text

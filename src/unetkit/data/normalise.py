@@ -13,6 +13,8 @@ from ..image import Image, to_channels
 
 _CHUNK = 2**20  # values whose moments are taken at a time: few enough for the processor's cache
 _BAND_BYTES = 2**26  # read at a time from a file
+# No measurement is as large, but programs fill pixels without data so: -3.4e38 (the lowest), 1e38, 9.97e36 (netCDF).
+_FILL_FROM = 1e36
 
 
 IsValid = Callable[[np.ndarray, slice], np.ndarray]
@@ -82,10 +84,11 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
     Raises
     ------
     ValueError
-        If a valid pixel is NaN or infinite; their number is given.
+        If a valid pixel is NaN, infinite or a fill value; their number is given.
     """
     channels = image.shape[0]
-    missing = gaps = nan = infinite = 0
+    missing = gaps = nan = infinite = filled = 0
+    fill = 0.0
     count, mean, squares = np.zeros(channels), np.zeros(channels), np.zeros(channels)
     is_gray = channels == 3
     for stored, rows in _chunks(image):
@@ -100,7 +103,11 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
         bad = [part for part in parts if not np.isfinite(part).all()]
         nan += sum(int(np.isnan(part).sum()) for part in bad)
         infinite += sum(int(np.isinf(part).sum()) for part in bad)
-        if nan or infinite:  # once one is found the others are counted only
+        for part in parts:
+            if part.size and not nan and not infinite and max(-part.min(), part.max()) >= _FILL_FROM:
+                filled += int((np.abs(part) >= _FILL_FROM).sum())
+                fill = float(max(part.max(), part.min(), key=abs))
+        if nan or infinite or filled:  # once one is found the others are counted only
             continue
         is_gray = is_gray and bool((flat == flat[:1]).all())
         for channel, part in enumerate(parts):
@@ -118,6 +125,11 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
         raise ValueError(
             f"{nan} of {prod(image.shape)} pixel values are NaN and {infinite} infinite: replace them, or leave the "
             "file out"
+        )
+    if filled:
+        raise ValueError(
+            f"{filled} of {prod(image.shape)} pixel values are {fill:.3g} or the like, fill values of pixels without "
+            "data, which the file does not state: state them as nodata (gdal_edit.py -a_nodata), or replace them"
         )
     std = np.sqrt(squares / np.maximum(count, 1)).astype(np.float32)
     return Normalisation(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)), is_gray, missing, gaps > 0)
