@@ -108,7 +108,8 @@ def alpha_of(
     if is_mask:
         notes.append(f"sample {index + 1}, of no stated meaning, is 0 or {full} and masks the others: taken for alpha")
         return index
-    notes.append(f"sample {index + 1} is of no stated meaning: read as a channel of data")
+    if colours > 1:  # further bands beside gray are plain measurements
+        notes.append(f"sample {index + 1} is of no stated meaning: read as a channel of data")
     return None
 
 
