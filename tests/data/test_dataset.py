@@ -462,3 +462,16 @@ def test_fill_values_that_no_file_states_are_refused(tmp_path, size, fill):
     text = refused(tmp_path)
     assert f"c1.tif: 7 of {np.prod(size)} pixel values are {fill:.3g} or the like, fill values" in text
     assert "c0.tif" not in text
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(3, (40, 50)), (6, (40, 40))])
+def test_a_picture_turned_alone_into_the_same_size_is_said(tmp_path, orientation, size):
+    from PIL import Image as Pillow
+
+    (tmp_path / "images").mkdir()
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    Pillow.fromarray(gray(0, size)).save(tmp_path / "images/a.png", exif=exif)
+    write_mask(tmp_path / "masks/a.png", disc(size))
+    notes = load_dataset(find_pairs(tmp_path)).notes
+    assert any("the image alone was turned by its Exif tag: are both drawn upright?" in note for note in notes)

@@ -326,6 +326,10 @@ def _laid_on(image: Image, mask: Image, pair: Pair) -> Image:
             else ""
         )
         raise ValueError(f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}{reason}")
+    upright = [any(note.startswith("turned upright") for note in each.notes) for each in (image, mask)]
+    if upright[0] != upright[1]:  # by half a turn, or square
+        note = f"the {'image' if upright[0] else 'mask'} alone was turned by its Exif tag: are both drawn upright?"
+        return replace(mask, notes=(*mask.notes, note))
     return mask
 
 
