@@ -313,11 +313,10 @@ def _read(pairs: Sequence[Pair], progress: Progress) -> tuple[list[Sample], list
 
 def _laid_on(image: Image, mask: Image, pair: Pair) -> Image:
     """The mask as it lies on its image; ValueError where it does not."""
-    if sorted(image.size) == sorted(mask.size):  # other sizes say more than where their corners lie
-        try:
-            mask = turned_onto(mask, image)
-        except ValueError as error:
-            raise ValueError(f"{pair.mask}: {error} (counterpart: {pair.image})") from None
+    try:
+        mask = turned_onto(mask, image)
+    except ValueError as error:
+        raise ValueError(f"{pair.mask}: {error} (counterpart: {pair.image})") from None
     if image.size != mask.size:
         turned = [note for each in (image, mask) for note in each.notes if note.startswith("turned upright")]
         reason = (

@@ -110,11 +110,13 @@ def turned_onto(image: Image, onto: AnyImage) -> Image:
     Raises
     ------
     ValueError
-        As `turn_onto`.
+        As `turn_onto`; images of other sizes pass as they are, since sizes are named where they are compared.
     """
+    if sorted(image.size) != sorted(onto.size):
+        return image
     turn, note = turn_onto(image, onto)
     notes = (*image.notes, note) if note else image.notes
-    if not turn.changes or turn.permuted(image.size) != onto.size:  # other sizes are named where they are compared
+    if not turn.changes or turn.permuted(image.size) != onto.size:
         return replace(image, notes=notes)
     georeference = onto.georeference
     if georeference is not None and image.georeference is not None:

@@ -207,13 +207,12 @@ def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
             problems.append(Problem(text if path.name in text else f"{path.name}: {text}", (path,)))
     if len(statistics) < 2:
         return None
-    if sorted(masks[0].size) == sorted(masks[1].size):
-        try:
-            masks[0] = turned_onto(masks[0], masks[1])
-        except ValueError as error:
-            text = f"{pair.predicted}: {error} (counterpart: {pair.truth})"
-            problems.append(Problem(text, (pair.predicted, pair.truth)))
-            return None
+    try:
+        masks[0] = turned_onto(masks[0], masks[1])
+    except ValueError as error:
+        text = f"{pair.predicted}: {error} (counterpart: {pair.truth})"
+        problems.append(Problem(text, (pair.predicted, pair.truth)))
+        return None
     sizes = masks[0].size, masks[1].size
     if sizes[0] != sizes[1]:
         text = f"{pair.name}: predicted mask has size {sizes[0]} and truth {sizes[1]}: expected the same"
