@@ -460,7 +460,7 @@ def test_fill_values_that_no_file_states_are_refused(tmp_path, size, fill):
         write_image(tmp_path / f"images/c{i}.tif", image)
         write_mask(tmp_path / f"masks/c{i}.tif", np.broadcast_to(disc(), size))
     text = refused(tmp_path)
-    assert f"c1.tif: 7 of {np.prod(size)} pixel values are {fill:.3g} or the like, fill values" in text
+    assert f"c1.tif: 7 of {np.prod(size)} pixel values are {fill:.3g}, a fill value of pixels without data" in text
     assert "c0.tif" not in text
 
 

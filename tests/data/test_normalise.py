@@ -100,3 +100,11 @@ def test_only_the_values_of_valid_pixels_must_be_finite():
         prepare_for_net(located, channels=1, ndim=2)
     with pytest.raises(ValueError, match=r"1 of 20 pixel values are NaN and 2 infinite"):
         prepare_for_net(Image(array, "cyx", (1.0, 1.0)), channels=1, ndim=2)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("scale", [1e36, 3e38])
+def test_values_that_fill_float32(ndim, scale):
+    array = np.random.default_rng(0).uniform(-1, 1, (1, *SIZES[ndim])).astype(np.float32) * np.float32(scale)
+    wide = array.astype(np.float64)
+    np.testing.assert_allclose(standardise(array), (wide - wide.mean()) / wide.std(), atol=1e-5)

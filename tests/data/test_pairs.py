@@ -333,3 +333,46 @@ def test_labels_inside_of_omezarr_images_are_their_masks(tmp_path):
     assert io.read_labels(pairs[0].mask).size == (8, 9)
     assert "c.ome.zarr: an image with 2 label images in it (cells, nuclei): name the pairs in a table" in str(problems)
     assert "d.ome.zarr: an image with 0 label images in it: name the folder of masks as well" in str(problems)
+
+
+# --- names as programs and people write them ---
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("c1.png", "c1_cp_masks.png"),
+        ("c1.png", "c1_Simple Segmentation.tif"),
+        ("c1.png", "c1-labelled.png"),
+        ("c1.png", "c1_Object Identities.tif"),
+        ("c1.png", "mask_c1.png"),
+        ("image_1.png", "label_1.png"),
+        ("Slide1.PNG", "slide1_MASK.png"),
+        ("Z\u00fcrich.png", "Zu\u0308rich_seg.png"),
+    ],
+)
+def test_names_that_programs_give(tmp_path, image, mask):
+    assert names_of(find_pairs(touch(tmp_path, f"images/{image}", f"masks/{mask}"))) == [(image, mask)]
+
+
+def test_files_that_differ_in_capitals_only_are_two(tmp_path):
+    names = ["a.png", "A.png"]
+    touch(tmp_path, *(f"{part}/{name}" for part in ("images", "masks") for name in names))
+    assert sorted(names_of(find_pairs(tmp_path))) == [(name, name) for name in sorted(names)]
+
+
+def test_images_and_masks_in_one_folder(tmp_path):
+    touch(tmp_path, "x1.png", "x1_cp_masks.png", "x2.tif", "x2_masks.tif", "x1_flows.tif", "x1_cp_outlines.png")
+    assert names_of(find_pairs(tmp_path)) == [("x1.png", "x1_cp_masks.png"), ("x2.tif", "x2_masks.tif")]
+
+
+def test_an_image_without_a_mask_in_one_folder_is_named(tmp_path):
+    touch(tmp_path, "x1.png", "x1_mask.png", "x2.png")
+    assert "x2.png: no mask named" in refused(tmp_path)
+
+
+def test_a_table_written_by_hand(tmp_path):
+    touch(tmp_path, "i/a.png", "m/b.png")
+    (tmp_path / "t.csv").write_text("Image , MASK, Group\ni/a.png ,  m/b.png, p 1\n")
+    (pair,) = find_pairs(tmp_path / "t.csv")
+    assert (pair.image, pair.mask, pair.group) == (tmp_path / "i/a.png", tmp_path / "m/b.png", "p 1")

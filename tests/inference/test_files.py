@@ -553,3 +553,26 @@ def test_pixels_alike_or_of_unknown_size_are_taken_as_they_are(tmp_path):
     for source in sources:
         one, other = (io.read_labels(tmp_path / f"{run}_masks" / source.name).array for run in ("run", "plain"))
         assert np.array_equal(one, other)
+
+
+# --- names ---
+
+
+def test_colour_pictures_numbered_as_frames_are_no_channels(tmp_path):
+    model(tmp_path / "run", in_channels=3)
+    for i in range(3):  # gray stored as RGB
+        gray = pixels(seed=i)[0]
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        Picture.fromarray(np.stack([gray] * 3, -1)).save(tmp_path / "frames" / f"night_{i:04}.png")
+    load_model(tmp_path / "run").predict_files([tmp_path / "frames"], tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"night_{i:04}.png" for i in range(3)]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize(("values", "ignore"), [((0, 70001), None), ((0, 1), None), ((0, 65535), -1)])
+def test_values_that_png_does_not_hold_go_into_a_tiff(tmp_path, suffix, values, ignore):
+    model(tmp_path / "run", kind=LabelKind("classes", values, ignore))
+    picture(tmp_path / "i" / f"a{suffix}", pixels())
+    (result,) = load_model(tmp_path / "run").predict_files([tmp_path / "i"], tmp_path / "out")
+    assert result.mask.suffix == (".tif" if max(values) > 65535 else ".png")
+    assert set(np.unique(io.read_labels(result.mask).array)) == set(values)

@@ -57,3 +57,8 @@ def test_a_failure_inside_keeps_the_previous_folder_and_its_number(tmp_path):
     assert caught.value.errno == errno.ENOSPC
     assert [file.name for file in path.iterdir()] == ["before"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_that_are_not_utf8_are_escaped(tmp_path):
+    write_text(tmp_path / "t.csv", "caf\udce9,1")
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8") == "caf\\udce9,1"

@@ -65,7 +65,7 @@ def test_at_most_64_colours(tmp_path: Path, count: int) -> None:
 
 def test_float_colours_are_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", RNG.random((8, 9, 3)).astype(np.float32), photometric="rgb")
-    with pytest.raises(ValueError, match="colour-coded label image of dtype float32"):
+    with pytest.raises(ValueError, match=r"three bands of dtype float32.*planes of a volume"):
         io.read_labels(tmp_path / "a.tif")
 
 
@@ -139,3 +139,44 @@ def test_jpeg_inside_tiff_is_lossy_too(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", squares() // 2, compression="jpeg", compressionargs={"level": 80})
     with pytest.raises(ValueError, match="JPEG, which is lossy"):
         io.read_labels(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("size", [(8, 9), (3, 8, 9)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_ids_off_by_rounding_are_rounded(tmp_path: Path, size: tuple[int, ...], dtype: type) -> None:
+    ids = RNG.integers(0, 5, size)
+    array = np.nextafter(ids.astype(dtype), dtype(9))
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack")
+    labels = io.read_labels(tmp_path / "a.tif")
+    np.testing.assert_array_equal(labels.array, ids)
+    assert any("off by rounding" in note for note in labels.notes)
+
+
+def test_float32_ids_that_may_have_become_one_are_said(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 2**24 + 1]], np.float32))
+    assert any("neighbours may have become one" in note for note in io.read_labels(tmp_path / "a.tif").notes)
+
+
+def test_ids_beyond_63_bits_are_numbered_among_a_set(tmp_path: Path) -> None:
+    ids = np.array([[0, 7], [2**63 + 5, 2**64 - 1]], np.uint64)
+    tifffile.imwrite(tmp_path / "a.tif", ids)
+    labels, _ = io.read_coded_labels(tmp_path / "a.tif")
+    assert labels.array.tolist() == [[0, 1], [2, 3]]
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "a.tif").array, ids)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("under", [0, 255])
+def test_a_mask_drawn_by_alpha(tmp_path: Path, mode: str, under: int) -> None:
+    drawn = RNG.integers(0, 2, (8, 9)).astype(np.uint8)
+    array = np.where(drawn[..., None] > 0, 255, under).repeat(len(mode), -1).astype(np.uint8)
+    array[..., -1] = drawn * 255
+    Pillow.fromarray(array).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "a.png").array, drawn * 255)
+
+
+def test_ids_under_alpha_are_kept(tmp_path: Path) -> None:
+    array = RNG.integers(1, 4, (8, 9, 2)).astype(np.uint8)
+    array[..., 1] = RNG.integers(0, 2, (8, 9)) * 255
+    Pillow.fromarray(array).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "a.png").array, array[..., 0])

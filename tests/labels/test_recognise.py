@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image as Picture
 
 from unetkit.labels.kind import from_classes, to_classes
+from unetkit.labels.options import LabelOptions
 from unetkit.labels.recognise import recognise
 from unetkit.labels.statistics import label_statistics
 
@@ -192,3 +193,78 @@ def test_real_sets(name, n, expected):
     classes = to_classes(masks[-1], kind)
     back = from_classes(classes, kind)
     assert np.array_equal(back, np.where(masks[-1] > 0, 255, 0) if kind.kind == "instances" else masks[-1])
+
+
+# --- what is stated, and what only looks like a class ---
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_stated_classes_are_kept_where_masks_lack_them(ndim):
+    options = LabelOptions(classes=((0, "soil"), (40, "oak"), (50, "elm")), source="labels.json")
+    kind = recognise([label_statistics(scattered([0, 40, 255], shape=(6,) * ndim))], options)
+    assert (kind.kind, kind.values, kind.ignore, kind.names) == ("classes", (0, 40, 50), 255, ("soil", "oak", "elm"))
+    with pytest.raises(ValueError, match=r"60 \(\d+ px\), which labels.json does not name"):
+        recognise([label_statistics(scattered([0, 60]))], options)
+
+
+def test_sparse_labels_need_a_statement():
+    kind = kind_of(scattered([0, 255]), override=LabelOptions(ignore=255, classes=((0, "none"), (1, "cell"))))
+    assert (kind.values, kind.ignore) == ((0, 1), 255)
+
+
+def test_nothing_is_ignored_where_so_stated():
+    assert kind_of(scattered([0, 1, 2, 255])).ignore == 255
+    assert kind_of(scattered([0, 1, 2, 255]), ignore="none").values == (0, 1, 2, 255)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_masks_of_two_conventions_mean_one_foreground(ndim):
+    masks = [scattered([0, value], shape=(6,) * ndim) for value in (1, 255, 1)]
+    kind = kind_of(*masks, np.zeros((6,) * ndim, np.uint8))
+    assert (kind.kind, kind.values, kind.aliases) == ("binary", (0, 255), ((1, 255),))
+    assert all(np.array_equal(to_classes(mask, kind), mask > 0) for mask in masks)
+
+
+def test_255_beside_1_in_one_file_is_not_labelled():
+    kind = kind_of(scattered([0, 1]), scattered([0, 1, 255]))
+    assert (kind.values, kind.ignore) == ((0, 1), 255)
+
+
+def test_nodata_of_maps_is_not_labelled():
+    files = [label_statistics(scattered([0, 1, 2, 99], seed=i), nodata=99.0) for i in range(2)]
+    assert recognise(files).ignore == 99
+    untagged = label_statistics(scattered([0, 1, 99]))
+    with pytest.raises(ValueError, match="99, and 1 file without the tag"):
+        recognise([*files, untagged])
+    with pytest.raises(ValueError, match="98 and 99"):
+        recognise([*files, label_statistics(scattered([0, 98]), nodata=98)])
+    assert recognise([*files, untagged], ignore="none").values == (0, 1, 2, 99)
+    assert recognise([label_statistics(scattered([0, 7]), nodata=0.0)]).ignore is None
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_ids_cut_out_of_a_large_image_are_instances(ndim):
+    masks = [np.where(objects(5, ndim=ndim) > 0, objects(5, ndim=ndim) * 37 + 1000 * i, 0) for i in range(4)]
+    assert kind_of(*masks).kind == "instances"
+    again = [np.where(objects(5, ndim=ndim) > 0, objects(5, ndim=ndim) * 37, 0) for _ in range(4)]
+    assert kind_of(*again).kind == "classes"
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_value_along_edges_is_doubted(ndim):
+    mask = np.zeros((12,) * ndim, np.uint8)
+    mask[2:8], mask[8] = 200, 90
+    assert "90 only along edges" in kind_of(mask).description
+    mask[8:11] = 90  # a band of three pixels is not what interpolation makes
+    assert "along edges" not in kind_of(mask).description
+
+
+def test_class_numbers_are_not_taken_for_edges():
+    mask = np.zeros((12, 12), np.uint8)
+    mask[2:8], mask[8] = 2, 1
+    assert "along edges" not in kind_of(mask).description
+
+
+def test_254_beside_255_is_doubted():
+    assert "254 beside 255" in kind_of(scattered([0, 254, 255])).description
+    assert "beside 255" not in kind_of(scattered([0, 100, 200, 255])).description

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import roifile
+import tifffile
 from rasterio.features import shapes
 from rasterio.transform import Affine
 from rasterio.warp import transform_geom
@@ -268,3 +269,26 @@ def test_an_image_that_lies_elsewhere_is_refused_and_one_stored_another_way_up_i
     io.write(tmp_path / "i.tif", placed(gray[None], -1.0, 60.0, "cyx"))
     with pytest.raises(Problems, match=r"i\.tif: lies elsewhere than its counterpart, by up to 54 along y"):
         measure([tmp_path / "m.tif"], tmp_path / "out2", images=tmp_path / "i.tif")
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_it_is_said_how_few_ids_are_read_and_how_to_have_it_otherwise(tmp_path, ndim):
+    ids = np.zeros((20,) * ndim, np.uint8)
+    ids[2:4], ids[..., 9:12], ids[8:10, 2:5], ids[14:17, 2:5] = 1, 2, 3, 4  # 1 lies in two parts
+    (tmp_path / "m").mkdir()
+    tifffile.imwrite(tmp_path / "m" / "a.tif", ids, metadata={"axes": "ZYX"[-ndim:]})
+    found = measure([tmp_path / "m"], tmp_path / "o")
+    assert "read as 5 classes" in found.notes[-1]
+    assert "--labels instances" in found.notes[-1]
+
+
+def test_a_colour_is_one_class_in_all_masks(tmp_path):
+    (tmp_path / "m").mkdir()
+    for name, colours in {"a": [(200, 0, 0), (0, 200, 0)], "b": [(200, 0, 0)]}.items():
+        drawn = np.zeros((20, 20, 3), np.uint8)
+        for i, colour in enumerate(colours):
+            drawn[6 * i + 1 : 6 * i + 5, 3:9] = colour
+        tifffile.imwrite(tmp_path / "m" / f"{name}.tif", drawn, photometric="rgb")
+    measure([tmp_path / "m"], tmp_path / "o")
+    rows = (tmp_path / "o" / "objects.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[:2] for row in rows] == [["a.tif", "1"], ["a.tif", "2"], ["b.tif", "2"]]

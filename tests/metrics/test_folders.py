@@ -13,6 +13,7 @@ from PIL import Image as Picture
 from unetkit import io
 from unetkit.errors import Problems
 from unetkit.image import Image, WorldAffine
+from unetkit.labels.options import LabelOptions
 from unetkit.metrics.boundaries import boundary_f1
 from unetkit.metrics.evaluation import evaluate_arrays
 from unetkit.metrics.folders import evaluate
@@ -405,3 +406,57 @@ def test_a_volume_that_lies_elsewhere_is_refused(tmp_path):
 def like_map(labels, y_step, y):
     matrix = (1.0, 0.0, 0.0, 0.0, 0.0, y_step, 0.0, y, *[0.0] * 7, 1.0)
     return Image(labels, "yx", (1.0, 1.0), georeference=io.GeoReference(matrix=matrix))
+
+
+@pytest.mark.parametrize("pattern", ["{}_cp_masks.png", "{}_manual1.png", "mask_{}.png", "{}_Segmentation.tif"])
+def test_truths_are_named_as_those_that_are_trained_on(tmp_path, pattern):
+    drawn = masks([0, 255])
+    predicted = save_all(tmp_path / "predicted", drawn)
+    truth = save_all(tmp_path / "truth", drawn, pattern)
+    assert evaluate(predicted, truth).mean.dice == 1
+
+
+# --- what is stated, and colours ---
+
+
+@pytest.mark.parametrize("shape", [(12, 10), (5, 6, 7)])
+def test_a_statement_beside_the_truth_names_its_classes(tmp_path, shape):
+    index = masks([0, 1, 2], shape=shape)
+    save_all(tmp_path / "p", {name: np.take([0, 40, 40], one) for name, one in index.items()}, "{}.tif")
+    save_all(tmp_path / "t", {name: np.take([0, 40, 90], one) for name, one in index.items()}, "{}.tif")
+    (tmp_path / "t" / "labels.json").write_text('{"values": [0, 40], "names": ["soil", "root"], "ignore": 90}')
+    evaluation = evaluate(tmp_path / "p", tmp_path / "t")
+    assert [score.name for score in evaluation.pooled] == ["soil", "root"]
+    assert evaluation.mean.dice == 1
+
+
+def test_classes_and_ignored_values_are_those_of_a_person(tmp_path):
+    save_all(tmp_path / "p", {"a": [[0, 1, 1]]})
+    save_all(tmp_path / "t", {"a": [[0, 1, 7]]})
+    options = LabelOptions(ignore=7, classes=((0, "none"), (1, "cell"), (2, "wall")))
+    evaluation = evaluate(tmp_path / "p", tmp_path / "t", labels=options)
+    assert [score.name for score in evaluation.pooled] == ["none", "cell", "wall"]
+    assert np.sum(evaluation.per_image[0].confusion) == 2
+
+
+def colourful(folder, index, colours):
+    return save_all(folder, {name: np.take(np.array(colours), one, axis=0) for name, one in index.items()})
+
+
+def test_colours_of_both_sides_are_compared_by_colour(tmp_path):
+    colours = [(0, 0, 0), (200, 0, 0), (0, 200, 0)]
+    index = masks([0, 1, 2])
+    truth = colourful(tmp_path / "t", index, colours)
+    index = {name: np.where(one == 1, 0, one) for name, one in index.items()}  # red is never predicted
+    evaluation = evaluate(colourful(tmp_path / "p", index, colours), truth)
+    assert any("#00c800 = 1, #c80000 = 2" in note for note in evaluation.notes)
+    dice = {score.name: score.dice for score in evaluation.pooled}
+    assert (dice["class 1"], dice["class 2"]) == (1.0, 0.0)
+
+
+def test_numbers_against_colours_are_doubted(tmp_path):
+    index = masks([0, 1, 2])
+    truth = colourful(tmp_path / "t", index, [(0, 0, 0), (0, 200, 0), (200, 0, 0)])
+    evaluation = evaluate(save_all(tmp_path / "p", index), truth)
+    assert evaluation.mean.dice == 1
+    assert any("holds numbers: are they in this order" in note for note in evaluation.notes)

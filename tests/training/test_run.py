@@ -75,3 +75,36 @@ def test_folders_that_are_no_runs(run: Run, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(ValueError, match=r"now holds 6 images .* was trained on 9, 1 and 2"):
         Run.open(tmp_path).split()
+
+
+def test_data_named_by_relative_paths_are_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_synthetic_cells(tmp_path / "cells", n=4, size=(64, 64))
+    monkeypatch.chdir(tmp_path)
+    train_flat(Path("cells"), out=Path("run"), steps=1, widths=(4, 8), patch=(32, 32), device="cpu")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    opened = Run.open(Path("../run"))
+    assert opened.plan.data.images == str(tmp_path / "cells")
+    assert len(opened.dataset().cases) == 4
+    plan = json.loads(opened.paths.plan.read_text())
+    plan["data"]["images"] = "cells"  # as older versions wrote it
+    opened.paths.plan.write_text(json.dumps(plan))
+    assert len(Run.open(Path("../run")).dataset().cases) == 4
+
+
+@pytest.mark.parametrize("is_table", [False, True])
+def test_data_that_were_moved_are_named(tmp_path: Path, is_table: bool) -> None:
+    cells = tmp_path / "cells"
+    write_synthetic_cells(cells, n=4, size=(64, 64))
+    images = cells / "all.csv" if is_table else cells / "images"
+    if is_table:
+        names = sorted(path.name for path in (cells / "images").iterdir())
+        images.write_text("image,mask\n" + "".join(f"images/{name},masks/{name}\n" for name in names))
+    masks = None if is_table else cells / "masks"
+    train_flat(images, masks, out=tmp_path / "run", steps=1, widths=(4, 8), patch=(32, 32), device="cpu")
+    cells.rename(tmp_path / "moved")
+    with pytest.raises((ValueError, FileNotFoundError), match="cells"):
+        Run.open(tmp_path / "run").dataset()
+    assert len(Run.open(tmp_path / "run", data=tmp_path / "moved").dataset().cases) == 4

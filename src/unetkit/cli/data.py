@@ -8,23 +8,32 @@ from typing import Annotated
 
 import typer
 
-from .options import AsJson, Images, Labels, Masks, Set, option, seconds
+from .options import AsJson, Classes, Ignore, Images, Labels, Masks, Set, label_settings, option, seconds
 
 __all__ = ["check", "plan"]
 
 
-def check(images: Images, masks: Masks = None, labels: Labels = "auto", as_json: AsJson = False) -> None:
+def check(
+    images: Images,
+    masks: Masks = None,
+    labels: Labels = "auto",
+    ignore: Ignore = "auto",
+    classes: Classes = "",
+    as_json: AsJson = False,
+) -> None:
     """Read every image and mask, say what they hold, and name every file that cannot be used or looks wrong.
 
     A file that looks wrong beside the others (shifted, interchanged, inverted, empty, twice, of another size or kind)
     is reported with its numbers; it is not an error.
     """
     from ..data.check import check as check_data
+    from ..labels.options import LabelOptions, parse_classes, parse_ignore
     from ..progress import SILENT
     from .console import FileBar
 
+    options = LabelOptions(labels, option(parse_ignore, ignore), option(parse_classes, classes))
     with FileBar("checking") as bar:
-        result = check_data(images, masks, labels=labels, progress=SILENT if as_json else bar)
+        result = check_data(images, masks, labels=options, progress=SILENT if as_json else bar)
     dataset = result.dataset
     if dataset is None or (result.errors and not as_json):
         for issue in result.issues:
@@ -60,6 +69,8 @@ def plan(
         bool, typer.Option("--settings", help="List every setting that --set takes, and stop.")
     ] = False,
     labels: Labels = "auto",
+    ignore: Ignore = "auto",
+    classes: Classes = "",
     as_json: AsJson = False,
 ) -> None:
     """Show how a data set would be trained on: every value, with the rule that it follows from.
@@ -83,15 +94,17 @@ def plan(
     from ..io.atomic import write_text
     from ..training.estimate import estimate_training
     from ..training.plan.rules import make_plan
-    from ..training.plan.settings import merge_settings, old_name_hints, parse_setting
+    from ..training.plan.settings import merge_settings, old_name_hints, options_of, parse_setting
 
     for hint in old_name_hints(values or ()):
         typer.echo(hint, err=True)
     pairs = [option(parse_setting, text) for text in values or ()]
-    settings = merge_settings([("data.labels", labels), *pairs])
+    stated = label_settings(ignore, classes)
+    settings = merge_settings([("data.labels", labels), *stated, *pairs])
     objects = not settings.get("patches", {}).get("border_weight", False)
     resample = settings.get("data", {}).get("resample", True)
-    dataset = load_dataset(find_pairs(images, masks), labels=labels, objects=objects, resample=resample)
+    options = options_of(settings.get("data", {}))
+    dataset = load_dataset(find_pairs(images, masks), labels=options, objects=objects, resample=resample)
     time_s = None if steps is not None else option(seconds, time or "10m")
     chosen = make_plan(
         dataset,

@@ -17,6 +17,7 @@ __all__ = ["export"]
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder; its images are read from where they were.")],
     format: Annotated[str, typer.Option(help="int8.")] = "int8",
+    data: Annotated[Path | None, typer.Option(help="Folder of the run's images and masks, where it was moved.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the model (default: int8 in the run).")] = None,
     allow_loss: Annotated[float, typer.Option(help="Dice that int8 may lose; more is refused.")] = 0.005,
     as_json: AsJson = False,
@@ -29,10 +30,12 @@ def export(
     from ..export import export_model
     from ..model.run_paths import RunPaths
     from ..progress import SILENT
+    from ..training.run import Run
     from .console import TrainingBar, print_table
 
     with TrainingBar() as bar:
-        report = export_model(run, format, out=out, allowed_loss=allow_loss, progress=SILENT if as_json else bar)
+        opened = Run.open(run, data=data)
+        report = export_model(opened, format, out=out, allowed_loss=allow_loss, progress=SILENT if as_json else bar)
     folder = out or RunPaths(run).int8
     if as_json:
         print(json.dumps({**asdict(report), "loss": report.loss, "folder": str(folder)}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any
@@ -78,6 +79,9 @@ app.add_typer(measure.app)
 
 def main() -> None:
     """Entry point: exit 0 done, 1 failed (one line on stderr), 2 wrong use."""
+    for stream in (sys.stdout, sys.stderr):  # file names may hold bytes that are no letters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv or os.environ.get("UNETKIT_DEBUG") == "1"
     sys.argv = [arg for arg in sys.argv if arg != "--debug"]
     try:

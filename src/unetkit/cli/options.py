@@ -20,6 +20,13 @@ Labels = Annotated[
         show_default=True,
     ),
 ]
+Ignore = Annotated[
+    str, typer.Option(metavar="VALUE|none", help="Value of the masks that means not labelled.", show_default=True)
+]
+Classes = Annotated[
+    str,
+    typer.Option(metavar="VALUE=NAME,...", help="What the values mean: 0=background,85=cell; none other may occur."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting that unetkit plan shows; again for another."),
@@ -79,6 +86,15 @@ def sides(text: str, name: str = "patch") -> int | tuple[int, ...]:
     expected = f"{name}: expected a side in pixels, such as 128, or one per axis: 8x128x128"
     numbers = _whole_numbers(text.lower(), "x", expected=expected)
     return numbers[0] if len(numbers) == 1 else numbers
+
+
+def label_settings(ignore: str, classes: str) -> list[tuple[str, Any]]:
+    """Settings of a plan for what is stated of the masks; none for what is left to be recognised."""
+    from ..labels.options import parse_classes, parse_ignore
+
+    stated = {"data.ignore": option(parse_ignore, ignore), "data.classes": classes}
+    option(parse_classes, classes)
+    return [(path, value) for path, value in stated.items() if value not in ("auto", "")]
 
 
 def default_run(images: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import AsJson, Labels, byte_count, option
+from .options import AsJson, Classes, Ignore, Labels, byte_count, option
 
 __all__ = ["evaluate", "predict"]
 
@@ -80,18 +80,21 @@ def evaluate(
     truth: Annotated[Path, typer.Argument(help="Folder of true masks, or one mask.")],
     tolerance: Annotated[float, typer.Option(help="Distance in pixels within which boundaries match.")] = 2.0,
     labels: Labels = "auto",
-    ignore: Annotated[int | None, typer.Option(help="Value that means not labelled.")] = None,
+    ignore: Ignore = "auto",
+    classes: Classes = "",
     csv: Annotated[Path | None, typer.Option(help="Write the scores of every image to this table.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score masks against the truth: Dice, IoU, precision, recall, boundaries, per class; and objects by their ids."""
     from ..io.atomic import check_writable, write_text
+    from ..labels.options import LabelOptions, parse_classes, parse_ignore
     from ..metrics.folders import evaluate as evaluate_folders
     from .console import print_table
 
+    options = LabelOptions(labels, option(parse_ignore, ignore), option(parse_classes, classes))
     if csv:
         check_writable(csv)
-    result = evaluate_folders(predicted, truth, tolerance=tolerance, labels=labels, ignore=ignore)
+    result = evaluate_folders(predicted, truth, tolerance=tolerance, labels=options)
     if as_json:
         print(result.to_json(), flush=True)
         if csv:

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import NETS, AsJson, Images, Labels, Masks, Set, default_run, option, seconds
+from .options import (
+    NETS,
+    AsJson,
+    Classes,
+    Ignore,
+    Images,
+    Labels,
+    Masks,
+    Set,
+    default_run,
+    label_settings,
+    option,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from ..training.plan.plan import Plan
@@ -32,6 +45,8 @@ def train(
     values: Set = None,
     net: Annotated[str | None, typer.Option(help=NETS + " (default: unet).")] = None,
     labels: Labels = "auto",
+    ignore: Ignore = "auto",
+    classes: Classes = "",
     folds: Annotated[
         int | None, typer.Option(min=2, help="Cross-validation: so many nets in equal shares of the budget.")
     ] = None,
@@ -84,6 +99,7 @@ def train(
         "budget.seed": seed,
     }
     pairs = [(path, value) for path, value in flags.items() if value is not None]
+    pairs += label_settings(ignore, classes)
     settings = merge_settings([*pairs, *(option(parse_setting, text) for text in values or ())])
     time_s, run = None if time is None else option(seconds, time), out or default_run(images)
     if folds is not None:

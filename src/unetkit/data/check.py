@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..labels.options import LabelOptions
 from ..progress import SILENT, Progress
 from .dataset import Dataset, load_usable
 from .issues import LabelIssue, find_issues, summarise
@@ -33,7 +34,11 @@ class CheckResult:
 
 
 def check(
-    images: Path | str, masks: Path | str | None = None, *, labels: str = "auto", progress: Progress = SILENT
+    images: Path | str,
+    masks: Path | str | None = None,
+    *,
+    labels: str | LabelOptions = "auto",
+    progress: Progress = SILENT,
 ) -> CheckResult:
     """Read every file once; go on without those that cannot be used, so that all that is wrong is known at once.
 
@@ -41,7 +46,7 @@ def check(
     ----------
     images, masks : path
         As `find_pairs` takes them.
-    labels : str
+    labels : str or LabelOptions
         As `load_dataset` takes it.
     progress : Progress
         Takes the number of pairs that are done, once while they are read and once while they are compared.

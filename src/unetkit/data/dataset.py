@@ -13,12 +13,15 @@ import numpy as np
 
 from ..errors import Problem, Problems, raise_problems
 from ..image import Image
-from ..io import read_labels
+from ..io import read_coded_labels
 from ..io.filenames import suffix_of
+from ..io.label_samples import ColourCode
 from ..io.placement import turned_onto
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
+from ..labels.colour_codes import by_colour, colours_text, common_values
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..labels.options import LabelOptions, label_options
 from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import SILENT, Progress
@@ -35,16 +38,18 @@ _UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged hea
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its mask as they were read, with the values of the files."""
+    """An image and its mask as they were read, with the values of the files, and the colours of the mask's values."""
 
     pair: Pair
     image: Image
     mask: Image
+    colours: ColourCode | None = None
 
     @cached_property
     def statistics(self) -> LabelStatistics:
         """Counts of the mask's values and of their connected components."""
-        return label_statistics(self.mask.array)
+        georeference = self.mask.georeference
+        return label_statistics(self.mask.array, nodata=georeference.nodata if georeference else None)
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,8 @@ class Dataset:
     @property
     def class_names(self) -> list[str]:
         """Names of the classes, background first."""
+        if self.kind.names:
+            return list(self.kind.names)
         if self.kind.kind == "classes":
             return [f"class {value}" for value in self.kind.values]
         if self.kind.has_distance:
@@ -172,7 +179,7 @@ def _percent(share: float) -> str:
 def load_dataset(
     pairs: Sequence[Pair],
     *,
-    labels: str = "auto",
+    labels: str | LabelOptions = "auto",
     border_weight: bool = False,
     objects: bool = True,
     resample: bool = True,
@@ -183,8 +190,9 @@ def load_dataset(
     Parameters
     ----------
     pairs : sequence of Pair
-    labels : "auto", "binary", "classes", "instances" or "foreground"
-        Meaning of the masks' values; "auto" decides by the values.
+    labels : "auto", "binary", "classes", "instances" or "foreground", or LabelOptions
+        Meaning of the masks' values; "auto" decides by what `labels.json` beside the masks or nnU-Net's `dataset.json`
+        states, and by the values. `LabelOptions` also state classes, and the value that means "not labelled".
     border_weight : bool
         Also compute the 2015 paper's weight map, which presses touching objects apart.
     objects : bool
@@ -220,7 +228,7 @@ def load_dataset(
 def load_usable(
     pairs: Sequence[Pair],
     *,
-    labels: str = "auto",
+    labels: str | LabelOptions = "auto",
     border_weight: bool = False,
     objects: bool = True,
     resample: bool = True,
@@ -239,9 +247,10 @@ def load_usable(
     """
     samples, problems = _read(pairs, progress)
     errors: list[ValueError] = [Problems("unusable file", problems)] if problems else []
+    options = label_options(labels, [pair.mask for pair in pairs])
     while samples or not errors:  # what the values mean, and the usual spacing, depend on which pairs are left
         try:
-            dataset = _build(samples, labels=labels, border_weight=border_weight, objects=objects, resample=resample)
+            dataset = _build(samples, options, border_weight=border_weight, objects=objects, resample=resample)
             return dataset, samples, errors
         except ValueError as error:
             errors.append(error.with_traceback(None))  # which would hold all arrays
@@ -251,16 +260,18 @@ def load_usable(
     return None, [], errors
 
 
-def _build(samples: Sequence[Sample], *, labels: str, border_weight: bool, objects: bool, resample: bool) -> Dataset:
+def _build(
+    samples: Sequence[Sample], options: LabelOptions, *, border_weight: bool, objects: bool, resample: bool
+) -> Dataset:
     """Make a data set of samples, or raise what is wrong in the first stage that fails."""
     ndim = _common_ndim(samples)
-    kind = _recognise(samples, labels)
+    kind = _recognise(samples, options)
     images = [sample.image for sample in samples]
     spacing, unit = _typical_spacing(images)
     resampled_samples, problems = _resample(samples, spacing, unit) if resample else (samples, [])
     raise_problems(problems, "image of another pixel size")
     n_resampled = sum(new is not old for new, old in zip(resampled_samples, samples, strict=True))
-    if kind.kind == "instances" and objects and labels != "foreground":
+    if kind.kind == "instances" and objects and options.labels != "foreground":
         kind = kind.with_distance(_LEVELS)
     channels = max(image.channels for image in images)
     cases, left_out, problems = _encode(resampled_samples, kind, channels, ndim, border_weight=border_weight)
@@ -299,16 +310,35 @@ def _read(pairs: Sequence[Pair], progress: Progress) -> tuple[list[Sample], list
         except _UNREADABLE as error:
             problems.append(Problem(str(error), files))
         try:
-            mask = read_labels(pair.mask)
+            mask, colours = read_coded_labels(pair.mask)
         except _UNREADABLE as error:
             problems.append(Problem(str(error), files))
         if len(problems) == before:
             try:
-                samples.append(Sample(pair, image, _laid_on(image, mask, pair)))
+                samples.append(Sample(pair, image, _laid_on(image, mask, pair), colours))
             except ValueError as error:
                 problems.append(Problem(str(error), files))
         progress.update(done, len(pairs))
-    return samples, problems
+    return _by_colour(samples, problems), problems
+
+
+def _by_colour(samples: list[Sample], problems: list[Problem]) -> list[Sample]:
+    """The samples with one value per colour in all masks, where their values are colours."""
+    values = common_values([sample.colours for sample in samples])
+    if values is None:
+        return samples
+    results = []
+    for sample in samples:
+        mask = sample.mask
+        if sample.colours is not None:
+            array = by_colour(mask.array, sample.colours, values)
+            results.append(replace(sample, mask=replace(mask, array=array, notes=(*mask.notes, colours_text(values)))))
+        elif mask.array.any():
+            message = f"{sample.pair.mask}: holds numbers, the other masks colours: save all in one way"
+            problems.append(Problem(message, (*sample.pair.files, sample.pair.mask)))
+        else:
+            results.append(sample)
+    return results
 
 
 def _laid_on(image: Image, mask: Image, pair: Pair) -> Image:
@@ -357,11 +387,11 @@ def _common_ndim(samples: Sequence[Sample]) -> int:
     return ndim
 
 
-def _recognise(samples: Sequence[Sample], labels: str) -> LabelKind:
+def _recognise(samples: Sequence[Sample], options: LabelOptions) -> LabelKind:
     """Kind of the labels; where none fits, the file with the most values is named, as a stray photograph has most."""
     statistics = [sample.statistics for sample in samples]
     try:
-        return recognise(statistics, override=labels)
+        return recognise(statistics, options)
     except ValueError as error:
         numbers = [len(each.counts) for each in statistics]
         if len(set(numbers)) < 2:
@@ -393,7 +423,7 @@ def _resample(samples: Sequence[Sample], spacing: tuple[float, ...], unit: str) 
         if size != image.size:
             own = tuple(s * a / b for s, a, b in zip(image.spacing, image.size, size, strict=True))
             image = replace(image, array=resampled(image.array, size, image.spacing), spacing=own)
-            sample = Sample(sample.pair, image, replace(mask, array=to_size(mask.array, size), spacing=own))
+            sample = replace(sample, image=image, mask=replace(mask, array=to_size(mask.array, size), spacing=own))
         results.append(sample)
     return results, problems
 

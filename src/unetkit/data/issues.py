@@ -17,6 +17,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ..image import Image
+from ..labels.doubts import blended_values, nearly_white
 from ..labels.kind import LabelKind
 from ..labels.statistics import LabelStatistics
 from .dataset import Sample
@@ -98,7 +99,7 @@ def find_issues(items: Sequence[Summary], kind: LabelKind) -> list[LabelIssue]:
     list of LabelIssue
         In the order of the pairs.
     """
-    rules = (_images, _duplicates, _of_other_kinds, _masks, _values, _pieces, _misfits)
+    rules = (_images, _duplicates, _of_other_kinds, _masks, _values, _blended, _conventions, _pieces, _misfits)
     issues = [issue for rule in rules for issue in rule(items, kind)]
     order = {path: i for i, each in enumerate(items) for path in (*each.pair.files, each.pair.mask)}
     return sorted(issues, key=lambda issue: order[issue.path])
@@ -257,6 +258,36 @@ def _values(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:
         lacks = [v for v in kind.values if v not in item.labels.counts and files[v] == len(items) - 1 and v != 0]
         if lacks and len(items) > 2 and item.share > 0 and len(kind.values) > 2:
             yield LabelIssue(item.pair.mask, f"is the only one without value {', '.join(map(str, lacks))}")
+
+
+def _blended(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:
+    """Values that interpolation or rounding left."""
+    if kind.kind != "classes" or kind.names:
+        return
+    for item in items:
+        counts = item.labels.counts
+        if blended := [value for value in blended_values(item.labels) if value in kind.values]:
+            pixels = sum(counts[value] for value in blended)
+            yield LabelIssue(
+                item.pair.mask,
+                f"{pixels} pixels of value {_numbers(blended)} lie only along edges, between lower and higher ones: "
+                "was it resized with interpolation? Resize by nearest neighbour, or threshold it",
+            )
+        if 255 in kind.values and (near := nearly_white(item.labels)):
+            yield LabelIssue(item.pair.mask, f"holds {_numbers(near)}, and the set 255: do both mean white?")
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:6])) + (f" and {len(values) - 6} more" if len(values) > 6 else "")
+
+
+def _conventions(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:
+    """Masks that mark the foreground by another number than most."""
+    for other, value in kind.aliases:
+        first, second = ([item for item in items if v in item.labels.counts] for v in (other, value))
+        few, own, usual = (first, other, value) if len(first) <= len(second) else (second, value, other)
+        for item in few:
+            yield LabelIssue(item.pair.mask, f"marks the foreground by {own}, others by {usual}: read alike")
 
 
 def _pieces(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:

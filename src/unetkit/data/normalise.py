@@ -15,6 +15,7 @@ _CHUNK = 2**20  # values whose moments are taken at a time: few enough for the p
 _BAND_BYTES = 2**26  # read at a time from a file
 # No measurement is as large, but programs fill pixels without data so: -3.4e38 (the lowest), 1e38, 9.97e36 (netCDF).
 _FILL_FROM = 1e36
+_WIDE = 1e30  # a deviation from which on differences to the mean may not fit into float32
 
 
 IsValid = Callable[[np.ndarray, slice], np.ndarray]
@@ -58,8 +59,12 @@ class Normalisation:
         """Scale a region of the image, (C, *region), to float32, the mean where samples are not valid; a copy."""
         axes = (slice(None), *(None,) * (values.ndim - 1))
         with np.errstate(invalid="ignore"):  # of what is not valid
-            scaled = _float32(values) - self.mean[axes]
-        scaled /= self.std[axes]
+            if self.std.max(initial=0) > _WIDE:
+                wide = (values.astype(np.float64) - self.mean[axes]) / self.std[axes]
+                scaled = wide.astype(np.float32)
+            else:
+                scaled = _float32(values) - self.mean[axes]
+                scaled /= self.std[axes]
         if valid is not None:
             scaled[~np.broadcast_to(valid, scaled.shape)] = 0
         return scaled
@@ -88,7 +93,7 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
     """
     channels = image.shape[0]
     missing = gaps = nan = infinite = filled = 0
-    fill = 0.0
+    fills: set[float] = set()  # of a fill value there is one; measurements as large vary
     count, mean, squares = np.zeros(channels), np.zeros(channels), np.zeros(channels)
     is_gray = channels == 3
     for stored, rows in _chunks(image):
@@ -103,12 +108,12 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
         bad = [part for part in parts if not np.isfinite(part).all()]
         nan += sum(int(np.isnan(part).sum()) for part in bad)
         infinite += sum(int(np.isinf(part).sum()) for part in bad)
-        for part in parts:
-            if part.size and not nan and not infinite and max(-part.min(), part.max()) >= _FILL_FROM:
-                filled += int((np.abs(part) >= _FILL_FROM).sum())
-                fill = float(max(part.max(), part.min(), key=abs))
-        if nan or infinite or filled:  # once one is found the others are counted only
+        if nan or infinite:  # once one is found the others are counted only
             continue
+        for part in parts:
+            large = part[np.abs(part) >= _FILL_FROM]
+            filled += large.size
+            fills.update(large[:2].tolist() if (large == large[:1]).all() else (0.0, 1.0))
         is_gray = is_gray and bool((flat == flat[:1]).all())
         for channel, part in enumerate(parts):
             n = part.size
@@ -126,10 +131,10 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
             f"{nan} of {prod(image.shape)} pixel values are NaN and {infinite} infinite: replace them, or leave the "
             "file out"
         )
-    if filled:
+    if len(fills) == 1:
         raise ValueError(
-            f"{filled} of {prod(image.shape)} pixel values are {fill:.3g} or the like, fill values of pixels without "
-            "data, which the file does not state: state them as nodata (gdal_edit.py -a_nodata), or replace them"
+            f"{filled} of {prod(image.shape)} pixel values are {fills.pop():.3g}, a fill value of pixels without data "
+            "that the file does not state: state it as nodata (gdal_edit.py -a_nodata), or replace it"
         )
     std = np.sqrt(squares / np.maximum(count, 1)).astype(np.float32)
     return Normalisation(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)), is_gray, missing, gaps > 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import Problem, Problems, raise_problems
 from ..io import list_images
-from ..io.filenames import holds_zarr, is_image_folder, stem_of, suffix_of
+from ..io.filenames import holds_zarr, image_keys, is_image_folder, mask_keys, stem_of, suffix_of
 from ..io.zarr.metadata import label_images
 
 # Compared without regard to case.
@@ -21,8 +21,7 @@ _MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "labelstr", "annotations"),
     *("segmentations", "groundtruth", "gt", "y"),
 )
-_MASK_ENDINGS = ("_masks", "_mask", "_labels", "_label", "_segmentation", "_seg", "_gt", "_manual")
-_IMAGE_ENDINGS = ("_image", "_img", "_raw", "_sat")
+_BESIDE = re.compile(r".+_(flows?\d?|outlines?|overlay|cp_output|probabilities)", re.IGNORECASE)  # neither of the two
 _CHANNEL_ENDING = re.compile(r"(.+)_(\d{4})")  # nnU-Net's: case_0000, case_0001, ...
 
 __all__ = ["Cases", "Pair", "channel_number", "find_pairs", "group_channels", "match_files"]
@@ -66,9 +65,10 @@ def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair
         A folder of images; or a CSV table with columns image, mask and, if you like,
         group (paths relative to the table); or, without `masks`, one folder that holds
         both, such as `images/` and `masks/`, or a folder per case with both in it, or
-        nnU-Net's `imagesTr/`, `labelsTr/` and `dataset.json`.
+        nnU-Net's `imagesTr/`, `labelsTr/` and `dataset.json`, or x.png beside x_masks.png.
     masks : path, optional
-        The folder of masks. Names match by stem; endings such as `_mask` do not count.
+        The folder of masks. Names match by stem; endings and beginnings such as `_mask` and
+        `mask_` do not count, nor capitals, nor how accents are stored, where no name matches as it is.
         Where no stem matches, case_0000.*, case_0001.*, ... are the channels of "case".
 
     Returns
@@ -162,11 +162,6 @@ def group_channels(files: Sequence[Path], *, channels: int | None = None) -> Cas
     return [(case.name, tuple(numbers[n] for n in sorted(numbers))) for case, numbers in cases.items()]
 
 
-def _strip(endings: tuple[str, ...], stem: str) -> str:
-    ending = next((ending for ending in endings if stem.lower().endswith(ending)), "")
-    return stem[: len(stem) - len(ending)]
-
-
 def _collect(pairs: list[Pair], problems: list[Problem], kind: str) -> tuple[list[Pair], Problems | None]:
     return pairs, Problems(kind, problems) if problems else None
 
@@ -193,16 +188,21 @@ def _fit_as_channels(images: list[Path], masks: list[Path], folder: Path) -> boo
 
 def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair], list[Problem]]:
     """Pairs of the cases that have exactly one mask, and the problems of the others."""
-    exact, by_stem = defaultdict(list), defaultdict(list)
+    exact, by_name, by_core = defaultdict(list), defaultdict(list), defaultdict(list)
     for mask in masks:
+        own, *cores = mask_keys(stem_of(mask))
         exact[stem_of(mask)].append(mask)
-        by_stem[_strip(_MASK_ENDINGS, stem_of(mask))].append(mask)
+        by_name[own].append(mask)
+        for core in cores:
+            by_core[core].append(mask)
     pairs: list[Pair] = []
     problems: list[Problem] = []
     takers: dict[Path, list[Path]] = {mask: [] for mask in masks}
     for stem, (image, *channels) in cases:
-        # The same name first: an image may itself end in "_label".
-        fitting = exact.get(stem) or by_stem.get(stem) or by_stem.get(_strip(_IMAGE_ENDINGS, stem), [])
+        # The same name first: an image may itself end in "_label", or differ from another in its capitals only.
+        own, *cores = image_keys(stem)
+        ways = (exact.get(stem), by_name.get(own), by_core.get(own), *(by_name.get(c) or by_core.get(c) for c in cores))
+        fitting = next((way for way in ways if way), [])
         for mask in fitting:
             takers[mask].append(image)
         if len(fitting) == 1:
@@ -235,10 +235,9 @@ def _n_channels(table: Path) -> int | None:
 
 def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     folders = {f.name: f for f in sorted(root.iterdir()) if f.is_dir() and not f.name.startswith((".", "__"))}
-    if not folders:
-        raise ValueError(
-            f"{root}: holds no folders; expected images/ and masks/ in it, or name the folder of masks as well"
-        )
+    holds_labels = any(holds_zarr(folder) and label_images(folder) for folder in folders.values())
+    if not holds_labels and all(map(is_image_folder, folders.values())):
+        return _from_flat_folder(root)
     by_name = {name.lower(): folder for name, folder in folders.items()}
     images = next((by_name[name] for name in _IMAGE_FOLDERS if name in by_name), None)
     masks = next((by_name[name] for name in _MASK_FOLDERS if name in by_name), None)
@@ -273,19 +272,38 @@ def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     return _collect(pairs, problems, "unusable case folder")
 
 
+def _from_flat_folder(root: Path) -> tuple[list[Pair], Problems | None]:
+    """Images and masks in one folder, as Cellpose leaves them: x.png and x_masks.png or x_cp_masks.png."""
+    files = [file for file in list_images(root) if not _BESIDE.fullmatch(stem_of(file))]
+    names = {key for file in files for key in image_keys(stem_of(file))}
+    masks = [file for file in files if names & set(mask_keys(stem_of(file))[1:])]
+    if not masks:
+        raise ValueError(
+            f"{root}: holds no folders; expected images/ and masks/ in it, or files such as x.png and x_mask.png, or "
+            "name the folder of masks as well"
+        )
+    return _by_stem([file for file in files if file not in masks], masks, root)
+
+
 def _from_table(table: Path) -> tuple[list[Pair], Problems | None]:
     if not table.is_file():
         raise FileNotFoundError(f"{table}: there is no such table")
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
+            # By hand, spaces are typed after commas, and headings with capitals.
+            names = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns = [name.lower() for name in names]
+            rows = [
+                (reader.line_num, {name: cell.strip() for name, cell in row.items() if isinstance(cell, str)})
+                for row in reader
+            ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table}: is not a table in UTF-8 ({error}); save it as CSV UTF-8") from None
     missing = [name for name in ("image", "mask") if name not in columns]
     if missing:
         raise ValueError(
-            f"{table}: column {' and '.join(missing)} missing; got {', '.join(columns) or 'nothing'}, "
+            f"{table}: column {' and '.join(missing)} missing; got {', '.join(names) or 'nothing'}, "
             "expected image, mask and, if you like, group, with commas between them"
         )
     if not rows:
@@ -294,12 +312,12 @@ def _from_table(table: Path) -> tuple[list[Pair], Problems | None]:
 
 
 def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[list[Pair], Problems | None]:
-    stems = Counter(stem_of(Path(row["image"] or "")) for _, row in rows)
+    stems = Counter(stem_of(Path(row.get("image", ""))) for _, row in rows)
     pairs: list[Pair] = []
     problems: list[Problem] = []
     lines: dict[Path, int] = {}
     for line, row in rows:
-        cells = {name: row[name] or "" for name in ("image", "mask")}
+        cells = {name: row.get(name, "") for name in ("image", "mask")}
         wrong = [f"no {name} is named" for name, cell in cells.items() if not cell]
         image, mask = (table.parent / cell for cell in cells.values())
         named = [path for path, cell in zip((image, mask), cells.values(), strict=True) if cell]

@@ -10,12 +10,15 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..allocator import keep_freed_memory
 from ..data.pairs import Cases, channel_number, group_channels
 from ..errors import Problem, raise_problems
 from ..io import list_images, open_lazy
-from ..io.filenames import ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
+from ..io.filenames import PNG_SUFFIXES, ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
 from ..io.formats import format_of
+from ..labels.kind import from_classes
 from ..model.files import weights_hash
 from ..processors import limit_threads
 from ..progress import SILENT, Progress, subrange
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["PredictionResult", "mask_name", "plan_masks", "predict_files"]
 
 _LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}  # the others hold ids as they are
+_PNG_DTYPES = ("uint8", "uint16")
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,9 @@ def plan_masks(
     card = predictor.file_card
     channels = predictor.net.in_channels // (card.planes or 1)
     masks, problems = [], []
-    for files, path in _mask_paths(inputs, out, channels=channels, folders=folders, existing=existing):
+    dtype = from_classes(np.zeros(1, np.uint8), card.labels).dtype
+    found = _mask_paths(inputs, out, channels=channels, dtype=dtype, folders=folders, existing=existing)
+    for files, path in found:
         try:
             with InputImage.open(files, predictor.net, card) as image:
                 size = image.size
@@ -211,7 +217,13 @@ def plan_masks(
 
 
 def _mask_paths(
-    inputs: Sequence[Path | str], out: Path, *, channels: int, folders: Sequence[str], existing: Existing
+    inputs: Sequence[Path | str],
+    out: Path,
+    *,
+    channels: int,
+    dtype: np.dtype,
+    folders: Sequence[str],
+    existing: Existing,
 ) -> list[tuple[tuple[Path, ...], Path]]:
     """The files of every image with the mask to write."""
     if out.exists() and not out.is_dir():
@@ -221,7 +233,7 @@ def _mask_paths(
         sources += list_images(item) if item.is_dir() and not is_image_folder(item) else [item]
     raise_problems((Problem(f"{s}: there is no such file", (s,)) for s in sources if not s.exists()), "missing file")
     cases = _group_files(list(dict.fromkeys(sources)), channels)
-    masks = [(files, out / mask_name(name, files[0])) for name, files in cases]
+    masks = [(files, out / mask_name(name, files[0], dtype)) for name, files in cases]
     by_mask: dict[Path, list[Path]] = {}
     for files, mask in masks:
         by_mask.setdefault(mask, []).append(files[0])
@@ -260,18 +272,25 @@ def _group_files(sources: list[Path], channels: int) -> Cases:
 
 
 def _has_channels(source: Path) -> bool:
-    """Whether a file has several channels itself, so that the number in its name is not that of a channel."""
+    """Whether a file has several channels itself, so that the number in its name is not that of a channel.
+
+    A picture that is stored in colour and happens to be gray, as by night, is a whole image too.
+    """
     try:
         with open_lazy(source) as image:
-            return image.shape[0] > 1
+            return image.shape[0] > 1 or any(note.startswith("gray stored as") for note in image.notes)
     except (ValueError, OSError, MemoryError):
         return False  # reported with everything else that is wrong, when all images are read
 
 
-def mask_name(name: str, source: Path) -> str:
-    """File name of the mask of an image `name` that lies in `source`: of the same kind, but never lossy."""
+def mask_name(name: str, source: Path, dtype: np.dtype | None = None) -> str:
+    """File name of the mask of an image `name` that lies in `source`: of the same kind, but never lossy.
+
+    Values of a `dtype` that PNG does not hold go into a TIFF.
+    """
     suffix = suffix_of(source)
     if is_image_folder(source) and suffix not in ZARR_SUFFIXES:  # inside a Zarr hierarchy (plate.zarr/A/1/0), or DICOM
         return f"{source.name}.ome.zarr" if holds_zarr(source) else f"{source.name}.nii.gz"
     found = format_of(source)
-    return name + (_LOSSLESS.get(suffix, suffix) if found is None else found.mask_suffix)
+    suffix = _LOSSLESS.get(suffix, suffix) if found is None else found.mask_suffix
+    return name + (".tif" if suffix in PNG_SUFFIXES and dtype is not None and dtype.name not in _PNG_DTYPES else suffix)

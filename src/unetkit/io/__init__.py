@@ -2,7 +2,7 @@
 
 from ..georeference import GeoReference, valid_mask
 from .lazy import LazyImage
-from .reading import list_images, open_lazy, read, read_labels
+from .reading import list_images, open_lazy, read, read_coded_labels, read_labels
 from .writing import write, write_labels, write_labels_from
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "list_images",
     "open_lazy",
     "read",
+    "read_coded_labels",
     "read_labels",
     "valid_mask",
     "write",

@@ -102,5 +102,5 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text in UTF-8, all or nothing."""
-    write_bytes(path, content.encode())
+    """Write a text in UTF-8, all or nothing; bytes of file names that are not UTF-8 become escapes, as "\\udce9"."""
+    write_bytes(path, content.encode(errors="backslashreplace"))

@@ -1,7 +1,9 @@
-"""Suffixes and stems of image files, and folders that are one image."""
+"""Suffixes and stems of image files, what the names of an image and its mask share, and folders that are one image."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 
 PNG_SUFFIXES, JPEG_SUFFIXES, TIFF_SUFFIXES = (".png",), (".jpg", ".jpeg"), (".tif", ".tiff")
@@ -9,6 +11,13 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ZARR_SUFFIXES = (".zarr",)  # folders
 SUFFIXES = (*PNG_SUFFIXES, *JPEG_SUFFIXES, *TIFF_SUFFIXES, *NIFTI_SUFFIXES, *ZARR_SUFFIXES)
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
+# Words by which programs tell a mask from its image: Cellpose, StarDist, ilastik, QuPath, LabelMe, DRIVE, nnU-Net.
+_MASK_WORDS = (
+    r"cp[ _]masks?|masks?|labels?|labell?ed|label[ _-]?image|segmentations?|simple[ _]segmentation|seg|gt|"
+    r"ground[ _-]?truth|annotations?|manual\d?|object[ _](identities|predictions)"
+)
+_MASK_ENDING, _MASK_START = (re.compile(rf"[ _.-]({_MASK_WORDS})$"), re.compile(rf"^({_MASK_WORDS})[ _.-]"))
+_IMAGE_ENDING, _IMAGE_START = re.compile(r"[ _.-](image|img|raw|sat)$"), re.compile(r"^(images?|imgs?|raw|sat)[ _.-]")
 DICOM_PREAMBLE = 128  # bytes before the letters DICM
 
 
@@ -32,6 +41,44 @@ def stem_of(path: Path) -> str:
     ('a', 'a', 'a', 'slide.1')
     """
     return path.name[: len(path.name) - len(suffix_of(path))].removesuffix(".ome")
+
+
+def name_key(stem: str) -> str:
+    """A stem without regard to capitals and to the way in which accents are stored, which systems change on copying.
+
+    Examples
+    --------
+    >>> name_key("Z\u00fcrich") == name_key("zu\u0308rich")
+    True
+    """
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
+def mask_keys(stem: str) -> list[str]:
+    """Names of an image that a mask of this stem may belong to, the likeliest first: its own comes before all.
+
+    Examples
+    --------
+    >>> mask_keys("a7_cp_masks"), mask_keys("mask_7"), mask_keys("b_Simple Segmentation")
+    (['a7_cp_masks', 'a7'], ['mask_7', '7'], ['b_simple segmentation', 'b'])
+    """
+    return _keys(stem, _MASK_ENDING, _MASK_START)
+
+
+def image_keys(stem: str) -> list[str]:
+    """Names that an image shares with its mask, the likeliest first.
+
+    Examples
+    --------
+    >>> image_keys("a7_img"), image_keys("image_7")
+    (['a7_img', 'a7'], ['image_7', '7'])
+    """
+    return _keys(stem, _IMAGE_ENDING, _IMAGE_START)
+
+
+def _keys(stem: str, *affixes: re.Pattern[str]) -> list[str]:
+    key = name_key(stem)
+    return list(dict.fromkeys([key, *filter(None, (affix.sub("", key) for affix in affixes))]))
 
 
 def holds_zarr(path: Path) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..image import Image
@@ -10,6 +13,27 @@ from .samples import Stored, alpha_notes, colour_name, gray_of_equal, located
 MOST_COLOURS = 64
 # Measured on binary masks of cells: quality 75 moves pixels beside an edge by up to 45, quality 90 by 18.
 JPEG_TOLERANCE = 48
+ROUNDING = 1e-3  # what scaling by a slope and resampling by nearest leave in float32 and float16
+_EXACT = {"float16": 2**11, "float32": 2**24, "float64": 2**53}  # integers beyond are rounded to their neighbours
+
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class ColourCode:
+    """The colours of the values of one label image.
+
+    Attributes
+    ----------
+    colours : mapping of int to (red, green, blue)
+        Of every value that occurs.
+    is_numbered : bool
+        Whether the values are the file's own (indices of a palette, gray levels); else colours were numbered on
+        reading, by the file alone.
+    """
+
+    colours: Mapping[int, RGB]
+    is_numbered: bool
 
 
 def as_labels(stored: Stored) -> Image:
@@ -21,25 +45,68 @@ def as_labels(stored: Stored) -> Image:
         If the samples cannot be read as ids: several channels, too many colours, values that are not integers,
         or values that JPEG compression has changed.
     """
-    notes = [*stored.notes, *alpha_notes(stored)]
-    array = _single_channel(_snapped(stored, notes), stored, notes)
+    image, code = _labels(stored)
+    if code is None or code.is_numbered:
+        return image
+    names = [f"{colour}={value}" for value, colour in list(code.colours.items())[:8]]
+    more = ", ..." if len(code.colours) > len(names) else ""
+    note = f"{len(code.colours)} colours read as ids in this file: {', '.join(names)}{more}"
+    return located(image.array, stored.spatial, stored, [*image.notes, note])
+
+
+def as_coded_labels(stored: Stored) -> tuple[Image, ColourCode | None]:
+    """The same, with the colours of the values where the file has any, by which files of one set are compared.
+
+    Ids beyond 63 bits, which cannot be counted among signed ones, are numbered.
+    """
+    image, code = _labels(stored)
+    if image.array.dtype != np.uint64 or image.array.max(initial=0) < 2**63:
+        return image, code
+    values, ids = np.unique(image.array, return_inverse=True)
+    array = (ids.reshape(image.array.shape) + (0 if values[0] == 0 else 1)).astype(np.int64)
+    note = f"ids beyond 63 bits: {len(values)} values numbered in their order"
+    return located(array, stored.spatial, stored, [*image.notes, note]), None
+
+
+def _labels(stored: Stored) -> tuple[Image, ColourCode | None]:
+    notes = list(stored.notes)
+    array, code = _single_channel(_without_alpha(_snapped(stored, notes), stored, notes), stored, notes)
     if array.dtype.kind == "f":
         array = _integers(array, notes)
     elif array.dtype.kind == "b":
         array = array.astype(np.uint8)
     elif array.dtype.kind not in "ui":
         raise ValueError(f"label image of dtype {array.dtype}: expected integers")
-    return located(np.ascontiguousarray(array), stored.spatial, stored, notes)
+    return located(np.ascontiguousarray(array), stored.spatial, stored, notes), code
 
 
-def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> np.ndarray:
+def _without_alpha(array: np.ndarray, stored: Stored, notes: list[str]) -> np.ndarray:
+    """Samples in which transparent pixels are 0, where one colour lies under them: nothing was drawn there."""
+    if stored.colour.alpha is None or array.dtype.kind != "u":
+        return array
+    alpha = stored.array[stored.colour.alpha]
+    is_clear = alpha <= np.iinfo(alpha.dtype).max // 2
+    under = array[:, is_clear]
+    if not is_clear.any() or (under != under[:, :1]).any():
+        notes += alpha_notes(stored)
+        return array
+    if under[:, 0].any():
+        share = np.count_nonzero(is_clear) / is_clear.size
+        notes.append(f"alpha marks {1 - share:.0%} of the pixels: those that are transparent are background")
+    else:
+        notes += alpha_notes(stored)
+    return np.where(is_clear, 0, array).astype(array.dtype)
+
+
+def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> tuple[np.ndarray, ColourCode | None]:
     """One id per pixel, of shape (*spatial), from samples of shape (samples, *spatial) without alpha."""
-    kind = stored.colour.kind
-    if kind == "palette":
+    kind, palette = stored.colour.kind, stored.colour.palette
+    if kind == "palette" and palette is not None:
         notes.append(f"palette indices kept as ids ({array.min()} to {array.max()})")
-        return array[0]
+        used = np.unique(array[0])
+        return array[0], ColourCode(dict(zip(used.tolist(), _rgb(palette[used]), strict=True)), is_numbered=True)
     if len(array) == 1:
-        return array[0]
+        return array[0], None
     if kind == "plain":
         raise ValueError(
             f"label image of {len(array)} channels, shape {array.shape}: expected one id per pixel; save one channel, "
@@ -48,14 +115,28 @@ def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> np.n
     gray = gray_of_equal(array)
     if gray is not None:
         notes.append(f"gray stored as {colour_name(stored.colour)}: read as one channel")
-        return gray[0]
-    return _ids_of_colours(array, notes)
+        values = np.unique(gray[0]) if gray.dtype == np.uint8 else ()
+        code = ColourCode({int(v): (int(v),) * 3 for v in values}, is_numbered=True) if len(values) else None
+        return gray[0], code
+    return _ids_of_colours(array)
 
 
-def _ids_of_colours(array: np.ndarray, notes: list[str]) -> np.ndarray:
+def _rgb(colours: np.ndarray) -> list[RGB]:
+    """Colours of shape (n, 3) as tuples: those of 16 bits as of 8, where they say no more."""
+    if colours.dtype.itemsize > 1:  # 255 is stored as 65535, or by some as 65280
+        step = next((step for step in (257, 256) if not (colours % step).any()), 1)
+        colours = colours // step
+    return [(int(red), int(green), int(blue)) for red, green, blue in colours]
+
+
+def _ids_of_colours(array: np.ndarray) -> tuple[np.ndarray, ColourCode]:
     """Ids of shape (*spatial) from RGB of shape (3, *spatial): black is 0, other colours count up in sorted order."""
     if array.dtype.kind != "u" or array.dtype.itemsize > 2:
-        raise ValueError(f"colour-coded label image of dtype {array.dtype}: expected uint8 or uint16, or one channel")
+        raise ValueError(
+            f"label image of three bands of dtype {array.dtype}, which are no colours: expected one channel; if they "
+            f"are the planes of a volume, save them with their axes (tifffile: metadata={{'axes': 'ZYX'}}, "
+            "photometric='minisblack')"
+        )
     red, green, blue = array.astype(np.uint64)
     keys, ids = np.unique(red << np.uint64(32) | green << np.uint64(16) | blue, return_inverse=True)
     if len(keys) > MOST_COLOURS:
@@ -64,10 +145,9 @@ def _ids_of_colours(array: np.ndarray, notes: list[str]) -> np.ndarray:
             "a photograph? Save one integer id per pixel instead"
         )
     first = 0 if keys[0] == 0 else 1  # without any black, id 0 stays free: 0 is background
-    names = [f"{(int(k) >> 32, int(k) >> 16 & 0xFFFF, int(k) & 0xFFFF)}={i}" for i, k in enumerate(keys[:8], first)]
-    more = ", ..." if len(keys) > len(names) else ""
-    notes.append(f"{len(keys)} colours read as ids in this file: {', '.join(names)}{more}")
-    return (ids.reshape(array.shape[1:]) + first).astype(np.uint8)
+    parts = np.stack([keys >> np.uint64(16 * shift) & np.uint64(0xFFFF) for shift in (2, 1, 0)], -1)
+    table = dict(enumerate(_rgb(parts.astype(array.dtype)), first))
+    return (ids.reshape(array.shape[1:]) + first).astype(np.uint8), ColourCode(table, is_numbered=False)
 
 
 def _snapped(stored: Stored, notes: list[str]) -> np.ndarray:
@@ -100,15 +180,24 @@ def _snapped(stored: Stored, notes: list[str]) -> np.ndarray:
 
 
 def _integers(array: np.ndarray, notes: list[str]) -> np.ndarray:
-    is_wrong = ~np.isfinite(array) | (array != np.trunc(array))
+    with np.errstate(invalid="ignore", over="ignore"):  # of NaN and infinities, which are refused
+        nearest = np.rint(array)
+        last_bits = (2 * np.finfo(array.dtype).eps * np.abs(nearest)).clip(max=0.25)
+        is_wrong = ~np.isfinite(array) | (np.abs(array - nearest) > np.maximum(ROUNDING, last_bits))
     if is_wrong.any():
         place = tuple(int(index) for index in np.argwhere(is_wrong)[0])
         raise ValueError(
             f"label image of {array.dtype} with {int(is_wrong.sum())} values that are not integers, such as "
-            f"{array[place]} at {place}: expected ids; is this a probability map?"
+            f"{array[place]} at {place}: expected ids; is this a probability map? Threshold or round it first"
         )
-    low, high = float(array.min()), float(array.max())  # float16 cannot be compared with 2**63
+    low, high = float(nearest.min()), float(nearest.max())  # float16 cannot be compared with 2**63
     if max(-low, high) >= 2**63:
         raise ValueError(f"label image of {array.dtype} with values from {low} to {high}: beyond 64-bit integers")
-    notes.append(f"ids stored as {array.dtype}: read as integers")
-    return array.astype(np.int32 if max(-low, high) < 2**31 else np.int64)
+    off = int((array != nearest).sum())
+    rounded = f", {off} pixels of them off by rounding" if off else ""
+    notes.append(f"ids stored as {array.dtype}: read as integers{rounded}")
+    if max(-low, high) >= _EXACT.get(array.dtype.name, 2**53):
+        notes.append(
+            f"ids from {_EXACT.get(array.dtype.name, 2**53)} on in {array.dtype}: neighbours may have become one"
+        )
+    return nearest.astype(np.int32 if max(-low, high) < 2**31 else np.int64)

@@ -12,7 +12,7 @@ from ..image import Image
 from .decoder_errors import naming
 from .filenames import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, holds_dicom, holds_zarr, is_image_folder, suffix_of
 from .formats import FORMATS, format_of
-from .label_samples import as_labels
+from .label_samples import ColourCode, as_coded_labels, as_labels
 from .lazy import LazyImage, banded, whole_lazy
 from .png_jpeg import read_jpeg, read_png
 from .samples import Stored, as_image
@@ -101,6 +101,16 @@ def read_labels(path: str | Path) -> Image:
         return as_labels(_read_stored(path, is_mask=True))
 
 
+def read_coded_labels(path: str | Path) -> tuple[Image, ColourCode | None]:
+    """Read a label image as `read_labels` does, with the colours of its values where the file has any.
+
+    By them the files of a set are compared (`labels.colour_codes`), as colours are numbered by each file alone.
+    """
+    path = Path(path)
+    with naming(path):
+        return as_coded_labels(_read_stored(path, is_mask=True))
+
+
 def open_lazy(path: str | Path) -> LazyImage:
     """Open an image to read regions of it.
 
@@ -180,7 +190,8 @@ def list_images(folder: str | Path) -> list[Path]:
     if is_image_folder(folder):
         raise ValueError(f"{folder}: {_one_image(folder)}")
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    files = [path for path in entries if path.is_file()]
+    # A link to nothing stays in the list, so that reading it names it.
+    files = [path for path in entries if path.is_file() or (path.is_symlink() and not path.exists())]
     images = [path for path in files if suffix_of(path) in READABLE]
     images += [path for path in entries if path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_dicom(path))]
     if not images:

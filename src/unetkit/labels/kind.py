@@ -36,6 +36,10 @@ class LabelKind:
         The file value that means "not labelled".
     description : str
         One sentence for the user: the values in the masks and their meaning.
+    names : tuple of str
+        Of the classes, where they are stated; else empty.
+    aliases : tuple of (int, int)
+        Further file values, each with the one of `values` that it stands for.
 
     Raises
     ------
@@ -47,6 +51,8 @@ class LabelKind:
     values: tuple[int, ...]
     ignore: int | None = None
     description: str = ""
+    names: tuple[str, ...] = ()
+    aliases: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.values) <= MAX_CLASSES:
@@ -106,6 +112,8 @@ def to_classes(labels: np.ndarray, kind: LabelKind, *, spacing: Sequence[float] 
         classes, known = _levels(labels, kind, spacing), labels >= 0
     else:
         values = np.asarray(kind.values)
+        for other, value in kind.aliases:
+            labels = np.where(labels == other, value, labels)
         index = np.searchsorted(values, labels).clip(max=len(values) - 1)
         classes, known = index.astype(np.uint8), values[index] == labels
     if kind.ignore is not None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from .doubts import values_doubt
 from .kind import IGNORE_INDEX, MAX_CLASSES, LabelKind
+from .options import Ignore, LabelOptions
 from .statistics import LabelStatistics, counts_text, values_text
 
 __all__ = ["recognise"]
@@ -19,21 +22,26 @@ __all__ = ["recognise"]
 OVERRIDES = ("auto", "binary", "classes", "instances", "foreground")
 
 
-def recognise(statistics: Sequence[LabelStatistics], override: str = "auto", *, ignore: int | None = None) -> LabelKind:
+def recognise(
+    statistics: Sequence[LabelStatistics], override: str | LabelOptions = "auto", *, ignore: Ignore | None = None
+) -> LabelKind:
     """Decide over all files together what the values of a set of masks mean.
 
-    One non-zero value is a foreground. Several are classes, unless they look like ids: counted 1 to n with an n that
-    differs from file to file, or more than 30 per file, each one connected object. -1 means "not labelled", and so does
-    255 beside values that are class numbers (at most 249, and not spread out like gray levels).
+    What is stated comes first: classes, the value for "not labelled", and the nodata value of a map. Else one non-zero
+    value is a foreground, and so are 1 in some files and 255 in the others. Several are classes, unless they look like
+    ids: each one connected object, and counted 1 to n with an n that differs from file to file, or more than 30 per
+    file, or other numbers in every file. -1 means "not labelled", and so does 255 beside values that are class numbers
+    (at most 249, and not spread out like gray levels).
 
     Parameters
     ----------
     statistics : sequence of LabelStatistics
         One per file, from `label_statistics`.
-    override : {"auto", "binary", "classes", "instances", "foreground"}
-        Read the masks so, whatever they hold. "foreground" is any value but 0: instances that are not told apart.
-    ignore : int, optional
-        The file value that means "not labelled", where it is neither -1 nor 255.
+    override : str or LabelOptions
+        "auto"; or read the masks as "binary", "classes", "instances" or "foreground", whatever they hold. "foreground"
+        is any value but 0: instances that are not told apart. `LabelOptions` also state classes and their names.
+    ignore : int, "auto" or "none", optional
+        The file value that means "not labelled"; "none": no value does.
 
     Returns
     -------
@@ -42,41 +50,105 @@ def recognise(statistics: Sequence[LabelStatistics], override: str = "auto", *, 
     Raises
     ------
     ValueError
-        If there are no files, only background, negative values other than the ignored one, more than 250 classes, or
-        values that look like gray levels (a picture, or a mask saved as JPEG).
+        If there are no files, only background, negative values other than the ignored one, more than 250 classes,
+        values that look like gray levels (a picture, or a mask saved as JPEG), values that are not among the stated
+        ones, or maps with different nodata values.
     """
-    if override not in OVERRIDES:
-        raise ValueError(f"labels={override!r}: expected one of {', '.join(OVERRIDES)}")
+    options = override if isinstance(override, LabelOptions) else LabelOptions(override)
+    if ignore is not None:
+        options = replace(options, ignore=ignore)
+    if options.labels not in OVERRIDES:
+        raise ValueError(f"labels={options.labels!r}: expected one of {', '.join(OVERRIDES)}")
     if not statistics:
         raise ValueError("no masks to recognise: got 0 files")
     counts: Counter[int] = Counter()  # pixels of every value over all files
     for file in statistics:
         counts.update(file.counts)
-    is_ignore_set = ignore is not None
-    if ignore is None:
-        ignore = _not_labelled(counts)
-    values = sorted(set(counts) - {ignore})
+    stated = _stated_ignore(statistics, options)
+    if options.classes and options.labels not in ("instances", "foreground"):
+        return _stated_kind(counts, options, stated)
+    is_mixed = stated is None and options.ignore == "auto" and options.labels == "auto" and _is_mixed(statistics)
+    ignored = stated if options.ignore == "none" or stated is not None or is_mixed else _not_labelled(counts)
+    values = sorted(set(counts) - {ignored})
     _refuse_unusable(values, counts, n_files=len(statistics))
-    is_sure = override != "auto"
-    if override in ("instances", "foreground") or (override == "auto" and _are_instances(statistics, ignore)):
-        counted = all(_is_counted(_ids(file, ignore)) for file in statistics)
-        if not is_ignore_set and ignore == IGNORE_INDEX and not counted:
-            ignore = None  # 255 is one id among others
-        return LabelKind("instances", (0, 1), ignore, _instances_text(statistics, ignore, is_sure=is_sure))
+    if is_mixed:
+        text = f"{_values_in_files((0, 1, 255), statistics)}, 1 in some and 255 in the others"
+        return LabelKind("binary", (0, 255), None, f"{text}: both read as foreground", aliases=((1, 255),))
+    if options.labels in ("instances", "foreground") or (
+        options.labels == "auto" and _are_instances(statistics, ignored)
+    ):
+        counted = all(_is_counted(_ids(file, ignored)) for file in statistics)
+        if stated is None and ignored == IGNORE_INDEX and not counted:
+            ignored = None  # 255 is one id among others
+        is_sure = options.labels != "auto"
+        return LabelKind("instances", (0, 1), ignored, _instances_text(statistics, ignored, is_sure=is_sure))
+    return _by_values(values, statistics, options, ignored)
+
+
+def _by_values(
+    values: list[int], statistics: Sequence[LabelStatistics], options: LabelOptions, ignored: int | None
+) -> LabelKind:
+    """A foreground, or classes."""
     nonzero = [value for value in values if value]
-    if override == "binary" and len(nonzero) != 1:
+    if options.labels == "binary" and len(nonzero) != 1:
         raise ValueError(
             f"labels='binary', but the masks hold {len(nonzero)} non-zero values ({values_text(nonzero)}): "
             "expected one; say --labels foreground to read any non-zero value as foreground"
         )
-    if len(nonzero) == 1 and override != "classes":
+    if len(nonzero) == 1 and options.labels != "classes":
         text = f"{_values_in_files((0, nonzero[0]), statistics)}: read as background and foreground"
-        return LabelKind("binary", (0, nonzero[0]), ignore, text + _ignored_text(ignore))
-    if override == "auto":
+        return LabelKind("binary", (0, nonzero[0]), ignored, text + _ignored_text(ignored))
+    if options.labels == "auto":
         _refuse_gray_levels(values, len(statistics))
-    if len(values) < 2:  # override "classes" of masks that are one value everywhere
+    if len(values) < 2:  # labels "classes" of masks that are one value everywhere
         values = [0, *values]
-    return LabelKind("classes", tuple(values), ignore, _classes_text(values, statistics, ignore, is_sure=is_sure))
+    is_sure = options.labels != "auto"
+    text = _classes_text(values, statistics, ignored, is_sure=is_sure)
+    if not is_sure and (doubt := values_doubt(statistics, values)):
+        text += f"; {doubt}"
+    return LabelKind("classes", tuple(values), ignored, text)
+
+
+def _stated_ignore(statistics: Sequence[LabelStatistics], options: LabelOptions) -> int | None:
+    """The value for "not labelled" that a person or the files state; of a map its nodata value, where it occurs."""
+    if options.ignore != "auto":
+        return None if options.ignore == "none" else options.ignore
+    # 0 is background whatever the tag says, as geographic programs like to put it there.
+    tags = {file.nodata for file in statistics if file.nodata and file.nodata in file.counts}
+    if not tags or {value for value, _ in options.classes} & tags:
+        return None
+    untagged = sum(bool(tags & set(file.counts)) and file.nodata not in tags for file in statistics)
+    if len(tags) > 1 or untagged:
+        more = f", and {_files_text(untagged)} without the tag hold it too" if untagged else ""
+        raise ValueError(
+            f"masks state the nodata value {values_text(sorted(tags))}{more}: say which value is not labelled with "
+            "--ignore VALUE, or --ignore none"
+        )
+    return tags.pop()
+
+
+def _stated_kind(counts: Counter[int], options: LabelOptions, ignored: int | None) -> LabelKind:
+    """The classes that are stated, whether the masks show each of them or not."""
+    values, names = zip(*options.classes, strict=True)
+    if ignored is None and options.ignore == "auto":
+        ignored = next((value for value in (-1, IGNORE_INDEX) if value in counts and value not in values), None)
+    unknown = {value: n for value, n in counts.items() if value not in values and value != ignored}
+    where = options.source or "--classes"
+    if unknown:
+        raise ValueError(
+            f"masks hold {counts_text(unknown)}, which {where} does not name: expected {values_text(values)}; name "
+            "them there, or say --ignore VALUE where one means not labelled"
+        )
+    listed = ", ".join(f"{value} {name}" for value, name in options.classes[:8]) + ", ..." * (len(values) > 8)
+    text = f"{len(values)} classes as {where} states: {listed}{_ignored_text(ignored)}"
+    is_binary = len(values) == 2 and values[0] == 0 and options.labels != "classes"
+    return LabelKind("binary" if is_binary else "classes", values, ignored, text, names=names)
+
+
+def _is_mixed(statistics: Sequence[LabelStatistics]) -> bool:
+    """Whether some files are 0/1 and the others 0/255: masks of two conventions put together."""
+    shown = [set(file.counts) - {0} for file in statistics]
+    return all(values in (set(), {1}, {IGNORE_INDEX}) for values in shown) and {1} in shown and {IGNORE_INDEX} in shown
 
 
 def _not_labelled(values: Iterable[int]) -> int | None:
@@ -109,8 +181,16 @@ def _are_instances(statistics: Sequence[LabelStatistics], ignore: int | None) ->
     if largest < 10 and connected < 1:
         return False
     filled = [file_ids for file_ids in ids if file_ids]
+    if _are_cut_out(filled) and largest >= 3 and connected >= 0.8:
+        return True
     least = 3 if len(set(filled)) >= 3 else 6  # organs, say, are also connected and may be missing here and there
     return largest >= least and connected >= 0.8 and _varies(filled) and all(map(_is_counted, filled))
+
+
+def _are_cut_out(ids: list[frozenset[int]]) -> bool:
+    """Whether hardly a value is in two files, as in pieces of one large image of ids: classes come again."""
+    files = Counter(value for file_ids in ids for value in file_ids)
+    return len(ids) >= 3 and sum(n > 1 for n in files.values()) < 0.2 * len(files)
 
 
 def _varies(ids: list[frozenset[int]]) -> bool:
@@ -148,7 +228,8 @@ def _refuse_gray_levels(values: list[int], n_files: int) -> None:
     raise ValueError(
         f"masks hold {len(values)} different values from {values[0]} to {values[-1]} in {_files_text(n_files)}: "
         f"expected at most {MAX_CLASSES} classes, or ids of connected objects; these look like pictures, or masks "
-        "saved as JPEG; threshold them and save as PNG or TIFF, or say --labels foreground: any non-zero is foreground"
+        "saved as JPEG; threshold them and save as PNG or TIFF, or say --labels foreground: any non-zero is "
+        "foreground, or --labels instances where each value is one object"
     )
 
 
@@ -174,7 +255,7 @@ def _classes_text(
 ) -> str:
     renumbered = values != list(range(len(values)))
     order = f", numbered {values_text(range(len(values)))} in this order" if renumbered else ""
-    is_doubtful = not is_sure and _connected_fraction(statistics, ignore) == 1
+    is_doubtful = not is_sure and _connected_fraction(statistics, ignore) > 0.5  # objects may lie across others
     doubt = " (if each value is one object, say --labels instances)" if is_doubtful else ""
     text = f"{_values_in_files(values, statistics)}: read as {len(values)} classes"
     return f"{text}{order}{_ignored_text(ignore)}{doubt}"

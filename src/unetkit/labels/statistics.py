@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import ndimage
 from skimage.measure import label as label_components
 
 WINDOW_PIXELS = 4_000_000  # connectedness is judged on at most so many pixels: a slide of 10^9 must not cost minutes
@@ -22,19 +23,28 @@ class LabelStatistics:
     components : dict of int to int
         Number of connected components of every positive value, in a window in the middle of the image of at most
         `WINDOW_PIXELS` pixels. Empty where the image holds at most two values, for then it is never needed.
+    between : dict of int to float
+        Share of the pixels of every value, in that window, with both a lower and a higher one among their neighbours.
+        Only of up to 64 values from 0 to 255 that are not counted 0 to n: those that interpolation can make.
+    nodata : int or None
+        The value that the file itself states to hold no data.
     """
 
     counts: dict[int, int]
     components: dict[int, int] = field(default_factory=dict)
+    between: dict[int, float] = field(default_factory=dict)
+    nodata: int | None = None
 
 
-def label_statistics(labels: np.ndarray) -> LabelStatistics:
+def label_statistics(labels: np.ndarray, *, nodata: float | None = None) -> LabelStatistics:
     """Take from one label image the numbers that `recognise` needs.
 
     Parameters
     ----------
     labels : ndarray of shape (*spatial)
         Integers or booleans; floats only if all are whole numbers.
+    nodata : float, optional
+        The value that the file states to hold no data.
 
     Returns
     -------
@@ -54,7 +64,11 @@ def label_statistics(labels: np.ndarray) -> LabelStatistics:
     if labels.size == 0:
         raise ValueError(f"label image of shape {labels.shape} holds no pixels")
     counts = count_values(labels)
-    return LabelStatistics(counts, _components(labels) if len(counts) > 2 else {})
+    tag = int(nodata) if nodata is not None and float(nodata).is_integer() else None
+    if len(counts) <= 2:
+        return LabelStatistics(counts, nodata=tag)
+    middle = _middle(labels)
+    return LabelStatistics(counts, _components(middle), _between(middle, counts), tag)
 
 
 def as_integers(labels: np.ndarray) -> np.ndarray:
@@ -63,6 +77,8 @@ def as_integers(labels: np.ndarray) -> np.ndarray:
     if labels.dtype == bool:
         return labels.astype(np.uint8)
     if labels.dtype == np.uint64:
+        if labels.max(initial=0) >= 2**63:
+            raise ValueError(f"label image with ids up to {labels.max()}: expected at most 63 bits; number them anew")
         return labels.astype(np.int64)  # mixed with signed numbers, numpy would make floats of uint64
     if labels.dtype.kind in "iu":
         return labels
@@ -91,15 +107,31 @@ def count_values(labels: np.ndarray) -> dict[int, int]:
 
 
 def _components(labels: np.ndarray) -> dict[int, int]:
-    """Connected components (corners count as touching) of every positive value, in the middle of the image."""
-    while labels.size > WINDOW_PIXELS:
-        axis = int(np.argmax(labels.shape))
-        quarter = labels.shape[axis] // 4
-        labels = labels[(slice(None),) * axis + (slice(quarter, labels.shape[axis] - quarter),)]
+    """Connected components (corners count as touching) of every positive value."""
     components = label_components(np.where(labels > 0, labels, 0), background=0, connectivity=labels.ndim)
     value_of = np.zeros(int(components.max()) + 1, dtype=np.int64)
     value_of[components.ravel()] = labels.ravel()  # every pixel of a component writes the same value
     return count_values(value_of[1:]) if len(value_of) > 1 else {}
+
+
+def _between(labels: np.ndarray, counts: dict[int, int]) -> dict[int, float]:
+    """Share of the pixels of every value with a lower and a higher neighbour."""
+    low, high = min(counts), max(counts)
+    if low < 0 or high > 255 or high == len(counts) - 1 or len(counts) > 64:
+        return {}
+    labels = labels.astype(np.uint8)
+    inside = (ndimage.minimum_filter(labels, 3) < labels) & (labels < ndimage.maximum_filter(labels, 3))
+    pixels, n = np.bincount(labels.ravel()), np.bincount(labels[inside], minlength=256)
+    return {value: float(n[value] / pixels[value]) for value in np.flatnonzero(pixels).tolist()}
+
+
+def _middle(labels: np.ndarray) -> np.ndarray:
+    """The middle of a large image."""
+    while labels.size > WINDOW_PIXELS:
+        axis = int(np.argmax(labels.shape))
+        quarter = labels.shape[axis] // 4
+        labels = labels[(slice(None),) * axis + (slice(quarter, labels.shape[axis] - quarter),)]
+    return labels
 
 
 def values_text(values: Iterable[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from scipy import ndimage
 
 from ..errors import Problem, raise_problems
 from ..image import Image
-from ..io import read, read_labels
+from ..io import read, read_coded_labels
 from ..io.atomic import check_writable, write_text
 from ..io.filenames import stem_of
+from ..io.label_samples import ColourCode
 from ..io.placement import turned_onto
+from ..labels.colour_codes import RGB, by_colour, colours_text, common_values, statistics_by_colour
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..labels.options import LabelOptions, label_options
 from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import SILENT, Progress
@@ -75,7 +78,7 @@ def measure(
     out: Path | str,
     *,
     images: Path | str | None = None,
-    labels: str = "auto",
+    labels: str | LabelOptions = "auto",
     rois: bool = False,
     overwrite: bool = False,
     progress: Progress = SILENT,
@@ -122,13 +125,16 @@ def measure(
         refuse_existing([table, *archives])
     check_writable(table)
     matching = _matching_images(files, None if images is None else Path(images))
-    kind, unit, notes = _check(files, matching, labels, rois)
+    statistics, unit, notes, colours = _check(files, matching, rois)
+    kind = _kind(statistics, label_options(labels, files))
+    notes += (colours_text(colours),) if colours else ()
+    notes += (kind.description,) if kind.description else ()
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     names: list[str] = []
     for i, (file, image) in enumerate(zip(files, matching, strict=True)):
         progress.update(i, len(files))
-        mask = _read_mask(file)
+        mask = _read_mask(file, colours)[0]
         gray = None if image is None else _laid_on(image, mask)
         outlines: list[Any] = []
         for value, ids in _objects(mask.array, kind):
@@ -151,10 +157,16 @@ def measure(
     return Measurements(table, len(files), len(rows), sizes, unit, tuple(archives), notes)
 
 
-def _read_mask(file: Path) -> Image:
-    """A mask whose pixels without data, by its own tag, are background: they are no object."""
-    mask = read_labels(file)
+def _read_mask(file: Path, colours: Mapping[RGB, int] | None = None) -> tuple[Image, ColourCode | None]:
+    """A mask whose pixels without data, by its own tag, are background: they are no object; and its colours."""
+    mask, code = read_coded_labels(file)
+    if code is not None and colours is not None:
+        mask = replace(mask, array=by_colour(mask.array, code, colours))
     valid = mask.valid_mask()
+    return _as_background(mask, valid), code
+
+
+def _as_background(mask: Image, valid: np.ndarray | None) -> Image:
     return mask if valid is None else replace(mask, array=np.where(valid, mask.array, 0).astype(mask.array.dtype))
 
 
@@ -178,13 +190,15 @@ def _objects(labels: np.ndarray, kind: LabelKind) -> Iterator[tuple[int | None, 
 
 
 def _check(
-    files: Sequence[Path], images: Sequence[Path | None], labels: str, rois: bool
-) -> tuple[LabelKind, str, tuple[str, ...]]:
-    """The kind of the masks, the unit in which they are measured, and notes."""
+    files: Sequence[Path], images: Sequence[Path | None], rois: bool
+) -> tuple[list[LabelStatistics], str, tuple[str, ...], Mapping[RGB, int] | None]:
+    """Statistics of the masks, the unit in which they are measured, notes, and the values of their colours."""
     problems, statistics, spaces, grounds = [], [], {}, Counter[str]()
+    codes: list[ColourCode | None] = []
     for file, image in zip(files, images, strict=True):
         try:
-            mask = _read_mask(file)
+            mask, code = _read_mask(file)
+            codes.append(code)
             if ground := ground_below(mask):
                 grounds[ground.kind] += 1
             spaces[file] = (mask.array.ndim, "m" if ground else mask.unit)
@@ -211,14 +225,16 @@ def _check(
     raise_problems(problems, "unusable mask")
     (ndim, unit), *_ = counts.most_common(1)[0]
     notes = tuple(f"{n} maps in {kind}: sizes in metres on the ground, at every object" for kind, n in grounds.items())
-    return _kind(statistics, labels), unit + {2: "²", 3: "³"}[ndim], notes
+    colours = common_values(codes)
+    statistics = [statistics_by_colour(*pair, colours) for pair in zip(statistics, codes, strict=True)]
+    return statistics, unit + {2: "²", 3: "³"}[ndim], notes, colours
 
 
-def _kind(statistics: Sequence[LabelStatistics], labels: str) -> LabelKind:
+def _kind(statistics: Sequence[LabelStatistics], options: LabelOptions) -> LabelKind:
     """The kind of the masks; those that show background only hold no object, which is a result."""
     if all(set(file.counts) <= {0} for file in statistics):
-        return LabelKind("instances" if labels == "instances" else "binary", (0, 1))
-    return recognise(statistics, labels)
+        return LabelKind("instances" if options.labels == "instances" else "binary", (0, 1))
+    return recognise(statistics, options)
 
 
 def _matching_images(masks: Sequence[Path], images: Path | None) -> list[Path | None]:

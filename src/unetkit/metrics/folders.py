@@ -16,19 +16,21 @@ from scipy.ndimage import label
 
 from ..errors import Problem, raise_problems
 from ..image import Image
-from ..io import list_images, read_labels
-from ..io.filenames import is_image_folder, stem_of
+from ..io import list_images, read_coded_labels
+from ..io.filenames import is_image_folder, mask_keys, name_key, stem_of
+from ..io.label_samples import ColourCode
 from ..io.placement import turn_onto, turned_onto
+from ..labels.colour_codes import RGB, by_colour, colours_text, common_values, statistics_by_colour
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..labels.options import Ignore, LabelOptions, label_options
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import SILENT, Progress
 from .evaluation import Evaluation, ImageScore, counting_notes, pool, score_image
 from .meaning import Meaning, common_meaning
 from .objects import score_objects
 
-TRUTH_SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt")
-
 _Mask = tuple[Image, np.ndarray | None]  # and where it holds no data
+_Colours = tuple[Mapping[RGB, int] | None, Mapping[RGB, int] | None]  # values of the colours of either side
 
 
 def evaluate(
@@ -36,8 +38,8 @@ def evaluate(
     truth: Path,
     *,
     tolerance: float = 2.0,
-    labels: str = "auto",
-    ignore: int | None = None,
+    labels: str | LabelOptions = "auto",
+    ignore: Ignore | None = None,
     class_names: Sequence[str] | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
@@ -46,19 +48,19 @@ def evaluate(
     Parameters
     ----------
     predicted, truth : Path
-        Two folders of label images, or two files. In folders `a.png` belongs to `a.tif`, `a_mask.png`, `a_label.png`,
-        `a_labels.png`, `a_seg.png` or `a_gt.png`. There may be more truths than predictions, not the other way round.
-        Pixels that hold no data by the tag of a GeoTIFF, on either side, are not counted.
+        Two folders of label images, or two files. In folders `a.png` belongs to `a.tif`, `a_mask.png`, `a_seg.png`, and
+        whatever else `find_pairs` takes for the mask of an image `a`. There may be more truths than predictions, not
+        the other way round. Pixels that hold no data by the tag of a GeoTIFF, on either side, are not counted.
     tolerance : float
         Distance within which boundaries match, in pixels; where the files know their spacing and it differs between
         the axes, in pixels along the finest axis.
-    labels : {"auto", "binary", "classes", "instances"}
+    labels : {"auto", "binary", "classes", "instances"} or LabelOptions
         What the values of both sides mean. Class numbers are compared as such: 1 is not 2, whatever else there is,
         but the white of a picture (0 and 255) is the foreground of the other side. Instances are compared as
         foreground, and, where the truth holds them, as objects too; of a prediction without ids, every connected part
         of the foreground is one.
-    ignore : int, optional
-        The value that means "not labelled", where it is neither -1 nor 255.
+    ignore : int or "none", optional
+        The value that means "not labelled", where it is neither -1 nor 255, nor stated beside the truth.
     class_names : sequence of str, optional
         One per class, background first.
     progress : Progress
@@ -86,15 +88,17 @@ def evaluate(
         if overview := _overview(pair, problems):
             overviews.append(overview)
     raise_problems(problems, "problem")
-    sides = [overview.predicted for overview in overviews], [overview.truth for overview in overviews]
-    meaning = common_meaning(*sides, labels=labels, ignore=ignore)
+    options = labels if isinstance(labels, LabelOptions) else LabelOptions(labels)
+    options = options if ignore is None else replace(options, ignore=ignore)
+    colours, doubts = _common_colours(overviews)
+    meaning = common_meaning(*_statistics(overviews, colours), label_options(options, [pair.truth for pair in pairs]))
     kinds = meaning.kinds
     names = _class_names(kinds[1], class_names)
     images = []
     for i, pair in enumerate(pairs, start=len(pairs)):
         progress.update(i, 2 * len(pairs))
-        images.append(_score(pair, kinds, names, tolerance))
-    notes = [*_kind_notes(meaning, images), *notes, *counting_notes(images)]
+        images.append(_score(pair.read(colours), pair.name, kinds, names, tolerance))
+    notes = [*doubts, *_kind_notes(meaning, images), *notes, *counting_notes(images)]
     empty = [image.name for image in images if math.isnan(image.pixel_error)]
     if empty:
         notes.append(f"not counted, without a labelled pixel: {', '.join(empty)}")
@@ -109,9 +113,9 @@ class _MaskPair:
     predicted: Path
     truth: Path
 
-    def read(self) -> tuple[_Mask, _Mask]:
+    def read(self, colours: _Colours) -> tuple[_Mask, _Mask]:
         """Both masks, the prediction turned to lie on the truth where both say how they lie."""
-        (predicted, missing), truth = _read_mask(self.predicted), _read_mask(self.truth)
+        (predicted, missing), truth = _read_mask(self.predicted, colours[0]), _read_mask(self.truth, colours[1])
         if sorted(predicted.size) == sorted(truth[0].size):
             turn, _ = turn_onto(predicted, truth[0])
             predicted, missing = turned_onto(predicted, truth[0]), None if missing is None else turn(missing)
@@ -125,6 +129,7 @@ class _Overview:
     predicted: LabelStatistics
     truth: LabelStatistics
     notes: tuple[str, ...]
+    codes: tuple[ColourCode | None, ColourCode | None] = (None, None)
 
 
 # --- pairing ---
@@ -146,7 +151,8 @@ def _find_pairs(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str
 def _pair_folders(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str]]:
     """Pairs by name; all files that have no counterpart, or more than one, are named in one error."""
     predictions, problems = _by_name({path: stem_of(path) for path in list_images(predicted)}, "predictions")
-    truths, same = _by_name({path: _truth_name(path, predictions) for path in list_images(truth)}, "truths")
+    by_key = {name_key(name): name for name in predictions}
+    truths, same = _by_name({path: _truth_name(path, predictions, by_key) for path in list_images(truth)}, "truths")
     problems += same
     missing = [path for name, path in predictions.items() if name not in truths]
     left = [path for name, path in truths.items() if name not in predictions]
@@ -174,20 +180,26 @@ def _by_name(names: Mapping[Path, str], plural: str) -> tuple[dict[str, Path], l
     return {name: paths[0] for name, paths in by_name.items()}, problems
 
 
-def _truth_name(path: Path, predictions: Container[str]) -> str:
-    """Name of the prediction that a truth belongs to: its own, or its own without a suffix."""
+def _truth_name(path: Path, predictions: Container[str], by_key: Mapping[str, str]) -> str:
+    """Name of the prediction that a truth belongs to: its own, or its own without what marks a mask."""
     stem = stem_of(path)
-    suffix = next((suffix for suffix in TRUTH_SUFFIXES if stem.endswith(suffix)), "")
-    bare = stem.removesuffix(suffix)
-    return bare if stem not in predictions and bare in predictions else stem
+    if stem in predictions:
+        return stem
+    return next((by_key[key] for key in mask_keys(stem) if key in by_key), stem)
 
 
 # --- reading ---
 
 
-def _read_mask(path: Path) -> _Mask:
+def _read_mask(path: Path, colours: Mapping[RGB, int] | None) -> _Mask:
     """A mask, and where it holds no data by its own tag: there, one of its other values stands in."""
-    mask = read_labels(path)
+    mask, code = read_coded_labels(path)
+    if colours is not None and code is not None:
+        return replace(mask, array=by_colour(mask.array, code, colours)), None
+    return _without_missing(mask)
+
+
+def _without_missing(mask: Image) -> _Mask:
     nodata = mask.georeference.nodata if mask.georeference else None
     if not nodata:  # 0 is background whatever the tag says, as geographic programs like to put it there
         return mask, None
@@ -197,10 +209,12 @@ def _read_mask(path: Path) -> _Mask:
 
 
 def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
-    masks, statistics = [], []
+    masks, statistics, codes = [], [], []
     for path in (pair.predicted, pair.truth):
         try:
-            masks.append(_read_mask(path)[0])
+            mask, code = read_coded_labels(path)
+            codes.append(code)
+            masks.append(_without_missing(mask)[0])
             statistics.append(label_statistics(masks[-1].array))
         except (ValueError, OSError) as error:
             text = str(error)
@@ -217,13 +231,42 @@ def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
     if sizes[0] != sizes[1]:
         text = f"{pair.name}: predicted mask has size {sizes[0]} and truth {sizes[1]}: expected the same"
         problems.append(Problem(text, (pair.predicted, pair.truth)))
-    return _Overview(statistics[0], statistics[1], masks[0].notes + masks[1].notes)
+    return _Overview(statistics[0], statistics[1], masks[0].notes + masks[1].notes, (codes[0], codes[1]))
+
+
+# --- colours ---
+
+
+def _common_colours(overviews: Sequence[_Overview]) -> tuple[_Colours, list[str]]:
+    """The values of the colours of both sides, together where both have some; and what is doubtful of them."""
+    codes = [[overview.codes[side] for overview in overviews] for side in (0, 1)]
+    if all(any(code is not None for code in side) for side in codes):
+        values = common_values([*codes[0], *codes[1]])
+        return (values, values), [colours_text(values)] if values else []
+    own = common_values(codes[0]), common_values(codes[1])
+    names = [
+        f"{name} {colours_text(values)}; the other side holds numbers: are they in this order?"
+        for name, values in zip(("predicted", "true"), own, strict=True)
+        if values is not None
+    ]
+    return own, names
+
+
+def _statistics(
+    overviews: Sequence[_Overview], colours: _Colours
+) -> tuple[list[LabelStatistics], list[LabelStatistics]]:
+    return (
+        [statistics_by_colour(overview.predicted, overview.codes[0], colours[0]) for overview in overviews],
+        [statistics_by_colour(overview.truth, overview.codes[1], colours[1]) for overview in overviews],
+    )
 
 
 # --- classes ---
 
 
 def _class_names(kind: LabelKind, names: Sequence[str] | None) -> tuple[str, ...]:
+    if names is None and kind.names:
+        return kind.names
     if names is None:
         if kind.n_classes == 2 and kind.values[0] == 0:
             return "background", "foreground"
@@ -250,8 +293,9 @@ def _kind_notes(meaning: Meaning, images: Sequence[ImageScore]) -> list[str]:
 # --- scoring ---
 
 
-def _score(pair: _MaskPair, kinds: tuple[LabelKind, LabelKind], names: Sequence[str], tolerance: float) -> ImageScore:
-    sides = pair.read()
+def _score(
+    sides: tuple[_Mask, _Mask], name: str, kinds: tuple[LabelKind, LabelKind], names: Sequence[str], tolerance: float
+) -> ImageScore:
     (predicted, _), (truth, _) = sides
     classes = []
     for (image, missing), kind in zip(sides, kinds, strict=True):
@@ -260,7 +304,7 @@ def _score(pair: _MaskPair, kinds: tuple[LabelKind, LabelKind], names: Sequence[
             classes[-1][missing] = IGNORE_INDEX
     spacing = predicted.spacing if truth.unit == "px" else truth.spacing  # of the file that knows it
     relative = tuple(size / min(spacing) for size in spacing)  # in pixels along the finest axis
-    score = score_image(pair.name, classes[0], classes[1], names, tolerance=tolerance, spacing=relative)
+    score = score_image(name, classes[0], classes[1], names, tolerance=tolerance, spacing=relative)
     if kinds[1].kind != "instances":
         return score
     ids = [_objects(image.array, c, kind) for image, c, kind in zip((predicted, truth), classes, kinds, strict=True)]

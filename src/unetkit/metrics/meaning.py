@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..labels.kind import LabelKind
+from ..labels.options import LabelOptions
 from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, values_text
 
@@ -26,13 +27,14 @@ class Meaning:
 
 
 def common_meaning(
-    predicted: Sequence[LabelStatistics], truth: Sequence[LabelStatistics], *, labels: str, ignore: int | None
+    predicted: Sequence[LabelStatistics], truth: Sequence[LabelStatistics], options: LabelOptions
 ) -> Meaning:
     """Decide over both sides together what their values mean.
 
     A side that shows only some of the other's values (a class never predicted, or not in these images) means the same
     by them. Where each shows a value that the other lacks, both are read by all the values together; but by their order
-    where one of them shows the gray levels of a picture, such as 0 and 255, and so no class numbers.
+    where one of them shows the gray levels of a picture, such as 0 and 255, and so no class numbers. Classes that are
+    stated are those of both sides; those of a file beside the truth only of the truth, where predictions show others.
 
     Raises
     ------
@@ -40,23 +42,35 @@ def common_meaning(
         If values cannot be read, or the two sides hold different numbers of classes.
     """
     together = [*predicted, *truth]
+    labels, ignore = options.labels, options.ignore if isinstance(options.ignore, int) else None
     shown = [{value for file in side for value in file.counts} - {-1, ignore} for side in (predicted, truth)]
+    if options.classes:
+        is_known = shown[0] <= {value for value, _ in options.classes} | {ignore, 255}
+        if is_known or not options.source:
+            kind = recognise(together, options)
+            return Meaning((kind, kind))
+        own = recognise(predicted, replace(options, classes=()))
+        return _of_equal_number((own, recognise(truth, options)))
     if shown[0] | shown[1] <= {0}:
         text = f"masks show background only, in all {len(predicted)} files of both sides"
         kind = LabelKind("binary", (0, 1), ignore, text)
         return Meaning((kind, kind))
     if any(values <= {0} for values in shown):  # nothing predicted, or nothing there: that can be scored as well
-        kind = recognise(together, labels, ignore=ignore)
+        kind = recognise(together, options)
         return Meaning((kind, kind))
-    kinds = (recognise(predicted, labels, ignore=ignore), recognise(truth, labels, ignore=ignore))
+    kinds = (recognise(predicted, options), recognise(truth, options))
     if "instances" not in (kinds[0].kind, kinds[1].kind):
         shown = [values - {kind.ignore} for values, kind in zip(shown, kinds, strict=True)]
         for values, kind in ((shown[0], kinds[1]), (shown[1], kinds[0])):
             if values <= set(kind.values):
                 return Meaning((kind, kind))
         if labels in ("auto", "classes") and _are_numbers(shown):
-            kind = recognise(together, "classes", ignore=ignore)
+            kind = recognise(together, replace(options, labels="classes"))
             return Meaning((kind, kind), _doubts(shown))
+    return _of_equal_number(kinds)
+
+
+def _of_equal_number(kinds: tuple[LabelKind, LabelKind]) -> Meaning:
     if kinds[0].n_classes != kinds[1].n_classes:
         raise ValueError(
             f"predictions have {kinds[0].n_classes} classes and the truth {kinds[1].n_classes}: expected the same. "

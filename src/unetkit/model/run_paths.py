@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["RunPaths"]
+__all__ = ["RunPaths", "moved_data"]
+
+
+def moved_data(images: str, masks: str | None, folder: Path) -> tuple[str, str | None]:
+    """Paths of the images and masks of a plan, whose folder is another one now.
+
+    Examples
+    --------
+    >>> images, masks = moved_data("/old/set/img", "/old/set/gt", Path("/new"))
+    >>> Path(images).as_posix(), Path(masks).as_posix()
+    ('/new/img', '/new/gt')
+    """
+    if masks is None:
+        is_table = images.lower().endswith(".csv") and folder.suffix.lower() != ".csv"
+        return str(folder / Path(images).name if is_table else folder), None
+    common = os.path.commonpath([Path(images).parent, Path(masks).parent])
+    return str(folder / Path(images).relative_to(common)), str(folder / Path(masks).relative_to(common))
 
 
 @dataclass(frozen=True)
@@ -24,6 +41,17 @@ class RunPaths:
     """
 
     root: Path
+
+    def data(self, path: str) -> Path:
+        """Where images or masks of the plan lie.
+
+        Plans of older versions may hold paths relative to the folder that the training was started in: that is looked
+        for among the folders above the run.
+        """
+        if Path(path).exists():
+            return Path(path)
+        above = (folder / path for folder in self.root.absolute().parents)
+        return next((place for place in above if place.exists()), Path(path))
 
     @property
     def plan(self) -> Path:

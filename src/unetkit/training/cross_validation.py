@@ -211,7 +211,7 @@ def _predict_out_of_fold(
     else:
         masks = [from_classes(mask, card.labels) for mask in classes]
     for case, mask in zip(dataset.cases, masks, strict=True):
-        path = paths.out_of_fold / mask_name(Path(case.name).name, case.path)
+        path = paths.out_of_fold / mask_name(Path(case.name).name, case.path, mask.dtype)
         path.parent.mkdir(exist_ok=True)
         with open_lazy(case.path) as like:
             write_labels(path, to_size(mask, like.size), like=like)

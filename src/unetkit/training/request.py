@@ -18,7 +18,7 @@ from .plan.files import read_plan, read_plan_file
 from .plan.plan import Plan
 from .plan.reuse import check_resumable, reuse_plan
 from .plan.rules import make_plan
-from .plan.settings import BudgetSettings, DataSettings, PlanSettings, check_settings
+from .plan.settings import BudgetSettings, DataSettings, PlanSettings, check_settings, options_of
 
 __all__ = ["TrainingRequest"]
 
@@ -83,11 +83,11 @@ class TrainingRequest:
             If `net.encoder` is set and timm is not installed.
         """
         if known := saved or self.whole_plan:
-            encoder, weights, labels = known.net.architecture.get("encoder"), None, known.data.labels
+            encoder, weights, labels = known.net.architecture.get("encoder"), None, known.data.label_options
             border_weight, resample = known.patches.border_weight, known.data.resample
         else:
             data, net = self.plan_settings.get("data", {}), self.plan_settings.get("net", {})
-            encoder, weights, labels = net.get("encoder"), net.get("encoder_weights"), data.get("labels", "auto")
+            encoder, weights, labels = net.get("encoder"), net.get("encoder_weights"), options_of(data)
             border_weight = self.plan_settings.get("patches", {}).get("border_weight", False)
             resample = data.get("resample", True)
         check_encoder(encoder, weights)
@@ -109,7 +109,9 @@ class TrainingRequest:
         ValueError
             If values do not fit, or the run that is resumed was planned otherwise.
         """
-        images, masks = str(self.images), None if self.masks is None else str(self.masks)
+        # Whole paths: the run may be used from another folder.
+        images = str(Path(self.images).absolute())
+        masks = None if self.masks is None else str(Path(self.masks).absolute())
         time_s, steps, seed = self.budget.get("time_s"), self.budget.get("steps"), self.budget.get("seed")
         if saved:
             check_resumable(saved, dataset, time_s=time_s, steps=steps, seed=seed, settings=self.plan_settings)

@@ -14,7 +14,7 @@ from ..data.pairs import find_pairs
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor
 from ..metrics.evaluation import Evaluation
-from ..model.run_paths import RunPaths
+from ..model.run_paths import RunPaths, moved_data
 from .checkpoint import Numbers
 from .plan.files import read_plan_file
 from .plan.plan import Plan
@@ -65,8 +65,15 @@ class Run:
     was_interrupted: bool = False
 
     @classmethod
-    def open(cls, folder: Path | str) -> Run:
+    def open(cls, folder: Path | str, *, data: Path | str | None = None) -> Run:
         """Open the folder of a training.
+
+        Parameters
+        ----------
+        folder : path
+        data : path, optional
+            Where its images and masks are now: the folder (or table) that was given to the training, or the one that
+            holds both folders.
 
         Raises
         ------
@@ -85,7 +92,11 @@ class Run:
                 f"{folder}: has no {paths.plan.name}, so it is not a run folder; name the one given to unetkit train "
                 "as --out"
             )
-        return cls(paths, read_plan_file(paths.plan))
+        plan = read_plan_file(paths.plan)
+        if data is not None:
+            images, masks = moved_data(plan.data.images, plan.data.masks, Path(data))
+            plan = plan.model_copy(update={"data": plan.data.model_copy(update={"images": images, "masks": masks})})
+        return cls(paths, plan)
 
     @property
     def scores(self) -> Evaluation | None:
@@ -151,8 +162,9 @@ class Run:
             that were held out is then not known.
         """
         data, net = self.plan.data, self.plan.net.architecture
-        pairs = find_pairs(data.images, data.masks)
-        dataset = load_dataset(pairs, labels=data.labels, objects=net["out_channels"] > 2, resample=data.resample)
+        pairs = find_pairs(self.paths.data(data.images), None if data.masks is None else self.paths.data(data.masks))
+        objects = net["out_channels"] > 2
+        dataset = load_dataset(pairs, labels=data.label_options, objects=objects, resample=data.resample)
         now = len(dataset.cases), dataset.channels * (data.planes or 1), len(dataset.kind.values)
         before = data.n_images, net["in_channels"], net["out_channels"]
         if now != before:

@@ -119,7 +119,8 @@ def _find_pair(run: Run | None, image: Path | None) -> tuple[Pair | None, str]:
         return None, "" if image else note
     try:
         data = run.plan.data
-        pairs = find_pairs(data.images, data.masks)
+        masks = None if data.masks is None else run.paths.data(data.masks)
+        pairs = find_pairs(run.paths.data(data.images), masks)
         fraction = data.validation_fraction if len(pairs) >= FEW else 0.0  # of a few images, parts were held out
         training, held_out = split(pairs, fraction=fraction, seed=run.plan.budget.seed, fold=data.fold)
     except (ValueError, OSError) as error:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...data.dataset import Case
 from ...data.split import train_val_split
+from ...labels.options import Ignore, LabelOptions, parse_classes
 from ..augment.augment import Augmentation
 from .device import Precision
 
@@ -54,6 +55,8 @@ class DataPlan(_Group):
     labels: str = Field(
         default="auto", description="Content of the masks: auto, binary, classes, instances or foreground."
     )
+    ignore: Ignore = Field(default="auto", description="Value of the masks that means not labelled, or none.")
+    classes: str = Field(default="", description="Values and names of the classes, where stated: 0=background,85=cell.")
     validation_fraction: float = Field(default=0.2, ge=0, lt=1, description="Share of the images held out; 0: none.")
     fold: tuple[int, int] | None = Field(default=None, description="Of a cross-validation: (fold, number of folds).")
     resample: bool = Field(default=True, description="Bring images of other pixel sizes to the median one.")
@@ -62,6 +65,11 @@ class DataPlan(_Group):
         default=None, description="Adjacent planes of a volume that a 2D net is given; 0: a 3D net."
     )
     n_images: int = Field(default=0, description="Number of images.")
+
+    @property
+    def label_options(self) -> LabelOptions:
+        """What the plan states of the masks."""
+        return LabelOptions(self.labels, self.ignore, parse_classes(self.classes))
 
 
 class NetPlan(_Group):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypedDict, cast, get_args, get_origi
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from ...labels.options import Ignore, LabelOptions, parse_classes
 from ...nets.architecture import Block, Down, Skip
 from .device import Precision
 from .plan import GROUPS, AugmentationKind, Compile, Loss
@@ -32,6 +33,7 @@ __all__ = [
     "merge_settings",
     "nested",
     "old_name_hints",
+    "options_of",
     "parse_setting",
     "unknown_setting",
 ]
@@ -49,6 +51,8 @@ class DataSettings(TypedDict, total=False):
     """Of the group `data`."""
 
     labels: str
+    ignore: Ignore
+    classes: str
     validation_fraction: float
     fold: tuple[int, int]
     resample: bool
@@ -219,6 +223,12 @@ def check_settings(settings: Mapping[str, Any]) -> PlanSettings:
                 raise ValueError(first_error(error, path)) from None
             checked.setdefault(group, {})[name] = value
     return cast(PlanSettings, checked)
+
+
+def options_of(data: DataSettings) -> LabelOptions:
+    """What the settings of the group `data` state of the masks."""
+    classes = parse_classes(data.get("classes", ""))
+    return LabelOptions(data.get("labels", "auto"), data.get("ignore", "auto"), classes)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
