@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from unetkit.georeference import GeoReference, valid_mask
+from unetkit.georeference import GeoReference, holds_data, valid_mask
 from unetkit.image import Image
 
 UTM = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32630)
@@ -92,17 +92,23 @@ def test_spacing_in_metres(given: dict, expected: tuple[float, float] | None) ->
 
 @pytest.mark.parametrize("size", [(2, 3), (2, 2, 3)])
 @pytest.mark.parametrize("dtype, nodata", [("f4", -9999.1), ("f8", -9999.1), ("i2", -32768), ("u1", 255), ("u8", 7)])
-def test_any_channel_without_data_makes_a_pixel_invalid(size: tuple[int, ...], dtype: str, nodata: float) -> None:
+def test_a_pixel_is_invalid_where_no_channel_holds_data(size: tuple[int, ...], dtype: str, nodata: float) -> None:
     array = np.ones((3, *size), dtype)
     array[0].flat[1] = array[2].flat[4] = nodata
-    expected = np.ones(size, bool)
-    expected.flat[[1, 4]] = False
+    array.reshape(3, -1)[:, 5] = nodata
     if dtype.startswith("f"):
+        array[:2].reshape(2, -1)[:, 5] = np.nan
         array[1].flat[2] = np.nan
-        expected.flat[2] = False
+    held = holds_data(array, nodata)
+    assert np.array_equal(held, ~np.isnan(array) & (array != np.dtype(dtype).type(nodata)))
+    expected = np.ones(size, bool)
+    expected.flat[5] = False
     assert np.array_equal(valid_mask(array, nodata), expected)
-    assert valid_mask(array, None).sum() == expected.size - dtype.startswith("f")
-    assert valid_mask(array, math.nan).sum() == expected.size - dtype.startswith("f")
+    assert valid_mask(array, None).all()
+    assert valid_mask(array, math.nan).all()
+    valid = np.zeros(size, bool)
+    valid.flat[5] = True  # a mask of its own counts, and not the value
+    assert np.array_equal(holds_data(array, nodata, valid), valid & ~np.isnan(array))
 
 
 def test_values_that_the_dtype_does_not_hold_mark_nothing() -> None:

@@ -35,6 +35,8 @@ class GeoReference:
         GeoAsciiParams, likewise.
     nodata_text : str or None
         GDAL_NODATA: the value of pixels without data, as text.
+    polynomials : tuple of float
+        RPCCoefficient: rational polynomials that place a satellite's scene.
     """
 
     pixel_scale: tuple[float, ...] = ()
@@ -44,6 +46,7 @@ class GeoReference:
     doubles: tuple[float, ...] = ()
     text: bytes = b""
     nodata_text: str | None = None
+    polynomials: tuple[float, ...] = ()
 
     @property
     def transform(self) -> tuple[float, ...] | None:
@@ -110,8 +113,32 @@ class GeoReference:
         return None
 
 
+def holds_data(array: np.ndarray, nodata: float | None, valid: np.ndarray | None = None) -> np.ndarray:
+    """Mask of the samples that hold data.
+
+    Parameters
+    ----------
+    array : ndarray of shape (C, *spatial)
+    nodata : float or None
+        Value that means "no data", as NaN always does.
+    valid : ndarray of shape (*spatial), bool, optional
+        A mask that the file has of its own, in place of `nodata`.
+
+    Returns
+    -------
+    ndarray of shape (C, *spatial), bool
+    """
+    held = ~np.isnan(array) if array.dtype.kind in "fc" else np.ones(array.shape, bool)
+    if valid is not None:
+        held &= valid
+    elif nodata is not None and not math.isnan(nodata):
+        with np.errstate(over="ignore"):  # float32 pixels cannot equal a value beyond 3.4e38 but as infinity
+            held &= array != nodata
+    return held
+
+
 def valid_mask(array: np.ndarray, nodata: float | None) -> np.ndarray:
-    """Mask of the pixels in which every channel holds data.
+    """Mask of the pixels in which any channel holds data, as GDAL has it: one dark band is not a hole.
 
     Parameters
     ----------
@@ -122,18 +149,11 @@ def valid_mask(array: np.ndarray, nodata: float | None) -> np.ndarray:
     Returns
     -------
     ndarray of shape (*spatial), bool
-        False where any channel is NaN or equals `nodata`.
+        False where every channel is NaN or equals `nodata`.
 
     Examples
     --------
-    >>> valid_mask(np.array([[[1.0, np.nan, -9999.0]], [[2.0, 2.0, 2.0]]]), -9999).tolist()
-    [[True, False, False]]
+    >>> valid_mask(np.array([[[1.0, np.nan, -9999.0]], [[2.0, 2.0, -9999.0]]]), -9999).tolist()
+    [[True, True, False]]
     """
-    invalid = np.zeros(array.shape[1:], bool)
-    for channel in array:
-        if array.dtype.kind in "fc":
-            invalid |= np.isnan(channel)
-        if nodata is not None and not math.isnan(nodata):
-            with np.errstate(over="ignore"):  # float32 pixels cannot equal a value beyond 3.4e38 but as infinity
-                invalid |= channel == nodata
-    return ~invalid
+    return np.asarray(holds_data(array, nodata).any(0))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .georeference import GeoReference, valid_mask
+from .georeference import GeoReference, holds_data
 
 AXES = ("yx", "zyx", "cyx", "czyx")
 DIRECTIONS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}  # axis of the world that a letter lies along
@@ -59,6 +59,11 @@ class WorldAffine:
             )
 
     @property
+    def is_stated(self) -> bool:
+        """Whether the file states its place: a NIfTI header with codes 0 and 0 has a pixel size only."""
+        return any(self.codes)
+
+    @property
     def affine_in_memory(self) -> np.ndarray:
         """From indices (x, y, z) of the image in memory to the world; float64 of shape (4, 4)."""
         stored, turned = np.array(self.affine), np.eye(4)
@@ -91,6 +96,10 @@ class Image:
         Where a volume lies in the world; None where the file does not say.
     georeference : GeoReference, optional
         Where a map lies on the earth, and the value of its pixels without data (GeoTIFF); likewise.
+    origin : tuple of float, optional
+        Position of the first pixel in `unit`, per spatial axis, where the file states one (OME-Zarr); likewise.
+    valid : ndarray of shape (*spatial), bool, optional
+        Where a map holds data by a mask of its own (a page, a .msk file, alpha), which then counts and not its nodata.
 
     Raises
     ------
@@ -112,6 +121,8 @@ class Image:
     notes: tuple[str, ...] = ()
     place: WorldAffine | None = None
     georeference: GeoReference | None = None
+    origin: tuple[float, ...] | None = None
+    valid: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.axes not in AXES:
@@ -144,19 +155,25 @@ class Image:
         """Number of channels; 1 for a label image."""
         return self.array.shape[0] if self.axes.startswith("c") else 1
 
-    def valid_mask(self) -> np.ndarray | None:
-        """Mask of the pixels that hold data: see `georeference.valid_mask`.
+    def holds_data(self) -> np.ndarray | None:
+        """Mask of the samples of a map that hold data: not NaN nor its nodata value, or as its own mask has it.
 
         Returns
         -------
-        ndarray of shape (*spatial), bool, or None
+        ndarray of shape (C, *spatial), bool, or None
             None where all do, or the image has no georeference, for then NaN is a mistake.
         """
         if self.georeference is None:
             return None
         array = self.array if self.axes.startswith("c") else self.array[None]
-        valid = valid_mask(array, self.georeference.nodata)
-        return None if valid.all() else valid
+        held = holds_data(array, self.georeference.nodata, self.valid)
+        return None if held.all() else held
+
+    def valid_mask(self) -> np.ndarray | None:
+        """Mask of the pixels of a map in which any channel holds data, (*spatial); None where all do."""
+        held = self.holds_data()
+        valid = None if held is None else held.any(0)
+        return None if valid is None or valid.all() else np.asarray(valid)
 
     def float32(self) -> Image:
         """The same image as float32, the dtype of images in memory.

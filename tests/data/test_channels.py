@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unetkit import io
-from unetkit.data.channels import distance_voxels, misplacement, read_channels
+from unetkit.data.channels import open_channels, read_channels
 from unetkit.data.dataset import load_dataset
 from unetkit.data.pairs import find_pairs
 from unetkit.image import Image, WorldAffine
@@ -79,38 +79,34 @@ def test_grids_that_differ_are_named(tmp_path, other, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("by", "is_said"), [(0.4, False), (1.5, True)])
-def test_channels_that_lie_apart_are_said(tmp_path, by, is_said):
-    io.write(tmp_path / "a.nii", replace(volume(), place=WorldAffine(RAS, "RAS", SIZE, pixdim=(1.0, 1.0, 1.0, 2.0))))
-    io.write(
-        tmp_path / "b.nii", replace(volume(), place=WorldAffine(moved(by), "RAS", SIZE, pixdim=(1.0, 1.0, 1.0, 2.0)))
-    )
-    notes = read_channels([tmp_path / "a.nii", tmp_path / "b.nii"]).notes
-    assert ("by their headers the files of the channels lie a voxel or more apart: stacked as they are" in notes) is (
-        is_said
-    )
+def test_channels_that_lie_elsewhere_are_refused(tmp_path):
+    files = [tmp_path / name for name in ("a.nii", "near.nii", "far.nii")]
+    for file, by in zip(files, (0, 0.4, 1.5), strict=True):
+        place = WorldAffine(moved(by), "RAS", SIZE, pixdim=(1.0, 1.0, 1.0, 2.0))
+        io.write(file, replace(volume(), place=place))
+    assert read_channels(files[:2]).channels == 2
+    message = r"far\.nii: one channel of .*a\.nii, but it lies .* 1\.5 along x and 1\.5 along y and 0\.75 along z"
+    for read in (read_channels, open_channels):
+        with pytest.raises(ValueError, match=message):
+            read([files[0], files[2]])
+
+
+def test_channels_stored_another_way_round_are_turned_whole_and_by_region(tmp_path):
+    """South-up beside north-up; the tags of a map say so, and so do those of its mirror image."""
+    array = np.random.default_rng(0).integers(0, 255, (1, 6, 5), np.uint8)
+    ways = (array, (20.0, 0.0, 100.0, 0.0, -20.0, 900.0)), (array[:, ::-1], (20.0, 0.0, 100.0, 0.0, 20.0, 780.0))
+    files = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for file, (pixels, (a, b, c, d, e, f)) in zip(files, ways, strict=True):
+        matrix = (a, b, 0.0, c, d, e, 0.0, f, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+        io.write(file, Image(pixels, "cyx", (1.0, 1.0), georeference=io.GeoReference(matrix=matrix)))
+    image = read_channels(files)
+    assert np.array_equal(image.array[0], image.array[1])
+    with open_channels(files) as lazy:
+        assert np.array_equal(lazy[:, 1:4, 2:5], image.array[:, 1:4, 2:5])
+        assert any("stored another way round than its counterpart" in note for note in lazy.notes)
 
 
 # --- where things lie ---
-
-
-def test_the_same_place_stored_in_two_orientations_is_not_apart():
-    assert distance_voxels(volume(), volume(affine=LPS, orientation="LPS")) == 0
-    assert misplacement(volume(), volume(affine=LPS, orientation="LPS")) == ""
-
-
-def test_a_shift_is_measured_in_voxels():
-    assert distance_voxels(volume(), volume(affine=moved(3.0))) == pytest.approx(3 * np.sqrt(3))
-    longer = ((1.1, 0.0, 0.0, 5.0), *RAS[1:])  # along x, of 5 voxels: 4 steps of 0.1 too far
-    assert distance_voxels(volume(), volume(affine=longer)) == pytest.approx(0.4)
-    assert distance_voxels(volume(), replace(volume(), place=None)) == 0
-    assert misplacement(volume(), volume(affine=moved(3.0))) == ""  # shifted but not turned
-
-
-def test_a_lost_header_is_noticed(tmp_path):
-    # The same pixels in the same order, but the mask says R where the image says L: read, it would be turned.
-    lost, image = volume(), volume(affine=turned(), orientation="LPS")
-    assert "is stored RAS, its image LPS, and their affines put them" in misplacement(image, lost)
 
 
 def test_training_reads_files_of_channels_and_names_masks_that_are_turned(tmp_path):
@@ -129,5 +125,5 @@ def test_training_reads_files_of_channels_and_names_masks_that_are_turned(tmp_pa
 
     like = replace(volume(), place=WorldAffine(turned(), "LPS", SIZE))
     io.write_labels(tmp_path / "masks" / "b.nii.gz", labels, like=like)
-    with pytest.raises(ValueError, match=r"1 unusable file:\n.*masks/b\.nii\.gz: is stored LPS, its image RAS"):
+    with pytest.raises(ValueError, match=r"1 unusable file:\n.*masks/b\.nii\.gz: lies elsewhere .*stored LPS and RAS"):
         load_dataset(find_pairs(tmp_path))

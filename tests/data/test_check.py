@@ -278,3 +278,20 @@ def test_every_file_is_read_once(sound: Path, tmp_path: Path, monkeypatch: pytes
         dataset.load_dataset(find_pairs(folder))
     bad = {path.stem for path in caught.value.bad_files}
     assert bad == {"c01", "c02", "c03", "c04", "c05"}
+
+
+@pytest.mark.parametrize("size", [(40, 40), (3, 40, 40)])
+def test_usual_fill_values_are_doubted_where_no_file_states_them(tmp_path, size):
+    for i in range(3):
+        image = np.random.default_rng(i).integers(0, 500, size).astype(np.int16)
+        image.flat[:80] = -9999 if i == 1 else 0
+        mask = (image > 250).astype(np.uint8)
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        axes = "czyx"[: 1 + len(size)] if len(size) == 3 else "cyx"
+        io.write(tmp_path / f"images/a{i}.tif", Image(image[None], axes, (1.0,) * len(size)))
+        io.write_labels(tmp_path / f"masks/a{i}.tif", mask)
+    issues = [str(issue) for issue in check(tmp_path).issues if "no data" in str(issue)]
+    assert len(issues) == 1
+    assert "a1.tif" in issues[0]
+    assert "of its values are -9999, which programs write where there is no data" in issues[0]

@@ -173,7 +173,6 @@ def test_scans_that_know_how_the_body_lies(tmp_path, monkeypatch, ndim):
             return replace(io.read(files[0]), place=place if known else None)
 
         monkeypatch.setattr("unetkit.data.dataset.read_channels", placed)
-        monkeypatch.setattr("unetkit.data.dataset.misplacement", lambda image, mask: "")
         dataset = write_volumes(tmp_path / str(places), [mask, mask])
         assert dataset.is_oriented == oriented
         assert any("patches are not flipped" in note for note in dataset.notes) == oriented
@@ -320,7 +319,7 @@ def test_a_volume_and_other_channels_among_images(folder):
     io.write(folder / "images/two.tif", two)
     write_mask(folder / "masks/two.tif", disc())
     text = refused(folder)
-    assert "deep.tif: has 3 spatial axes, 6 x 20 x 20; this is a 2D net" in text
+    assert "deep.tif: has 3 spatial axes, 6 x 20 x 20, most others 2: planes and volumes are not mixed" in text
     assert "c0.png: got an image of 1 channels, expected 2" in text
 
 
@@ -409,3 +408,70 @@ def test_the_part_that_is_held_out_has_all_classes_where_it_can():
 def test_a_single_group_cannot_be_split():
     with pytest.raises(ValueError, match=r"5 image\(s\) in 1 group\(s\) cannot be split"):
         split(cases(5, lambda i: "p"), fraction=0.2, seed=0)
+
+
+def test_a_picture_turned_by_its_exif_tag_is_said_where_the_mask_is_not(tmp_path):
+    from PIL import Image as Pillow
+
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    exif = Pillow.Exif()
+    exif[0x0112] = 8
+    Pillow.fromarray(np.zeros((40, 50), np.uint8)).save(tmp_path / "images/a.png", exif=exif)
+    write_mask(tmp_path / "masks/a.png", disc())
+    assert "turned upright by its Exif orientation 8: turn the other as well" in refused(tmp_path)
+
+
+def test_a_mask_that_lies_elsewhere_is_refused_and_one_stored_another_way_round_is_turned(tmp_path):
+    up, down = ((2.0, -2.0), 80.0), ((2.0, 2.0), 0.0)  # step along x and y, and where the first row begins
+    for i, ((dx, dy), y) in enumerate((up, down)):
+        matrix = (dx, 0.0, 0.0, 5.0, 0.0, dy, 0.0, y, *[0.0] * 7, 1.0)
+        image = Image(gray(i)[None], "cyx", (1.0, 1.0), georeference=io.GeoReference(matrix=matrix))
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        io.write(tmp_path / f"images/c{i}.tif", image)
+        matrix = (2.0, 0.0, 0.0, 5.0, 0.0, -2.0, 0.0, 80.0, *[0.0] * 7, 1.0)
+        like = replace(image, georeference=io.GeoReference(matrix=matrix))
+        io.write_labels(tmp_path / f"masks/c{i}.tif", np.triu(np.ones((40, 50), np.uint8)), like=like)
+    labels = [case.labels for case in load_dataset(find_pairs(tmp_path)).cases]
+    assert np.array_equal(labels[1], labels[0][::-1])
+    moved = replace(like, georeference=io.GeoReference(matrix=(*matrix[:3], 105.0, *matrix[4:])))
+    io.write_labels(tmp_path / "masks/c1.tif", np.triu(np.ones((40, 50), np.uint8)), like=moved)
+    assert "c1.tif: lies elsewhere than its counterpart, by up to 50 along x (pixels)" in refused(tmp_path)
+
+
+def test_planes_and_volumes_are_not_mixed(tmp_path):
+    for i, size in enumerate(((4, 40, 50), (40, 50), (40, 50))):
+        mask = np.broadcast_to(disc(), size)
+        write_image(tmp_path / f"images/c{i}.tif", gray(i, size))
+        write_mask(tmp_path / f"masks/c{i}.tif", mask)
+    text = refused(tmp_path)
+    assert "images/c0.tif: has 3 spatial axes, 4 x 40 x 50, most others 2: planes and volumes are not mixed" in text
+    assert "c1.tif" not in text
+
+
+@pytest.mark.parametrize("size", [(40, 50), (4, 40, 50)])
+@pytest.mark.parametrize("fill", [-3.4028234663852886e38, 1e38])
+def test_fill_values_that_no_file_states_are_refused(tmp_path, size, fill):
+    for i in range(2):
+        image = gray(i, size).astype(np.float32)
+        if i == 1:
+            image.flat[:7] = fill
+        write_image(tmp_path / f"images/c{i}.tif", image)
+        write_mask(tmp_path / f"masks/c{i}.tif", np.broadcast_to(disc(), size))
+    text = refused(tmp_path)
+    assert f"c1.tif: 7 of {np.prod(size)} pixel values are {fill:.3g}, a fill value of pixels without data" in text
+    assert "c0.tif" not in text
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(3, (40, 50)), (6, (40, 40))])
+def test_a_picture_turned_alone_into_the_same_size_is_said(tmp_path, orientation, size):
+    from PIL import Image as Pillow
+
+    (tmp_path / "images").mkdir()
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    Pillow.fromarray(gray(0, size)).save(tmp_path / "images/a.png", exif=exif)
+    write_mask(tmp_path / "masks/a.png", disc(size))
+    notes = load_dataset(find_pairs(tmp_path)).notes
+    assert any("the image alone was turned by its Exif tag: are both drawn upright?" in note for note in notes)

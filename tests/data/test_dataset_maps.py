@@ -14,10 +14,10 @@ SIZE = (30, 40)
 PLACE = GeoReference(pixel_scale=(10.0, 10.0, 0.0), tiepoints=(0.0, 0.0, 0.0, 5e5, 4e6, 0.0), nodata_text="nan")
 
 
-def chip(folder, name, hole, *, mask=None, georeference=PLACE, nodata=np.nan):
-    """A chip of two bands with a hole, and its mask: -1 not labelled, 0 land, 1 water."""
+def chip(folder, name, hole, *, mask=None, georeference=PLACE, nodata=np.nan, bands=slice(None)):
+    """A chip of two bands with a hole in some, and its mask: -1 not labelled, 0 land, 1 water."""
     array = np.random.default_rng(sum(map(ord, name))).normal(-10, 3, (2, *SIZE)).astype(np.float32)
-    array[1, hole] = nodata  # in one of the bands
+    array[bands, hole] = nodata
     labels = np.zeros(SIZE, np.int16) if mask is None else mask
     if mask is None:
         labels[:, 20:], labels[:10] = 1, -1
@@ -50,6 +50,18 @@ def test_pixels_without_data_are_not_labelled(tmp_path, nodata, text, border_wei
     assert border_weight == (first.pixel_weights is not None)
 
 
+@pytest.mark.parametrize("nodata, text", [(np.nan, "nan"), (-9999.0, "-9999")])
+def test_a_hole_in_one_band_is_the_mean_there_and_labelled(tmp_path, nodata, text):
+    place = GeoReference(pixel_scale=PLACE.pixel_scale, tiepoints=PLACE.tiepoints, nodata_text=text)
+    gone = hole(slice(5, 25), slice(10, 30))
+    array, labels = chip(tmp_path, "a", gone, georeference=place, nodata=nodata, bands=1)
+    (case,) = load_dataset(find_pairs(tmp_path)).cases
+    assert np.array_equal(case.labels == 255, labels == -1)
+    assert not case.image[1, gone].any()
+    np.testing.assert_array_equal(case.image[:1], standardise(array[:1]))
+    np.testing.assert_allclose(case.image[1, ~gone].std(), 1, rtol=1e-5)
+
+
 def test_a_map_without_data_is_left_out_and_named(tmp_path):
     for name in "abc":
         chip(tmp_path, name, hole(slice(None) if name == "b" else slice(0, 3)))
@@ -78,8 +90,8 @@ def test_a_map_whose_labels_lie_where_it_has_no_data_is_left_out_too(tmp_path):
 
 
 def test_nan_is_refused_without_a_georeference_and_infinity_with_one(tmp_path):
-    chip(tmp_path, "a", hole(slice(0, 1)), georeference=None)
-    chip(tmp_path, "b", hole(slice(0, 2)), nodata=np.inf)
+    chip(tmp_path, "a", hole(slice(0, 1)), georeference=None, bands=1)
+    chip(tmp_path, "b", hole(slice(0, 2)), nodata=np.inf, bands=1)
     with pytest.raises(ValueError, match="2 unusable files") as caught:
         load_dataset(find_pairs(tmp_path))
     assert "a.tif: 40 of 2400 pixel values are NaN or infinite; replace them" in str(caught.value)

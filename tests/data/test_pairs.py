@@ -4,9 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from unetkit.data.pairs import Pair, channel_number, find_pairs, group_channels
+from unetkit import io
+from unetkit.data.pairs import Pair, channel_number, find_pairs, group_channels, match_files
+from unetkit.image import Image
 
 
 def touch(folder, *names):
@@ -309,6 +312,27 @@ def test_grouping_by_channel():
     ]
     with pytest.raises(ValueError, match=r"^a\.png: its name does not end in the number of a channel, such as _0000$"):
         group_channels([Path("a.png")])
+
+
+def test_labels_inside_of_omezarr_images_are_their_masks(tmp_path):
+    array, ids = np.zeros((1, 8, 9), np.uint8), np.zeros((8, 9), np.uint8)
+    for name, labels in (("a", ["cells"]), ("b", ["cells"]), ("c", ["cells", "nuclei"]), ("d", [])):
+        root = tmp_path / f"{name}.ome.zarr"
+        io.write(root, Image(array, "cyx", (1.0, 1.0)))
+        for label in labels:
+            (root / "labels").mkdir(exist_ok=True)
+            io.write_labels(tmp_path / "own.ome.zarr", ids)
+            (tmp_path / "own.ome.zarr").rename(root / "labels" / label)
+        if labels:
+            group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": {"labels": labels}}}
+            (root / "labels" / "zarr.json").write_text(json.dumps(group))
+    pairs, problems = match_files(tmp_path)
+    root = tmp_path / "a.ome.zarr"
+    assert [pair.name for pair in pairs] == ["a", "b"]
+    assert (pairs[0].image, pairs[0].mask) == (root, root / "labels" / "cells")
+    assert io.read_labels(pairs[0].mask).size == (8, 9)
+    assert "c.ome.zarr: an image with 2 label images in it (cells, nuclei): name the pairs in a table" in str(problems)
+    assert "d.ome.zarr: an image with 0 label images in it: name the folder of masks as well" in str(problems)
 
 
 # --- names as programs and people write them ---

@@ -13,11 +13,13 @@ AXIAL = ((1, 0, 0), (0, 1, 0))
 SAGITTAL = ((0, 1, 0), (0, 0, -1))
 
 
-def series(folder: Path, array, *, directions=AXIAL, spacing=(2.0, 0.5, 0.75), origin=(10.0, -20.0, 30.0), **given):
-    """Write (k, j, i) as a file per slice; `spacing` between slices, rows, columns in mm."""
+def series(
+    folder: Path, array, *, directions=AXIAL, spacing=(2.0, 0.5, 0.75), origin=(10.0, -20.0, 30.0), across=None, **given
+):
+    """Write (k, j, i) as a file per slice; `spacing` between slices, rows, columns in mm; slices along `across`."""
     folder.mkdir(parents=True, exist_ok=True)
     i, j = (np.array(d, float) for d in directions)
-    normal = np.cross(i, j)
+    normal = np.cross(i, j) if across is None else np.array(across, float)
     uid = given.pop("SeriesInstanceUID", "1.2.3")
     for k, plane in enumerate(array):
         meta = pydicom.dataset.FileMetaDataset()
@@ -170,3 +172,55 @@ def test_elements_that_are_missing_or_empty(tmp_path):
         del one.PhotometricInterpretation
         one.save_as(file)
     refused(folder, rf"pydicom {pydicom.__version__} fails on this DICOM \(AttributeError: Missing required element")
+
+
+def test_slices_of_a_tilted_gantry_lie_where_their_positions_say(tmp_path):
+    array, across = volume(), (0.0, 0.5, 1.0)
+    image = io.read(series(tmp_path / "ct", array, across=across))
+    assert any("tilted gantry: every slice is shifted by 1 mm" in note for note in image.notes)
+    for k in range(5):
+        world = (np.array([10, -20, 30]) + 2.0 * k * np.array(across)) * [-1, -1, 1]
+        x, y, z = np.linalg.solve(image.place.affine_in_memory, [*world, 1])[:3]
+        np.testing.assert_allclose((x, y, z), (6, 5, k), atol=1e-4)
+        assert image.array[0, k, 5, 6] == array[k, 0, 0]
+
+
+def test_a_slice_beside_the_others_is_refused(tmp_path):
+    folder = series(tmp_path / "ct", volume())
+    file = folder / "014.dcm"
+    one = pydicom.dcmread(file)
+    one.ImagePositionPatient = [float(v) for v in np.add(one.ImagePositionPatient, (3, 0, 0))]
+    one.save_as(file)
+    refused(folder, r"slice 3 of 5 lies 3 mm beside the line through the others")
+
+
+def test_several_volumes_in_one_series_are_refused_with_what_tells_them(tmp_path):
+    folder = series(tmp_path / "ct", volume(), EchoTime=10.0)
+    for file in series(tmp_path / "late", volume(seed=1), EchoTime=80.0).iterdir():
+        file.rename(folder / f"late{file.name}")
+    refused(folder, r"2 slices at each of 5 places, as of phases, echoes .*; they differ in EchoTime \(10\.0, 80\.0\)")
+
+
+def test_low_values_that_are_bright_are_kept_and_said(tmp_path):
+    array = volume((2, 4, 4))
+    image = io.read(series(tmp_path / "cr", array, PhotometricInterpretation="MONOCHROME1"))
+    assert np.array_equal(image.array[0], array[:, ::-1, ::-1])
+    assert "stored as MONOCHROME1 (low is bright): values kept as stored" in image.notes
+    refused(series(tmp_path / "p", array, PhotometricInterpretation="PALETTE COLOR"), r"indices of a palette")
+
+
+def test_a_folder_of_images_of_their_own_is_said_to_be_one(tmp_path):
+    folder = tmp_path / "x-rays"
+    for k in range(3):
+        one = next(series(tmp_path / f"p{k}", volume((1, 4, 4), k), SeriesInstanceUID=f"1.{k}").iterdir())
+        folder.mkdir(exist_ok=True)
+        one.rename(folder / f"p{k}.dcm")
+    with pytest.raises(ValueError, match=r"x-rays: 3 DICOM files of 3 series: images of their own, such as"):
+        io.list_images(folder)
+    for file in folder.iterdir():
+        one = pydicom.dcmread(file)
+        del one.ImagePositionPatient
+        one.SeriesInstanceUID = "1.2"
+        one.save_as(file)
+    with pytest.raises(ValueError, match=r"3 DICOM files of 1 series, which state no position: images of their own"):
+        io.list_images(folder)

@@ -10,7 +10,7 @@ from PIL import ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from unetkit import io
-from unetkit.io.png_jpeg import upright
+from unetkit.io.png_jpeg import PASSES, SIGNATURE, read_png, upright
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (20, 31), dtype=np.uint8)
@@ -193,3 +193,39 @@ def test_text_chunks_do_not_matter(tmp_path: Path) -> None:
     info.add_text("Comment", "x" * 1000)
     Pillow.fromarray(GRAY).save(tmp_path / "a.png", pnginfo=info, dpi=(300, 300))
     assert io.read(tmp_path / "a.png").spacing == (1.0, 1.0)
+
+
+def interlaced(pixels: np.ndarray, colour_type: int) -> bytes:
+    """A PNG by Adam7, of samples of 16 bits: (y, x, samples)."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    rows = b""
+    for y, x, dy, dx in PASSES:
+        part = pixels[y::dy, x::dx].astype(">u2")
+        rows += b"".join(b"\0" + row.tobytes() for row in part if row.size)
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, colour_type, 0, 0, 1)
+    packed = zlib.compress(rows)
+    halves = chunk(b"IDAT", packed[:30]) + chunk(b"IDAT", packed[30:])
+    return SIGNATURE + chunk(b"IHDR", header) + halves + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(19, 23), (1, 1), (2, 9), (8, 3)])
+@pytest.mark.parametrize(("colour_type", "samples"), [(2, 3), (4, 2), (6, 4)])
+def test_interlaced_colours_of_16_bits(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], size: tuple[int, int], colour_type: int, samples: int
+) -> None:
+    pixels = np.random.default_rng(0).integers(1, 2**16, (*size, samples)).astype(np.uint16)
+    (tmp_path / "a.png").write_bytes(interlaced(pixels, colour_type))
+    stored = read_png(tmp_path / "a.png")
+    np.testing.assert_array_equal(stored.array, np.moveaxis(pixels, -1, 0))
+    assert capfd.readouterr() == ("", "")  # libpng would warn on the screen
+
+
+def test_an_interlaced_picture_that_ends_early(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(1, 2**16, (20, 20, 3)).astype(np.uint16)
+    whole = interlaced(pixels, 2)
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"a\.png: .*truncated"):
+        io.read(tmp_path / "a.png")

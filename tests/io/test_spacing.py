@@ -92,3 +92,32 @@ def test_other_json_is_no_pixel_size(tmp_path: Path) -> None:
     spacing, _, notes = spacing_of(write(tmp_path / "a.tif", PLANE, {"spacing": [1.0, "x"], "unit": "µm"}))
     assert spacing == (1.0, 1.0)
     assert notes == ("pixel size nan of axis x ignored",)
+
+
+def test_imagej_has_a_unit_per_axis(tmp_path: Path) -> None:
+    units = {"spacing": 400.0, "unit": "um", "yunit": "nm", "zunit": "nm"}
+    path = write(tmp_path / "a.tif", STACK, units, imagej=True, resolution=(5.0, 0.004))
+    spacing, unit, _ = spacing_of(path)
+    assert unit == "µm"
+    assert spacing == pytest.approx((0.4, 0.25, 0.2))
+
+
+def test_imagej_stacks_recorded_downwards_have_a_positive_step(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", STACK, {"spacing": -2.5, "unit": "um"}, imagej=True, resolution=(2.0, 2.0))
+    assert spacing_of(path) == ((2.5, 0.5, 0.5), "µm", ())
+
+
+@pytest.mark.parametrize(("unit", "per_unit"), [("inch", 300.0), ("inch", 96.0), ("cm", 72 / 2.54)])
+@pytest.mark.parametrize("array", [PLANE, STACK])
+def test_print_resolutions_in_imagej_files_are_not_pixel_sizes(
+    tmp_path: Path, array: np.ndarray, unit: str, per_unit: float
+) -> None:
+    path = write(tmp_path / "a.tif", array, {"unit": unit}, imagej=True, resolution=(per_unit, per_unit))
+    spacing, own, notes = spacing_of(path)
+    assert (spacing, own) == ((1.0,) * array.ndim, "px")
+    assert f"pixels per {unit} in ImageJ's description: a print resolution, ignored" in notes[0]
+
+
+def test_a_microscopes_inches_in_imagej_files_are_pixel_sizes(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", PLANE, {"unit": "inch"}, imagej=True, resolution=(50000.0, 50000.0))
+    assert spacing_of(path) == ((2e-05, 2e-05), "in", ())

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio import warp
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
@@ -100,3 +102,22 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
         write_polygons([tmp_path / "nowhere.png"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("system", ["ESRI:102001", "+proj=sinu +lon_0=0 +R=6371007.181 +units=m +no_defs", None])
+def test_a_map_without_a_code_is_in_degrees_or_said_not_to_say(tmp_path: Path, system: str | None) -> None:
+    mask, place = np.zeros((8, 9), np.uint8), Affine(10, 0, 500000, 0, -10, 5000000)
+    mask[2:4, 3:6] = 1
+    profile = {"driver": "GTiff", "count": 1, "height": 8, "width": 9, "dtype": "uint8", "transform": place}
+    with rasterio.open(tmp_path / "a.tif", "w", crs=system, **profile) as file:
+        file.write(mask[None])
+    (written,) = write_polygons([tmp_path / "a.tif"], tmp_path / "out")
+    (feature,) = json.loads(written.path.read_text())["features"]
+    corner = np.array(feature["geometry"]["coordinates"][0][0])
+    if system is None:
+        assert "coordinate system is not stated" in written.coordinates
+        np.testing.assert_allclose(corner, (500030, 4999980))
+        return
+    assert written.coordinates.startswith("longitude and latitude (WGS 84)")
+    x, y = warp.transform("EPSG:4326", system, *([value] for value in corner))
+    np.testing.assert_allclose((x[0], y[0]), (500030, 4999980), atol=0.1)

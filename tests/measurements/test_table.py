@@ -251,6 +251,26 @@ def test_real_nuclei(tmp_path):
     assert measurements.objects == sum(len(ids) - 1 for ids in truth)
 
 
+def test_an_image_that_lies_elsewhere_is_refused_and_one_stored_another_way_up_is_turned(tmp_path):
+    labels = np.zeros((6, 7), np.uint8)
+    labels[1, 1:4] = 1
+    gray = np.arange(42, dtype=np.uint8).reshape(6, 7)
+
+    def placed(array, y_step, y, axes):
+        matrix = (1.0, 0.0, 0.0, 0.0, 0.0, y_step, 0.0, y, *[0.0] * 7, 1.0)
+        return Image(array, axes, (1.0, 1.0), georeference=io.GeoReference(matrix=matrix))
+
+    io.write_labels(tmp_path / "m.tif", placed(labels, -1.0, 6.0, "yx"))
+    io.write(tmp_path / "i.tif", placed(gray[None, ::-1], 1.0, 0.0, "cyx"))
+    found = measure([tmp_path / "m.tif"], tmp_path / "out", images=tmp_path / "i.tif")
+    with found.table.open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(next(value for name, value in row.items() if name.startswith("mean"))) == gray[1, 1:4].mean()
+    io.write(tmp_path / "i.tif", placed(gray[None], -1.0, 60.0, "cyx"))
+    with pytest.raises(Problems, match=r"i\.tif: lies elsewhere than its counterpart, by up to 54 along y"):
+        measure([tmp_path / "m.tif"], tmp_path / "out2", images=tmp_path / "i.tif")
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_it_is_said_how_few_ids_are_read_and_how_to_have_it_otherwise(tmp_path, ndim):
     ids = np.zeros((20,) * ndim, np.uint8)

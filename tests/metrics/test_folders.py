@@ -12,6 +12,7 @@ from PIL import Image as Picture
 
 from unetkit import io
 from unetkit.errors import Problems
+from unetkit.image import Image, WorldAffine
 from unetkit.labels.options import LabelOptions
 from unetkit.metrics.boundaries import boundary_f1
 from unetkit.metrics.evaluation import evaluate_arrays
@@ -374,6 +375,37 @@ def test_pixels_without_data_of_a_truth_are_not_counted(tmp_path):
     save_map(tmp_path / "t/a.tif", np.array([[0, 1, 9, 9]], np.uint8), 9)
     save_map(tmp_path / "p/a.tif", np.array([[0, 1, 1, 0]], np.uint8), None)
     assert evaluate(tmp_path / "p", tmp_path / "t").per_image[0].confusion == ((1, 0), (0, 1))
+
+
+def test_a_map_stored_another_way_up_is_turned_and_one_elsewhere_is_refused(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 2, (6, 7)).astype(np.uint8)
+    predicted = labels.copy()
+    predicted[0] = 9  # without data
+    for folder in ("predicted", "truth"):
+        (tmp_path / folder).mkdir()
+    io.write_labels(tmp_path / "truth/a.tif", labels, like=like_map(labels, -1.0, 6.0))
+    io.write_labels(tmp_path / "predicted/a.tif", predicted[::-1], like=like_map(labels, 1.0, 0.0), nodata=9)
+    scores = evaluate(tmp_path / "predicted", tmp_path / "truth")
+    assert (scores.per_image[0].pixel_error, np.sum(scores.per_image[0].confusion)) == (0, 5 * 7)
+    io.write_labels(tmp_path / "predicted/a.tif", predicted, like=like_map(labels, -1.0, 15.0), nodata=9)
+    with pytest.raises(Problems, match=r"predicted/a\.tif: lies elsewhere than its counterpart, by up to 9 along y"):
+        evaluate(tmp_path / "predicted", tmp_path / "truth")
+
+
+def test_a_volume_that_lies_elsewhere_is_refused(tmp_path):
+    labels = np.ones((3, 4, 5), np.uint8)
+    for folder, x in (("predicted", 0.0), ("truth", 9.0)):
+        (tmp_path / folder).mkdir()
+        affine = ((1.0, 0.0, 0.0, x), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+        place = WorldAffine(affine, "RAS", labels.shape)
+        io.write_labels(tmp_path / folder / "a.nii", Image(labels, "zyx", (1.0, 1.0, 1.0), "mm", place=place))
+    with pytest.raises(Problems, match=r"predicted/a\.nii: lies elsewhere than its counterpart, by up to 9 along x"):
+        evaluate(tmp_path / "predicted", tmp_path / "truth")
+
+
+def like_map(labels, y_step, y):
+    matrix = (1.0, 0.0, 0.0, 0.0, 0.0, y_step, 0.0, y, *[0.0] * 7, 1.0)
+    return Image(labels, "yx", (1.0, 1.0), georeference=io.GeoReference(matrix=matrix))
 
 
 @pytest.mark.parametrize("pattern", ["{}_cp_masks.png", "{}_manual1.png", "mask_{}.png", "{}_Segmentation.tif"])

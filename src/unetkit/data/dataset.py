@@ -16,6 +16,7 @@ from ..image import Image
 from ..io import read_coded_labels
 from ..io.filenames import suffix_of
 from ..io.label_samples import ColourCode
+from ..io.placement import turned_onto
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
 from ..labels.colour_codes import by_colour, colours_text, common_values
@@ -24,7 +25,7 @@ from ..labels.options import LabelOptions, label_options
 from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import SILENT, Progress
-from .channels import misplacement, read_channels
+from .channels import read_channels
 from .normalise import prepare_for_net
 from .pairs import Pair
 
@@ -263,6 +264,7 @@ def _build(
     samples: Sequence[Sample], options: LabelOptions, *, border_weight: bool, objects: bool, resample: bool
 ) -> Dataset:
     """Make a data set of samples, or raise what is wrong in the first stage that fails."""
+    ndim = _common_ndim(samples)
     kind = _recognise(samples, options)
     images = [sample.image for sample in samples]
     spacing, unit = _typical_spacing(images)
@@ -272,7 +274,6 @@ def _build(
     if kind.kind == "instances" and objects and options.labels != "foreground":
         kind = kind.with_distance(_LEVELS)
     channels = max(image.channels for image in images)
-    ndim = Counter(image.ndim for image in images).most_common(1)[0][0]
     cases, left_out, problems = _encode(resampled_samples, kind, channels, ndim, border_weight=border_weight)
     raise_problems(problems, "unusable file")
     some = ", ".join(left_out[:8]) + (f" and {len(left_out) - 8} more" if len(left_out) > 8 else "")
@@ -280,7 +281,7 @@ def _build(
         raise ValueError(f"none of the {len(left_out)} maps has a pixel that holds data and is labelled: {some}")
     counts = sum(np.bincount(case.labels.ravel(), minlength=256)[: len(kind.values)] for case in cases)
     # In two dimensions a place is where a map lies on the earth, which says nothing of how its objects are turned.
-    is_oriented = ndim == 3 and all(image.place is not None for image in images)
+    is_oriented = ndim == 3 and all(image.place is not None and image.place.is_stated for image in images)
     notes = [f"left out, since no pixel holds data and is labelled: {some}"] if left_out else []
     notes += _notes(samples, channels)
     if n_resampled:
@@ -313,13 +314,10 @@ def _read(pairs: Sequence[Pair], progress: Progress) -> tuple[list[Sample], list
         except _UNREADABLE as error:
             problems.append(Problem(str(error), files))
         if len(problems) == before:
-            if image.size != mask.size:
-                message = f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}"
-                problems.append(Problem(message, files))
-            elif elsewhere := misplacement(image, mask):
-                problems.append(Problem(f"{pair.mask}: {elsewhere}", files))
-            else:
-                samples.append(Sample(pair, image, mask, colours))
+            try:
+                samples.append(Sample(pair, image, _laid_on(image, mask, pair), colours))
+            except ValueError as error:
+                problems.append(Problem(str(error), files))
         progress.update(done, len(pairs))
     return _by_colour(samples, problems), problems
 
@@ -343,15 +341,50 @@ def _by_colour(samples: list[Sample], problems: list[Problem]) -> list[Sample]:
     return results
 
 
+def _laid_on(image: Image, mask: Image, pair: Pair) -> Image:
+    """The mask as it lies on its image; ValueError where it does not."""
+    try:
+        mask = turned_onto(mask, image)
+    except ValueError as error:
+        raise ValueError(f"{pair.mask}: {error} (counterpart: {pair.image})") from None
+    if image.size != mask.size:
+        turned = [note for each in (image, mask) for note in each.notes if note.startswith("turned upright")]
+        reason = (
+            f"; one of the two was {turned[0]}: turn the other as well, or store the picture upright, without the tag"
+            if turned
+            else ""
+        )
+        raise ValueError(f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}{reason}")
+    upright = [any(note.startswith("turned upright") for note in each.notes) for each in (image, mask)]
+    if upright[0] != upright[1]:  # by half a turn, or square
+        note = f"the {'image' if upright[0] else 'mask'} alone was turned by its Exif tag: are both drawn upright?"
+        return replace(mask, notes=(*mask.notes, note))
+    return mask
+
+
 def _not_finite(image: Image) -> str:
     finite = np.isfinite(image.array) if image.array.dtype.kind == "f" else None
-    valid = image.valid_mask()
-    if finite is not None and valid is not None:  # of a map, what holds no data may be anything
-        finite |= ~valid
+    held = image.holds_data()
+    if finite is not None and held is not None:  # of a map, what holds no data may be anything
+        finite |= ~held
     if finite is None or finite.all():
         return ""
     bad = int((~finite).sum())
     return f"{bad} of {finite.size} pixel values are NaN or infinite; replace them, or leave the file out"
+
+
+def _common_ndim(samples: Sequence[Sample]) -> int:
+    """2 or 3, as most images have; the others are named."""
+    counts = Counter(sample.image.ndim for sample in samples)
+    ndim = max(counts, key=lambda n: (counts[n], n)) if counts else 2
+    problems = []
+    for sample in samples:
+        if sample.image.ndim != ndim:
+            size = " x ".join(map(str, sample.image.size))
+            text = f"has {sample.image.ndim} spatial axes, {size}, most others {ndim}: planes and volumes are not mixed"
+            problems.append(Problem(f"{sample.pair.image}: {text}", (*sample.pair.files, sample.pair.mask)))
+    raise_problems(problems, "image of another dimension")
+    return ndim
 
 
 def _recognise(samples: Sequence[Sample], options: LabelOptions) -> LabelKind:
@@ -407,8 +440,9 @@ def _encode(
         try:
             array = prepare_for_net(image, channels=channels, ndim=ndim)
             classes, valid = to_classes(mask, kind, spacing=image.spacing), image.valid_mask()
-            if valid is not None:
-                classes[~valid] = IGNORE_INDEX
+            for each in (valid, sample.mask.valid):  # of the image, and of the mask by a mask of its own
+                if each is not None:
+                    classes[~each] = IGNORE_INDEX
             is_labelled = classes != IGNORE_INDEX
             if not is_labelled.any():
                 if image.georeference is None:

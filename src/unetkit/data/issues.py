@@ -32,6 +32,7 @@ _LEAST_SHIFT = 4  # pixels: annotators are not more careful
 _FIT = 6.0  # standard deviations by which edges and borders must agree somewhere for anything to be said
 _POOR, _GOOD = 0.4, 0.5  # of the usual fit: below, a mask does not lie on its image; above, it lies on another's
 _NEAR = 0.2  # of a share: so far from the opposite of the usual one a mask may be and be called inverted
+_FILLS = (-9999.0, -99999.0, -32768.0, -32767.0, -999.0)  # usual values of pixels without data, if they are the lowest
 _SIZE_FACTOR, _SPACING_FACTOR = 4.0, 3.0
 
 
@@ -70,6 +71,7 @@ class Summary:
     has_values: bool
     low: float
     high: float
+    low_share: float  # of the values
     labels: LabelStatistics
     on_border: float  # share of the mask's border that is not 0
     slope: np.ndarray | None  # of gray values, in the middle of the image; None where it is flat
@@ -106,7 +108,9 @@ def find_issues(items: Sequence[Summary], kind: LabelKind) -> list[LabelIssue]:
 def summarise(sample: Sample) -> Summary:
     """Take from a pair the numbers that it is compared by, up to 1.3 MB."""
     image, mask = sample.image, sample.mask
-    finite = image.array[np.isfinite(image.array)] if image.array.dtype.kind == "f" else image.array
+    held = image.holds_data()
+    values = image.array if held is None else image.array[held]
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     labels = np.asarray(mask.array)
     sides = [np.take(labels, i, axis) != 0 for axis in (-2, -1) for i in (0, -1)]
     plane = _middle(labels)
@@ -121,6 +125,7 @@ def summarise(sample: Sample) -> Summary:
         finite.size > 0,
         float(finite.min()) if finite.size else 0.0,
         float(finite.max()) if finite.size else 0.0,
+        float(np.mean(finite == finite.min())) if finite.size else 0.0,
         sample.statistics,
         float(np.mean(np.concatenate([side.ravel() for side in sides]))),
         _slope(image),
@@ -162,6 +167,12 @@ def _images(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
     for item, factor in zip(items, factors, strict=True):
         if item.has_values and item.low == item.high:
             yield LabelIssue(item.pair.image, f"every pixel is {item.low:g}: is it an image?")
+        elif item.low in _FILLS and item.low_share > 0:
+            yield LabelIssue(
+                item.pair.image,
+                f"{item.low_share:.1%} of its values are {item.low:g}, which programs write where there is no data: "
+                "state it as the map's nodata, or replace it",
+            )
         if factor >= _SIZE_FACTOR and _is_odd(n_odd, len(items)):
             size = " x ".join(map(str, item.size))
             yield LabelIssue(item.pair.image, f"is {size} pixels, {factor:.1f} times as long or short as is usual here")

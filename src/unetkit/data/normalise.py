@@ -13,6 +13,8 @@ from ..image import Image, to_channels
 
 _CHUNK = 2**20  # values whose moments are taken at a time: few enough for the processor's cache
 _BAND_BYTES = 2**26  # read at a time from a file
+# No measurement is as large, but programs fill pixels without data so: -3.4e38 (the lowest), 1e38, 9.97e36 (netCDF).
+_FILL_FROM = 1e36
 _WIDE = 1e30  # a deviation from which on differences to the mean may not fit into float32
 
 
@@ -42,16 +44,19 @@ class Normalisation:
     is_gray : bool
         Whether there are three channels, equal everywhere.
     missing : int
-        Pixels without data.
+        Pixels without data in any channel.
+    has_gaps : bool
+        Whether any sample is without data, as where one band of several has a hole.
     """
 
     mean: np.ndarray
     std: np.ndarray
     is_gray: bool = False
     missing: int = 0
+    has_gaps: bool = False
 
     def __call__(self, values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-        """Scale a region of the image, (C, *region), to float32, the mean where it is not valid; a copy."""
+        """Scale a region of the image, (C, *region), to float32, the mean where samples are not valid; a copy."""
         axes = (slice(None), *(None,) * (values.ndim - 1))
         with np.errstate(invalid="ignore"):  # of what is not valid
             if self.std.max(initial=0) > _WIDE:
@@ -61,7 +66,7 @@ class Normalisation:
                 scaled = _float32(values) - self.mean[axes]
                 scaled /= self.std[axes]
         if valid is not None:
-            scaled[:, ~valid] = 0
+            scaled[~np.broadcast_to(valid, scaled.shape)] = 0
         return scaled
 
 
@@ -73,8 +78,8 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
     image : array of shape (C, *spatial), any real dtype
         An ndarray, or an `io.LazyImage`.
     is_valid : callable, optional
-        Called with some rows, (C, rows, *others) as stored, and their slice; returns where they hold data, (rows,
-        *others). The other pixels count for nothing, and may have any value.
+        Called with some rows, (C, rows, *others) as stored, and their slice; returns which samples hold data, (C, rows,
+        *others). The others count for nothing, and may have any value.
 
     Returns
     -------
@@ -84,39 +89,55 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
     Raises
     ------
     ValueError
-        If a valid pixel is NaN or infinite; their number is given.
+        If a valid pixel is NaN, infinite or a fill value; their number is given.
     """
     channels = image.shape[0]
-    count = missing = nan = infinite = 0
-    mean, squares = np.zeros(channels), np.zeros(channels)
+    missing = gaps = nan = infinite = filled = 0
+    fills: set[float] = set()  # of a fill value there is one; measurements as large vary
+    count, mean, squares = np.zeros(channels), np.zeros(channels), np.zeros(channels)
     is_gray = channels == 3
     for stored, rows in _chunks(image):
         flat = _float32(stored).reshape(channels, -1)
+        parts = list(flat)
         if is_valid is not None:
-            valid = is_valid(stored, rows).ravel()
-            missing += int(valid.size - valid.sum())
-            flat = flat[:, valid]
-        if not np.isfinite(flat).all():
-            nan += int(np.isnan(flat).sum())
-            infinite += int(np.isinf(flat).sum())
-        n = flat.shape[1]
-        if nan or infinite or not n:  # once one is found the others are counted only
+            valid = is_valid(stored, rows).reshape(channels, -1)
+            missing += int((~valid.any(0)).sum())
+            gaps += int((~valid).sum())
+            parts = [row[held] for row, held in zip(flat, valid, strict=True)]
+            flat = flat[:, valid.all(0)]
+        bad = [part for part in parts if not np.isfinite(part).all()]
+        nan += sum(int(np.isnan(part).sum()) for part in bad)
+        infinite += sum(int(np.isinf(part).sum()) for part in bad)
+        if nan or infinite:  # once one is found the others are counted only
             continue
+        for part in parts:
+            large = part[np.abs(part) >= _FILL_FROM]
+            filled += large.size
+            fills.update(large[:2].tolist() if (large == large[:1]).all() else (0.0, 1.0))
         is_gray = is_gray and bool((flat == flat[:1]).all())
-        flat = flat.astype(np.float64)
-        own = flat.mean(1)
-        shift = own - mean
-        # Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing sample variances, 1979
-        squares += ((flat - own[:, None]) ** 2).sum(1) + shift**2 * (count * n / (count + n))
-        mean += shift * (n / (count + n))
-        count += n
+        for channel, part in enumerate(parts):
+            n = part.size
+            if not n:
+                continue
+            values, before = part.astype(np.float64), count[channel]
+            own = values.mean()
+            shift = own - mean[channel]
+            # Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing sample variances, 1979
+            squares[channel] += ((values - own) ** 2).sum() + shift**2 * (before * n / (before + n))
+            mean[channel] += shift * (n / (before + n))
+            count[channel] += n
     if nan or infinite:
         raise ValueError(
             f"{nan} of {prod(image.shape)} pixel values are NaN and {infinite} infinite: replace them, or leave the "
             "file out"
         )
-    std = np.sqrt(squares / max(count, 1)).astype(np.float32)
-    return Normalisation(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)), is_gray, missing)
+    if len(fills) == 1:
+        raise ValueError(
+            f"{filled} of {prod(image.shape)} pixel values are {fills.pop():.3g}, a fill value of pixels without data "
+            "that the file does not state: state it as nodata (gdal_edit.py -a_nodata), or replace it"
+        )
+    std = np.sqrt(squares / np.maximum(count, 1)).astype(np.float32)
+    return Normalisation(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)), is_gray, missing, gaps > 0)
 
 
 def _chunks(image: Readable) -> Iterator[tuple[np.ndarray, slice]]:
@@ -144,8 +165,8 @@ def standardise(array: np.ndarray, valid: np.ndarray | None = None) -> np.ndarra
     ----------
     array : ndarray of shape (C, *spatial), any real dtype
         Finite where valid.
-    valid : ndarray of shape (*spatial), bool, optional
-        Where the image holds data. Mean and deviation are those of these pixels; the others become 0, the mean.
+    valid : ndarray of shape (*spatial) or (C, *spatial), bool, optional
+        Where the image holds data. Mean and deviation are those of these samples; the others become 0, the mean.
 
     Returns
     -------
@@ -159,13 +180,15 @@ def standardise(array: np.ndarray, valid: np.ndarray | None = None) -> np.ndarra
     """
     if valid is None:
         return measure_normalisation(array)(array)
-    return measure_normalisation(array, lambda _, rows: valid[rows])(array, valid)
+    held = np.broadcast_to(valid, array.shape)
+    return measure_normalisation(array, lambda _, rows: held[:, rows])(array, held)
 
 
 def prepare_for_net(image: Image, *, channels: int, ndim: int) -> np.ndarray:
     """Make an image the input of a net: checked, converted to `channels` channels, standardised.
 
-    Pixels of a map that hold no data (NaN, or the file's nodata value) are left out of the statistics and become 0.
+    Samples of a map that hold no data (NaN, the file's nodata value, or by its mask) are left out of the statistics and
+    become 0.
 
     Raises
     ------
@@ -174,4 +197,5 @@ def prepare_for_net(image: Image, *, channels: int, ndim: int) -> np.ndarray:
     """
     if image.ndim != ndim:
         raise ValueError(f"has {image.ndim} spatial axes, {' x '.join(map(str, image.size))}; this is a {ndim}D net")
-    return standardise(to_channels(image, channels).array, image.valid_mask())
+    image = to_channels(image, channels)
+    return standardise(image.array, image.holds_data())

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ..errors import Problem, Problems, raise_problems
 from ..io import list_images
-from ..io.filenames import image_keys, is_image_folder, mask_keys, stem_of, suffix_of
+from ..io.filenames import holds_zarr, image_keys, is_image_folder, mask_keys, stem_of, suffix_of
+from ..io.zarr.metadata import label_images
 
 # Compared without regard to case.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "raw", "x")
@@ -234,7 +235,8 @@ def _n_channels(table: Path) -> int | None:
 
 def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     folders = {f.name: f for f in sorted(root.iterdir()) if f.is_dir() and not f.name.startswith((".", "__"))}
-    if not any(not is_image_folder(folder) for folder in folders.values()):
+    holds_labels = any(holds_zarr(folder) and label_images(folder) for folder in folders.values())
+    if not holds_labels and all(map(is_image_folder, folders.values())):
         return _from_flat_folder(root)
     by_name = {name.lower(): folder for name, folder in folders.items()}
     images = next((by_name[name] for name in _IMAGE_FOLDERS if name in by_name), None)
@@ -245,6 +247,16 @@ def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for name, folder in folders.items():
+        if is_image_folder(folder):  # an OME-Zarr image may hold its own labels
+            inside = label_images(folder) if holds_zarr(folder) else []
+            if len(inside) == 1:
+                pairs.append(Pair(folder, inside[0], stem_of(folder)))
+            else:
+                message = f"{folder}: an image with {len(inside)} label images in it"
+                listed = f" ({', '.join(path.name for path in inside)})" if inside else ""
+                way = "name the pairs in a table" if inside else "name the folder of masks as well"
+                problems.append(Problem(f"{message}{listed}: {way}", (folder,)))
+            continue
         try:
             files = list_images(folder)
         except ValueError as error:

@@ -64,13 +64,18 @@ def train_val_split(
 def _parts(case: Case, fraction: float, fold: Fold | None, *, is_even: bool) -> tuple[Case, Case]:
     if fold is None:
         strips = _strips(case.size, fraction)
+        if not strips:
+            raise ValueError(
+                f"{case.path}: an image of {case.size} pixels cannot be cut into a part to train on and one to "
+                "validate on; leave it out"
+            )
         lost = [_lost(case.labels, strip) if is_even else 0 for strip in strips]
         keys = [(n, _unlike(case.labels[strip], case.labels)) for n, strip in zip(lost, strips, strict=True)]
         strip = strips[keys.index(min(keys))]
     else:
         axis, (k, n) = int(np.argmax(case.size)), fold  # strips across the longest axis
         if case.size[axis] < n:
-            raise ValueError(f"an image of {case.size} pixels cannot be cut into {n} folds")
+            raise ValueError(f"{case.path}: an image of {case.size} pixels cannot be cut into {n} folds")
         part = slice(k * case.size[axis] // n, (k + 1) * case.size[axis] // n)
         strip = tuple(part if i == axis else slice(0, m) for i, m in enumerate(case.size))
     training, held_out = case.labels.copy(), np.full_like(case.labels, IGNORE_INDEX)
@@ -87,8 +92,6 @@ def _strips(size: tuple[int, ...], fraction: float) -> list[Slices]:
             continue
         for part in (slice(0, width), slice(n - width, n)):
             strips.append(tuple(part if i == axis else slice(0, m) for i, m in enumerate(size)))
-    if not strips:
-        raise ValueError(f"an image of {size} pixels cannot be cut into a part to train on and one to validate on")
     return strips
 
 

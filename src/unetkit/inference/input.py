@@ -15,7 +15,7 @@ from ..data.normalise import Normalisation, measure_normalisation
 from ..data.planes import around, fold
 from ..geometry import mirror
 from ..image import Image, to_channels
-from ..io import LazyImage, valid_mask
+from ..io import LazyImage
 from ..io.resample import Resampled, size_at
 from ..model.card import Card
 from ..nets.net import Net
@@ -119,7 +119,7 @@ class InputImage:
         self._planes = card.planes
         try:
             _check_axes(image, net.ndim, card.planes)
-            self.scaling = scaling or measure_normalisation(image, self._is_valid if image.georeference else None)
+            self.scaling = scaling or measure_normalisation(image, self._holds_rows if image.georeference else None)
             self.channels = net.in_channels // (card.planes or 1)
             own_channels = 1 if self.scaling.is_gray else image.shape[0]
             to_channels(Image(np.zeros((own_channels, 1, 1), np.uint8), "cyx", (1.0, 1.0)), self.channels)  # or raises
@@ -152,11 +152,10 @@ class InputImage:
 
     def valid(self, pixels: Slices) -> np.ndarray:
         """Where some pixels of a map hold data, (*pixels); see `missing`."""
-        return self._is_valid(self.image[(slice(None), *pixels)])
+        return np.asarray(self.image.holds_data(self.image[(slice(None), *pixels)], pixels).any(0))
 
-    def _is_valid(self, stored: np.ndarray, _: slice = slice(None)) -> np.ndarray:
-        georeference = self.image.georeference
-        return valid_mask(stored, georeference.nodata if georeference else None)
+    def _holds_rows(self, stored: np.ndarray, rows: slice) -> np.ndarray:
+        return self.image.holds_data(stored, (rows, *(slice(0, length) for length in self.image.size[1:])))
 
     def plane(self, z: int) -> Read:
         """The reader of plane `z` of a volume, its neighbours as further channels."""
@@ -175,7 +174,7 @@ class InputImage:
             stored = self._resampled.read((slice(0, self.image.shape[0]), *pixels))
         else:
             stored = self.image[(slice(None), *pixels)]
-        values = self.scaling(stored, self._is_valid(stored) if self.missing else None)
+        values = self.scaling(stored, self.image.holds_data(stored, pixels) if self.scaling.has_gaps else None)
         if len(values) == self.channels:
             return values
         return np.repeat(values[:1], self.channels, axis=0)  # gray, in one channel or in three equal ones

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..image import Image
-from ..io import LazyImage
 from ..io.block_store import BlockStore
-from ..io.lazy import WholeImage
+from ..io.lazy import whole_lazy
 from ..io.resample import resampled, to_size
 from ..labels.instances import decode, unpack_maps
 from ..model.card import Card
@@ -430,7 +429,7 @@ class Predictor:
             uncertainty = entropy(probabilities) if outputs.uncertainty else None
             labels = logits.argmax(0).astype(np.min_scalar_type(max(len(logits) - 1, 1)))
             return Prediction(labels, probabilities if outputs.probabilities else None, uncertainty, logits, image)
-        source = LazyImage(Path("image"), WholeImage(image), image.place, image.georeference)
+        source = whole_lazy(Path("image"), image)
         with InputImage(source, self.net, self.card) as read:
             return self._predict(read, image, self.card, outputs)
 

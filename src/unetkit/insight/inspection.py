@@ -15,6 +15,7 @@ from ..graph.cost import cost
 from ..graph.graph import Graph, read
 from ..inference.input import InputImage
 from ..io import read_labels
+from ..io.placement import turned_onto
 from ..io.resample import to_size
 from ..labels.kind import to_classes
 from ..model.card import Card
@@ -199,7 +200,11 @@ def inspect_image(
                 f"model, {' x '.join(map(str, image.size))} pixels, as for prediction",
             )
         if mask is not None:
-            labels = read_labels(mask).array
+            stored = read_labels(mask)
+            try:
+                labels = turned_onto(stored, image.image).array
+            except ValueError as error:
+                raise ValueError(f"{mask}: {error} (counterpart: {files[0]})") from None
             if labels.shape != whole:
                 raise ValueError(f"{files[0]}: is {whole} pixels, its mask {mask} {labels.shape}")
             truth = to_classes(to_size(labels, image.size), card.labels, spacing=spacing)

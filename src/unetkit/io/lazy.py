@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 import numpy as np
 
-from ..georeference import GeoReference
+from ..georeference import GeoReference, holds_data
 from ..image import Image, WorldAffine
 from .decoder_errors import naming
 
@@ -95,6 +95,10 @@ class LazyImage:
         Position of a volume in the world.
     georeference : GeoReference, optional
         Position of a map on the earth.
+    origin : tuple of float, optional
+        Position of the first pixel in `unit`.
+    validity : callable, optional
+        Where a map holds data by a mask of its own: takes a region over space.
 
     Attributes
     ----------
@@ -109,12 +113,20 @@ class LazyImage:
     notes : tuple of str
     place : WorldAffine or None
     georeference : GeoReference or None
+    origin : tuple of float or None
     """
 
     def __init__(
-        self, path: Path, source: Source, place: WorldAffine | None = None, georeference: GeoReference | None = None
+        self,
+        path: Path,
+        source: Source,
+        place: WorldAffine | None = None,
+        georeference: GeoReference | None = None,
+        origin: tuple[float, ...] | None = None,
+        validity: Callable[[Region], np.ndarray] | None = None,
     ) -> None:
-        self.path, self.place, self.georeference = path, place, georeference
+        self.path, self.place, self.georeference, self.origin = path, place, georeference, origin
+        self.validity = validity
         self._source: Source | None = source
         self.axes, self.shape, self.dtype = source.axes, source.shape, source.dtype
         self.spacing, self.unit, self.notes = source.spacing, source.unit, source.notes
@@ -165,6 +177,14 @@ class LazyImage:
             array = self._source.read(hull)
         return np.array(array[tuple(slice(None, None, steps.step) for steps in ranges)], self.dtype, order="C")
 
+    def holds_data(self, stored: np.ndarray, space: Region) -> np.ndarray:
+        """Mask of the samples that hold data, (C, *space), of a region over space whose samples were read."""
+        nodata = self.georeference.nodata if self.georeference else None
+        if self.validity is None:
+            return holds_data(stored, nodata)
+        with naming(self.path):
+            return holds_data(stored, nodata, self.validity(space))
+
     def close(self) -> None:
         """Close the file; nothing can be read afterwards."""
         if self._source is not None:
@@ -194,6 +214,19 @@ class WholeImage:
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+def whole_lazy(path: Path, image: Image) -> LazyImage:
+    """An image in memory as one that is read by region; `path` is named in errors."""
+    valid = image.valid
+    return LazyImage(
+        path,
+        WholeImage(image),
+        image.place,
+        image.georeference,
+        image.origin,
+        None if valid is None else valid.__getitem__,
+    )
 
 
 KEPT_BANDS = 2  # the next read mostly begins where the last one ended

@@ -10,6 +10,7 @@ In a file the axes are x, y, z (channels last) in any direction, which the affin
 from __future__ import annotations
 
 import gzip
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ TIMES = {8: "s", 16: "ms", 24: "µs"}
 # ITK and FSL write seconds into every file, so that the unit alone does not distinguish a time series from channels.
 MOST_CHANNELS = 16
 FLAT = 1e-4  # volume of the box of unit axes below which an affine is singular; float32 headers have 1e-7
+FORMS_APART = 0.75  # voxels
 LONGEST = 32767  # NIfTI-1 stores lengths in 16 bits
 GZIP_LEVEL = 6
 
@@ -180,6 +182,13 @@ def _scaled(picture: Nifti) -> np.ndarray:
 def _place(picture: Nifti, notes: list[str]) -> tuple[WorldAffine, tuple[float, ...], str]:
     """Position of the volume, and its spacing along z, y, x with the unit."""
     header, affine = picture.header, np.asarray(picture.affine, np.float64)
+    codes = int(header["sform_code"]), int(header["qform_code"])
+    if not any(codes):
+        # nibabel makes up axes to the left about the middle, ITK others from the first voxel on: none is stated.
+        affine = np.diag([*np.linalg.norm(affine[:3, :3], axis=0), 1.0])
+        notes.append("sform_code and qform_code are 0: it states no place in the body, axes as they are stored")
+    elif all(codes):
+        _compare_forms(picture, notes)
     with np.errstate(over="ignore"):  # of an axis that is infinitely long, which is singular below
         steps = np.sqrt((affine[:3, :3] ** 2).sum(0))
     if not np.isfinite(affine).all() or not steps.all() or abs(np.linalg.det(affine[:3, :3] / steps)) < FLAT:
@@ -196,12 +205,27 @@ def _place(picture: Nifti, notes: list[str]) -> tuple[WorldAffine, tuple[float, 
         affine=tuple(tuple(float(value) for value in row) for row in affine),
         orientation="".join(ornt2axcodes(order)),
         size=tuple(int(sizes[by_axis[axis]]) for axis in (2, 1, 0)),
-        codes=(int(header["sform_code"]), int(header["qform_code"])),
+        codes=codes,
         quaternion=tuple(float(header[name]) for name in QUATERNION),
         pixdim=tuple(float(value) for value in pixdim[:4]),
         units=code,
     )
     return place, tuple(along[by_axis[axis]] for axis in (2, 1, 0)), UNITS.get(code & 7, "mm")
+
+
+def _compare_forms(picture: Nifti, notes: list[str]) -> None:
+    """Note where sform and qform put a voxel at different places: programs take one or the other."""
+    sform, qform = (np.asarray(form, np.float64) for form in (picture.get_sform(), picture.get_qform()))
+    corners = np.array(list(itertools.product(*((0, length - 1) for length in _size(picture)))))
+    gap = sform - qform
+    with np.errstate(all="ignore"):
+        steps = np.linalg.norm(sform[:3, :3], axis=0)
+        apart = float(np.linalg.norm(corners @ gap[:3, :3].T + gap[:3, 3], axis=1).max() / steps.min())
+    if not apart <= FORMS_APART:
+        notes.append(
+            f"its sform and qform lie up to {apart:.3g} voxels apart: the sform's place is taken, as nibabel does; ITK "
+            "may take the qform"
+        )
 
 
 def _steps(stated: np.ndarray, of_affine: np.ndarray, notes: list[str]) -> list[float]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import imagecodecs
@@ -19,7 +21,11 @@ from .filenames import PNG_SUFFIXES, suffix_of
 from .samples import Colour, Stored
 
 # PNG, third edition, 11.2.1: bit depth and colour type are bytes 24 and 25 of the file
-BIT_DEPTH, COLOUR_TYPE = 24, 25
+BIT_DEPTH, COLOUR_TYPE, INTERLACE = 24, 25, 28
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SAMPLES = {2: 3, 4: 2, 6: 4}  # of a pixel, by colour type
+# Of interlaced pictures: first row and column, and the steps between theirs.
+PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 GRAY, PALETTE = 0, 3
 ORIENTATION = 0x0112  # Exif 2.32, tag 274
 JPEG_QUALITY = 95
@@ -38,7 +44,9 @@ def read_png(path: Path) -> Stored:
             picture = PngImageFile(io.BytesIO(content))
         picture.load()
         if depth == 16 and colour_type != GRAY:
-            samples = imagecodecs.png_decode(content)  # Pillow would reduce these to 8 bits, silently
+            is_interlaced = len(content) > INTERLACE and content[INTERLACE] == 1
+            # Pillow would reduce these to 8 bits, silently.
+            samples = _interlaced(content, colour_type) if is_interlaced else imagecodecs.png_decode(content)
         else:
             samples = np.asarray(picture)
             if depth == 16:
@@ -52,6 +60,37 @@ def read_png(path: Path) -> Stored:
     if palette is not None and "transparency" in picture.info:
         notes.append("transparency of the palette ignored")
     return stored_picture(samples, picture, palette, notes)
+
+
+def _interlaced(content: bytes, colour_type: int) -> np.ndarray:
+    """Samples of 16 bits of an interlaced PNG, (y, x, samples): each pass is a picture of its own.
+
+    libpng decodes them too, but prints a warning that no caller can turn off.
+    """
+    width, height = struct.unpack(">II", content[16:24])
+    samples, packed, at = SAMPLES[colour_type], [], len(SIGNATURE)
+    while at + 8 <= len(content):
+        length, name = struct.unpack(">I4s", content[at : at + 8])
+        packed += [content[at + 8 : at + 8 + length]] if name == b"IDAT" else []
+        at += length + 12
+    passes = [(part, len(range(part[0], height, part[2])), len(range(part[1], width, part[3]))) for part in PASSES]
+    sizes = [rows * (1 + columns * samples * 2) if columns else 0 for _, rows, columns in passes]
+    data = zlib.decompressobj().decompress(b"".join(packed), sum(sizes) + 1)
+    if len(data) < sum(sizes):
+        raise Refused(f"truncated: its pixels take {sum(sizes)} bytes, the file holds {len(data)}")
+    picture, start = np.zeros((height, width, samples), np.uint16), 0
+    for ((y, x, dy, dx), rows, columns), size in zip(passes, sizes, strict=True):
+        if size:
+            header = struct.pack(">IIBBBBB", columns, rows, 16, colour_type, 0, 0, 0)
+            chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(data[start : start + size], 0)), (b"IEND", b""))
+            plain = SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
+            picture[y::dy, x::dx] = imagecodecs.png_decode(plain).reshape(rows, columns, samples)
+        start += size
+    return picture
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def read_jpeg(path: Path) -> Stored:

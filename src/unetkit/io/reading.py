@@ -13,7 +13,7 @@ from .decoder_errors import naming
 from .filenames import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, holds_dicom, holds_zarr, is_image_folder, suffix_of
 from .formats import FORMATS, format_of
 from .label_samples import ColourCode, as_coded_labels, as_labels
-from .lazy import LazyImage, WholeImage, banded
+from .lazy import LazyImage, banded, whole_lazy
 from .png_jpeg import read_jpeg, read_png
 from .samples import Stored, as_image
 from .tiff.layout import TiffImage, read_tiff
@@ -149,19 +149,20 @@ def open_lazy(path: str | Path) -> LazyImage:
         kind = _kind(path)
         if kind == "OME-Zarr":
             chunked = ZarrRegions(path)
-            return LazyImage(path, banded(chunked, chunked.height))
+            return LazyImage(path, banded(chunked, chunked.height), origin=chunked.origin)
         if kind == "TIFF":
             tiff = TiffImage(path)
             if can_slice(tiff):
                 regions = TiffRegions(tiff)
-                return LazyImage(path, banded(regions, regions.height), georeference=tiff.georeference)
+                rows = banded(regions, regions.height)
+                return LazyImage(path, rows, georeference=tiff.georeference, validity=tiff.validity)
             tiff.close()
         found = format_of(path)
         source = found.open_source(path) if found is not None and kind == found.name else None
         if source is not None:
             return LazyImage(path, source)
         image = as_image(_read_stored(path))
-        return LazyImage(path, WholeImage(image), image.place, image.georeference)
+        return whole_lazy(path, image)
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -187,7 +188,7 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: {'a file, expected a folder' if folder.exists() else 'no such folder'}")
     if is_image_folder(folder):
-        raise ValueError(f"{folder}: one image, expected a folder of images; name the folder that holds it")
+        raise ValueError(f"{folder}: {_one_image(folder)}")
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     # A link to nothing stays in the list, so that reading it names it.
     files = [path for path in entries if path.is_file() or (path.is_symlink() and not path.exists())]
@@ -200,6 +201,16 @@ def list_images(folder: str | Path) -> list[Path]:
     # In natural order: runs of digits compare as numbers.
     parts = {path: re.split(r"(\d+)", path.name.lower()) for path in images}
     return sorted(images, key=lambda path: ([int(p) if i % 2 else p for i, p in enumerate(parts[path])], path.name))
+
+
+def _one_image(folder: Path) -> str:
+    """The reason why a folder that is read as one image is no folder of images."""
+    if _kind(folder) == "DICOM":
+        from .dicom import separate_images
+
+        if reason := separate_images(folder):
+            return reason
+    return "one image, expected a folder of images; name the folder that holds it"
 
 
 def _read_stored(path: Path, *, is_mask: bool = False) -> Stored:

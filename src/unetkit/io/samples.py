@@ -82,6 +82,10 @@ class Stored:
         Position of a volume in the world.
     georeference : GeoReference, optional
         Position of a map on the earth.
+    origin : tuple of float, optional
+        Position of the first pixel in `unit`.
+    valid : ndarray of shape (*spatial), bool, optional
+        Where a map holds data, by a mask of its own.
     """
 
     array: np.ndarray
@@ -93,6 +97,8 @@ class Stored:
     is_lossy: bool = False
     place: WorldAffine | None = None
     georeference: GeoReference | None = None
+    origin: tuple[float, ...] | None = None
+    valid: np.ndarray | None = None
 
 
 def as_image(stored: Stored) -> Image:
@@ -113,7 +119,15 @@ def as_image(stored: Stored) -> Image:
 def located(array: np.ndarray, axes: str, stored: Stored, notes: list[str]) -> Image:
     """Make an image with the spacing and the place of the stored samples."""
     return Image(
-        array, axes, stored.spacing, stored.unit, tuple(notes), place=stored.place, georeference=stored.georeference
+        array,
+        axes,
+        stored.spacing,
+        stored.unit,
+        tuple(notes),
+        place=stored.place,
+        georeference=stored.georeference,
+        origin=stored.origin,
+        valid=stored.valid,
     )
 
 

@@ -46,8 +46,8 @@ def pixel_size(tif: tifffile.TiffFile, spatial: str) -> tuple[tuple[float, ...],
     """Read the spacing and unit of the first image of a TIFF.
 
     From OME metadata, the JSON that tifffile and this package write, ImageJ metadata or the resolution tags: the first
-    that states it. Resolution per inch in a plain TIFF is ignored, and so is a usual print resolution per centimetre:
-    it is meant for printers and does not measure a pixel.
+    that states it. Resolution per inch in a plain TIFF is ignored, and so is a usual print resolution per inch or
+    centimetre, in ImageJ files too, which take it from pictures: it is meant for printers and does not measure a pixel.
 
     Parameters
     ----------
@@ -63,10 +63,12 @@ def pixel_size(tif: tifffile.TiffFile, spatial: str) -> tuple[tuple[float, ...],
     notes : list of str
         Assumptions, for the user.
     """
-    for sizes in (_ome(tif), _json(tif, spatial), _imagej(tif), _resolution(tif)):
+    notes: list[str] = []
+    for sizes in (_ome(tif), _json(tif, spatial), _imagej(tif, notes), _resolution(tif)):
         if sizes:
-            return completed(sizes, spatial)
-    return (1.0,) * len(spatial), "px", []
+            spacing, unit, assumed = completed(sizes, spatial)
+            return spacing, unit, notes + assumed
+    return (1.0,) * len(spatial), "px", notes
 
 
 def completed(sizes: Sizes, spatial: str) -> tuple[tuple[float, ...], str, list[str]]:
@@ -89,6 +91,12 @@ def completed(sizes: Sizes, spatial: str) -> tuple[tuple[float, ...], str, list[
     return tuple(spacing), unit, notes
 
 
+def in_unit(length: float, unit: str, wanted: str) -> float:
+    """A length in another unit; as it is where the two cannot be compared."""
+    own = ALIASES.get(unit.lower(), unit)
+    return length * (METRES[own] / METRES[wanted]) if own != wanted and {own, wanted} <= METRES.keys() else length
+
+
 def _number(text: object) -> float:
     """The number, or NaN for anything else."""
     try:
@@ -97,15 +105,25 @@ def _number(text: object) -> float:
         return math.nan
 
 
-def _ome(tif: tifffile.TiffFile) -> Sizes:
+def ome_sizes(tif: tifffile.TiffFile) -> list[tuple[int, int]]:
+    """Height and width of every image that the OME-XML of a TIFF describes; none where there is no OME-XML."""
+    sizes = [(_number(pixels.get("SizeY")), _number(pixels.get("SizeX"))) for pixels in _ome_pixels(tif)]
+    return [(int(y), int(x)) for y, x in sizes if math.isfinite(y) and math.isfinite(x)]
+
+
+def _ome_pixels(tif: tifffile.TiffFile) -> list[ElementTree.Element]:
+    """The images of the OME-XML."""
     if not tif.ome_metadata:
-        return {}
+        return []
     try:
-        root = ElementTree.fromstring(tif.ome_metadata)
+        return ElementTree.fromstring(tif.ome_metadata).findall(".//{*}Pixels")
     except ElementTree.ParseError:
-        return {}
-    pixels = root.find(".//{*}Pixels")
-    attributes = {} if pixels is None else pixels.attrib
+        return []
+
+
+def _ome(tif: tifffile.TiffFile) -> Sizes:
+    pixels = _ome_pixels(tif)
+    attributes = pixels[0].attrib if pixels else {}
     names = {axis: f"PhysicalSize{axis.upper()}" for axis in "xyz"}
     return {
         axis: (_number(attributes[name]), attributes.get(f"{name}Unit", "µm"))  # the schema's default unit
@@ -123,24 +141,34 @@ def _json(tif: tifffile.TiffFile, spatial: str) -> Sizes:
     return {axis: (_number(size), unit) for axis, size in zip(spatial, spacing, strict=True)}
 
 
-def _imagej(tif: tifffile.TiffFile) -> Sizes:
+def _imagej(tif: tifffile.TiffFile, notes: list[str]) -> Sizes:
     metadata = tif.imagej_metadata or {}
-    unit = str(metadata.get("unit", ""))
-    if ALIASES.get(unit.lower(), unit) == "px":
+    units = {axis: str(metadata.get(f"{axis}unit", metadata.get("unit", ""))) for axis in "xyz"}  # y and z may differ
+    unit, per_unit = units["x"], _per_unit(tif)
+    of_x = ALIASES.get(unit.lower(), unit)
+    if of_x == "px":
         return {}
-    per_unit = _per_unit(tif)
-    sizes: Sizes = {axis: (1 / number, unit) for axis, number in per_unit.items() if number}
-    return sizes | ({"z": (_number(metadata["spacing"]), unit)} if "spacing" in metadata else {})
+    if of_x in ("in", "cm") and _is_for_print(per_unit, METRES[of_x]):
+        notes.append(f"{per_unit['x']:g} pixels per {unit} in ImageJ's description: a print resolution, ignored")
+        return {}
+    sizes: Sizes = {axis: (1 / number, units[axis]) for axis, number in per_unit.items() if number}
+    # The sign is a direction: of stacks that were recorded downwards.
+    return sizes | ({"z": (abs(_number(metadata["spacing"])), units["z"])} if "spacing" in metadata else {})
 
 
 def _resolution(tif: tifffile.TiffFile) -> Sizes:
     if tif.pages.first.tags.valueof(RESOLUTION_UNIT) != CENTIMETRE:
         return {}
     per_cm = _per_unit(tif)
-    is_for_print = (any(abs(number * 2.54 - dpi) < 0.05 for dpi in PRINTER_DPI) for number in per_cm.values())
-    if min(per_cm.values()) <= 1 or any(is_for_print):
+    if min(per_cm.values()) <= 1 or _is_for_print(per_cm, METRES["cm"]):
         return {}
     return {axis: (1e4 / per_cm[axis], "µm") for axis in "xy"}
+
+
+def _is_for_print(per_unit: dict[str, float], metres: float) -> bool:
+    """Whether pixels per unit of that many metres are a usual resolution of printers and screens."""
+    per_inch = [number * METRES["in"] / metres for number in per_unit.values()]
+    return any(abs(number - dpi) < 0.05 for number in per_inch for dpi in PRINTER_DPI)
 
 
 def _per_unit(tif: tifffile.TiffFile) -> dict[str, float]:

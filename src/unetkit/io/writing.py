@@ -53,7 +53,7 @@ def write(path: str | Path, image: Image) -> None:
         elif suffix in NIFTI_SUFFIXES:
             _write_nifti(path, image)
         elif suffix in ZARR_SUFFIXES:
-            write_pyramid(path, WholeImage(image))
+            write_pyramid(path, WholeImage(image), like=image)
         else:
             write_picture(path, image)
 
@@ -103,7 +103,7 @@ def write_labels(
         elif suffix in NIFTI_SUFFIXES:
             _write_nifti(path, replace(image, array=_smallest(image.array)))
         elif suffix in ZARR_SUFFIXES:
-            write_pyramid(path, WholeImage(image), is_labels=True)
+            write_pyramid(path, WholeImage(image), like=image, is_labels=True)
         else:
             low, high = (int(image.array.min()), int(image.array.max())) if image.array.size else (0, 0)
             if low < 0 or high > 65535:
@@ -183,7 +183,9 @@ def _labelled(labels: np.ndarray | Image, like: Image | LazyImage | None, nodata
     is_kept = like is own and nodata is None
     georeference = like.georeference if is_kept else _labels_georeference(like.georeference, nodata, array.dtype)
     axes = "cyx" if array.ndim == 2 else "czyx"
-    return Image(array[None], axes, like.spacing, like.unit, place=like.place, georeference=georeference)
+    return Image(
+        array[None], axes, like.spacing, like.unit, place=like.place, georeference=georeference, origin=like.origin
+    )
 
 
 def _labels_georeference(image: GeoReference | None, nodata: int | None, dtype: np.dtype) -> GeoReference | None:

@@ -35,7 +35,7 @@ class PolygonFile:
         The mask, and its file of polygons.
     polygons : int
     coordinates : str
-        "EPSG:32633", "the map's", or "pixels".
+        "EPSG:32633", "pixels", or words: longitude and latitude of a map whose system has no code.
     """
 
     mask: Path
@@ -149,7 +149,15 @@ def _write(image: Image, mask: Path, path: Path) -> PolygonFile:
     reference = image.georeference or GeoReference()
     transform, epsg, nodata = reference.transform, reference.epsg, reference.nodata
     leave_out = (0, int(nodata)) if nodata is not None and float(nodata).is_integer() else (0,)
-    coordinates = "pixels" if transform is None else "the map's" if epsg is None else f"EPSG:{epsg}"
+    own = None if transform is None or epsg is not None else _system(mask)
+    if transform is None:
+        coordinates = "pixels"
+    elif epsg is not None:
+        coordinates = f"EPSG:{epsg}"
+    elif own is not None:  # GeoJSON names a system by its code only, and is in degrees of WGS 84 where it names none
+        coordinates = "longitude and latitude (WGS 84), as the map's coordinate system has no EPSG code"
+    else:
+        coordinates = "the map's, whose coordinate system is not stated: programs take them for degrees"
     head: dict[str, object] = {"type": "FeatureCollection", "name": stem_of(mask)}
     if transform is not None and epsg is not None:
         head["crs"] = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{epsg}"}}
@@ -157,10 +165,30 @@ def _write(image: Image, mask: Path, path: Path) -> PolygonFile:
     with replace_file(path) as temporary, temporary.open("w") as file:
         file.write(json.dumps(head)[:-1] + ', "features": [')
         for n, (value, geometry) in enumerate(outlines(image.array, transform or _IDENTITY, leave_out=leave_out), 1):
+            geometry = geometry if own is None else _in_degrees(geometry, own)
             row = {"type": "Feature", "id": n, "properties": {"value": value}, "geometry": geometry}
             file.write((",\n" if n > 1 else "\n") + json.dumps(row))
         file.write("\n]}\n")
     return PolygonFile(mask, path, n, coordinates)
+
+
+def _system(mask: Path) -> Any:
+    """The coordinate system of a map as rasterio has it; None where its file states none."""
+    import rasterio
+    from rasterio.errors import RasterioIOError
+
+    try:
+        with rasterio.open(mask) as file:
+            return file.crs or None
+    except RasterioIOError:  # not a format of GDAL's
+        return None
+
+
+def _in_degrees(geometry: Polygon, system: Any) -> Polygon:
+    from rasterio.warp import transform_geom
+
+    polygon = transform_geom(system, "EPSG:4326", geometry)
+    return {"type": polygon["type"], "coordinates": polygon["coordinates"]}
 
 
 def _check(files: Sequence[Path], targets: Sequence[Path]) -> None:

@@ -19,6 +19,7 @@ from ..io import read, read_coded_labels
 from ..io.atomic import check_writable, write_text
 from ..io.filenames import stem_of
 from ..io.label_samples import ColourCode
+from ..io.placement import turned_onto
 from ..labels.colour_codes import RGB, by_colour, colours_text, common_values, statistics_by_colour
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from ..labels.options import LabelOptions, label_options
@@ -133,7 +134,8 @@ def measure(
     names: list[str] = []
     for i, (file, image) in enumerate(zip(files, matching, strict=True)):
         progress.update(i, len(files))
-        mask, gray = _read_mask(file, colours)[0], None if image is None else read(image)
+        mask = _read_mask(file, colours)[0]
+        gray = None if image is None else _laid_on(image, mask)
         outlines: list[Any] = []
         for value, ids in _objects(mask.array, kind):
             first: Row = {"mask": file.name} | ({} if value is None else {"class": value})
@@ -168,6 +170,15 @@ def _as_background(mask: Image, valid: np.ndarray | None) -> Image:
     return mask if valid is None else replace(mask, array=np.where(valid, mask.array, 0).astype(mask.array.dtype))
 
 
+def _laid_on(file: Path, mask: Image) -> Image:
+    """The image of a mask, turned to lie on it; ValueError where it lies elsewhere."""
+    image = read(file)
+    try:
+        return turned_onto(image, mask)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
 def _objects(labels: np.ndarray, kind: LabelKind) -> Iterator[tuple[int | None, np.ndarray]]:
     """Ids of the objects; of classes, class by class with its value."""
     classes = to_classes(labels, kind)
@@ -194,7 +205,7 @@ def _check(
             statistics.append(label_statistics(mask.array))
             if rois and mask.array.ndim != 2:
                 raise ValueError(f"{file}: a mask of {mask.array.ndim} axes; ImageJ's outlines are of 2D masks")
-            size = mask.size if image is None else read(image).size
+            size = mask.size if image is None else _laid_on(image, mask).size
             if size != mask.size:
                 raise ValueError(f"{file}: is {mask.size} pixels, but its image {image} is {size}")
         except (ValueError, OSError) as error:

@@ -19,6 +19,7 @@ from ..image import Image
 from ..io import list_images, read_coded_labels
 from ..io.filenames import is_image_folder, mask_keys, name_key, stem_of
 from ..io.label_samples import ColourCode
+from ..io.placement import turn_onto, turned_onto
 from ..labels.colour_codes import RGB, by_colour, colours_text, common_values, statistics_by_colour
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from ..labels.options import Ignore, LabelOptions, label_options
@@ -113,7 +114,12 @@ class _MaskPair:
     truth: Path
 
     def read(self, colours: _Colours) -> tuple[_Mask, _Mask]:
-        return _read_mask(self.predicted, colours[0]), _read_mask(self.truth, colours[1])
+        """Both masks, the prediction turned to lie on the truth where both say how they lie."""
+        (predicted, missing), truth = _read_mask(self.predicted, colours[0]), _read_mask(self.truth, colours[1])
+        if sorted(predicted.size) == sorted(truth[0].size):
+            turn, _ = turn_onto(predicted, truth[0])
+            predicted, missing = turned_onto(predicted, truth[0]), None if missing is None else turn(missing)
+        return (predicted, missing), truth
 
 
 @dataclass(frozen=True)
@@ -214,6 +220,12 @@ def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
             text = str(error)
             problems.append(Problem(text if path.name in text else f"{path.name}: {text}", (path,)))
     if len(statistics) < 2:
+        return None
+    try:
+        masks[0] = turned_onto(masks[0], masks[1])
+    except ValueError as error:
+        text = f"{pair.predicted}: {error} (counterpart: {pair.truth})"
+        problems.append(Problem(text, (pair.predicted, pair.truth)))
         return None
     sizes = masks[0].size, masks[1].size
     if sizes[0] != sizes[1]:

@@ -112,17 +112,51 @@ def test_axes_beyond_channels_and_space_are_refused(
 
 def test_alpha_by_its_tag(tmp_path: Path) -> None:
     array = pixels(8, 9, 4)
+    array[..., 3] = 255 * (pixels(8, 9) % 2)
+    array[0, :3, 3] = 7, 100, 250  # a soft edge
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extrasamples=["unassalpha"])
     image = io.read(tmp_path / "a.tif")
     assert np.array_equal(image.array, np.moveaxis(array[..., :3], -1, 0))
-    assert image.notes[0].startswith(f"alpha varies from {array[..., 3].min()} to {array[..., 3].max()}")
+    assert image.notes[0].startswith("alpha varies from 0 to 255")
     # A fourth sample that is not said to be alpha, such as near infrared, is a channel.
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extrasamples=["unspecified"])
     assert np.array_equal(io.read(tmp_path / "a.tif").array, np.moveaxis(array, -1, 0))
     tifffile.imwrite(
-        tmp_path / "a.tif", array[..., :2], photometric="minisblack", planarconfig="contig", extrasamples=["assocalpha"]
+        tmp_path / "a.tif", array[..., 2:], photometric="minisblack", planarconfig="contig", extrasamples=["assocalpha"]
     )
-    assert np.array_equal(io.read(tmp_path / "a.tif").array, array[None, ..., 0])
+    assert np.array_equal(io.read(tmp_path / "a.tif").array, array[None, ..., 2])
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("size", [(8, 9), (700, 40)])
+def test_what_is_called_alpha_and_varies_is_data_and_what_is_called_nothing_may_be_alpha(
+    tmp_path: Path, planar: str, size: tuple[int, int]
+) -> None:
+    def write(name: str, array: np.ndarray, extra: str) -> tuple[np.ndarray, str]:
+        stored = array if planar == "contig" else np.moveaxis(array, -1, 0)
+        tifffile.imwrite(
+            tmp_path / name, stored, photometric="rgb", planarconfig=planar, extrasamples=[extra], tile=(16, 16)
+        )
+        image = io.read(tmp_path / name)
+        with io.open_lazy(tmp_path / name) as lazy:
+            assert lazy.shape == image.array.shape
+            assert np.array_equal(lazy[:, 2:7, 3:8], image.array[:, 2:7, 3:8])
+        return np.moveaxis(image.array, 0, -1), " ".join(image.notes)
+
+    infrared = pixels(*size, 4)
+    array, notes = write("infrared.tif", infrared, "unassalpha")
+    assert np.array_equal(array, infrared)
+    assert "sample 4 is called alpha and holds other values than 0 and" in notes
+    masked = infrared.copy()
+    masked[..., 3] = 255
+    masked[2:5] = 0
+    array, notes = write("masked.tif", masked, "unspecified")
+    assert np.array_equal(array, masked[..., :3])
+    assert "sample 4, of no stated meaning, is 0 or 255 and masks the others: taken for alpha" in notes
+    masked[3, 3, 0] = 9  # something is seen where it would be clear
+    array, notes = write("two.tif", masked, "unspecified")
+    assert np.array_equal(array, masked)
+    assert "sample 4 is of no stated meaning: read as a channel of data" in notes
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -249,3 +283,32 @@ def test_image_without_pixels_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content[: at + 8] + bytes(4) + content[at + 12 :])
     with pytest.raises(ValueError, match=r"a\.tif: holds no pixels \(axes Y: 8, X: 0\)"):
         io.read(path)
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (4, 8, 9)])
+def test_a_lookup_table_of_imagej_is_for_display(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    fire = np.random.default_rng(1).integers(0, 2**16, (3, 256)).astype(np.uint16)
+    axes = {"axes": "ZYX"[-len(shape) :]}
+    tifffile.imwrite(tmp_path / "a.tif", values, imagej=True, photometric="palette", colormap=fire, metadata=axes)
+    image = io.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.array[0], values)
+    assert "ImageJ's lookup table is for display: the stored values are read" in image.notes
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "a.tif").array, values)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6)])
+def test_the_ome_xml_of_another_image_is_not_used(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    whole = np.zeros((*shape[:-2], 16, 18), np.uint8)
+    metadata = {"axes": "ZYX"[-len(shape) :], "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "whole.ome.tif", whole, metadata=metadata)
+    with tifffile.TiffFile(tmp_path / "whole.ome.tif") as file:
+        text = (file.ome_metadata or "").encode("ascii", "xmlcharrefreplace").decode()
+    crop = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "crop.tif") as writer:
+        for number, plane in enumerate(crop.reshape(-1, 5, 6)):
+            writer.write(plane, description=None if number else text, metadata=None, photometric="minisblack")
+    image = io.read(tmp_path / "crop.tif")
+    np.testing.assert_array_equal(image.array[0], crop)
+    assert image.unit == "px"
+    assert any("its OME-XML describes an image of 16 x 18 pixels, the file holds 5 x 6" in note for note in image.notes)

@@ -11,8 +11,11 @@ from ...georeference import GeoReference
 
 PIXEL_SCALE, TIEPOINT, TRANSFORMATION = 33550, 33922, 34264
 KEY_DIRECTORY, DOUBLE_PARAMS, ASCII_PARAMS = 34735, 34736, 34737
-GDAL_NODATA = 42113
-GEO_TAGS = (PIXEL_SCALE, TIEPOINT, TRANSFORMATION, KEY_DIRECTORY, DOUBLE_PARAMS, ASCII_PARAMS, GDAL_NODATA)
+GDAL_NODATA, POLYNOMIALS = 42113, 50844
+GEO_TAGS = (
+    *(PIXEL_SCALE, TIEPOINT, TRANSFORMATION, KEY_DIRECTORY, DOUBLE_PARAMS, ASCII_PARAMS),
+    *(GDAL_NODATA, POLYNOMIALS),
+)
 ASCII, SHORT, DOUBLE = 2, 3, 12  # TIFF 6.0, field types
 
 # Code, field type, number of values, values, and whether it is written to the first page only: as tifffile takes them.
@@ -44,6 +47,7 @@ def read_georeference(page: tifffile.TiffPage, notes: list[str]) -> GeoReference
             # The bytes, since keys point into them by number; the text could be decoded in more than one way.
             text=b"" if text is None else bytes(text.astuple()[3]),
             nodata_text=_ascii(tags[GDAL_NODATA]),
+            polynomials=_numbers(tags[POLYNOMIALS], float),
         )
     except (ValueError, OverflowError) as error:  # an OverflowError for an infinite number in place of a key
         notes.append(f"GeoTIFF tags are damaged ({error}): its position is unknown")
@@ -85,6 +89,7 @@ def geo_tags(georeference: GeoReference | None) -> list[ExtraTag]:
         (TRANSFORMATION, DOUBLE, georeference.matrix),
         (KEY_DIRECTORY, SHORT, georeference.keys),
         (DOUBLE_PARAMS, DOUBLE, georeference.doubles),
+        (POLYNOMIALS, DOUBLE, georeference.polynomials),
     )
     tags: list[ExtraTag] = [(code, kind, len(value), value, True) for code, kind, value in numbers if value]
     if georeference.text:

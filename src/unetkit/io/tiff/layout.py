@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
+from ...georeference import GeoReference
 from ..decoder_errors import Refused, decoding, logged
+from ..lazy import Region
 from ..samples import Colour, Stored
-from ..spacing import pixel_size
+from ..spacing import ome_sizes, pixel_size
 from .geotags import read_georeference
+from .segments import JPEG, region_reader
+from .sidecars import LERC, gdal_reader, with_sidecars
+from .validity import MASK, Validity, alpha_of, mask_file, mask_page
 
 # TIFF 6.0 tags, and their values
 COLOUR_MAP, ORIENTATION = 320, 274
 MIN_IS_WHITE, RGB, PALETTE, CMYK, YCBCR = 0, 2, 3, 5, 6
 GRAY_KINDS = (MIN_IS_WHITE, 1, 4)
-ALPHA_KINDS = (1, 2)
-JPEG = (6, 7, 34892)
 # Attributes of a page that are one whole number each, unless its tags are damaged: tifffile does not check them.
 WHOLE = ("imagewidth", "imagelength", "rowsperstrip", "tilewidth", "tilelength", "compression", "photometric")
 
@@ -73,11 +77,12 @@ class TiffImage:
 
     def __init__(self, path: Path) -> None:
         notes: list[str] = []
+        self._mask_file: tifffile.TiffFile | None = None
         with decoding("TIFF"):
             file = tifffile.FileHandle(path)
         try:
             with decoding("TIFF"), logged("tifffile", notes):
-                self.tif = tifffile.TiffFile(file)
+                self.tif = _opened(file, notes)
                 if not self.tif.series:
                     raise Refused("holds no image")
                 self.series = self.tif.series[0]
@@ -85,8 +90,11 @@ class TiffImage:
                 _check_numbers(self.page)
                 _check_complete(self.tif, self.series)
                 self.layout = _layout(self.tif, self.series, notes)
-                self.colour = _colour(self.page, self.layout, notes)
-                self.georeference = read_georeference(self.page, notes)
+                self.is_gdals = int(self.page.compression) == LERC and np.dtype(self.series.dtype).kind == "f"
+                self.read_stored = self._reader(path)
+                self.colour = _colour(self.page, self.layout, self.read_samples, notes)
+                self.georeference = with_sidecars(path, read_georeference(self.page, notes), notes)
+                self.validity = self._validity(path, notes)
                 metres = self.georeference and self.georeference.spacing_m
                 if metres and self.layout.spatial == "yx":  # a map in metres
                     size: tuple[tuple[float, ...], str, list[str]] = metres, "m", []
@@ -97,17 +105,51 @@ class TiffImage:
                 orientation = self.page.tags.valueof(ORIENTATION, default=1)
         except BaseException:
             file.close()
+            if self._mask_file is not None:
+                self._mask_file.close()
             raise
         self._file = file
-        if len(self.tif.series) > 1:
-            notes.append(f"first of {len(self.tif.series)} image series read")
+        images = sum(not int(series.keyframe.subfiletype) & MASK for series in self.tif.series)
+        if images > 1:
+            notes.append(f"first of {images} image series read")
         if orientation != 1:
             notes.append(f"TIFF orientation {orientation} not applied: pixels in stored order")
         self.notes = tuple(dict.fromkeys(notes + assumed))
 
+    def read_samples(self, region: Region) -> np.ndarray:
+        """All samples of a region over space, as stored: (samples, *region)."""
+        slices = dict(zip(self.layout.spatial.upper(), region, strict=True))
+        slices |= {letter: slice(0, self.layout.length(letter)) for letter in "CS"}
+        return self.layout.arranged(self.read_stored(tuple(slices[letter] for letter in self.layout.letters)))
+
+    def _reader(self, path: Path) -> Callable[[Region], np.ndarray]:
+        """A function that reads regions over the axes of the layout."""
+        if self.is_gdals:  # tifffile loses the gaps of floats in LERC, and scrambles interleaved bands that have some
+            return gdal_reader(path, self.layout.letters)
+        return region_reader(self.tif, self.series, self.layout.lengths)
+
+    def _validity(self, path: Path, notes: list[str]) -> Validity | None:
+        """Where a map holds data by a mask of its own; None where its values or nothing say so."""
+        if self.layout.spatial != "yx":
+            return None
+        mask = mask_page(self.tif, self.series)
+        if mask is None:
+            size = self.page.imagelength, self.page.imagewidth
+            mask, self._mask_file = mask_file(path, size, notes)
+        if mask is not None:
+            notes.append("a mask says where it holds data")
+            self.georeference = self.georeference or GeoReference()
+            return mask
+        alpha, lies = self.colour.alpha, self.georeference
+        if alpha is None or lies is None or lies.nodata is not None:  # nodata comes before alpha in GDAL
+            return None
+        return lambda region: self.read_samples(region)[alpha] != 0
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()  # and not through tifffile, which leaves open a file that was open before
+        if self._mask_file is not None:
+            self._mask_file.close()
 
 
 def read_tiff(path: Path) -> Stored:
@@ -116,7 +158,12 @@ def read_tiff(path: Path) -> Stored:
     try:
         notes: list[str] = []
         with decoding("TIFF"), logged("tifffile", notes):
-            array = tiff.layout.arranged(tiff.series.asarray().reshape(tiff.layout.lengths))
+            space = tuple(slice(0, length) for length in tiff.layout.shape[1:])
+            if tiff.is_gdals:
+                array = tiff.read_samples(space)
+            else:
+                array = tiff.layout.arranged(tiff.series.asarray().reshape(tiff.layout.lengths))
+            valid = tiff.validity and tiff.validity(space)
     finally:
         tiff.close()
     notes = [*tiff.notes, *notes]
@@ -129,7 +176,21 @@ def read_tiff(path: Path) -> Stored:
         tuple(notes),
         tiff.is_lossy,
         georeference=tiff.georeference,
+        valid=valid,
     )
+
+
+def _opened(file: tifffile.FileHandle, notes: list[str]) -> tifffile.TiffFile:
+    """The file, read without its OME-XML where that describes another image, as crops keep that of the whole."""
+    tif = tifffile.TiffFile(file)
+    sizes = ome_sizes(tif)
+    page = tif.pages.first if sizes else None
+    if page is None or (page.imagelength, page.imagewidth) in sizes:
+        return tif
+    stated, own = (" x ".join(map(str, size)) for size in (sizes[0], (page.imagelength, page.imagewidth)))
+    notes.append(f"its OME-XML describes an image of {stated} pixels, the file holds {own}: the OME-XML is not used")
+    file.seek(0)
+    return tifffile.TiffFile(file, is_ome=False)
 
 
 def _check_numbers(page: tifffile.TiffPage) -> None:
@@ -187,7 +248,7 @@ def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, notes: list
     return Layout(letters, lengths, "zyx" if is_volume else "yx")
 
 
-def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour:
+def _colour(page: tifffile.TiffPage, layout: Layout, read: Callable[[Region], np.ndarray], notes: list[str]) -> Colour:
     """Meaning of the samples, from the photometric interpretation and the kinds of extra samples."""
     kind, samples = int(page.photometric), layout.shape[0]
     if page.dtype is None or page.dtype.kind not in "buif":
@@ -199,9 +260,13 @@ def _colour(page: tifffile.TiffPage, layout: Layout, notes: list[str]) -> Colour
         )
     if kind == MIN_IS_WHITE:
         notes.append("stored as min-is-white: values kept as stored")
-    alphas = [colours + i for i, extra in enumerate(page.extrasamples) if int(extra) in ALPHA_KINDS]
-    alpha = alphas[0] if len(alphas) == 1 and samples == page.samplesperpixel else None
-    if kind == PALETTE and samples == 1 and page.dtype.kind == "u":
+    alpha = None
+    if page.extrasamples and samples == page.samplesperpixel == colours + len(page.extrasamples):
+        alpha = alpha_of([int(kind) for kind in page.extrasamples], colours, layout.shape[1:], read, notes)
+    if kind == PALETTE and page.is_imagej:
+        # ImageJ shows the values of one channel through a table; in its own files they are the measurement.
+        notes.append("ImageJ's lookup table is for display: the stored values are read")
+    elif kind == PALETTE and samples == 1 and page.dtype.kind == "u":
         return Colour("palette", palette=_palette(page.colormap, 2**page.bitspersample))
     channels = samples - (alpha is not None)
     if kind in (RGB, YCBCR) and channels == 3:

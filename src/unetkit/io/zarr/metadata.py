@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,15 @@ class Axis:
         Distance between neighbouring pixels in `unit`; NaN where the file states something else than a number.
     unit : str
         "" where the file does not say.
+    start : float, optional
+        Position of the first pixel in `unit`, where the file states a translation.
     """
 
     name: str
     letter: str
     step: float = 1.0
     unit: str = ""
+    start: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,13 @@ def full_resolution(root: Path) -> FullResolution:
     arrays = [name for name, child in children.items() if child is not None and child.is_array]
     held = f"of its arrays {', '.join(arrays[:5])} name one, such as {root.name}/{arrays[0]}" if arrays else "no arrays"
     raise Refused(f"a Zarr group without OME metadata (multiscales): {held}")
+
+
+def label_images(root: Path) -> list[Path]:
+    """The label images that an OME-Zarr image holds in its group `labels`, as their list there has them."""
+    group = read_node(root, "labels")
+    names = group.ome.get("labels") if group is not None else None
+    return [root / "labels" / str(name) for name in names] if isinstance(names, list) else []
 
 
 def read_node(root: Path, name: str = "") -> Node | None:
@@ -219,9 +229,13 @@ def _largest(ome: dict[str, Any], prefix: str) -> FullResolution:
             f"multiscales of version {version!r} that name no axes: expected OME-Zarr 0.4 or 0.5; convert it, or name "
             f"the array itself, such as {paths[0]}"
         )
-    scales = _product(levels[0].get("coordinateTransformations"), first.get("coordinateTransformations"), len(names))
+    transforms = levels[0].get("coordinateTransformations"), first.get("coordinateTransformations")
+    scales = _product(*transforms, len(names))
+    starts = _translation(*transforms, len(names))
     notes = [f"first of {len(images)} multiscale images read"] if len(images) > 1 else []
     axes = _axes(names, notes, scales)
+    if starts is not None:
+        axes = tuple(replace(axis, start=start) for axis, start in zip(axes, starts, strict=True))
     return FullResolution(_below(prefix, paths[0]), axes, tuple(notes))
 
 
@@ -236,6 +250,22 @@ def _product(own: object, of_all: object, count: int) -> list[float] | None:
     rows = [scale if isinstance(scale, list) and len(scale) == count else [math.nan] * count for scale in scales]
     numbers = [[float(step) if isinstance(step, int | float) else math.nan for step in row] for row in rows]
     return [math.prod(steps) for steps in zip(*numbers, strict=True)] if numbers else None
+
+
+def _translation(own: object, of_all: object, count: int) -> list[float] | None:
+    """Position of the first pixel: what the transformations of a level, then those of all, make of index 0."""
+    place, is_stated = [0.0] * count, False
+    for listed in (own, of_all):
+        for transform in listed if isinstance(listed, list) else []:
+            kind = transform.get("type") if isinstance(transform, dict) else None
+            values = transform.get(kind) if kind in ("scale", "translation") else None
+            if not isinstance(values, list) or len(values) != count:
+                continue
+            numbers = [float(value) if isinstance(value, int | float) else math.nan for value in values]
+            pairs = zip(place, numbers, strict=True)
+            place = [at * step for at, step in pairs] if kind == "scale" else [at + by for at, by in pairs]
+            is_stated |= kind == "translation"
+    return place if is_stated and all(map(math.isfinite, place)) else None
 
 
 def _axes(stated: Sequence[object], notes: list[str], scales: list[float] | None = None) -> tuple[Axis, ...]:

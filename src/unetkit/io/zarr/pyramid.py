@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,9 @@ def plan_levels(size: tuple[int, ...], spacing: tuple[float, ...]) -> list[Level
     return levels
 
 
-def attributes(name: str, axes: str, levels: list[Level], unit: str) -> dict[str, object]:
+def attributes(
+    name: str, axes: str, levels: list[Level], unit: str, origin: tuple[float, ...] | None = None
+) -> dict[str, object]:
     """OME metadata of version 0.5 for the group of a pyramid.
 
     Parameters
@@ -96,8 +99,15 @@ def attributes(name: str, axes: str, levels: list[Level], unit: str) -> dict[str
     levels : list of Level
     unit : str
         Of their spacing.
+    origin : tuple of float, optional
+        Position of the first pixel, the same for all levels.
     """
-    return {"version": VERSION, "multiscales": [_multiscale(name, axes, levels, unit)]}
+    multiscale = _multiscale(name, axes, levels, unit)
+    if origin is not None:
+        start = [0.0] * axes.startswith("c") + list(origin)
+        for dataset in multiscale["datasets"]:
+            dataset["coordinateTransformations"].append({"type": "translation", "translation": start})
+    return {"version": VERSION, "multiscales": [multiscale]}
 
 
 def label_attributes(occurs: np.ndarray | None) -> dict[str, object]:
@@ -111,10 +121,10 @@ def label_attributes(occurs: np.ndarray | None) -> dict[str, object]:
     return {"image-label": {"version": VERSION, **_colours(occurs)}}
 
 
-def _multiscale(name: str, axes: str, levels: list[Level], unit: str) -> dict[str, object]:
+def _multiscale(name: str, axes: str, levels: list[Level], unit: str) -> dict[str, Any]:
     """The metadata of a pyramid."""
     named = {} if unit == "px" else {"unit": UNITS.get(unit, unit)}
-    # No translations: a level keeps every second pixel at its place, so that it is not shifted.
+    # No translation of a level: it keeps every second pixel at its place, so that it is not shifted.
     lead = [1.0] * axes.startswith("c")
     return {
         "name": name,

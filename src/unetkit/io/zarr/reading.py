@@ -10,7 +10,7 @@ import numpy as np
 from ..decoder_errors import Refused
 from ..lazy import Region
 from ..samples import Colour, Stored
-from ..spacing import completed
+from ..spacing import completed, in_unit
 from .array import open_array
 from .metadata import Axis, full_resolution
 
@@ -49,6 +49,9 @@ class ZarrRegions:
         sizes = {axis.letter: (axis.step, axis.unit) for axis in axes if axis.letter in tuple(spatial)}
         self.spacing, self.unit, assumed = completed(sizes, spatial)
         self.notes = (*notes, *assumed, *self._array.missing())
+        starts = {axis.letter: in_unit(axis.start, axis.unit, self.unit) for axis in axes if axis.start is not None}
+        is_stated = all(letter in starts for letter in spatial)
+        self.origin = tuple(starts[letter] for letter in spatial) if is_stated else None
 
     @property
     def height(self) -> int:
@@ -71,7 +74,7 @@ def read_omezarr(folder: Path) -> Stored:
     """Read all channels of an OME-Zarr image at full resolution, channels first."""
     source = ZarrRegions(folder)
     array = source.read(tuple(slice(0, length) for length in source.shape))
-    return Stored(array, source.axes[1:], Colour(), source.spacing, source.unit, source.notes)
+    return Stored(array, source.axes[1:], Colour(), source.spacing, source.unit, source.notes, origin=source.origin)
 
 
 def _assumed(shape: tuple[int, ...], notes: list[str]) -> tuple[Axis, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...image import Image
 from ..atomic import replace_folder
 from ..filenames import holds_zarr, stem_of
 from ..lazy import LazyImage, Region, Source
@@ -22,7 +23,9 @@ from .array import ChunkedArray, make_array
 from .pyramid import Level, attributes, label_attributes, plan_levels
 
 
-def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, is_labels: bool = False) -> None:
+def write_pyramid(
+    path: Path, source: Source, *, like: Image | LazyImage | None = None, is_labels: bool = False
+) -> None:
     """Write an image, or a label image of one channel without its axis of channels; errors do not name the path.
 
     It is read shard by shard, so that it need not fit into memory; the levels of the pyramid keep every second pixel.
@@ -35,8 +38,8 @@ def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, 
         Of the folder, in a folder that exists. A Zarr folder at this place is replaced.
     source : Source of shape (C, *spatial)
         Of integers, floats or bool; float16 to float64.
-    like : LazyImage, optional
-        Where spacing and unit are taken from.
+    like : Image or LazyImage, optional
+        Where spacing, unit and the position of the first pixel are taken from.
     is_labels : bool
         Of one channel. Bool is stored as uint8; where an image of uint8 has at most 64 values, each gets a colour in
         the metadata.
@@ -56,6 +59,7 @@ def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, 
     if 0 in source.shape:
         raise ValueError(f"OME-Zarr holds at least one pixel, got shape {source.shape}")
     spacing, unit = (source.spacing, source.unit) if like is None else (like.spacing, like.unit)
+    origin = None if like is None else like.origin
     axes = source.axes[1:] if is_labels else source.axes
     levels = plan_levels(source.shape[1:], spacing)
     if path.exists() and not holds_zarr(path) and not (path.is_dir() and not any(path.iterdir())):
@@ -68,7 +72,7 @@ def write_pyramid(path: Path, source: Source, *, like: LazyImage | None = None, 
             below = _Stack(folder, number, level, source.shape[0], dtype, axes)
             _shrink(above, below)
             above = below
-        ome = attributes(stem_of(path), axes, levels, unit) | (label_attributes(values) if is_labels else {})
+        ome = attributes(stem_of(path), axes, levels, unit, origin) | (label_attributes(values) if is_labels else {})
         group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
         (folder / "zarr.json").write_text(json.dumps(group, indent=2), encoding="utf-8")
 

@@ -1,0 +1,108 @@
+"""What GDAL finds beside the tags of a map: files with its place, polynomials, and the gaps of floats in LERC."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.rpc import RPC
+from rasterio.transform import Affine
+
+from unetkit import io
+
+SIZE = (40, 50)
+PLACE = Affine(10.0, 0.0, 499980.0, 0.0, -10.0, 4100040.0)
+
+
+def save(path: Path, array: np.ndarray, **options: Any) -> Path:
+    profile = {"driver": "GTiff", "count": len(array), "height": array.shape[1], "width": array.shape[2]}
+    with rasterio.open(path, "w", dtype=array.dtype, **profile, **options) as file:
+        file.write(array)
+    return path
+
+
+def bands(number: int = 1, dtype: Any = np.uint8) -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 99, (number, *SIZE)).astype(dtype)
+
+
+def aux_xml(path: Path, text: str) -> Path:
+    beside = path.with_name(path.name + ".aux.xml")
+    beside.write_text(f"<PAMDataset>{text}</PAMDataset>")
+    return beside
+
+
+GEO = f"<SRS>EPSG:32630</SRS><GeoTransform>{', '.join(map(str, PLACE.to_gdal()))}</GeoTransform>"
+NODATA = '<PAMRasterBand band="1"><NoDataValue>7</NoDataValue></PAMRasterBand>'
+STATISTICS = '<PAMRasterBand band="1"><Metadata><MDI key="STATISTICS_MAXIMUM">9</MDI></Metadata></PAMRasterBand>'
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_place_and_nodata_of_an_aux_xml_come_to_the_mask(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", bands())
+    aux_xml(path, GEO + NODATA)
+    image = io.read(path)
+    assert image.georeference is not None
+    assert (image.georeference.epsg, image.georeference.nodata) == (32630, 7)
+    assert (image.spacing, image.unit) == ((10.0, 10.0), "m")
+    assert "a.tif.aux.xml beside it used, as GDAL does: its place and the value without data" in image.notes
+    with io.open_lazy(path) as lazy:
+        assert lazy.georeference == image.georeference
+    io.write_labels(tmp_path / "mask.tif", np.zeros(SIZE, np.uint8), like=image)
+    with rasterio.open(tmp_path / "mask.tif") as mask, rasterio.open(path) as source:
+        assert (mask.transform, mask.crs) == (source.transform, source.crs) == (PLACE, source.crs)
+    aux_xml(path, STATISTICS)  # QGIS writes one beside every map
+    assert io.read(path).georeference is None
+    assert not any("aux.xml" in note for note in io.read(path).notes)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_world_file_counts_where_the_tags_say_nothing(tmp_path: Path) -> None:
+    world = "10\n0\n0\n-10\n499985\n4100035\n"
+    path = save(tmp_path / "a.tif", bands())
+    (tmp_path / "a.tfw").write_text(world)
+    image = io.read(path)
+    assert image.georeference is not None
+    assert image.georeference.transform == tuple(PLACE)[:6]
+    east = Affine(10.0, 0.0, 500010.0, 0.0, -10.0, 4100040.0)
+    path = save(tmp_path / "a.tif", bands(), transform=east, crs="EPSG:32630")
+    located = io.read(path)
+    assert located.georeference is not None
+    assert located.georeference.transform == (10.0, 0.0, 500010.0, 0.0, -10.0, 4100040.0)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_without_rasterio_the_file_beside_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.tif", bands())
+    aux_xml(path, GEO)
+    lerc = save(tmp_path / "lerc.tif", bands(dtype=np.float32), compress="LERC")
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert any("a.tif.aux.xml beside it says where it lies or holds no data" in note for note in io.read(path).notes)
+    with pytest.raises(ValueError, match=r"lerc\.tif: float pixels compressed by LERC, .*'unetkit\[geo\]'"):
+        io.read(lerc)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_rational_polynomials_come_to_the_mask(tmp_path: Path) -> None:
+    numbers = [float(i) for i in range(20)]
+    offsets = {f"{axis}_off": 45.0 for axis in ("height", "lat", "line", "long", "samp")}
+    scales = {f"{axis}_scale": 0.5 for axis in ("height", "lat", "line", "long", "samp")}
+    names = [f"{axis}_{part}_coeff" for axis in ("line", "samp") for part in ("num", "den")]
+    rpcs = RPC(**offsets, **scales, **dict.fromkeys(names, numbers), err_bias=1.0, err_rand=2.0)
+    image = io.read(save(tmp_path / "a.tif", bands(), rpcs=rpcs))
+    io.write_labels(tmp_path / "mask.tif", np.zeros(SIZE, np.uint8), like=image)
+    with rasterio.open(tmp_path / "mask.tif") as mask, rasterio.open(tmp_path / "a.tif") as source:
+        assert mask.rpcs.to_gdal() == source.rpcs.to_gdal()
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_gaps_of_floats_in_lerc(tmp_path: Path, number: int, interleave: str) -> None:
+    array = bands(number, np.float32)
+    array[0, 5:20, 7:30] = np.nan
+    options = {"compress": "LERC", "nodata": np.nan, "interleave": interleave, "tiled": True}
+    path = save(tmp_path / "a.tif", array, crs="EPSG:32630", transform=PLACE, blockxsize=16, blockysize=16, **options)
+    np.testing.assert_array_equal(io.read(path).array, array)
+    with io.open_lazy(path) as lazy:
+        np.testing.assert_array_equal(lazy[:1, 3:30, 5:49], array[:1, 3:30, 5:49])
