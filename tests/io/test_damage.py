@@ -131,12 +131,12 @@ def test_too_few_strips_are_refused(tmp_path: Path) -> None:
 def test_foreign_files(tmp_path: Path, function: Callable[[Path], object]) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("cells, nuclei and more")
-    (tmp_path / "picture.bmp").write_bytes(b"BM")
+    (tmp_path / "picture.doc").write_bytes(b"BM")
     (tmp_path / "folder.tif").mkdir()
     for name, message in {
         "empty.png": r"empty\.png: empty file \(0 bytes\)",
         "text.png": r"text\.png: not a PNG, JPEG or TIFF file: it starts with b'cells, nuclei an'",
-        "picture.bmp": r"picture\.bmp: suffix '\.bmp' is not supported; supported are \.png, \.jpg, .*\.tiff",
+        "picture.doc": r"picture\.doc: suffix '\.doc' is not supported; supported are \.png, \.jpg, .*\.tiff",
         "folder.tif": r"folder\.tif: a folder, expected an image file",
     }.items():
         with pytest.raises(ValueError, match=message):
