@@ -20,6 +20,7 @@ FILES = {part for part in PARTS if part not in ("last", "int8", ".png")}
 def test_names_that_run_folders_have_had_since_the_first_version() -> None:
     assert {name: path.relative_to(ROOT).as_posix() for name, path in NAMES.items()} == {
         "plan": "plan.json",
+        "data_record": "data.json",
         "model": "model.safetensors",
         "state": "last/state.safetensors",
         "log": "log.jsonl",
