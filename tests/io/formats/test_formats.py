@@ -194,6 +194,7 @@ def test_one_volume_in_three_formats_lies_at_one_place(tmp_path: Path, suffix: s
     assert same_by_region(tmp_path / f"a{suffix}", (slice(None), slice(1, 5), slice(3, 6), slice(2, 7)))
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow")  # of pynrrd 1.1.3, where it writes, on Python 3.12
 def test_nrrd_spaces_and_channels(tmp_path: Path) -> None:
     nrrd = pytest.importorskip("nrrd")
     pytest.importorskip("nibabel")
