@@ -168,7 +168,7 @@ def test_scans_that_know_how_the_body_lies(tmp_path, monkeypatch, ndim):
     place = WorldAffine(((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)), "RAS", (4, 9, 9))
     for places, oriented in ((2, ndim == 3), (1, False), (0, False)):
 
-        def placed(files, places=places):
+        def placed(files, options, places=places):
             known = int(files[0].stem[1:]) < places
             return replace(io.read(files[0]), place=place if known else None)
 
@@ -278,7 +278,7 @@ def test_a_truncated_png_and_a_file_without_permission(folder, monkeypatch):
 
 
 def test_a_header_that_asks_for_more_memory_than_there_is(folder, monkeypatch):
-    def exhausted(files):
+    def exhausted(files, _):
         raise MemoryError(f"{files[0]}: too large for the memory at hand, or damaged (90 TB)")
 
     monkeypatch.setattr("unetkit.data.dataset.read_channels", exhausted)

@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from .options import AsJson, Classes, Ignore, Images, Labels, Masks, Set, label_settings, option, seconds
+from .options import (
+    AsJson,
+    Axes,
+    Channels,
+    Classes,
+    Ignore,
+    Images,
+    Labels,
+    Masks,
+    Set,
+    label_settings,
+    option,
+    read_settings,
+    seconds,
+)
 
 __all__ = ["check", "plan"]
 
@@ -19,6 +33,8 @@ def check(
     labels: Labels = "auto",
     ignore: Ignore = "auto",
     classes: Classes = "",
+    axes: Axes = "",
+    channels: Channels = "",
     as_json: AsJson = False,
 ) -> None:
     """Read every image and mask, say what they hold, and name every file that cannot be used or looks wrong.
@@ -27,13 +43,15 @@ def check(
     is reported with its numbers; it is not an error.
     """
     from ..data.check import check as check_data
+    from ..io.read_options import ReadOptions, parse_channels
     from ..labels.options import LabelOptions, parse_classes, parse_ignore
     from ..progress import SILENT
     from .console import FileBar
 
-    options = LabelOptions(labels, option(parse_ignore, ignore), option(parse_classes, classes))
+    stated = LabelOptions(labels, option(parse_ignore, ignore), option(parse_classes, classes))
+    options = option(lambda text: ReadOptions(axes, parse_channels(text)), channels)
     with FileBar("checking") as bar:
-        result = check_data(images, masks, labels=options, progress=SILENT if as_json else bar)
+        result = check_data(images, masks, labels=stated, options=options, progress=SILENT if as_json else bar)
     dataset = result.dataset
     if dataset is None or (result.errors and not as_json):
         for issue in result.issues:
@@ -71,6 +89,8 @@ def plan(
     labels: Labels = "auto",
     ignore: Ignore = "auto",
     classes: Classes = "",
+    axes: Axes = "",
+    channels: Channels = "",
     as_json: AsJson = False,
 ) -> None:
     """Show how a data set would be trained on: every value, with the rule that it follows from.
@@ -94,17 +114,23 @@ def plan(
     from ..io.atomic import write_text
     from ..training.estimate import estimate_training
     from ..training.plan.rules import make_plan
-    from ..training.plan.settings import merge_settings, old_name_hints, options_of, parse_setting
+    from ..training.plan.settings import merge_settings, old_name_hints, options_of, parse_setting, read_options_of
 
     for hint in old_name_hints(values or ()):
         typer.echo(hint, err=True)
     pairs = [option(parse_setting, text) for text in values or ()]
-    stated = label_settings(ignore, classes)
+    stated = [*label_settings(ignore, classes), *read_settings(axes, channels)]
     settings = merge_settings([("data.labels", labels), *stated, *pairs])
     objects = not settings.get("patches", {}).get("border_weight", False)
     resample = settings.get("data", {}).get("resample", True)
-    options = options_of(settings.get("data", {}))
-    dataset = load_dataset(find_pairs(images, masks), labels=options, objects=objects, resample=resample)
+    data = settings.get("data", {})
+    dataset = load_dataset(
+        find_pairs(images, masks),
+        labels=options_of(data),
+        options=read_options_of(data),
+        objects=objects,
+        resample=resample,
+    )
     time_s = None if steps is not None else option(seconds, time or "10m")
     chosen = make_plan(
         dataset,

@@ -27,9 +27,11 @@ Classes = Annotated[
     str,
     typer.Option(metavar="VALUE=NAME,...", help="What the values mean: 0=background,85=cell; none other may occur."),
 ]
+Axes = Annotated[str, typer.Option(metavar="LETTERS", help="Axes of files that name none, in order: zyxc.")]
+Channels = Annotated[str, typer.Option(metavar="1,2,4", help="Channels to read, from 1 on; none is alpha then.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any setting that unetkit plan shows; again for another."),
+    typer.Option("--set", metavar="NAME=VALUE", help="A setting that unetkit plan shows; may be repeated."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
@@ -95,6 +97,15 @@ def label_settings(ignore: str, classes: str) -> list[tuple[str, Any]]:
     stated = {"data.ignore": option(parse_ignore, ignore), "data.classes": classes}
     option(parse_classes, classes)
     return [(path, value) for path, value in stated.items() if value not in ("auto", "")]
+
+
+def read_settings(axes: str, channels: str) -> list[tuple[str, Any]]:
+    """Settings of a plan for what is stated of the images; none for what the files say."""
+    from ..io.read_options import ReadOptions, parse_channels
+
+    options = option(lambda text: ReadOptions(axes, parse_channels(text)), channels)
+    stated = {"data.axes": options.axes, "data.channels": options.channels}
+    return [(path, value) for path, value in stated.items() if value]
 
 
 def default_run(images: Path) -> Path:

@@ -12,6 +12,8 @@ import typer
 from .options import (
     NETS,
     AsJson,
+    Axes,
+    Channels,
     Classes,
     Ignore,
     Images,
@@ -21,6 +23,7 @@ from .options import (
     default_run,
     label_settings,
     option,
+    read_settings,
     seconds,
 )
 
@@ -35,7 +38,7 @@ __all__ = ["report", "train"]
 def train(
     images: Images,
     masks: Masks = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to make (default: runs/ and the data's name).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to make (default: runs/DATA).")] = None,
     time: Annotated[str | None, typer.Option(help="Budget: 90s, 10m, 2h. The schedule follows it.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps: reproducible from one seed.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
@@ -47,6 +50,8 @@ def train(
     labels: Labels = "auto",
     ignore: Ignore = "auto",
     classes: Classes = "",
+    axes: Axes = "",
+    channels: Channels = "",
     folds: Annotated[
         int | None, typer.Option(min=2, help="Cross-validation: so many nets in equal shares of the budget.")
     ] = None,
@@ -99,7 +104,7 @@ def train(
         "budget.seed": seed,
     }
     pairs = [(path, value) for path, value in flags.items() if value is not None]
-    pairs += label_settings(ignore, classes)
+    pairs += [*label_settings(ignore, classes), *read_settings(axes, channels)]
     settings = merge_settings([*pairs, *(option(parse_setting, text) for text in values or ())])
     time_s, run = None if time is None else option(seconds, time), out or default_run(images)
     if folds is not None:

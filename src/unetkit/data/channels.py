@@ -10,19 +10,23 @@ import numpy as np
 
 from ..image import Image
 from ..io import LazyImage, open_lazy, read
+from ..io.decoder_errors import naming
 from ..io.lazy import Region
 from ..io.placement import Turn, turn_onto
+from ..io.read_options import AS_STATED, ReadOptions, chosen
 
 SAME_SPACING = 1e-3  # relative: headers are float32, and some are rounded by hand
 
 
-def read_channels(files: Sequence[Path]) -> Image:
+def read_channels(files: Sequence[Path], options: ReadOptions = AS_STATED) -> Image:
     """Read the files of one image and stack their channels, in this order.
 
     Parameters
     ----------
     files : sequence of Path
         One file, or several such as case_0000.nii.gz and case_0001.nii.gz.
+    options : ReadOptions
+        Axes that the files do not name; channels to take, of several files among those of all.
 
     Returns
     -------
@@ -34,26 +38,31 @@ def read_channels(files: Sequence[Path]) -> Image:
     ValueError
         If a file cannot be read, or its size, spacing, unit or place is not that of the first; one line with both.
     """
-    images = [read(file) for file in files]
+    if len(files) == 1:
+        return read(files[0], axes=options.axes, channels=options.channels)
+    images = [read(file, axes=options.axes) for file in files]
     first = images[0]
-    if len(images) == 1:
-        return first
     turns, notes = _laid_on_first(files, images)
     array = np.concatenate([turn(image.array) for turn, image in zip(turns, images, strict=True)])
+    if options.channels:
+        with naming(files[0]):
+            array, notes = array[options.indices(len(array))], (*notes, options.channel_note(len(array)))
     valid = [turn(image.valid) for turn, image in zip(turns, images, strict=True) if image.valid is not None]
     return replace(first, array=array, notes=notes, valid=np.all(valid, axis=0) if valid else None)
 
 
-def open_channels(files: Sequence[Path]) -> LazyImage:
+def open_channels(files: Sequence[Path], options: ReadOptions = AS_STATED) -> LazyImage:
     """Open the files of one image, so that regions of all its channels can be read; as `read_channels` otherwise."""
+    if len(files) == 1:
+        return open_lazy(files[0], axes=options.axes, channels=options.channels)
     images: list[LazyImage] = []
     try:
         for file in files:
-            images.append(open_lazy(file))
-        if len(images) == 1:
-            return images[0]
+            images.append(open_lazy(file, axes=options.axes))
         first, stacked = images[0], _Stacked(images, *_laid_on_first(files, images))
-        return LazyImage(files[0], stacked, first.place, first.georeference, first.origin, stacked.validity)
+        with naming(files[0]):
+            source = chosen(stacked, options)
+        return LazyImage(files[0], source, first.place, first.georeference, first.origin, stacked.validity)
     except BaseException:
         for image in images:
             image.close()

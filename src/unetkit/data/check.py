@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..io.read_options import AS_STATED, ReadOptions
 from ..labels.options import LabelOptions
 from ..progress import SILENT, Progress
 from .dataset import Dataset, load_usable
@@ -38,6 +39,7 @@ def check(
     masks: Path | str | None = None,
     *,
     labels: str | LabelOptions = "auto",
+    options: ReadOptions = AS_STATED,
     progress: Progress = SILENT,
 ) -> CheckResult:
     """Read every file once; go on without those that cannot be used, so that all that is wrong is known at once.
@@ -47,7 +49,8 @@ def check(
     images, masks : path
         As `find_pairs` takes them.
     labels : str or LabelOptions
-        As `load_dataset` takes it.
+    options : ReadOptions
+        As `load_dataset` takes them.
     progress : Progress
         Takes the number of pairs that are done, once while they are read and once while they are compared.
     """
@@ -55,7 +58,7 @@ def check(
     errors = [str(unmatched)] if unmatched else []
     if not pairs:
         return CheckResult(None, tuple(errors), ())
-    dataset, samples, problems = load_usable(pairs, labels=labels, progress=progress)
+    dataset, samples, problems = load_usable(pairs, labels=labels, options=options, progress=progress)
     errors += map(str, problems)
     summaries = []
     n = len(samples)

@@ -17,6 +17,7 @@ from ..io import read_coded_labels
 from ..io.filenames import suffix_of
 from ..io.label_samples import ColourCode
 from ..io.placement import turned_onto
+from ..io.read_options import AS_STATED, ReadOptions
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
 from ..labels.colour_codes import by_colour, colours_text, common_values
@@ -180,6 +181,7 @@ def load_dataset(
     pairs: Sequence[Pair],
     *,
     labels: str | LabelOptions = "auto",
+    options: ReadOptions = AS_STATED,
     border_weight: bool = False,
     objects: bool = True,
     resample: bool = True,
@@ -193,6 +195,8 @@ def load_dataset(
     labels : "auto", "binary", "classes", "instances" or "foreground", or LabelOptions
         Meaning of the masks' values; "auto" decides by what `labels.json` beside the masks or nnU-Net's `dataset.json`
         states, and by the values. `LabelOptions` also state classes, and the value that means "not labelled".
+    options : ReadOptions
+        Axes and channels of the images, where a person states them.
     border_weight : bool
         Also compute the 2015 paper's weight map, which presses touching objects apart.
     objects : bool
@@ -215,7 +219,13 @@ def load_dataset(
     of which no pixel is labelled are left out, and named in the notes.
     """
     dataset, _, errors = load_usable(
-        pairs, labels=labels, border_weight=border_weight, objects=objects, resample=resample, progress=progress
+        pairs,
+        labels=labels,
+        options=options,
+        border_weight=border_weight,
+        objects=objects,
+        resample=resample,
+        progress=progress,
     )
     if len(errors) == 1:
         raise errors[0]
@@ -229,6 +239,7 @@ def load_usable(
     pairs: Sequence[Pair],
     *,
     labels: str | LabelOptions = "auto",
+    options: ReadOptions = AS_STATED,
     border_weight: bool = False,
     objects: bool = True,
     resample: bool = True,
@@ -245,12 +256,12 @@ def load_usable(
     list of ValueError
         What is wrong with the other pairs: `Problems` of every stage, or an error of the set as a whole.
     """
-    samples, problems = _read(pairs, progress)
+    samples, problems = _read(pairs, options, progress)
     errors: list[ValueError] = [Problems("unusable file", problems)] if problems else []
-    options = label_options(labels, [pair.mask for pair in pairs])
+    stated = label_options(labels, [pair.mask for pair in pairs])
     while samples or not errors:  # what the values mean, and the usual spacing, depend on which pairs are left
         try:
-            dataset = _build(samples, options, border_weight=border_weight, objects=objects, resample=resample)
+            dataset = _build(samples, stated, border_weight=border_weight, objects=objects, resample=resample)
             return dataset, samples, errors
         except ValueError as error:
             errors.append(error.with_traceback(None))  # which would hold all arrays
@@ -297,20 +308,20 @@ def _build(
 # --- the stages ---
 
 
-def _read(pairs: Sequence[Pair], progress: Progress) -> tuple[list[Sample], list[Problem]]:
+def _read(pairs: Sequence[Pair], options: ReadOptions, progress: Progress) -> tuple[list[Sample], list[Problem]]:
     """Open every file once, and check each pair by itself."""
     samples: list[Sample] = []
     problems: list[Problem] = []
     for done, pair in enumerate(pairs, start=1):
         before, files = len(problems), (*pair.files, pair.mask)
         try:
-            image = read_channels(pair.files)
+            image = read_channels(pair.files, options)
             if reason := _not_finite(image):
                 problems.append(Problem(f"{pair.image}: {reason}", files))
         except _UNREADABLE as error:
             problems.append(Problem(str(error), files))
         try:
-            mask, colours = read_coded_labels(pair.mask)
+            mask, colours = read_coded_labels(pair.mask, axes=options.axes)
         except _UNREADABLE as error:
             problems.append(Problem(str(error), files))
         if len(problems) == before:

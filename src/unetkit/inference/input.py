@@ -144,7 +144,7 @@ class InputImage:
     @classmethod
     def open(cls, files: Sequence[Path], net: Net, card: Card, *, scaling: Normalisation | None = None) -> InputImage:
         """Open an image from one file, or from one file per channel."""
-        return cls(open_channels(files), net, card, scaling=scaling)
+        return cls(open_channels(files, card.read_options), net, card, scaling=scaling)
 
     def __call__(self, pixels: Slices) -> Tensor:
         """Read some pixels: (C, *pixels), float32."""

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..image import Image
@@ -15,7 +16,8 @@ from .formats import FORMATS, format_of
 from .label_samples import ColourCode, as_coded_labels, as_labels
 from .lazy import LazyImage, banded, whole_lazy
 from .png_jpeg import read_jpeg, read_png
-from .samples import Stored, as_image
+from .read_options import AS_STATED, ReadOptions, chosen, read_options, told_image
+from .samples import Stored
 from .tiff.layout import TiffImage, read_tiff
 from .tiff.regions import TiffRegions, can_slice
 from .zarr.reading import ZarrRegions, read_omezarr
@@ -33,7 +35,7 @@ SIGNATURES = {
 }
 
 
-def read(path: str | Path) -> Image:
+def read(path: str | Path, *, axes: str = "", channels: Sequence[int] = ()) -> Image:
     """Read an image with all its channels, in the dtype of the file.
 
     PNG, JPEG, TIFF (also BigTIFF, OME-TIFF and GeoTIFF, whose `georeference` is kept; the first image at full
@@ -47,6 +49,12 @@ def read(path: str | Path) -> Image:
     Parameters
     ----------
     path : str or Path
+    axes : str
+        A letter per axis in the order of the file, of c, z, y and x, such as "zyxc"; for files that do not name theirs
+        (NumPy, HDF5 and Zarr without metadata, pages of a TIFF), and TIFFs with an axis that is neither channels nor
+        space: frames that are planes of a volume.
+    channels : sequence of int
+        The samples of a pixel to read, in this order, counted from 1 as in GDAL and Fiji; none of them is then alpha.
 
     Returns
     -------
@@ -66,9 +74,9 @@ def read(path: str | Path) -> Image:
     ImportError
         If a Zarr folder is to be read and zarr is not installed.
     """
-    path = Path(path)
+    path, options = Path(path), read_options(axes, channels)
     with naming(path):
-        return as_image(_read_stored(path))
+        return told_image(_read_stored(path, options), options)
 
 
 def read_labels(path: str | Path) -> Image:
@@ -98,20 +106,20 @@ def read_labels(path: str | Path) -> Image:
     """
     path = Path(path)
     with naming(path):
-        return as_labels(_read_stored(path, is_mask=True))
+        return as_labels(_read_stored(path, AS_STATED, is_mask=True))
 
 
-def read_coded_labels(path: str | Path) -> tuple[Image, ColourCode | None]:
+def read_coded_labels(path: str | Path, *, axes: str = "") -> tuple[Image, ColourCode | None]:
     """Read a label image as `read_labels` does, with the colours of its values where the file has any.
 
     By them the files of a set are compared (`labels.colour_codes`), as colours are numbered by each file alone.
     """
     path = Path(path)
     with naming(path):
-        return as_coded_labels(_read_stored(path, is_mask=True))
+        return as_coded_labels(_read_stored(path, read_options(axes, ()), is_mask=True))
 
 
-def open_lazy(path: str | Path) -> LazyImage:
+def open_lazy(path: str | Path, *, axes: str = "", channels: Sequence[int] = ()) -> LazyImage:
     """Open an image to read regions of it.
 
     Of a TIFF, only the strips, tiles or pages that a region touches are read, straight from a map of the file where
@@ -121,6 +129,8 @@ def open_lazy(path: str | Path) -> LazyImage:
     Parameters
     ----------
     path : str or Path
+    axes, channels
+        As `read` takes them.
 
     Returns
     -------
@@ -144,24 +154,24 @@ def open_lazy(path: str | Path) -> LazyImage:
     ...         slide.shape, slide[:, 100:164, 200:264].shape
     ((1, 900, 700), (1, 64, 64))
     """
-    path = Path(path)
+    path, options = Path(path), read_options(axes, channels)
     with naming(path):
         kind = _kind(path)
         if kind == "OME-Zarr":
-            chunked = ZarrRegions(path)
-            return LazyImage(path, banded(chunked, chunked.height), origin=chunked.origin)
+            chunked = ZarrRegions(path, options)
+            return LazyImage(path, chosen(banded(chunked, chunked.height), options), origin=chunked.origin)
         if kind == "TIFF":
-            tiff = TiffImage(path)
+            tiff = TiffImage(path, options)
             if can_slice(tiff):
                 regions = TiffRegions(tiff)
-                rows = banded(regions, regions.height)
+                rows = chosen(banded(regions, regions.height), options)
                 return LazyImage(path, rows, georeference=tiff.georeference, validity=tiff.validity)
             tiff.close()
         found = format_of(path)
-        source = found.open_source(path) if found is not None and kind == found.name else None
+        source = found.open_source(path, options) if found is not None and kind == found.name else None
         if source is not None:
-            return LazyImage(path, source)
-        image = as_image(_read_stored(path))
+            return LazyImage(path, chosen(source, options))
+        image = told_image(_read_stored(path, options), options)
         return whole_lazy(path, image)
 
 
@@ -213,10 +223,10 @@ def _one_image(folder: Path) -> str:
     return "one image, expected a folder of images; name the folder that holds it"
 
 
-def _read_stored(path: Path, *, is_mask: bool = False) -> Stored:
+def _read_stored(path: Path, options: ReadOptions, *, is_mask: bool = False) -> Stored:
     kind, found = _kind(path), format_of(path)
     if found is not None and kind == found.name:
-        return found.read(path, is_mask=is_mask)
+        return found.read(path, options, is_mask=is_mask)
     if kind == "NIfTI":
         from .nifti import read_nifti  # nibabel takes a while to import, and pictures do without it
 
@@ -225,7 +235,9 @@ def _read_stored(path: Path, *, is_mask: bool = False) -> Stored:
         from .dicom import read_dicom
 
         return read_dicom(path)
-    return {"PNG": read_png, "JPEG": read_jpeg, "TIFF": read_tiff, "OME-Zarr": read_omezarr}[kind](path)
+    if kind in ("TIFF", "OME-Zarr"):
+        return {"TIFF": read_tiff, "OME-Zarr": read_omezarr}[kind](path, options)
+    return {"PNG": read_png, "JPEG": read_jpeg}[kind](path)
 
 
 def _kind(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .. import __version__
+from ..io.read_options import ReadOptions, read_options
 from ..labels.instances import InstanceThresholds
 from ..labels.kind import LabelKind
 
@@ -48,6 +49,8 @@ class Card(BaseModel):
         How the maps of a net for objects become objects.
     resample : bool
         Whether images of another pixel size are brought to `spacing` first.
+    axes : str, channels : list of int
+        Axes of files that do not name theirs, and channels that are read, as they were stated for the training.
     temperature : float
         Divisor of the logits that calibrates probabilities (`training.calibration`).
     """
@@ -68,6 +71,8 @@ class Card(BaseModel):
     flip_axes: list[bool] = []
     decoding: InstanceThresholds | None = None
     resample: bool = False
+    axes: str = ""
+    channels: list[int] = []
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
     @property
@@ -79,6 +84,11 @@ class Card(BaseModel):
     def flips(self) -> list[bool] | None:
         """Axes of the net along which it was trained with flips; None if with quarter turns as well."""
         return None if self.augmentation == "full" else self.flip_axes or [False] * self.architecture.get("ndim", 2)
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How files of images are read."""
+        return read_options(self.axes, self.channels)
 
     @model_validator(mode="after")
     def _check_planes(self) -> Card:

@@ -18,7 +18,7 @@ from .plan.files import read_plan, read_plan_file
 from .plan.plan import Plan
 from .plan.reuse import check_resumable, reuse_plan, with_longer_budget
 from .plan.rules import make_plan
-from .plan.settings import BudgetSettings, DataSettings, PlanSettings, check_settings, options_of
+from .plan.settings import BudgetSettings, DataSettings, PlanSettings, check_settings, options_of, read_options_of
 
 __all__ = ["TrainingRequest"]
 
@@ -85,16 +85,18 @@ class TrainingRequest:
         if known := saved or self.whole_plan:
             encoder, weights, labels = known.net.architecture.get("encoder"), None, known.data.label_options
             border_weight, resample = known.patches.border_weight, known.data.resample
+            options = known.data.read_options
         else:
             data, net = self.plan_settings.get("data", {}), self.plan_settings.get("net", {})
             encoder, weights, labels = net.get("encoder"), net.get("encoder_weights"), options_of(data)
             border_weight = self.plan_settings.get("patches", {}).get("border_weight", False)
-            resample = data.get("resample", True)
+            resample, options = data.get("resample", True), read_options_of(data)
         check_encoder(encoder, weights)
         pairs = find_pairs(self.images, self.masks)
         return load_dataset(
             pairs,
             labels=labels,
+            options=options,
             border_weight=border_weight,
             objects=not border_weight,
             resample=resample,

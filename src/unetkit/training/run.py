@@ -165,7 +165,9 @@ class Run:
         data, net = self.plan.data, self.plan.net.architecture
         pairs = find_pairs(self.paths.data(data.images), None if data.masks is None else self.paths.data(data.masks))
         objects = net["out_channels"] > 2
-        dataset = load_dataset(pairs, labels=data.label_options, objects=objects, resample=data.resample)
+        dataset = load_dataset(
+            pairs, labels=data.label_options, options=data.read_options, objects=objects, resample=data.resample
+        )
         now = len(dataset.cases), dataset.channels * (data.planes or 1), len(dataset.kind.values)
         before = data.n_images, net["in_channels"], net["out_channels"]
         if now != before:

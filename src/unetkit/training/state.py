@@ -217,6 +217,8 @@ def card_of(plan: Plan, dataset: Dataset) -> Card:
         spacing=list(dataset.spacing),
         unit=dataset.unit,
         planes=plan.data.planes,
+        axes=plan.data.axes,
+        channels=list(plan.data.channels),
         augmentation=plan.patches.augmentation,
         flip_axes=list(plan.patches.flip_axes),
         decoding=usual_thresholds(dataset.cases) if dataset.kind.has_distance else None,

@@ -10,6 +10,7 @@ from PIL import Image as Picture
 from unetkit.io import list_images, open_lazy, read, read_labels
 from unetkit.io.formats import FORMATS
 from unetkit.io.formats.sliced import SlicedSource, assumed_order
+from unetkit.io.read_options import AS_STATED
 
 RNG = np.random.default_rng(0)
 
@@ -76,15 +77,15 @@ def test_a_film_gives_its_first_frame_and_says_so(tmp_path: Path) -> None:
 )
 def test_axes_by_shape(shape: tuple[int, ...], order: str) -> None:
     notes: list[str] = []
-    assert assumed_order(shape, notes) == order
+    assert assumed_order(shape, AS_STATED, notes) == order
     assert len(notes) == (len(shape) > 2)
 
 
 def test_axes_that_no_shape_tells() -> None:
     with pytest.raises(ValueError, match="no axis at either end"):
-        assumed_order((9, 20, 30, 8), [])
+        assumed_order((9, 20, 30, 8), AS_STATED, [])
     with pytest.raises(ValueError, match="names none of its 5 axes"):
-        assumed_order((2, 9, 20, 30, 8), [])
+        assumed_order((2, 9, 20, 30, 8), AS_STATED, [])
 
 
 def test_npy_is_read_by_region_through_a_memory_map(tmp_path: Path) -> None:

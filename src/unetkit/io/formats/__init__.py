@@ -9,6 +9,7 @@ from typing import Any
 
 from ..decoder_errors import decoding
 from ..filenames import suffix_of
+from ..read_options import ReadOptions
 from ..samples import Stored
 from .sliced import SlicedSource, read_whole
 
@@ -35,6 +36,8 @@ class Format:
         Of masks of its images, since none of these formats is written.
     begins_as : str
         The format that its first bytes are of, where they are not its own: slides are mostly TIFF.
+    names_axes : bool
+        Whether every file says what its axes are; else `open_source` takes `ReadOptions`.
     """
 
     name: str
@@ -44,22 +47,27 @@ class Format:
     extra: str = ""
     mask_suffix: str = ".tif"
     begins_as: str = ""
+    names_axes: bool = True
 
-    def read(self, path: Path, *, is_mask: bool = False) -> Stored:
+    def read(self, path: Path, options: ReadOptions, *, is_mask: bool = False) -> Stored:
         """All samples of a file; of a container of several arrays that of the image, or of the mask."""
         module = self._module()
         with decoding(self.name):
             if hasattr(module, "read"):
                 stored: Stored = module.read(path)
                 return stored
-            return read_whole(module.open_source(path, is_mask=is_mask))
+            return read_whole(module.open_source(path, is_mask=is_mask, **self._with_options(options)))
 
-    def open_source(self, path: Path) -> SlicedSource | None:
+    def open_source(self, path: Path, options: ReadOptions) -> SlicedSource | None:
         """The image of a file, to read regions of it; None where it can only be decoded whole."""
         module = self._module()
         with decoding(self.name):
-            source: SlicedSource | None = getattr(module, "open_source", _only_whole)(path, is_mask=False)
+            opener = getattr(module, "open_source", _only_whole)
+            source: SlicedSource | None = opener(path, is_mask=False, **self._with_options(options))
             return source
+
+    def _with_options(self, options: ReadOptions) -> dict[str, ReadOptions]:
+        return {} if self.names_axes else {"options": options}
 
     def _module(self) -> Any:
         try:
@@ -82,9 +90,9 @@ FORMATS = (
             ("JPEG 2000", (".jp2", ".j2k")),
         )
     ),
-    Format("NPY", (".npy",), "npy"),
-    Format("NPZ", (".npz",), "npy"),
-    Format("HDF5", (".h5", ".hdf5"), "hdf5", "h5py", "formats"),
+    Format("NPY", (".npy",), "npy", names_axes=False),
+    Format("NPZ", (".npz",), "npy", names_axes=False),
+    Format("HDF5", (".h5", ".hdf5"), "hdf5", "h5py", "formats", names_axes=False),
     Format("MRC", (".mrc", ".rec"), "mrc", "mrcfile", "formats"),
     Format("NRRD", (".nrrd", ".nhdr"), "nrrd", "pynrrd", "formats", ".nii.gz"),
     Format("MetaImage", (".mha", ".mhd"), "metaimage", "SimpleITK", "formats", ".nii.gz"),

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from ..decoder_errors import Refused
+from ..read_options import ReadOptions
 from .sliced import SlicedSource, assumed_order
 
 # pytorch-3dunet has raw and label, ilastik exported_data and volume/data.
@@ -17,13 +18,13 @@ _IMAGES = ("raw", "volume/data", "exported_data", "data", "image")
 _MASKS = ("label", "labels", "mask", "masks", "exported_data", "volume/data", "data")
 
 
-def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
+def open_source(path: Path, *, is_mask: bool, options: ReadOptions) -> SlicedSource:
     """The dataset of a file: its only one, or the one that is named as images or masks are."""
     file = h5py.File(path, "r")
     try:
         notes: list[str] = []
         data = _chosen(file, _MASKS if is_mask else _IMAGES, notes)
-        order = _stated_order(data) or assumed_order(data.shape, notes)
+        order = _stated_order(data) or assumed_order(data.shape, options, notes)
         return SlicedSource(data, order, spacing=_spacing(data, order), unit="µm", notes=notes, close=file.close)
     except BaseException:
         file.close()

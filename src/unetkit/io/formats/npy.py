@@ -9,6 +9,7 @@ import numpy as np
 
 from ..decoder_errors import Refused
 from ..filenames import suffix_of
+from ..read_options import ReadOptions
 from .sliced import Mapped, Sliceable, SlicedSource, assumed_order
 
 # Of an .npz: as `numpy.savez(file, array)` names it, and as people do.
@@ -16,12 +17,12 @@ _IMAGES = ("arr_0", "image", "img", "raw", "data", "x")
 _MASKS = ("arr_0", "mask", "masks", "label", "labels", "y")
 
 
-def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
+def open_source(path: Path, *, is_mask: bool, options: ReadOptions) -> SlicedSource:
     """The array of a file; of an .npz its only one, or the one that is named as images or masks are."""
     notes: list[str] = []
     is_archive = suffix_of(path) == ".npz"
     array = _of_archive(path, _MASKS if is_mask else _IMAGES, notes) if is_archive else _mapped(path)
-    return SlicedSource(array, assumed_order(array.shape, notes), notes=notes)
+    return SlicedSource(array, assumed_order(array.shape, options, notes), notes=notes)
 
 
 def _mapped(path: Path) -> Sliceable:

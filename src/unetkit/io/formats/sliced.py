@@ -10,6 +10,7 @@ import numpy as np
 
 from ..decoder_errors import Refused
 from ..lazy import Region
+from ..read_options import ReadOptions
 from ..samples import Colour, Stored
 
 __all__ = ["Mapped", "SlicedSource", "assumed_order", "read_whole"]
@@ -138,14 +139,16 @@ def read_whole(source: SlicedSource) -> Stored:
     return Stored(np.array(array), source.spatial, colour, source.spacing, source.unit, source.notes)
 
 
-def assumed_order(shape: tuple[int, ...], notes: list[str]) -> str:
-    """Axes of an array that does not name them, by its shape, in words: channels are the short axis at either end."""
+def assumed_order(shape: tuple[int, ...], options: ReadOptions, notes: list[str]) -> str:
+    """Axes of an array that does not name them: as told, or in words by its shape, channels being short."""
+    if options.axes:
+        return options.order(shape)
     if len(shape) == 2:
         return "yx"
     if len(shape) not in (3, 4):
         raise Refused(
             f"an array of shape {shape} that names none of its {len(shape)} axes: expected (y, x), (z, y, x), or these "
-            "with channels first or last"
+            "with channels first or last; or name them with --axes"
         )
     space = "zyx"[-(len(shape) - 1) :]
     if shape[-1] <= _MOST_CHANNELS < shape[0]:
@@ -155,6 +158,9 @@ def assumed_order(shape: tuple[int, ...], notes: list[str]) -> str:
     elif len(shape) == 3:
         order = "zyx"
     else:
-        raise Refused(f"an array of shape {shape}: no axis at either end is short enough to be that of the channels")
+        raise Refused(
+            f"an array of shape {shape}: no axis at either end is short enough to be that of the channels; name the "
+            "axes with --axes, such as zcyx"
+        )
     notes.append(f"axes not stated: an array of shape {shape} is read as {', '.join(order)}")
     return order

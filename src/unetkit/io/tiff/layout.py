@@ -13,6 +13,7 @@ import tifffile
 from ...georeference import GeoReference
 from ..decoder_errors import Refused, decoding, logged
 from ..lazy import Region
+from ..read_options import AS_STATED, ReadOptions
 from ..samples import Colour, Stored
 from ..spacing import ome_sizes, pixel_size
 from .geotags import read_georeference
@@ -68,6 +69,8 @@ class TiffImage:
     Parameters
     ----------
     path : Path
+    options : ReadOptions
+        Axes, where the file does not name them or those that it names cannot be read; channels, of which none is alpha.
 
     Raises
     ------
@@ -75,7 +78,7 @@ class TiffImage:
         If the file is damaged or truncated, or its axes are not those of one image.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = AS_STATED) -> None:
         notes: list[str] = []
         self._mask_file: tifffile.TiffFile | None = None
         with decoding("TIFF"):
@@ -89,10 +92,10 @@ class TiffImage:
                 self.page = self.series.keyframe
                 _check_numbers(self.page)
                 _check_complete(self.tif, self.series)
-                self.layout = _layout(self.tif, self.series, notes)
+                self.layout = _layout(self.tif, self.series, options, notes)
                 self.is_gdals = int(self.page.compression) == LERC and np.dtype(self.series.dtype).kind == "f"
                 self.read_stored = self._reader(path)
-                self.colour = _colour(self.page, self.layout, self.read_samples, notes)
+                self.colour = options.colour(_colour(self.page, self.layout, self.read_samples, notes))
                 self.georeference = with_sidecars(path, read_georeference(self.page, notes), notes)
                 self.validity = self._validity(path, notes)
                 metres = self.georeference and self.georeference.spacing_m
@@ -152,9 +155,9 @@ class TiffImage:
             self._mask_file.close()
 
 
-def read_tiff(path: Path) -> Stored:
+def read_tiff(path: Path, options: ReadOptions = AS_STATED) -> Stored:
     """Read all samples of the first image of a TIFF, channels first."""
-    tiff = TiffImage(path)
+    tiff = TiffImage(path, options)
     try:
         notes: list[str] = []
         with decoding("TIFF"), logged("tifffile", notes):
@@ -223,7 +226,7 @@ def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> 
         raise Refused(f"truncated: its pixels reach to byte {end}, but the file has {size} bytes")
 
 
-def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, notes: list[str]) -> Layout:
+def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, options: ReadOptions, notes: list[str]) -> Layout:
     """Name the axes of the series; pages without a name are planes."""
     # Whether axes of length 1 are among them depends on the version of tifffile: they are left out here.
     pairs = [(letter, length) for letter, length in zip(series.axes, series.shape, strict=True) if length != 1]
@@ -231,6 +234,9 @@ def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, notes: list
     listed = ", ".join(f"{letter}: {length}" for letter, length in pairs)
     if 0 in lengths:
         raise Refused(f"holds no pixels (axes {listed})")
+    if options.axes and (set(letters) - set("CSZYX") or len(set(letters)) != len(letters)):
+        letters = _told_letters(options, letters, lengths, series.shape)
+        notes.append(f"axes {listed}: read as {', '.join(letters.lower())}, as told")
     pages = [letter for letter in letters if letter in "IQ"]
     if len(pages) == 1 and "Z" not in letters:
         notes.append(f"{lengths[letters.index(pages[0])]} pages without a stated axis: read as a stack along z")
@@ -240,12 +246,19 @@ def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, notes: list
         raise Refused(
             f"axes {listed}: expected only channels (C, S) and space (Z, Y, X), so that "
             f"{' and '.join(dict.fromkeys(unknown or letters))} cannot be read; save every time point or position as "
-            "a file of its own, or, where the frames are planes of a volume, name the axis Z"
+            "a file of its own, or, where the frames are planes of a volume, name the axes with --axes, such as zyx"
         )
     # An axis Z of length 1 counts where the writer named the axes one by one; OME and ImageJ always list a Z.
     named = str(tif.shaped_metadata[0].get("axes", "")) if series.kind == "shaped" and tif.shaped_metadata else ""
     is_volume = "Z" in letters or "Z" in named
     return Layout(letters, lengths, "zyx" if is_volume else "yx")
+
+
+def _told_letters(options: ReadOptions, letters: str, lengths: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """Letters of the axes longer than one, as told for them, or for all axes."""
+    if len(shape) == len(options.axes) != len(letters):
+        return "".join(letter for letter, n in zip(options.axes.upper(), shape, strict=True) if n != 1)
+    return options.order(lengths).upper()
 
 
 def _colour(page: tifffile.TiffPage, layout: Layout, read: Callable[[Region], np.ndarray], notes: list[str]) -> Colour:

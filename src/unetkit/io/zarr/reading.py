@@ -9,6 +9,7 @@ import numpy as np
 
 from ..decoder_errors import Refused
 from ..lazy import Region
+from ..read_options import AS_STATED, ReadOptions
 from ..samples import Colour, Stored
 from ..spacing import completed, in_unit
 from .array import open_array
@@ -24,6 +25,8 @@ class ZarrRegions:
     ----------
     folder : Path
         An OME-Zarr image of version 0.1 to 0.5, or a Zarr array.
+    options : ReadOptions
+        Of an array without metadata.
 
     Raises
     ------
@@ -33,11 +36,11 @@ class ZarrRegions:
         If the folder holds no image, its metadata is damaged, or it has axes beyond channels and space, such as time.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: ReadOptions = AS_STATED) -> None:
         level = full_resolution(folder)
         self._array = open_array(folder, level.name)
         notes = list(level.notes)
-        axes = level.axes or _assumed(self._array.shape, notes)
+        axes = level.axes or _assumed(self._array.shape, options, notes)
         self._letters = _letters(axes, self._array.shape)
         spatial = "zyx" if "z" in self._letters else "yx"
         lengths = dict(zip(self._letters, self._array.shape, strict=True))
@@ -70,19 +73,21 @@ class ZarrRegions:
         """Nothing to release: files are open only while they are read."""
 
 
-def read_omezarr(folder: Path) -> Stored:
+def read_omezarr(folder: Path, options: ReadOptions = AS_STATED) -> Stored:
     """Read all channels of an OME-Zarr image at full resolution, channels first."""
-    source = ZarrRegions(folder)
+    source = ZarrRegions(folder, options)
     array = source.read(tuple(slice(0, length) for length in source.shape))
     return Stored(array, source.axes[1:], Colour(), source.spacing, source.unit, source.notes, origin=source.origin)
 
 
-def _assumed(shape: tuple[int, ...], notes: list[str]) -> tuple[Axis, ...]:
+def _assumed(shape: tuple[int, ...], options: ReadOptions, notes: list[str]) -> tuple[Axis, ...]:
     """Axes of an array that names none."""
+    if options.axes:
+        return tuple(Axis(letter, letter) for letter in options.order(shape))
     if len(shape) not in (2, 3):
         raise Refused(
             f"a Zarr array of shape {shape} that names none of its {len(shape)} axes: expected (y, x) or (z, y, x), or "
-            "OME metadata"
+            "OME metadata; or name them with --axes"
         )
     letters = "zyx"[-len(shape) :]
     notes.append(f"a Zarr array of shape {shape} without OME metadata: axes taken to be {', '.join(letters)}")

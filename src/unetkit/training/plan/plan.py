@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ...data.dataset import Case
 from ...data.split import EVEN, train_val_split
+from ...io.read_options import ReadOptions
 from ...labels.options import Ignore, LabelOptions, parse_classes
 from ..augment.augment import Augmentation
 from .device import Precision
@@ -57,6 +58,10 @@ class DataPlan(_Group):
     )
     ignore: Ignore = Field(default="auto", description="Value of the masks that means not labelled, or none.")
     classes: str = Field(default="", description="Values and names of the classes, where stated: 0=background,85=cell.")
+    axes: str = Field(default="", description="Axes of files that do not name theirs, in their order: zyxc.")
+    channels: tuple[int, ...] = Field(
+        default=(), description="Channels to read, from 1 on: 1,2,4. none: all but alpha."
+    )
     validation_fraction: float = Field(default=0.2, ge=0, lt=1, description="Share of the images held out; 0: none.")
     fold: tuple[int, int] | None = Field(default=None, description="Of a cross-validation: (fold, number of folds).")
     split_rule: int = Field(default=1, ge=1, le=EVEN, description="How images are held out: 1 was that of old plans.")
@@ -71,6 +76,11 @@ class DataPlan(_Group):
     def label_options(self) -> LabelOptions:
         """What the plan states of the masks."""
         return LabelOptions(self.labels, self.ignore, parse_classes(self.classes))
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """What the plan states of the images."""
+        return ReadOptions(self.axes, self.channels)
 
     @field_validator("fold")
     @classmethod

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypedDict, cast, get_args, get_origi
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from ...io.read_options import ReadOptions, read_options
 from ...labels.options import Ignore, LabelOptions, parse_classes
 from ...nets.architecture import Block, Down, Skip
 from .device import Precision
@@ -35,6 +36,7 @@ __all__ = [
     "old_name_hints",
     "options_of",
     "parse_setting",
+    "read_options_of",
     "unknown_setting",
 ]
 
@@ -53,6 +55,8 @@ class DataSettings(TypedDict, total=False):
     labels: str
     ignore: Ignore
     classes: str
+    axes: str
+    channels: Sequence[int]
     validation_fraction: float
     fold: tuple[int, int]
     resample: bool
@@ -229,6 +233,11 @@ def options_of(data: DataSettings) -> LabelOptions:
     """What the settings of the group `data` state of the masks."""
     classes = parse_classes(data.get("classes", ""))
     return LabelOptions(data.get("labels", "auto"), data.get("ignore", "auto"), classes)
+
+
+def read_options_of(data: DataSettings) -> ReadOptions:
+    """What the settings of the group `data` state of the images."""
+    return read_options(data.get("axes", ""), data.get("channels", ()))
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
