@@ -1,6 +1,8 @@
 """The page on a net: every section for every kind of net, self-contained, and with a sentence to every picture."""
 
+import json
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from html import unescape
 from pathlib import Path
@@ -147,6 +149,22 @@ def test_the_run_knows_its_images_and_masks(run: Path) -> None:
     known, _ = choose_inspection(run / "run", image=stranger, mask=run / "masks" / "0.png")
     assert known.truth is not None
     assert known.truth.sum() > 0
+
+
+def test_a_split_by_classes_is_told_as_it_was_made(run: Path, tmp_path: Path) -> None:
+    """What was held out stands in the run: by the names alone it would be another image."""
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    record = moved / "run" / "data.json"
+    content = json.loads(record.read_text())
+    learned = next(row["name"] for row in content["cases"] if not row["held_out"])
+    for row in content["cases"]:
+        row["held_out"] = row["name"] == learned
+    record.write_text(json.dumps(content))
+    shown, objects = choose_inspection(moved / "run", data=moved)
+    assert shown.source == f"{learned}.png"
+    assert f"{moved / 'images' / shown.source}: the first image that was held out" in shown.notes[0]
+    assert objects is not None
 
 
 def test_a_model_file_and_a_net_by_name_are_shown_with_noise(run: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unetkit.data.dataset import Case
-from unetkit.training.data_record import check_record, write_record
+from unetkit.training.data_record import check_record, held_out_names, write_record
 
 
 @pytest.fixture(params=[2, 3])
@@ -60,3 +60,11 @@ def test_a_damaged_record(tmp_path):
     (tmp_path / "data.json").write_text("[]")
     with pytest.raises(ValueError, match=r"data\.json: cannot be read"):
         check_record(Path(tmp_path / "data.json"), [])
+
+
+def test_which_were_held_out(cases, tmp_path):
+    write_record(tmp_path / "data.json", cases, held_out={"a1", "a3"})
+    assert held_out_names(tmp_path / "data.json") == {"a1", "a3"}
+    assert held_out_names(tmp_path / "none.json") is None
+    (tmp_path / "old.json").write_text('{"cases": [{"name": "a1"}]}')
+    assert held_out_names(tmp_path / "old.json") is None

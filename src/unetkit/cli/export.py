@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .options import AsJson
+from .options import AsJson, Data
 
 __all__ = ["export"]
 
@@ -17,7 +17,7 @@ __all__ = ["export"]
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder; its images are read from where they were.")],
     format: Annotated[str, typer.Option(help="int8.")] = "int8",
-    data: Annotated[Path | None, typer.Option(help="Folder of the run's images and masks, where it was moved.")] = None,
+    data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the model (default: int8 in the run).")] = None,
     allow_loss: Annotated[float, typer.Option(help="Dice that int8 may lose; more is refused.")] = 0.005,
     as_json: AsJson = False,

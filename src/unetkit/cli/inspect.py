@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import NETS, AsJson, option, sides, widths_of
+from .options import NETS, AsJson, Data, option, sides, widths_of
 
 if TYPE_CHECKING:
     from ..insight.summary import Summary
@@ -48,6 +48,7 @@ def inspect(
         Path | None, typer.Option(help="Image to inspect with (default: the first one that the run has held out).")
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="Its true mask (default: looked up in the run's data).")] = None,
+    data: Data = None,
     layers: Annotated[bool, typer.Option("--layers", help="Print every layer, not only the stages.")] = False,
     out: Annotated[Path | None, typer.Option(help="The page (.html; default: inspect.html in the run).")] = None,
     as_json: AsJson = False,
@@ -75,7 +76,7 @@ def inspect(
 
     page = page_path(model, net, image=image, out=out)
     if page:
-        inspection, objects = choose_inspection(model or chosen, image=image, mask=mask, name=net)
+        inspection, objects = choose_inspection(model or chosen, image=image, mask=mask, data=data, name=net)
         for note in inspection.notes:
             typer.echo(note)
         with SectionBar() as bar:
@@ -136,13 +137,14 @@ def _summarise(
 
 def levels(
     run: Annotated[Path, typer.Argument(help="Run folder of a unet++; its images are read from where they were.")],
+    data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Score and time every level of a unet++ run on its validation images, to choose one for predict --level."""
     from ..training.levels import compare_levels
     from .console import print_table
 
-    rows = [asdict(row) for row in compare_levels(run)]
+    rows = [asdict(row) for row in compare_levels(run, data=data)]
     if as_json:
         print(json.dumps(rows))
         return

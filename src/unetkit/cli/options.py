@@ -33,6 +33,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A setting that unetkit plan shows; may be repeated."),
 ]
+Data = Annotated[Path | None, typer.Option(help="Folder of the run's images and masks, where it was moved.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
 NETS = (

@@ -15,6 +15,7 @@ from .options import (
     Axes,
     Channels,
     Classes,
+    Data,
     Ignore,
     Images,
     Labels,
@@ -215,8 +216,9 @@ def _cross_validate(
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[Path | None, typer.Option(help="Page to write (default: report.html in the run).")] = None,
+    data: Data = None,
 ) -> None:
     """Write the report of a run: one HTML page with curves, overlays, scores and the plan."""
     from ..report import write_report
 
-    typer.echo(f"Look at {write_report(run, out)}")
+    typer.echo(f"Look at {write_report(run, out, data=data)}")

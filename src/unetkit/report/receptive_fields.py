@@ -22,7 +22,7 @@ def receptive_fields_section(run: Run) -> Html:
     if run.net is None or run.card is None:
         return section(title, paragraph("There is no model whose receptive field could be read."))
     fields = stage_fields(run.net.graph)
-    objects = measure_objects(run.plan, run.card.labels)
+    objects = measure_objects(run, run.card.labels)
     fields_table = field_table(fields)
     if not len(objects.diameters):
         reason = objects.source if "cannot" in objects.source else "The masks contain no objects."

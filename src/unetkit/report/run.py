@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from safetensors import SafetensorError
 
-from ..data.pairs import find_pairs
+from ..data.pairs import Pair, find_pairs
 from ..io import read_labels
 from ..labels.kind import LabelKind, to_classes
 from ..labels.object_sizes import object_sizes
@@ -85,6 +85,11 @@ class Run:
         """Seconds spent, as far as the folder tells."""
         return float(self.state.get("elapsed_s") or (self.log[-1]["elapsed_s"] if self.log else 0.0))
 
+    def pairs(self) -> list[Pair]:
+        """Images and masks of the training, where they were or are now."""
+        data = self.plan.data
+        return find_pairs(self.paths.data(data.images), None if data.masks is None else self.paths.data(data.masks))
+
     @property
     def missing_scores(self) -> str:
         """The reason why there are no final scores, as a sentence."""
@@ -93,7 +98,7 @@ class Run:
         return "The training has not been completed, so there are no final scores; continue it with --resume."
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, *, data: Path | None = None) -> Run:
     """Read a run folder.
 
     Raises
@@ -103,7 +108,7 @@ def read_run(folder: Path) -> Run:
     ValueError
         If the plan cannot be read.
     """
-    opened = TrainingRun.open(folder)
+    opened = TrainingRun.open(folder, data=data)
     paths, notes = opened.paths, list[str]()
     net, card = _attempt(read_model, paths.model, notes) or (None, None)
     state = _attempt(lambda _: opened.state(), paths.state, notes) or Numbers()
@@ -123,14 +128,14 @@ def _attempt(read: Callable[[Path], _Read], path: Path, notes: list[str]) -> _Re
         return None
 
 
-def measure_objects(plan: Plan, kind: LabelKind) -> ObjectSizes:
-    """Measure the labelled objects of the data that a plan names.
+def measure_objects(run: Run, kind: LabelKind) -> ObjectSizes:
+    """Measure the labelled objects of the data of a run.
 
     Masks are taken evenly from all of them, at most 30, so that a report takes seconds. Ids tell touching objects
     apart; classes are split into connected components.
     """
     try:
-        masks = [pair.mask for pair in find_pairs(plan.data.images, plan.data.masks)]
+        masks = [pair.mask for pair in run.pairs()]
         step = max(1, -(-len(masks) // _MOST_MASKS))
         sizes, pixels = [], 0
         for path in masks[::step]:

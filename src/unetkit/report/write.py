@@ -18,7 +18,7 @@ from .training import curves_section, plan_section, timings_section
 __all__ = ["write_report"]
 
 
-def write_report(run: Path, out: Path | None = None) -> Path:
+def write_report(run: Path, out: Path | None = None, *, data: Path | None = None) -> Path:
     """Write the report of a run: headline, curves, scores, overlays, receptive field, plan and timings.
 
     The page needs no other file and no network: pictures and charts are embedded. Parts that are missing, because the
@@ -30,6 +30,8 @@ def write_report(run: Path, out: Path | None = None) -> Path:
         A run folder that `train` wrote, or that of a cross-validation.
     out : Path, optional
         The page to write; `report.html` in the run folder by default. An existing one is replaced.
+    data : Path, optional
+        Where the images and masks of the run are now; of a cross-validation they are not read.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
         If the page cannot be written.
     """
     paths = RunPaths(Path(run))
-    content = cross_validation_page(paths.root) if paths.ensemble.is_file() else _page(read_run(paths.root))
+    content = cross_validation_page(paths.root) if paths.ensemble.is_file() else _page(read_run(paths.root, data=data))
     out = Path(out) if out else paths.report
     write_text(out, content)
     return out

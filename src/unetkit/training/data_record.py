@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..data.balance import content_of
 from ..data.dataset import Case
 from ..io.atomic import write_text
 
-__all__ = ["check_record", "write_record"]
+__all__ = ["check_record", "held_out_names", "write_record"]
 
 _FORMAT = 1
 _MOST_NAMES = 5
@@ -20,10 +20,24 @@ _CHUNK = 1 << 20
 _Contents = dict[str, tuple[str, str]]  # name of an image -> digests of its file and of its classes
 
 
-def write_record(path: Path, cases: Sequence[Case]) -> None:
-    """Write the names and contents of all cases."""
-    rows = [{"name": name, "image": image, "labels": labels} for name, (image, labels) in _contents(cases).items()]
+def write_record(path: Path, cases: Sequence[Case], *, held_out: Collection[str] = ()) -> None:
+    """Write the names and contents of all cases, and which of them the training does not see."""
+    rows = [
+        {"name": name, "image": image, "labels": labels, "held_out": name in held_out}
+        for name, (image, labels) in _contents(cases).items()
+    ]
     write_text(path, json.dumps({"format": _FORMAT, "cases": rows}, indent=1))
+
+
+def held_out_names(path: Path) -> set[str] | None:
+    """Names of the images that a training has not seen; None where its record does not tell, or there is none."""
+    if not path.is_file():
+        return None
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        return {row["name"] for row in rows if row["held_out"]}
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def check_record(path: Path, cases: Sequence[Case]) -> None:

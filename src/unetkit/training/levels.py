@@ -38,13 +38,15 @@ class LevelScore:
     s_per_image: float
 
 
-def compare_levels(folder: Path | str) -> list[LevelScore]:
+def compare_levels(folder: Path | str, *, data: Path | None = None) -> list[LevelScore]:
     """Score and time each level on the held-out images.
 
     Parameters
     ----------
     folder : path
         Run folder of a UNet++ with a head on every depth; its images are read from where they were.
+    data : path, optional
+        Where its images and masks are now.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def compare_levels(folder: Path | str) -> list[LevelScore]:
     ValueError
         If the net has no levels, or the training held nothing out.
     """
-    run = Run.open(folder)
+    run = Run.open(folder, data=data)
     net, card = read_model(run.paths.root)
     if not isinstance(net, UNetPlusPlus) or net.architecture.heads != "all":
         raise ValueError(f"{folder}: its net has one head, so there are no levels to compare; train with --net unet++")

@@ -127,7 +127,8 @@ def run_training(
     if is_main:
         writer.plan(plan)
         if not paths.data_record.is_file():
-            write_record(paths.data_record, dataset.cases)
+            learned = {case.name for case in cases}  # of a few images a part each is held out: all are learned from
+            write_record(paths.data_record, dataset.cases, held_out={case.name for case in held_out} - learned)
     with interruptible() as stop:
         timer, score = IntervalTimer(training, held_out), None
         start, first_step = time.perf_counter() - training.elapsed_s, training.step

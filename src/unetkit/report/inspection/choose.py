@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...data.pairs import Pair, find_pairs
+from ...data.pairs import Pair
 from ...data.split import FEW, split
 from ...insight.inspection import Inspection, inspect_array, inspect_image, inspect_noise
 from ...io.filenames import is_image_folder
@@ -17,13 +17,19 @@ from ...model.files import read_model
 from ...model.run_paths import RunPaths
 from ...nets.build import build
 from ...nets.net import Net
+from ...training.data_record import held_out_names
 from ..run import ObjectSizes, Run, measure_objects, read_run
 
 __all__ = ["choose_inspection", "inspect_module", "page_path"]
 
 
 def choose_inspection(
-    model: Path | Net, *, image: Path | None = None, mask: Path | None = None, name: str | None = None
+    model: Path | Net,
+    *,
+    image: Path | None = None,
+    mask: Path | None = None,
+    data: Path | None = None,
+    name: str | None = None,
 ) -> tuple[Inspection, ObjectSizes | None]:
     """Choose the image for the inspection of a model.
 
@@ -34,6 +40,8 @@ def choose_inspection(
     image, mask : Path, optional
         An image file, and its true mask. Without a mask the image is looked up in the run's own data; without an
         image the first one is used that the run held out for validation.
+    data : Path, optional
+        Where the images and masks of the run are now.
     name : str, optional
         Of a net without a run, for the page.
 
@@ -60,9 +68,9 @@ def choose_inspection(
         return _untrained(model, image, name or "unet"), None
     name = _net_name(model, None)
     net, card = read_model(model)
-    run = read_run(model) if RunPaths(model).plan.is_file() else None
+    run = read_run(model, data=data) if RunPaths(model).plan.is_file() else None
     pair, note = _find_pair(run, image)
-    objects = measure_objects(run.plan, card.labels) if run else None
+    objects = measure_objects(run, card.labels) if run else None
     files = pair.files if pair else (image,) if image else ()
     if files:
         mask = mask or (pair.mask if pair else None)
@@ -118,11 +126,14 @@ def _find_pair(run: Run | None, image: Path | None) -> tuple[Pair | None, str]:
         note = "a model file names no images: noise is used; add --image, or name the run folder"
         return None, "" if image else note
     try:
-        data = run.plan.data
-        masks = None if data.masks is None else run.paths.data(data.masks)
-        pairs = find_pairs(run.paths.data(data.images), masks)
-        fraction = data.validation_fraction if len(pairs) >= FEW else 0.0  # of a few images, parts were held out
-        training, held_out = split(pairs, fraction=fraction, seed=run.plan.budget.seed, fold=data.fold)
+        pairs, names = run.pairs(), held_out_names(run.paths.data_record)
+        if names is None:  # a run of before, whose split looked at the names alone
+            data = run.plan.data
+            fraction = data.validation_fraction if len(pairs) >= FEW else 0.0  # of a few images, parts were held out
+            _, unseen = split(pairs, fraction=fraction, seed=run.plan.budget.seed, fold=data.fold)
+            names = {pair.name for pair in unseen}
+        training = [pair for pair in pairs if pair.name not in names]
+        held_out = [pair for pair in pairs if pair.name in names]
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         return None, "" if image else f"the run's images are not at hand ({reason}): noise is used; add --image"
