@@ -30,7 +30,7 @@ def test_a_real_examination_names_versions_and_speed() -> None:
 
     lines = examine(seconds=0.01)
     assert lines[0].startswith("unetkit ")
-    assert f"torch {torch.__version__}" in lines[0]
+    assert f"torch {torch.__version__.split('+')[0]}" in lines[0]  # a CUDA build has its version in pip without +cu130
     assert any("training steps per second" in line for line in lines)
     assert any("in 10 minutes" in line for line in lines)
     assert any(line.startswith(f"folder {Path.cwd()}: 50.0 GB free, can be written") for line in lines)

@@ -18,6 +18,7 @@ from unetkit.inference.outputs import Outputs
 from unetkit.inference.predictor import load_model
 from unetkit.inference.prepare import prepare
 from unetkit.io.resample import resampled, to_size
+from unetkit.labels.instances import InstanceThresholds
 from unetkit.labels.kind import LabelKind
 from unetkit.model.card import Card
 from unetkit.model.files import save_model
@@ -362,7 +363,7 @@ def test_all_unusable_images_are_named_at_once(run, tmp_path):
 
 
 def test_a_header_that_asks_for_more_memory_than_there_is(run, tmp_path, monkeypatch):
-    def exhausted(path):
+    def exhausted(path, **options):
         raise MemoryError(f"{path}: too large for the memory at hand, or damaged (90 TB)")
 
     source = picture(tmp_path / "a.png", pixels())
@@ -576,3 +577,22 @@ def test_values_that_png_does_not_hold_go_into_a_tiff(tmp_path, suffix, values, 
     (result,) = load_model(tmp_path / "run").predict_files([tmp_path / "i"], tmp_path / "out")
     assert result.mask.suffix == (".tif" if max(values) > 65535 else ".png")
     assert set(np.unique(io.read_labels(result.mask).array)) == set(values)
+
+
+def test_more_objects_than_a_png_holds_ids(tmp_path, monkeypatch):
+    """Known before the net runs, by the pixels that there are for them, so that no ids are lost in the end."""
+    kind = LabelKind("instances", (0, 1)).with_distance(4)
+    model(tmp_path / "run", kind=kind, about={"decoding": InstanceThresholds()})
+    monkeypatch.setattr("unetkit.inference.files._PNG_OBJECTS", 40)  # of 64 pixels each
+    picture(tmp_path / "in" / "few.png", pixels((50, 50)))
+    picture(tmp_path / "in" / "many.png", pixels((50, 60)))
+    picture(tmp_path / "in" / "map.tif", pixels((50, 60)))
+    progress = Recorder()
+    results = load_model(tmp_path / "run").predict_files([tmp_path / "in"], tmp_path / "out", progress=progress)
+    assert [result.mask.name for result in results] == ["few.png", "many.tif", "map.tif"]
+    assert all(result.mask.is_file() for result in results)
+    assert [text for text in progress.messages if "more objects" in text] == [
+        "many.png: may show more objects than a PNG holds ids: the mask is many.tif"
+    ]
+    with pytest.raises(FileExistsError, match=r"many\.tif"):
+        load_model(tmp_path / "run").predict_files([tmp_path / "in" / "many.png"], tmp_path / "out")

@@ -18,6 +18,7 @@ from ..errors import Problem, raise_problems
 from ..io import list_images, open_lazy
 from ..io.filenames import PNG_SUFFIXES, ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
 from ..io.formats import format_of
+from ..io.png_jpeg import picture_pixels
 from ..labels.kind import from_classes
 from ..model.files import weights_hash
 from ..processors import limit_threads
@@ -35,6 +36,8 @@ __all__ = ["PredictionResult", "mask_name", "plan_masks", "predict_files"]
 
 _LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}  # the others hold ids as they are
 _PNG_DTYPES = ("uint8", "uint16")
+_PNG_OBJECTS = 2**16 - 1
+_LEAST_PITCH = 8  # pixels from one object to the next: of images with more room than that for ids, masks are TIFFs
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,10 @@ def plan_masks(
     channels = predictor.net.in_channels // (card.planes or 1)
     masks, problems = [], []
     dtype = from_classes(np.zeros(1, np.uint8), card.labels).dtype
-    found = _mask_paths(inputs, out, channels=channels, dtype=dtype, folders=folders, existing=existing)
+    has_objects = card.decoding is not None
+    found = _mask_paths(
+        inputs, out, channels=channels, dtype=dtype, has_objects=has_objects, folders=folders, existing=existing
+    )
     for files, path in found:
         try:
             with InputImage.open(files, predictor.net, card) as image:
@@ -222,6 +228,7 @@ def _mask_paths(
     *,
     channels: int,
     dtype: np.dtype,
+    has_objects: bool,
     folders: Sequence[str],
     existing: Existing,
 ) -> list[tuple[tuple[Path, ...], Path]]:
@@ -234,6 +241,8 @@ def _mask_paths(
     raise_problems((Problem(f"{s}: there is no such file", (s,)) for s in sources if not s.exists()), "missing file")
     cases = _group_files(list(dict.fromkeys(sources)), channels)
     masks = [(files, out / mask_name(name, files[0], dtype)) for name, files in cases]
+    if has_objects:
+        masks = [(files, _for_ids(mask, files[0])) for files, mask in masks]
     by_mask: dict[Path, list[Path]] = {}
     for files, mask in masks:
         by_mask.setdefault(mask, []).append(files[0])
@@ -260,6 +269,12 @@ def _mask_paths(
             f"{number}; add --overwrite, or --resume to make the others, or name another folder:\n{listed}"
         )
     return [(files, mask) for files, mask in masks if existing == "overwrite" or mask not in made]
+
+
+def _for_ids(mask: Path, source: Path) -> Path:
+    """The mask as a TIFF where a PNG may not hold the ids of all its objects: known now, not when all are found."""
+    is_crowded = suffix_of(mask) in PNG_SUFFIXES and picture_pixels(source) > _PNG_OBJECTS * _LEAST_PITCH**2
+    return mask.with_suffix(".tif") if is_crowded else mask
 
 
 def _group_files(sources: list[Path], channels: int) -> Cases:

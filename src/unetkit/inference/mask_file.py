@@ -18,6 +18,7 @@ from ..data.normalise import Normalisation
 from ..image import Image
 from ..io import LazyImage, write_labels_from
 from ..io.block_store import BlockStore
+from ..io.filenames import JPEG_SUFFIXES, PNG_SUFFIXES, TIFF_SUFFIXES, suffix_of
 from ..io.lazy import Source, WholeImage
 from ..io.resample import Resampled
 from ..labels.colours import colour_table
@@ -130,6 +131,9 @@ class MaskFile:
         if image.missing:
             value = self.records.nodata
             yield f"{name}: {image.missing} of {prod(size)} pixels hold no data: {value} in the mask"
+        is_picture = suffix_of(self.planned.files[0]) in (*PNG_SUFFIXES, *JPEG_SUFFIXES)
+        if self.records.card.decoding is not None and is_picture and suffix_of(self.planned.path) in TIFF_SUFFIXES:
+            yield f"{name}: may show more objects than a PNG holds ids: the mask is {self.planned.path.name}"
         yield f"{name}: {' x '.join(map(str, size))} pixels, {self._predictor.describe(self.planned.tiling)}"
         if self.store.has_dropped:
             yield f"{name}: found a partial mask made with another model, image or settings; starting over"

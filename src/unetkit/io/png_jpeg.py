@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -60,6 +61,19 @@ def read_png(path: Path) -> Stored:
     if palette is not None and "transparency" in picture.info:
         notes.append("transparency of the palette ignored")
     return stored_picture(samples, picture, palette, notes)
+
+
+def picture_pixels(path: Path) -> int:
+    """Pixels of a picture by its header alone; 0 where it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its size
+            with Pillow.open(path) as picture:
+                return picture.width * picture.height
+    except Pillow.DecompressionBombError:
+        return 2 * (Pillow.MAX_IMAGE_PIXELS or 0)  # more than that
+    except (OSError, ValueError):
+        return 0  # named when it is read
 
 
 def _interlaced(content: bytes, colour_type: int) -> np.ndarray:
