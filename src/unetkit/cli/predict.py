@@ -85,7 +85,10 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option(help="Write the scores of every image to this table.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score masks against the truth: Dice, IoU, precision, recall, boundaries, per class; and objects by their ids."""
+    """Score masks against the truth: Dice, IoU, precision, recall, boundaries, per class; and objects by their ids.
+
+    docs/scores.md says how each counts absent classes, empty images and ties, and where other programs differ.
+    """
     from ..io.atomic import check_writable, write_text
     from ..labels.options import LabelOptions, parse_classes, parse_ignore
     from ..metrics.folders import evaluate as evaluate_folders

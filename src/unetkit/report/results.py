@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Picture
 
-from ..metrics.evaluation import METRICS, ClassScore, Evaluation, ImageScore
+from ..metrics.evaluation import CONVENTIONS, METRICS, ClassScore, Evaluation, ImageScore
 from ..plotting.charts import Axis, draw_distribution
 from ..plotting.html import Html, figure, paragraph, section, table
 from ..plotting.matplotlib_style import svg
@@ -47,8 +47,13 @@ def scores_section(scores: Evaluation | None, missing: str) -> Html:
         *_object_scores(scores),
         *_spread(scores),
         *(paragraph(note) for note in scores.notes),
+        paragraph(f"How they count: {_conventions()}. docs/scores.md says where other programs count otherwise."),
     ]
     return section("Scores", *parts)
+
+
+def _conventions() -> str:
+    return "; ".join(f"{case}: {rule}" for case, rule in CONVENTIONS.items())
 
 
 def _score_table(rows: Sequence[ClassScore], caption: str) -> Html:
