@@ -15,10 +15,10 @@ from ..decoder_errors import Refused, decoding, logged
 from ..lazy import Region
 from ..read_options import AS_STATED, ReadOptions
 from ..samples import Colour, Stored
+from ..sidecars import LERC, gdal_reader, with_sidecars
 from ..spacing import ome_sizes, pixel_size
 from .geotags import read_georeference
 from .segments import JPEG, region_reader
-from .sidecars import LERC, gdal_reader, with_sidecars
 from .validity import MASK, Validity, alpha_of, mask_file, mask_page
 
 # TIFF 6.0 tags, and their values

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from ...georeference import GeoReference
-from ..decoder_errors import Refused, decoding, warned
-from ..lazy import Region
-from .geotags import read_georeference
+from ..georeference import GeoReference
+from .decoder_errors import Refused, decoding, warned
+from .lazy import Region
+from .tiff.geotags import read_georeference
 
 LERC = 34887  # compression
 # What .aux.xml files say of the place and of validity; most hold statistics only.
