@@ -596,3 +596,15 @@ def test_more_objects_than_a_png_holds_ids(tmp_path, monkeypatch):
     ]
     with pytest.raises(FileExistsError, match=r"many\.tif"):
         load_model(tmp_path / "run").predict_files([tmp_path / "in" / "many.png"], tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_picture_with_a_world_file_has_a_mask_that_keeps_its_place(run, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    picture(tmp_path / "in" / "a.png", pixels())
+    (tmp_path / "in" / "a.pgw").write_text("10\n0\n0\n-10\n499985\n4100035\n")
+    picture(tmp_path / "in" / "b.png", pixels())
+    results = load_model(run).predict_files([tmp_path / "in"], tmp_path / "out")
+    assert [result.mask.name for result in results] == ["a.tif", "b.png"]
+    with rasterio.open(results[0].mask) as mask:
+        assert mask.transform[:6] == (10, 0, 499980, 0, -10, 4100040)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image as Picture
 from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
@@ -106,3 +107,65 @@ def test_the_gaps_of_floats_in_lerc(tmp_path: Path, number: int, interleave: str
     np.testing.assert_array_equal(io.read(path).array, array)
     with io.open_lazy(path) as lazy:
         np.testing.assert_array_equal(lazy[:1, 3:30, 5:49], array[:1, 3:30, 5:49])
+
+
+def world_file(path: Path) -> Path:
+    path.write_text("\n".join(map(str, (10.0, 0.0, 0.0, -10.0, 499985.0, 4100035.0))))  # of the first pixel's centre
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    ("name", "beside"), [("a.png", "a.pgw"), ("a.png", "a.wld"), ("a.jpg", "a.jgw"), ("a.bmp", "a.bpw")]
+)
+def test_world_file_of_a_picture_comes_to_the_mask(name: str, beside: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / name
+    Picture.fromarray(bands()[0]).save(path)
+    assert io.read(path).georeference is None
+    world_file(path.with_name(beside))
+    image = io.read(path)
+    assert image.georeference is not None
+    assert image.georeference.transform == tuple(PLACE)[:6]
+    assert any(note.startswith(f"{beside} beside it used") for note in image.notes)
+    mask = tmp_path / "mask.tif"
+    io.write_labels(mask, np.zeros(SIZE, np.uint8), like=image)
+    with rasterio.open(mask) as written, rasterio.open(path) as source:
+        assert written.transform == source.transform == PLACE
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_place_of_a_picture_by_aux_xml_is_in_metres(tmp_path: Path) -> None:
+    Picture.fromarray(bands()[0]).save(tmp_path / "a.png")
+    aux_xml(tmp_path / "a.png", GEO + NODATA)
+    image = io.read(tmp_path / "a.png")
+    assert image.georeference is not None
+    assert (image.georeference.epsg, image.georeference.nodata) == (32630, 7)
+    assert (image.spacing, image.unit) == ((10.0, 10.0), "m")
+
+
+def test_place_inside_of_a_jpeg_2000(tmp_path: Path) -> None:
+    """As satellites' scenes come: by GDAL's own writer, and by Pillow without a place."""
+    place = {"crs": "EPSG:32630", "transform": PLACE}
+    path = tmp_path / "a.jp2"
+    options = {"driver": "JP2OpenJPEG", "count": 1, "height": SIZE[0], "width": SIZE[1], "dtype": "uint8"}
+    with rasterio.open(path, "w", quality=100, reversible="yes", **options, **place) as file:
+        file.write(bands())
+    image = io.read(path)
+    assert image.georeference is not None
+    assert (image.georeference.epsg, image.unit) == (32630, "m")
+    assert image.georeference.transform == tuple(PLACE)[:6]
+    assert np.array_equal(image.array, bands())
+    with io.open_lazy(path) as lazy:
+        assert lazy.georeference == image.georeference
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_turned_picture_has_no_place(tmp_path: Path) -> None:
+    exif = Picture.Exif()
+    exif[0x0112] = 6
+    Picture.fromarray(bands()[0]).save(tmp_path / "a.jpg", exif=exif)
+    world_file(tmp_path / "a.jgw")
+    image = io.read(tmp_path / "a.jpg")
+    assert image.georeference is None
+    assert "not used" in image.notes[-1]

@@ -17,6 +17,7 @@ from ..io import read_coded_labels
 from ..io.filenames import suffix_of
 from ..io.label_samples import ColourCode
 from ..io.placement import turned_onto
+from ..io.png_jpeg import TURNED
 from ..io.read_options import AS_STATED, ReadOptions
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
@@ -359,14 +360,14 @@ def _laid_on(image: Image, mask: Image, pair: Pair) -> Image:
     except ValueError as error:
         raise ValueError(f"{pair.mask}: {error} (counterpart: {pair.image})") from None
     if image.size != mask.size:
-        turned = [note for each in (image, mask) for note in each.notes if note.startswith("turned upright")]
+        turned = [note for each in (image, mask) for note in each.notes if note.startswith(TURNED)]
         reason = (
             f"; one of the two was {turned[0]}: turn the other as well, or store the picture upright, without the tag"
             if turned
             else ""
         )
         raise ValueError(f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}{reason}")
-    upright = [any(note.startswith("turned upright") for note in each.notes) for each in (image, mask)]
+    upright = [any(note.startswith(TURNED) for note in each.notes) for each in (image, mask)]
     if upright[0] != upright[1]:  # by half a turn, or square
         note = f"the {'image' if upright[0] else 'mask'} alone was turned by its Exif tag: are both drawn upright?"
         return replace(mask, notes=(*mask.notes, note))

@@ -16,9 +16,10 @@ from ..allocator import keep_freed_memory
 from ..data.pairs import Cases, channel_number, group_channels
 from ..errors import Problem, raise_problems
 from ..io import list_images, open_lazy
-from ..io.filenames import PNG_SUFFIXES, ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
+from ..io.filenames import JPEG_SUFFIXES, PNG_SUFFIXES, ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
 from ..io.formats import format_of
 from ..io.png_jpeg import picture_pixels
+from ..io.sidecars import is_placed_picture
 from ..labels.kind import from_classes
 from ..model.files import weights_hash
 from ..processors import limit_threads
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["PredictionResult", "mask_name", "plan_masks", "predict_files"]
 
 _LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}  # the others hold ids as they are
+_PICTURES = (*PNG_SUFFIXES, *JPEG_SUFFIXES)
 _PNG_DTYPES = ("uint8", "uint16")
 _PNG_OBJECTS = 2**16 - 1
 _LEAST_PITCH = 8  # pixels from one object to the next: of images with more room than that for ids, masks are TIFFs
@@ -307,5 +309,7 @@ def mask_name(name: str, source: Path, dtype: np.dtype | None = None) -> str:
     if is_image_folder(source) and suffix not in ZARR_SUFFIXES:  # inside a Zarr hierarchy (plate.zarr/A/1/0), or DICOM
         return f"{source.name}.ome.zarr" if holds_zarr(source) else f"{source.name}.nii.gz"
     found = format_of(source)
+    if (found.is_picture if found else suffix in _PICTURES) and is_placed_picture(source):
+        return f"{name}.tif"  # which keeps the place
     suffix = _LOSSLESS.get(suffix, suffix) if found is None else found.mask_suffix
     return name + (".tif" if suffix in PNG_SUFFIXES and dtype is not None and dtype.name not in _PNG_DTYPES else suffix)

@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 PNG_SUFFIXES, JPEG_SUFFIXES, TIFF_SUFFIXES = (".png",), (".jpg", ".jpeg"), (".tif", ".tiff")
+JPEG2000_SUFFIXES = (".jp2", ".j2k")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ZARR_SUFFIXES = (".zarr",)  # folders
 SUFFIXES = (*PNG_SUFFIXES, *JPEG_SUFFIXES, *TIFF_SUFFIXES, *NIFTI_SUFFIXES, *ZARR_SUFFIXES)

@@ -30,6 +30,7 @@ PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), 
 GRAY, PALETTE = 0, 3
 ORIENTATION = 0x0112  # Exif 2.32, tag 274
 JPEG_QUALITY = 95
+TURNED = "turned upright"  # as the note begins
 
 
 def read_png(path: Path) -> Stored:
@@ -129,7 +130,7 @@ def stored_picture(
         orientation = picture.getexif().get(ORIENTATION, 1)
     if orientation in range(2, 9):
         samples = upright(samples, orientation)
-        notes.append(f"turned upright by its Exif orientation {orientation}")
+        notes.append(f"{TURNED} by its Exif orientation {orientation}")
     array = samples[None] if samples.ndim == 2 else np.moveaxis(samples, -1, 0)
     alpha = len(array) - 1 if len(array) in (2, 4) and picture.mode != "CMYK" else None
     if palette is not None:

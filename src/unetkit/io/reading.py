@@ -18,6 +18,7 @@ from .lazy import LazyImage, banded, whole_lazy
 from .png_jpeg import read_jpeg, read_png
 from .read_options import AS_STATED, ReadOptions, chosen, read_options, told_image
 from .samples import Stored
+from .sidecars import placed_picture
 from .tiff.layout import TiffImage, read_tiff
 from .tiff.regions import TiffRegions, can_slice
 from .zarr.reading import ZarrRegions, read_omezarr
@@ -226,7 +227,8 @@ def _one_image(folder: Path) -> str:
 def _read_stored(path: Path, options: ReadOptions, *, is_mask: bool = False) -> Stored:
     kind, found = _kind(path), format_of(path)
     if found is not None and kind == found.name:
-        return found.read(path, options, is_mask=is_mask)
+        stored = found.read(path, options, is_mask=is_mask)
+        return placed_picture(path, stored) if found.is_picture else stored
     if kind == "NIfTI":
         from .nifti import read_nifti  # nibabel takes a while to import, and pictures do without it
 
@@ -237,7 +239,7 @@ def _read_stored(path: Path, options: ReadOptions, *, is_mask: bool = False) -> 
         return read_dicom(path)
     if kind in ("TIFF", "OME-Zarr"):
         return {"TIFF": read_tiff, "OME-Zarr": read_omezarr}[kind](path, options)
-    return {"PNG": read_png, "JPEG": read_jpeg}[kind](path)
+    return placed_picture(path, {"PNG": read_png, "JPEG": read_jpeg}[kind](path))
 
 
 def _kind(path: Path) -> str:

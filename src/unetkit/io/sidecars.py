@@ -1,4 +1,4 @@
-"""What GDAL knows of a map beside its tags: files with its place and nodata, and compressions that only GDAL decodes.
+"""What GDAL knows of a map beside its tags: files with its place and nodata, boxes of JPEG 2000, floats in LERC.
 
 Only here is rasterio imported, and only for maps that need it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,38 @@ import tifffile
 
 from ..georeference import GeoReference
 from .decoder_errors import Refused, decoding, warned
+from .filenames import JPEG2000_SUFFIXES, suffix_of
 from .lazy import Region
+from .png_jpeg import TURNED
+from .samples import Stored
 from .tiff.geotags import read_georeference
 
 LERC = 34887  # compression
 # What .aux.xml files say of the place and of validity; most hold statistics only.
 TELLING = (b"<GeoTransform", b"<SRS", b"<NoDataValue", b"<GCPList", b'domain="RPC"')
-WORLD_SUFFIXES = (".tfw", ".tifw", ".tiffw", ".wld")
+# The boxes in which a JPEG 2000 states its place: GeoJP2, and GML.
+PLACE_BOXES = (bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03"), b"gml.root-instance")
 NEEDS = "rasterio is not installed: pip install 'unetkit[geo]'"
+
+
+def placed_picture(path: Path, stored: Stored) -> Stored:
+    """A picture with the place that files beside it state, or a JPEG 2000 in itself; the picture as it is without."""
+    inside = [box for box in PLACE_BOXES if _is_jpeg2000(path) and box in path.read_bytes()]
+    if not inside and not _sidecars(path, None):
+        return stored
+    notes = list(stored.notes)
+    if any(note.startswith(TURNED) for note in notes):
+        notes.append("a file beside it says where it lies, before Exif turned it: not used")
+        return replace(stored, notes=tuple(notes))
+    georeference = _with_gdal(path, None, [*(["its own box"] if inside else []), *_names(path)], notes)
+    metres = georeference and georeference.spacing_m
+    size: tuple[tuple[float, ...], str] = (metres, "m") if metres else (stored.spacing, stored.unit)
+    return replace(stored, georeference=georeference, spacing=size[0], unit=size[1], notes=tuple(notes))
+
+
+def is_placed_picture(path: Path) -> bool:
+    """Whether the mask of a picture has a place to keep, as a JPEG 2000 mostly has."""
+    return _is_jpeg2000(path) or bool(_sidecars(path, None))
 
 
 def with_sidecars(path: Path, georeference: GeoReference | None, notes: list[str]) -> GeoReference | None:
@@ -36,10 +61,14 @@ def with_sidecars(path: Path, georeference: GeoReference | None, notes: list[str
     notes : list of str
         Gets the name of a file beside it that is used, or would be.
     """
-    beside = _sidecars(path, georeference)
-    if not beside:
-        return georeference
-    names = ", ".join(file.name for file in beside)
+    beside = [file.name for file in _sidecars(path, georeference)]
+    return _with_gdal(path, georeference, beside, notes) if beside else georeference
+
+
+def _with_gdal(
+    path: Path, georeference: GeoReference | None, statements: list[str], notes: list[str]
+) -> GeoReference | None:
+    names = ", ".join(statements)
     try:
         rasterio = _rasterio()
     except ImportError:
@@ -63,8 +92,26 @@ def _sidecars(path: Path, georeference: GeoReference | None) -> list[Path]:
     listed = path.with_name(path.name + ".aux.xml")
     beside = [listed] if listed.is_file() and any(word in listed.read_bytes() for word in TELLING) else []
     if georeference is None or georeference.transform is None:  # world files come after the tags
-        beside += [file for file in map(path.with_suffix, WORLD_SUFFIXES) if file.is_file()][:1]
+        beside += [file for file in map(path.with_suffix, _world_suffixes(path)) if file.is_file()][:1]
     return beside
+
+
+def _names(path: Path) -> list[str]:
+    return [file.name for file in _sidecars(path, None)]
+
+
+def _world_suffixes(path: Path) -> tuple[str, ...]:
+    """Of world files: first and last letter of the suffix and w, the suffix and w, and the common one.
+
+    >>> _world_suffixes(Path("a.TIFF")), _world_suffixes(Path("a.png"))
+    (('.tfw', '.tiffw', '.wld'), ('.pgw', '.pngw', '.wld'))
+    """
+    letters = suffix_of(path)[1:]
+    return f".{letters[:1]}{letters[-1:]}w", f".{letters}w", ".wld"
+
+
+def _is_jpeg2000(path: Path) -> bool:
+    return suffix_of(path) in JPEG2000_SUFFIXES
 
 
 def _by_gdal(rasterio: Any, place: dict[str, Any], dtype: str) -> GeoReference | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..decoder_errors import decoding
-from ..filenames import suffix_of
+from ..filenames import JPEG2000_SUFFIXES, suffix_of
 from ..read_options import ReadOptions
 from ..samples import Stored
 from .sliced import SlicedSource, read_whole
@@ -49,6 +49,11 @@ class Format:
     begins_as: str = ""
     names_axes: bool = True
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether its files are like PNG and JPEG: the place of a map stands beside them."""
+        return self.module == "pictures"
+
     def read(self, path: Path, options: ReadOptions, *, is_mask: bool = False) -> Stored:
         """All samples of a file; of a container of several arrays that of the image, or of the mask."""
         module = self._module()
@@ -87,7 +92,7 @@ FORMATS = (
             ("BMP", (".bmp",)),
             ("GIF", (".gif",)),
             ("WebP", (".webp",)),
-            ("JPEG 2000", (".jp2", ".j2k")),
+            ("JPEG 2000", JPEG2000_SUFFIXES),
         )
     ),
     Format("NPY", (".npy",), "npy", names_axes=False),
