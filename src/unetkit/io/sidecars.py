@@ -39,7 +39,7 @@ def placed_picture(path: Path, stored: Stored) -> Stored:
     if any(note.startswith(TURNED) for note in notes):
         notes.append("a file beside it says where it lies, before Exif turned it: not used")
         return replace(stored, notes=tuple(notes))
-    georeference = _with_gdal(path, None, [*(["its own box"] if inside else []), *_names(path)], notes)
+    georeference = _with_gdal(path, None, [*(["a box in it"] if inside else []), *_names(path)], notes)
     metres = georeference and georeference.spacing_m
     size: tuple[tuple[float, ...], str] = (metres, "m") if metres else (stored.spacing, stored.unit)
     return replace(stored, georeference=georeference, spacing=size[0], unit=size[1], notes=tuple(notes))
@@ -61,7 +61,7 @@ def with_sidecars(path: Path, georeference: GeoReference | None, notes: list[str
     notes : list of str
         Gets the name of a file beside it that is used, or would be.
     """
-    beside = [file.name for file in _sidecars(path, georeference)]
+    beside = [f"{file.name} beside it" for file in _sidecars(path, georeference)]
     return _with_gdal(path, georeference, beside, notes) if beside else georeference
 
 
@@ -72,7 +72,7 @@ def _with_gdal(
     try:
         rasterio = _rasterio()
     except ImportError:
-        notes.append(f"{names} beside it says where it lies or holds no data, and is not read: {NEEDS}")
+        notes.append(f"{names} says where it lies or holds no data, and is not read: {NEEDS}")
         return georeference
     with decoding(f"map with {names}"), warned(list[str]()), rasterio.open(path) as file:
         place = {"crs": file.crs, "transform": file.transform, "nodata": file.nodata, "rpcs": file.rpcs}
@@ -83,7 +83,7 @@ def _with_gdal(
     if points:
         place |= {"gcps": points, "crs": of_points}
     found = _by_gdal(rasterio, place, dtype)
-    notes.append(f"{names} beside it used, as GDAL does: its place and the value without data")
+    notes.append(f"{names} used, as GDAL does: its place and the value without data")
     return found
 
 
@@ -97,7 +97,7 @@ def _sidecars(path: Path, georeference: GeoReference | None) -> list[Path]:
 
 
 def _names(path: Path) -> list[str]:
-    return [file.name for file in _sidecars(path, None)]
+    return [f"{file.name} beside it" for file in _sidecars(path, None)]
 
 
 def _world_suffixes(path: Path) -> tuple[str, ...]:
