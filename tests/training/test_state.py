@@ -9,7 +9,7 @@ from torch import nn
 from trainings import equal, take_steps, training
 
 from unetkit.training.augment.augment import Augmentation
-from unetkit.training.state import choose_forward
+from unetkit.training.state import choose_forward, time_steps
 
 # --- steps ---
 
@@ -224,3 +224,18 @@ def test_what_is_faster_is_chosen(monkeypatch, seconds):
     run = training(compile="yes")
     assert choose_forward(run) == "compiled, as asked"
     assert run.step == 1
+
+
+@pytest.mark.parametrize(("seconds", "steps", "expected"), [((5, 1, 2, 3), 4, 2), ((60, 70), 1, 60), ((6, 5, 9), 2, 5)])
+def test_huge_steps_are_timed_by_few(monkeypatch, seconds, steps, expected):
+    """A plan of 1,000 patches a step is estimated in one of them, not in four."""
+    clock, taken = [0.0], []
+
+    class Steps:
+        def take_step(self):
+            clock[0] += seconds[len(taken)]
+            taken.append(clock[0])
+
+    monkeypatch.setattr("unetkit.training.state.time.perf_counter", lambda: clock[0])
+    assert time_steps(Steps()) == expected
+    assert len(taken) == steps

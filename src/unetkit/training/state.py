@@ -30,6 +30,7 @@ from .sampler import Batch, Sampler
 from .thresholds import usual_thresholds
 
 _BATCH_NORM_BATCHES = 20
+_MOST_TIMING_S = 10.0  # by a plan of huge steps the first one, which takes a little longer, says enough
 _COMPILE_FROM_S = 900.0  # compiling costs about a minute and gains about a tenth on a CPU: not for short trainings
 _DIVERGED_AFTER = 20  # losses in a row that are not finite
 
@@ -257,10 +258,10 @@ def choose_forward(training: Training) -> str:
 
 
 def time_steps(training: Training, n: int = 4) -> float:
-    """Take `n` steps; the median seconds of one, without the first."""
-    times = []
-    for _ in range(n):
+    """Take up to `n` steps; the median seconds of one, without the first unless it took long by itself."""
+    times: list[float] = []
+    while len(times) < n and sum(times) < _MOST_TIMING_S:
         start = time.perf_counter()
         training.take_step()
         times.append(time.perf_counter() - start)
-    return median(times[1:])
+    return median(times[1:] or times)
