@@ -608,3 +608,15 @@ def test_a_picture_with_a_world_file_has_a_mask_that_keeps_its_place(run, tmp_pa
     assert [result.mask.name for result in results] == ["a.tif", "b.png"]
     with rasterio.open(results[0].mask) as mask:
         assert mask.transform[:6] == (10, 0, 499980, 0, -10, 4100040)
+
+
+def test_a_note_on_many_images_is_told_once_and_counted(run, tmp_path):
+    for name in "abc":
+        Picture.fromarray(np.dstack([pixels()[0]] * 3)).save(picture(tmp_path / "in" / f"{name}.png", pixels()))
+    progress = Recorder()
+    load_model(run).predict_files([tmp_path / "in"], tmp_path / "out", progress=progress)
+    told = [message for message in progress.messages if "read as one" in message]
+    assert told == [
+        "a.png: gray stored as RGB: read as one channel",
+        "3 images in all: gray stored as RGB: read as one channel",
+    ]

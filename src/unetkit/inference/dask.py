@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -64,6 +65,7 @@ def predict_on_cluster(
     masks: Sequence[PlannedMask],
     records: PixelRecords,
     settings: dict[str, object],
+    seen: Counter[str],
     progress: Progress,
 ) -> Iterator[tuple[PlannedMask, int, float]]:
     """Make masks on a cluster; a lost worker's tasks are done again by the others.
@@ -78,6 +80,8 @@ def predict_on_cluster(
     records : PixelRecords
     settings : dict
         As `MaskFile` takes them; "model" is the digest of the model's files.
+    seen : Counter
+        Of the notes on images, each of which is told once.
     progress : Progress
         In images.
 
@@ -108,7 +112,7 @@ def predict_on_cluster(
         if not workers:
             raise OSError(f"the scheduler at {where} has no workers: start some with dask worker {where}")
         progress.update(message=f"{workers} workers at {client.scheduler.address}")
-        done = _Pixels(sum(prod(planned.size) for planned in masks), len(masks), progress)
+        done = _Pixels(sum(prod(planned.size) for planned in masks), len(masks), seen, progress)
         all_masks = (_Mask(planned, predictor, records, settings, done) for planned in masks)
         tasks = ((mask, pending) for mask in all_masks for pending in mask.waiting())
         running: dict[Any, _Mask] = {}
@@ -151,8 +155,9 @@ def _finished(opened: list[_Mask]) -> Iterator[tuple[PlannedMask, int, float]]:
 class _Pixels:
     """Counts pixels of all masks, and reports them as a share of the images."""
 
-    def __init__(self, total: int, n_masks: int, progress: Progress) -> None:
+    def __init__(self, total: int, n_masks: int, seen: Counter[str], progress: Progress) -> None:
         self._total, self._n, self.progress, self._done = max(total, 1), n_masks, progress, 0
+        self.seen = seen
 
     def add(self, pixels: int) -> None:
         self._done += pixels
@@ -183,7 +188,7 @@ class _Mask:
         self._done.add(self.file.store.pixels)
         self.pixels = prod(self.planned.size) - self.file.store.pixels
         with self.planned.open(self._predictor) as image:
-            for message in self.file.messages(image):
+            for message in self.file.messages(image, self._done.seen):
                 self._done.progress.update(message=message)
         tiling = self.planned.tiling
         missing = self._predictor.missing_tiles(self.file.store, tiling)

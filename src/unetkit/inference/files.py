@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -130,11 +131,11 @@ def predict_files(
     }
     if cluster is not None:
         return _on_cluster(cluster, predictor, masks, records, settings, progress)
-    results = []
+    results, seen = [], Counter[str]()
     for i, planned in enumerate(masks):
         share = subrange(progress, i, i + 1, len(masks))
         with planned.open(predictor) as image, MaskFile(planned, predictor, records, settings) as mask:
-            for message in mask.messages(image):
+            for message in mask.messages(image, seen):
                 share.update(message=message)
             start, pixels = time.perf_counter(), prod(planned.size) - mask.store.pixels
             predictor.fill(mask.store, image, planned.tiling, records, share)
@@ -142,7 +143,14 @@ def predict_files(
             mask.finish(image.image)
         results.append(_result(planned, pixels, time_s))
         progress.update(i + 1, len(masks))
+    _tell_counts(seen, progress)
     return results
+
+
+def _tell_counts(seen: Counter[str], progress: Progress) -> None:
+    for note, n in seen.items():
+        if n > 1:
+            progress.update(message=f"{n} images in all: {note}")
 
 
 def _result(planned: PlannedMask, pixels: int, time_s: float) -> PredictionResult:
@@ -168,10 +176,11 @@ def _on_cluster(
     progress: Progress,
 ) -> list[PredictionResult]:
     """All masks, on the workers of a cluster; the time of each is that from its first task to its last block."""
-    results: dict[int, PredictionResult] = {}
-    for planned, pixels, time_s in predict_on_cluster(where, predictor, masks, records, settings, progress):
+    results, seen = dict[int, PredictionResult](), Counter[str]()
+    for planned, pixels, time_s in predict_on_cluster(where, predictor, masks, records, settings, seen, progress):
         results[id(planned)] = _result(planned, pixels, time_s)
     progress.update(len(masks), len(masks))
+    _tell_counts(seen, progress)
     return [results[id(planned)] for planned in masks]
 
 
