@@ -364,6 +364,8 @@ def test_files_that_differ_in_capitals_only_are_two(tmp_path):
 def test_images_and_masks_in_one_folder(tmp_path):
     touch(tmp_path, "x1.png", "x1_cp_masks.png", "x2.tif", "x2_masks.tif", "x1_flows.tif", "x1_cp_outlines.png")
     assert names_of(find_pairs(tmp_path)) == [("x1.png", "x1_cp_masks.png"), ("x2.tif", "x2_masks.tif")]
+    touch(tmp_path, "x1_seg.npy", "x2_seg.npy")  # Cellpose's own, which hold Python objects
+    assert names_of(find_pairs(tmp_path)) == [("x1.png", "x1_cp_masks.png"), ("x2.tif", "x2_masks.tif")]
 
 
 def test_an_image_without_a_mask_in_one_folder_is_named(tmp_path):

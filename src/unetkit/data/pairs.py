@@ -22,6 +22,7 @@ _MASK_FOLDERS = (
     *("segmentations", "groundtruth", "gt", "y"),
 )
 _BESIDE = re.compile(r".+_(flows?\d?|outlines?|overlay|cp_output|probabilities)", re.IGNORECASE)  # neither of the two
+_PICKLED = "_seg.npy"
 _CHANNEL_ENDING = re.compile(r"(.+)_(\d{4})")  # nnU-Net's: case_0000, case_0001, ...
 
 __all__ = ["Cases", "Pair", "channel_number", "find_pairs", "group_channels", "match_files"]
@@ -277,6 +278,9 @@ def _from_flat_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     files = [file for file in list_images(root) if not _BESIDE.fullmatch(stem_of(file))]
     names = {key for file in files for key in image_keys(stem_of(file))}
     masks = [file for file in files if names & set(mask_keys(stem_of(file))[1:])]
+    plain = [mask for mask in masks if not mask.name.lower().endswith(_PICKLED)]
+    if plain:  # a project of Cellpose beside the masks that it saved
+        files, masks = [file for file in files if file in plain or file not in masks], plain
     if not masks:
         raise ValueError(
             f"{root}: holds no folders; expected images/ and masks/ in it, or files such as x.png and x_mask.png, or "

@@ -299,3 +299,9 @@ def test_a_library_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(ImportError, match=r"HDF5 needs h5py: pip install 'unetkit\[formats\]'"):
         read(tmp_path / "a.h5")
+
+
+def test_a_pickle_of_cellpose_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a_seg.npy", {"masks": np.ones((4, 4), int)}, allow_pickle=True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"a_seg\.npy: holds Python objects .* save the masks as TIFF or PNG"):
+        read_labels(tmp_path / "a_seg.npy")

@@ -29,6 +29,11 @@ def _mapped(path: Path) -> Sliceable:
     try:
         return Mapped(np.lib.format.open_memmap(path, mode="r"))
     except ValueError as error:
+        if "Python objects" in str(error):
+            raise Refused(
+                "holds Python objects (a pickle, as Cellpose's _seg.npy is), which could run code and are not read: save "
+                "the masks as TIFF or PNG"
+            ) from None
         raise Refused(f"damaged, truncated or no array of numbers ({error})") from None
 
 
