@@ -31,8 +31,8 @@ def _mapped(path: Path) -> Sliceable:
     except ValueError as error:
         if "Python objects" in str(error):
             raise Refused(
-                "holds Python objects (a pickle, as Cellpose's _seg.npy is), which could run code and are not read: save "
-                "the masks as TIFF or PNG"
+                "holds Python objects (a pickle, as Cellpose's _seg.npy is), which could run code and are not read: "
+                "save the masks as TIFF or PNG"
             ) from None
         raise Refused(f"damaged, truncated or no array of numbers ({error})") from None
 
