@@ -8,6 +8,7 @@ import pytest
 
 SCRIPT = """
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ run = unetkit.train("images", "masks", out="RUN", time_s=60, settings={"optim": 
 opened = unetkit.Run.open("RUN")
 print(opened.steps, opened.log()[-1]["mean_dice"], opened.plan.optim.learning_rate)
 predictor: unetkit.Predictor = opened.predictor()
-labels: np.ndarray = predictor(np.zeros((30, 40), np.float32)).labels
+labels: np.ndarray[Any, Any] = predictor(np.zeros((30, 40), np.float32)).labels
 image = unetkit.read("a.png")
 result = predictor(image, unetkit.Outputs(probabilities=True))
 unetkit.write_labels("a_mask.png", result.to_image())
