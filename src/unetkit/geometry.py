@@ -156,10 +156,13 @@ class Axis:
         One per layer; entry 0 is the net's input (`Window()`).
     inputs : tuple of tuple of int
         Per layer the layers that it reads; several where maps are joined.
+    multiple : int
+        Only multiples of it pass: that of a net whose resizes to the size of another map are whole factors only there.
     """
 
     windows: tuple[Window, ...]
     inputs: tuple[tuple[int, ...], ...]
+    multiple: int = 1
 
     @cached_property
     def places(self) -> tuple[tuple[Fraction, Fraction], ...]:
@@ -176,6 +179,8 @@ class Axis:
 
     def sizes(self, n: int) -> tuple[int, ...] | None:
         """Size of every layer for an input of `n` pixels, or None where `n` does not fit."""
+        if n % self.multiple:
+            return None
         sizes = [n]
         for window, inputs in zip(self.windows[1:], self.inputs[1:], strict=True):
             joined = {sizes[i] for i in inputs}

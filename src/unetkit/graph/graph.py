@@ -70,9 +70,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class Graph:
-    """The layers of a net, in order of computation; entry 0 is the input, the last one the output."""
+    """The layers of a net, in order of computation; entry 0 is the input, the last one the output.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    is_gridded : bool
+        Whether it holds for multiples of the total stride alone: of other sizes maps are resized by no whole factor, or
+        padded and cropped.
+    """
 
     layers: tuple[Layer, ...]
+    is_gridded: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -84,7 +93,10 @@ class Graph:
         """The net as integers: sizes, stride, receptive fields, halo."""
         inputs = tuple(layer.inputs for layer in self.layers)
         windows = zip(*(layer.windows for layer in self.layers), strict=True)
-        return Geometry(tuple(Axis(tuple(w), inputs) for w in windows), tuple(layer.name for layer in self.layers))
+        axes = [Axis(tuple(w), inputs) for w in windows]
+        if self.is_gridded:
+            axes = [replace(axis, multiple=axis.stride) for axis in axes]
+        return Geometry(tuple(axes), tuple(layer.name for layer in self.layers))
 
     def activation_bytes(self, size: tuple[int, ...], *, itemsize: int = 4) -> int:
         """Peak of the maps alive at one time in a forward pass, in bytes.
@@ -134,7 +146,8 @@ def read(net: nn.Module, *, in_channels: int | None = None, ndim: int | None = N
         sizes, or no input size passes the net.
     """
     if in_channels is None or ndim is None:
-        in_channels, ndim = _signature(net)
+        own_channels, own_ndim = _signature(net)
+        in_channels, ndim = in_channels or own_channels, ndim or own_ndim
     inner = Body(net)
     failure: Exception | None = None
     for n in _SIZES:
@@ -148,12 +161,27 @@ def read(net: nn.Module, *, in_channels: int | None = None, ndim: int | None = N
             failure = failure or error  # most often a size that does not fit: try the next
         else:
             if graph.geometry.fits((n,) * ndim):  # else its crops and paddings mend a size that does not fit
-                _check_other_sizes(inner, graph, in_channels, n)
-                return graph
+                return _holding_elsewhere(inner, graph, in_channels, n)
             failure = failure or ValueError(f"{n} pixels leave some out, or maps of different sizes are joined")
     if isinstance(failure, Unreadable):
         raise ValueError(str(failure))
     raise ValueError(f"the net ran on none of the sizes {min(_SIZES)} to {max(_SIZES)}; its first error was: {failure}")
+
+
+def _holding_elsewhere(net: nn.Module, graph: Graph, in_channels: int, n: int) -> Graph:
+    """The graph, which holds for other sizes too: for all that fit, or else for the multiples of its stride."""
+    try:
+        _check_other_sizes(net, graph, in_channels, n)
+    except ValueError as error:
+        gridded = replace(graph, is_gridded=True)
+        if not gridded.geometry.fits((n,) * len(gridded.geometry.axes)):
+            raise
+        try:
+            _check_other_sizes(net, gridded, in_channels, n)
+        except ValueError:
+            raise error from None
+        return gridded
+    return graph
 
 
 def _check_other_sizes(net: nn.Module, graph: Graph, in_channels: int, n: int) -> None:
