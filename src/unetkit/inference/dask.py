@@ -65,7 +65,7 @@ def predict_on_cluster(
     masks: Sequence[PlannedMask],
     records: PixelRecords,
     settings: dict[str, object],
-    seen: Counter[str],
+    counts: Counter[str],
     progress: Progress,
 ) -> Iterator[tuple[PlannedMask, int, float]]:
     """Make masks on a cluster; a lost worker's tasks are done again by the others.
@@ -80,7 +80,7 @@ def predict_on_cluster(
     records : PixelRecords
     settings : dict
         As `MaskFile` takes them; "model" is the digest of the model's files.
-    seen : Counter
+    counts : Counter
         Of the notes on images, each of which is told once.
     progress : Progress
         In images.
@@ -112,7 +112,7 @@ def predict_on_cluster(
         if not workers:
             raise OSError(f"the scheduler at {where} has no workers: start some with dask worker {where}")
         progress.update(message=f"{workers} workers at {client.scheduler.address}")
-        done = _Pixels(sum(prod(planned.size) for planned in masks), len(masks), seen, progress)
+        done = _Pixels(sum(prod(planned.size) for planned in masks), len(masks), counts, progress)
         all_masks = (_Mask(planned, predictor, records, settings, done) for planned in masks)
         tasks = ((mask, pending) for mask in all_masks for pending in mask.waiting())
         running: dict[Any, _Mask] = {}
@@ -155,9 +155,9 @@ def _finished(opened: list[_Mask]) -> Iterator[tuple[PlannedMask, int, float]]:
 class _Pixels:
     """Counts pixels of all masks, and reports them as a share of the images."""
 
-    def __init__(self, total: int, n_masks: int, seen: Counter[str], progress: Progress) -> None:
+    def __init__(self, total: int, n_masks: int, counts: Counter[str], progress: Progress) -> None:
         self._total, self._n, self.progress, self._done = max(total, 1), n_masks, progress, 0
-        self.seen = seen
+        self.counts = counts
 
     def add(self, pixels: int) -> None:
         self._done += pixels
@@ -188,7 +188,7 @@ class _Mask:
         self._done.add(self.file.store.pixels)
         self.pixels = prod(self.planned.size) - self.file.store.pixels
         with self.planned.open(self._predictor) as image:
-            for message in self.file.messages(image, self._done.seen):
+            for message in self.file.messages(image, self._done.counts):
                 self._done.progress.update(message=message)
         tiling = self.planned.tiling
         missing = self._predictor.missing_tiles(self.file.store, tiling)

@@ -131,11 +131,11 @@ def predict_files(
     }
     if cluster is not None:
         return _on_cluster(cluster, predictor, masks, records, settings, progress)
-    results, seen = [], Counter[str]()
+    results, counts = [], Counter[str]()
     for i, planned in enumerate(masks):
         share = subrange(progress, i, i + 1, len(masks))
         with planned.open(predictor) as image, MaskFile(planned, predictor, records, settings) as mask:
-            for message in mask.messages(image, seen):
+            for message in mask.messages(image, counts):
                 share.update(message=message)
             start, pixels = time.perf_counter(), prod(planned.size) - mask.store.pixels
             predictor.fill(mask.store, image, planned.tiling, records, share)
@@ -143,12 +143,12 @@ def predict_files(
             mask.finish(image.image)
         results.append(_result(planned, pixels, time_s))
         progress.update(i + 1, len(masks))
-    _tell_counts(seen, progress)
+    _tell_counts(counts, progress)
     return results
 
 
-def _tell_counts(seen: Counter[str], progress: Progress) -> None:
-    for note, n in seen.items():
+def _tell_counts(counts: Counter[str], progress: Progress) -> None:
+    for note, n in counts.items():
         if n > 1:
             progress.update(message=f"{n} images in all: {note}")
 
@@ -176,11 +176,11 @@ def _on_cluster(
     progress: Progress,
 ) -> list[PredictionResult]:
     """All masks, on the workers of a cluster; the time of each is that from its first task to its last block."""
-    results, seen = dict[int, PredictionResult](), Counter[str]()
-    for planned, pixels, time_s in predict_on_cluster(where, predictor, masks, records, settings, seen, progress):
+    results, counts = dict[int, PredictionResult](), Counter[str]()
+    for planned, pixels, time_s in predict_on_cluster(where, predictor, masks, records, settings, counts, progress):
         results[id(planned)] = _result(planned, pixels, time_s)
     progress.update(len(masks), len(masks))
-    _tell_counts(seen, progress)
+    _tell_counts(counts, progress)
     return [results[id(planned)] for planned in masks]
 
 

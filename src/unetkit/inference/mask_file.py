@@ -124,13 +124,13 @@ class MaskFile:
         path = planned.partial if prod(planned.size) >= _STORED_FROM else None
         self.store = BlockStore(path, planned.size, block=block, dtype=records.dtype, key=planned.key(settings))
 
-    def messages(self, image: InputImage, seen: Counter[str]) -> Iterator[str]:
-        """What the user should know before the work starts; notes that were `seen` on other images are only counted."""
+    def messages(self, image: InputImage, counts: Counter[str]) -> Iterator[str]:
+        """What the user should know before the work starts; notes that were `counts` on other images are only counted."""
         name, size = self.planned.files[0].name, self.planned.size
         for note in image.notes:
-            if not seen[note]:
+            if not counts[note]:
                 yield f"{name}: {note}"
-            seen[note] += 1
+            counts[note] += 1
         if image.missing:
             value = self.records.nodata
             yield f"{name}: {image.missing} of {prod(size)} pixels hold no data: {value} in the mask"
