@@ -125,7 +125,7 @@ class MaskFile:
         self.store = BlockStore(path, planned.size, block=block, dtype=records.dtype, key=planned.key(settings))
 
     def messages(self, image: InputImage, counts: Counter[str]) -> Iterator[str]:
-        """What the user should know before the work starts; notes that were `counts` on other images are only counted."""
+        """What the user should know before the work starts; notes of earlier images are only counted."""
         name, size = self.planned.files[0].name, self.planned.size
         for note in image.notes:
             if not counts[note]:
