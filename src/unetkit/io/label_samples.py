@@ -20,20 +20,26 @@ RGB = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class ColourCode:
-    """The colours of the values of one label image.
+class ValueCode:
+    """What the values of one label image stand for, where its file says so by colours or names.
 
     Attributes
     ----------
-    colours : mapping of int to (red, green, blue)
-        Of every value that occurs.
+    keys : mapping of int to (red, green, blue) or str
+        Colour, or name of the class, of every value that occurs; "" for outlines without a class.
     is_numbered : bool
-        Whether the values are the file's own (indices of a palette, gray levels); else colours were numbered on
-        reading, by the file alone.
+        Whether the values are the file's own (indices of a palette, gray levels, categories); else they were numbered
+        on reading, by the file alone.
+    are_objects : bool
+        Whether a value is one object, as of outlines, several of which may be of one class.
+    crowds : frozenset of int
+        Values that mark several objects at once, which nobody has told apart.
     """
 
-    colours: Mapping[int, RGB]
-    is_numbered: bool
+    keys: Mapping[int, RGB | str]
+    is_numbered: bool = False
+    are_objects: bool = False
+    crowds: frozenset[int] = frozenset()
 
 
 def as_labels(stored: Stored) -> Image:
@@ -48,13 +54,13 @@ def as_labels(stored: Stored) -> Image:
     image, code = _labels(stored)
     if code is None or code.is_numbered:
         return image
-    names = [f"{colour}={value}" for value, colour in list(code.colours.items())[:8]]
-    more = ", ..." if len(code.colours) > len(names) else ""
-    note = f"{len(code.colours)} colours read as ids in this file: {', '.join(names)}{more}"
+    names = [f"{colour}={value}" for value, colour in list(code.keys.items())[:8]]
+    more = ", ..." if len(code.keys) > len(names) else ""
+    note = f"{len(code.keys)} colours read as ids in this file: {', '.join(names)}{more}"
     return located(image.array, stored.spatial, stored, [*image.notes, note])
 
 
-def as_coded_labels(stored: Stored) -> tuple[Image, ColourCode | None]:
+def as_coded_labels(stored: Stored) -> tuple[Image, ValueCode | None]:
     """The same, with the colours of the values where the file has any, by which files of one set are compared.
 
     Ids beyond 63 bits, which cannot be counted among signed ones, are numbered.
@@ -68,7 +74,7 @@ def as_coded_labels(stored: Stored) -> tuple[Image, ColourCode | None]:
     return located(array, stored.spatial, stored, [*image.notes, note]), None
 
 
-def _labels(stored: Stored) -> tuple[Image, ColourCode | None]:
+def _labels(stored: Stored) -> tuple[Image, ValueCode | None]:
     notes = list(stored.notes)
     array, code = _single_channel(_without_alpha(_snapped(stored, notes), stored, notes), stored, notes)
     if array.dtype.kind == "f":
@@ -98,13 +104,13 @@ def _without_alpha(array: np.ndarray, stored: Stored, notes: list[str]) -> np.nd
     return np.where(is_clear, 0, array).astype(array.dtype)
 
 
-def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> tuple[np.ndarray, ColourCode | None]:
+def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> tuple[np.ndarray, ValueCode | None]:
     """One id per pixel, of shape (*spatial), from samples of shape (samples, *spatial) without alpha."""
     kind, palette = stored.colour.kind, stored.colour.palette
     if kind == "palette" and palette is not None:
         notes.append(f"palette indices kept as ids ({array.min()} to {array.max()})")
         used = np.unique(array[0])
-        return array[0], ColourCode(dict(zip(used.tolist(), _rgb(palette[used]), strict=True)), is_numbered=True)
+        return array[0], ValueCode(dict(zip(used.tolist(), _rgb(palette[used]), strict=True)), is_numbered=True)
     if len(array) == 1:
         return array[0], None
     if kind == "plain":
@@ -116,7 +122,7 @@ def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> tupl
     if gray is not None:
         notes.append(f"gray stored as {colour_name(stored.colour)}: read as one channel")
         values = np.unique(gray[0]) if gray.dtype == np.uint8 else ()
-        code = ColourCode({int(v): (int(v),) * 3 for v in values}, is_numbered=True) if len(values) else None
+        code = ValueCode({int(v): (int(v),) * 3 for v in values}, is_numbered=True) if len(values) else None
         return gray[0], code
     return _ids_of_colours(array)
 
@@ -129,7 +135,7 @@ def _rgb(colours: np.ndarray) -> list[RGB]:
     return [(int(red), int(green), int(blue)) for red, green, blue in colours]
 
 
-def _ids_of_colours(array: np.ndarray) -> tuple[np.ndarray, ColourCode]:
+def _ids_of_colours(array: np.ndarray) -> tuple[np.ndarray, ValueCode]:
     """Ids of shape (*spatial) from RGB of shape (3, *spatial): black is 0, other colours count up in sorted order."""
     if array.dtype.kind != "u" or array.dtype.itemsize > 2:
         raise ValueError(
@@ -147,7 +153,7 @@ def _ids_of_colours(array: np.ndarray) -> tuple[np.ndarray, ColourCode]:
     first = 0 if keys[0] == 0 else 1  # without any black, id 0 stays free: 0 is background
     parts = np.stack([keys >> np.uint64(16 * shift) & np.uint64(0xFFFF) for shift in (2, 1, 0)], -1)
     table = dict(enumerate(_rgb(parts.astype(array.dtype)), first))
-    return (ids.reshape(array.shape[1:]) + first).astype(np.uint8), ColourCode(table, is_numbered=False)
+    return (ids.reshape(array.shape[1:]) + first).astype(np.uint8), ValueCode(table, is_numbered=False)
 
 
 def _snapped(stored: Stored, notes: list[str]) -> np.ndarray:
