@@ -128,9 +128,7 @@ def read_labels(path: str | Path, *, image: str | Path | None = None) -> Image:
         return as_labels(_read_stored(path, AS_STATED, is_mask=True))
 
 
-def read_coded_labels(
-    path: str | Path, *, axes: str = "", grid: Grid | None = None
-) -> tuple[Image, ValueCode | None]:
+def read_coded_labels(path: str | Path, *, axes: str = "", grid: Grid | None = None) -> tuple[Image, ValueCode | None]:
     """Read a label image as `read_labels` does, with the colours, or names of classes, of its values.
 
     By them the files of a set are compared (`labels.numbering`), as each file alone numbers them in its own way.
