@@ -94,6 +94,8 @@ def evaluate(
     options = labels if isinstance(labels, LabelOptions) else LabelOptions(labels)
     options = options if ignore is None else replace(options, ignore=ignore)
     options = label_options(options, [pair.truth for pair in pairs])
+    if not options.classes and any(overview.has_names for overview in overviews):
+        options = label_options(options, [pair.predicted for pair in pairs])  # which number is which name
     numberings, doubts = _numberings(overviews, options)
     meaning = common_meaning(*_statistics(overviews, numberings), options)
     kinds = meaning.kinds
@@ -146,6 +148,12 @@ class _Overview:
     truth: LabelStatistics
     notes: tuple[str, ...]
     codes: tuple[ValueCode | None, ValueCode | None] = (None, None)
+
+    @property
+    def has_names(self) -> bool:
+        """Whether a file names its classes."""
+        keys = [key for code in self.codes if code is not None for key in code.keys.values()]
+        return any(isinstance(key, str) and key for key in keys)
 
 
 # --- pairing ---

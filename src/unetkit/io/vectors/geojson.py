@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from ..decoder_errors import Refused
 from .shapes import Outline, Shapes, Strict, parsed, ring
@@ -22,7 +22,7 @@ DEGREES = "OGC:CRS84"  # where nothing is stated
 # ours, GDAL's gdal_polygonize, and rasterio's `rio shapes`.
 _CLASSES = ("class", "class_name", "label", "category", "name")
 _VALUES = ("value", "dn", "raster_val", "val")
-_Rings = TypeAdapter(list[list[list[float]]])
+_OPEN = "rings that are not closed"
 
 
 class _Geometry(Strict):
@@ -57,7 +57,7 @@ def features_of(features: Sequence[Any], notes: list[str]) -> list[Outline]:
         properties = {str(key).lower(): value for key, value in (feature.properties or {}).items()}
         name, value = _class(properties), _pixel_value(properties)
         found = 0
-        for kind, rings, plane in _polygons(feature.geometry, where):
+        for kind, rings, plane in _polygons(feature.geometry, where, left_out):
             if rings is None:
                 left_out[kind] += 1
                 continue
@@ -65,6 +65,8 @@ def features_of(features: Sequence[Any], notes: list[str]) -> list[Outline]:
             outlines.append(Outline(rings, name=name, part_of=f"{i}", value=value, plane=plane))
         if not found and feature.geometry is None:
             left_out["features without a geometry"] += 1
+    if n := left_out.pop(_OPEN, 0):
+        notes.append(f"{n} {'ring is' if n == 1 else 'rings are'} not closed: closed from the last point to the first")
     if left_out:
         listed = ", ".join(f"{n} {kind}" for kind, n in left_out.items())
         if not outlines:
@@ -103,7 +105,7 @@ def _stated_system(content: Any) -> str | None:
 
 
 def _polygons(
-    geometry: _Geometry | None, where: str
+    geometry: _Geometry | None, where: str, tally: Counter[str]
 ) -> Iterator[tuple[str, tuple[np.ndarray, ...] | None, int | None]]:
     """Kind, rings and plane of every polygon; rings are None of what is none."""
     if geometry is None:
@@ -112,24 +114,24 @@ def _polygons(
     plane = z if isinstance(z, int) and z >= 0 else None
     if geometry.type == "GeometryCollection":
         for member in geometry.geometries:
-            yield from _polygons(member, where)
+            yield from _polygons(member, where, tally)
     elif geometry.type in ("Polygon", "MultiPolygon"):
         parts = [geometry.coordinates] if geometry.type == "Polygon" else geometry.coordinates
         if not any(parts):
             yield "empty polygons", None, None
         for part in parts if any(parts) else ():
-            rings = polygon(part, where)
+            rings = _rings(part, where, tally)
             yield ("polygons of fewer than three points", rings or None, plane)
     else:
         yield f"{geometry.type or 'of no type'}", None, None
 
 
-def polygon(part: Any, where: str) -> tuple[np.ndarray, ...]:
+def _rings(part: Any, where: str, tally: Counter[str]) -> tuple[np.ndarray, ...]:
     """Rings of a polygon's coordinates; empty where the outer one encloses nothing."""
-    try:
-        rings = [ring(points, where) for points in _Rings.validate_python(part)]
-    except ValidationError as error:
-        raise Refused(f"{where}: coordinates are not lists of points ({error.errors()[0]['msg'].lower()})") from None
+    if not isinstance(part, list | tuple) or not all(isinstance(points, list | tuple) for points in part):
+        raise Refused(f"{where}: the coordinates of a polygon are {str(part)[:40]}: expected rings, lists of points")
+    rings = [ring(points, where) for points in part]
+    tally[_OPEN] += sum(points[:1] != points[-1:] for points in part)
     return tuple(each for each in rings if each is not None) if rings and rings[0] is not None else ()
 
 

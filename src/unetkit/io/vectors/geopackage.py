@@ -18,12 +18,13 @@ def of_layers(path: Path) -> Shapes:
     import shapely
     from shapely.geometry import mapping
 
-    layers = pyogrio.list_layers(path)
+    notes: list[str] = []
+    with warned(notes):
+        layers = pyogrio.list_layers(path)
     fitting = [str(name) for name, kind in layers if str(kind).split(" ")[-1] in _POLYGONS or _is_polygon(kind)]
     if len(fitting) != 1:
         listed = ", ".join(f"{name} ({kind or 'no geometry'})" for name, kind in layers) or "none"
         raise Refused(f"its layers are {listed}: expected one of polygons; save it as a file of its own")
-    notes: list[str] = []
     with warned(notes):
         meta, fids, geometries, columns = pyogrio.raw.read(path, layer=fitting[0], return_fids=True, force_2d=True)
     names = [str(name) for name in meta["fields"]]

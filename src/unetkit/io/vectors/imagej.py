@@ -5,6 +5,7 @@ The corners of a ROI are points between pixels, as ImageJ fills it: a pixel belo
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ def of_rois(path: Path) -> Shapes:
     outlines, left_out, notes = list[Outline](), Counter[str](), list[str]()
     with logged("roifile", notes):
         for i, (name, content) in enumerate(_contents(path, notes)):
-            roi = roifile.ImagejRoi.frombytes(content)
+            roi = _roi(content, name)
             where = f"ROI {roi.name or name}"
             rings = _rings(roi, where)
             if not rings:
@@ -69,6 +70,13 @@ def _contents(path: Path, notes: list[str]) -> Iterator[tuple[str, bytes]]:
             if len(content) > _MOST_ROI or total > _MOST_ALL:
                 raise Refused(f"a zip that unpacks to more than {_MOST_ALL / 2**20:g} MB ({entry.filename})")
             yield Path(entry.filename).stem, content
+
+
+def _roi(content: bytes, name: str) -> Any:
+    try:
+        return roifile.ImagejRoi.frombytes(content)
+    except (ValueError, TypeError, OverflowError, struct.error) as error:  # of bytes that end early, numpy: TypeError
+        raise Refused(f"ROI {name} is damaged, truncated or no ROI ({error})") from None
 
 
 def _rings(roi: Any, where: str) -> tuple[np.ndarray, ...]:

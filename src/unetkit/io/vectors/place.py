@@ -45,8 +45,8 @@ def in_pixels(shapes: Shapes, grid: Grid, notes: list[str]) -> list[Outline]:
         notes.append("states no coordinate system: taken to be that of the image")
     elif shapes.is_assumed:
         notes.append("states no coordinate system: longitude and latitude, as GeoJSON is (RFC 7946)")
-    moved = _reprojected(outlines, shapes.system, system) if shapes.system else outlines
     try:
+        moved = _reprojected(outlines, shapes.system, system) if shapes.system else outlines
         return _on_image(_through(moved, transform), grid, str(shapes.system or system), notes)
     except Refused as error:
         if shapes.is_assumed and _are_on(_through(outlines, transform), grid):
@@ -95,10 +95,17 @@ def _reprojected(outlines: Sequence[Outline], source: Any, target: Any) -> list[
     if own == target:
         return list(outlines)
     points = np.concatenate(rings)
-    xs, ys = transform(own, target, points[:, 0].tolist(), points[:, 1].tolist())
+    low, high = points.min(0), points.max(0)
+    extent = f"x {low[0]:.6g} to {high[0]:.6g}, y {low[1]:.6g} to {high[1]:.6g}"
+    if own.is_geographic and (np.abs([low, high]) > (2 * _HALF_WAY, _HALF_WAY / 2)).any():
+        raise Refused(f"its coordinates, {extent}, are no degrees")
+    try:
+        xs, ys = transform(own, target, points[:, 0].tolist(), points[:, 1].tolist())
+    except Exception as error:  # of PROJ, by classes that rasterio keeps private
+        raise Refused(f"its coordinates, {extent}, have no place in {target} ({error})") from None
     moved = np.stack([xs, ys], -1)
     if not np.isfinite(moved).all():
-        raise Refused(f"points that have no place in the image's coordinate system ({target})")
+        raise Refused(f"its coordinates, {extent}, have no place in {target}")
     ends = np.cumsum([len(ring) for ring in rings])[:-1]
     parts = iter(np.split(moved, ends))
     return [replace(outline, rings=tuple(next(parts) for _ in outline.rings)) for outline in outlines]

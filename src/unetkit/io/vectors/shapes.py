@@ -97,16 +97,24 @@ def ring(points: Sequence[Sequence[float]] | np.ndarray, where: str) -> np.ndarr
         If a point has fewer than two numbers, or one that is not finite.
     """
     try:
-        array = np.asarray([point[:2] for point in points] if not isinstance(points, np.ndarray) else points, float)
-    except ValueError:
-        raise Refused(f"{where}: points of different numbers of coordinates") from None
-    if array.size and (array.ndim != 2 or array.shape[1] != 2):
-        raise Refused(f"{where}: points of {array.shape[-1]} numbers, expected x and y")
+        array = np.asarray(points, float)
+    except (ValueError, TypeError):  # heights of some, or no numbers
+        array = _first_two(points, where)
+    if array.size and (array.ndim != 2 or array.shape[1] < 2):
+        raise Refused(f"{where}: points of one number, expected x and y")
+    array = array.reshape(len(array), -1)[:, :2]
     if not np.isfinite(array).all():
         raise Refused(f"{where}: a coordinate is not a finite number")
     if len(array) and not np.array_equal(array[0], array[-1]):
         array = np.concatenate([array, array[:1]])
     return array if len(array) >= 4 else None
+
+
+def _first_two(points: Any, where: str) -> np.ndarray:
+    try:
+        return np.array([(float(x), float(y)) for x, y, *_ in points])
+    except (ValueError, TypeError):
+        raise Refused(f"{where}: points that are not two or more numbers each") from None
 
 
 def check_extent(rings: Sequence[np.ndarray], where: str) -> None:
