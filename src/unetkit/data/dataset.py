@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 
 from ..errors import Problem, Problems, raise_problems
-from ..image import Image
+from ..image import Image, counted_notes
 from ..io import read_coded_labels
 from ..io.filenames import is_outlines, suffix_of
 from ..io.grid import Grid
@@ -498,7 +498,7 @@ def _paper_weights(ids: np.ndarray, is_object: np.ndarray, kind: LabelKind) -> n
 
 def _notes(samples: Sequence[Sample], channels: int) -> list[str]:
     images, pairs = [sample.image for sample in samples], [sample.pair for sample in samples]
-    remarks = Counter(note for image in (*images, *(sample.mask for sample in samples)) for note in image.notes)
+    remarks = counted_notes(note for image in (*images, *(sample.mask for sample in samples)) for note in image.notes)
     notes = [f"{n} file{'s'[: n > 1]}: {remark}" for remark, n in remarks.items()]
     suffixes = Counter(suffix_of(file) or "no suffix" for pair in pairs for file in pair.files)
     if len(suffixes) > 1:

@@ -8,11 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Ignore", "LabelOptions", "label_options", "parse_classes", "parse_ignore", "stated_beside"]
+__all__ = [
+    "STATEMENT",
+    "Ignore",
+    "LabelOptions",
+    "classes_text",
+    "label_options",
+    "parse_classes",
+    "parse_ignore",
+    "stated_beside",
+    "statement_text",
+]
 
 Ignore = int | Literal["auto", "none"]
 STATEMENT, NNUNET = "labels.json", "dataset.json"
@@ -59,17 +69,19 @@ def label_options(labels: str | LabelOptions, masks: Iterable[Path]) -> LabelOpt
         If a statement cannot be read, or two folders of masks state different things.
     """
     options = labels if isinstance(labels, LabelOptions) else LabelOptions(labels)
-    if options.classes:
-        return options
+    if options.classes:  # colours are stated by a file alone
+        return replace(options, colours=options.colours or stated_beside(masks, is_overridden=True).colours)
     return options.over(stated_beside(masks, is_overridden=options.labels not in ("auto", "classes", "binary")))
 
 
 def parse_classes(text: str) -> tuple[tuple[int, str], ...]:
-    """Values and names of classes: "0=background,85=cell".
+    """Values and names of classes: "0=background,85=cell"; names with a comma as JSON: {"0": "a, b", "85": "c"}.
 
     >>> parse_classes("0=background, 85=cell")
     ((0, 'background'), (85, 'cell'))
     """
+    if text.lstrip().startswith("{"):
+        return _of_json_classes(text)
     classes: dict[int, str] = {}
     for part in text.split(",") if text.strip() else ():
         value, sign, name = (word.strip() for word in part.partition("="))
@@ -79,6 +91,36 @@ def parse_classes(text: str) -> tuple[tuple[int, str], ...]:
             raise ValueError(f"{text!r} names the value {value} twice")
         classes[int(value)] = name
     return _checked(classes, repr(text))
+
+
+def _of_json_classes(text: str) -> tuple[tuple[int, str], ...]:
+    try:
+        content = json.loads(text)
+        return _checked({int(value): str(name) for value, name in content.items()}, repr(text))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{text!r} does not name classes ({error})") from None
+
+
+def classes_text(classes: Iterable[tuple[int, str]]) -> str:
+    """Values and names of classes as `parse_classes` takes them.
+
+    >>> classes_text([(0, "background"), (85, "cell")])
+    '0=background,85=cell'
+    """
+    classes = tuple(classes)
+    text = ",".join(f"{value}={name}" for value, name in classes)
+    try:
+        if parse_classes(text) == classes:
+            return text
+    except ValueError:  # a name with a comma
+        pass
+    return json.dumps({str(value): name for value, name in classes}, ensure_ascii=False)
+
+
+def statement_text(classes: Iterable[tuple[int, str]]) -> str:
+    """The content of a `labels.json` that states these classes."""
+    values, names = zip(*classes, strict=True)
+    return json.dumps({"values": values, "names": names}, ensure_ascii=False, indent=1) + "\n"
 
 
 def parse_ignore(text: str) -> Ignore:

@@ -6,7 +6,6 @@ Files are paired by name, and all problems are reported at once.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from scipy.ndimage import label
 
 from ..errors import Problem, raise_problems
-from ..image import Image
+from ..image import Image, counted_notes
 from ..io import read_coded_labels
 from ..io.filenames import is_image_folder, is_outlines, mask_keys, name_key, stem_of
 from ..io.grid import Grid
@@ -108,7 +107,7 @@ def evaluate(
     empty = [image.name for image in images if math.isnan(image.pixel_error)]
     if empty:
         notes.append(f"not counted, without a labelled pixel: {', '.join(empty)}")
-    times = Counter(note for overview in overviews for note in overview.notes)
+    times = counted_notes(note for overview in overviews for note in overview.notes)
     notes += [f"{note} ({n} file{'s' if n > 1 else ''})" for note, n in times.items()]
     return pool(images, tolerance=tolerance, notes=notes)
 
