@@ -125,3 +125,18 @@ def test_one_more_file_for_a_trained_net():
     assert numbering_of(LabelKind("instances", (0, 1)), code).array(ids, code).tolist() == [[0, 1, 2]]
     with pytest.raises(ValueError, match="gap, which the model does not"):
         numbering_of(classes, outlines("gap"))
+
+
+def test_categories_keep_their_numbers_by_name_when_they_are_stated():
+    """As by the plan of a run that is resumed."""
+    codes = [categories({0: "sea", 1: "wood"}), categories({0: "sea", 1: "rock", 2: "wood"})]
+    numbering = number_values(codes)
+    assert numbering.values == {"sea": 0, "rock": 1, "wood": 2}
+    stated = LabelOptions(classes=((0, "sea"), (1, "rock"), (2, "wood")))
+    assert number_values(codes, stated).values == numbering.values
+    assert not number_values(codes, LabelOptions(classes=((0, "a"), (1, "b"), (2, "c")))).values
+
+
+def test_colours_and_names_are_not_mixed():
+    with pytest.raises(ValueError, match="some masks show colours, others name their classes"):
+        number_values([outlines("cell"), ValueCode({0: (0, 0, 0), 1: (255, 0, 0)})])

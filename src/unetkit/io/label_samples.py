@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def as_labels(stored: Stored) -> Image:
         or values that JPEG compression has changed.
     """
     image, code = _labels(stored)
-    if code is None or code.is_numbered:
+    if code is None or code.is_numbered:  # as the file has them
         return image
     names = [f"{colour}={value}" for value, colour in list(code.keys.items())[:8]]
     more = ", ..." if len(code.keys) > len(names) else ""
@@ -78,6 +78,8 @@ def _labels(stored: Stored) -> tuple[Image, ValueCode | None]:
     notes = list(stored.notes)
     array, code = _single_channel(_without_alpha(_snapped(stored, notes), stored, notes), stored, notes)
     if array.dtype.kind == "f":
+        if stored.georeference is not None:
+            array, stored = _without_gaps(array, stored, notes)
         array = _integers(array, notes)
     elif array.dtype.kind == "b":
         array = array.astype(np.uint8)
@@ -114,17 +116,51 @@ def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> tupl
     if len(array) == 1:
         return array[0], None
     if kind == "plain":
-        raise ValueError(
-            f"label image of {len(array)} channels, shape {array.shape}: expected one id per pixel; save one channel, "
-            "or number the channels"
-        )
+        return _classes_of_channels(array, notes)
     gray = gray_of_equal(array)
     if gray is not None:
         notes.append(f"gray stored as {colour_name(stored.colour)}: read as one channel")
         values = np.unique(gray[0]) if gray.dtype == np.uint8 else ()
         code = ValueCode({int(v): (int(v),) * 3 for v in values}, is_numbered=True) if len(values) else None
         return gray[0], code
+    if array.dtype in (bool, np.uint8) and array.max(initial=0) == 1:  # nobody sees such colours
+        return _classes_of_channels(array, notes)
     return _ids_of_colours(array)
+
+
+def _classes_of_channels(array: np.ndarray, notes: list[str]) -> tuple[np.ndarray, ValueCode]:
+    """Numbers of channels, from 1, of which one at most is set in every pixel: 0 where none is."""
+    n = len(array)
+    values = np.unique(array)
+    is_set = array != 0
+    if len(values) > 2 or values[0] != 0 or n > MOST_COLOURS:
+        shown = f"{values[0]} to {values[-1]}" if len(values) else "none"
+        raise ValueError(
+            f"label image of {n} channels with values from {shown}, shape {array.shape}: expected one id per pixel, or "
+            "0 and one other value in channels that are classes; save one channel, or number the channels"
+        )
+    depth = is_set.sum(0)
+    if depth.max() > 1:
+        place = tuple(int(index) for index in np.argwhere(depth > 1)[0])
+        channels = " and ".join(str(channel + 1) for channel in np.flatnonzero(is_set[(slice(None), *place)])[:4])
+        raise ValueError(
+            f"label image of {n} channels that overlap: several are set in {np.count_nonzero(depth > 1)} of "
+            f"{depth.size} pixels, such as {channels} at {place}; a pixel has one class: use one channel"
+        )
+    notes.append(f"{n} channels of which at most one is set in every pixel: read as classes, numbered from 1")
+    numbers = np.where(depth == 0, 0, is_set.argmax(0) + 1).astype(np.uint8)
+    return numbers, ValueCode({number: f"channel {number}" for number in range(1, n + 1)}, is_numbered=True)
+
+
+def _without_gaps(array: np.ndarray, stored: Stored, notes: list[str]) -> tuple[np.ndarray, Stored]:
+    """A mask of a map in which NaN, which holds no data, is another of its values, and marked as not valid."""
+    is_gap = np.isnan(array)
+    if not is_gap.any():
+        return array, stored
+    notes.append("NaN, which holds no data in a map: not labelled")
+    filled = np.where(is_gap, 0 if is_gap.all() else np.nanmin(array), array).astype(array.dtype)
+    valid = ~is_gap if stored.valid is None else stored.valid & ~is_gap
+    return filled, replace(stored, valid=valid)
 
 
 def _rgb(colours: np.ndarray) -> list[RGB]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..image import Image
+from .category_names import category_names
 from .decoder_errors import naming
 from .filenames import (
     NIFTI_SUFFIXES,
@@ -138,7 +139,9 @@ def read_coded_labels(path: str | Path, *, axes: str = "", grid: Grid | None = N
     if is_outlines(path):
         return _drawn(path, grid)
     with naming(path):
-        return as_coded_labels(_read_stored(path, read_options(axes, ()), is_mask=True))
+        labels, code = as_coded_labels(_read_stored(path, read_options(axes, ()), is_mask=True))
+        names = category_names(path)
+    return labels, ValueCode({**names}, is_numbered=True) if names else code
 
 
 def _grid_of(path: str | Path | None) -> Grid | None:

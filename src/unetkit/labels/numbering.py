@@ -140,14 +140,13 @@ def number_values(codes: Sequence[Code | None], options: LabelOptions = LabelOpt
         by_colour = colour_values(held, dict(options.colours)) or {}
         values: dict[Key, int] = dict(by_colour.items())
         return Numbering(values, not_labelled, colours_text(by_colour) if by_colour else "")
+    if any(not isinstance(key, str) for code in held for key in code.keys.values()):
+        raise ValueError("some masks show colours, others name their classes: save all in one way")
     if options.labels in ("instances", "foreground"):
         return Numbering(not_labelled=not_labelled)
     if any(code.are_objects for code in held):
         return _of_outlines(held, options, not_labelled)
-    names = {name for code in held for name in code.keys.values() if isinstance(name, str)}
-    if options.classes or _agree(held):
-        return Numbering(not_labelled=not_labelled)
-    return _numbered(names, options, not_labelled)
+    return _of_categories(held, options, not_labelled)
 
 
 def numbering_of(kind: LabelKind, code: Code | None) -> Numbering:
@@ -167,6 +166,19 @@ def numbering_of(kind: LabelKind, code: Code | None) -> Numbering:
     if kind.kind == "binary" and code.are_objects:
         return Numbering(dict.fromkeys(code.keys.values(), kind.values[1]))
     return Numbering()
+
+
+def _of_categories(codes: Sequence[Code], options: LabelOptions, not_labelled: int) -> Numbering:
+    """The values of the files where they agree on the names, else one value per name."""
+    names = {str(name) for code in codes for name in code.keys.values()}
+    if options.classes and names <= {name for _, name in options.classes}:
+        return _stated(names, options, not_labelled)
+    if options.classes or _agree(codes):
+        return Numbering(not_labelled=not_labelled)
+    lowest = {str(code.keys[0]) for code in codes if 0 in code.keys}  # background stays so where files agree on it
+    is_kept = len(lowest) == 1 and not any(key in lowest for code in codes for value, key in code.keys.items() if value)
+    numbering = _numbered(names - lowest if is_kept else names, options, not_labelled)
+    return replace(numbering, values={**dict.fromkeys(lowest, 0), **numbering.values}) if is_kept else numbering
 
 
 def _of_outlines(codes: Sequence[Code], options: LabelOptions, not_labelled: int) -> Numbering:

@@ -238,9 +238,11 @@ def _numbered(mask: Image, code: ValueCode | None, numbering: Numbering) -> _Mas
 
 def _without_missing(mask: Image) -> _Mask:
     nodata = mask.georeference.nodata if mask.georeference else None
-    if not nodata:  # 0 is background whatever the tag says, as geographic programs like to put it there
+    missing = np.zeros(mask.size, bool) if mask.valid is None else ~mask.valid
+    if nodata:  # 0 is background whatever the tag says, as geographic programs like to put it there
+        missing |= mask.array == nodata
+    if not missing.any():
         return mask, None
-    missing = mask.array == nodata
     filler = 0 if missing.all() else mask.array[~missing].min()
     return replace(mask, array=np.where(missing, filler, mask.array)), missing
 
