@@ -203,3 +203,40 @@ def test_rois_on_planes_of_a_volume(tmp_path):
     labels = dataset.cases[0].labels
     assert [np.count_nonzero(plane) for plane in labels] == [0, 0, 64, 64, 0]  # roifile counts positions from 0
     assert any("do not say which of them are one object" in note for note in dataset.notes)
+
+
+def tiles(folder: Path) -> list[Path]:
+    """Three maps of 20 by 20 pixels of 10 m, side by side."""
+    rasterio = pytest.importorskip("rasterio")
+    (folder / "images").mkdir()
+    paths = [folder / "images" / f"t{i}.tif" for i in range(3)]
+    for i, path in enumerate(paths):
+        pixels = np.random.default_rng(i).integers(1, 255, (20, 20)).astype(np.uint8)
+        place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 5e5 + 200 * i, 0, -10, 5e6)}
+        with rasterio.open(path, "w", driver="GTiff", height=20, width=20, count=1, dtype="uint8", **place) as file:
+            file.write(pixels, 1)
+    return paths
+
+
+def test_one_file_of_polygons_for_the_tiles_of_a_map(tmp_path):
+    """One polygon across the border of two tiles; nothing on the third."""
+    tiles(tmp_path)
+    ring = [[5e5 + 150, 5e6 - 50], [5e5 + 250, 5e6 - 50], [5e5 + 250, 5e6 - 100], [5e5 + 150, 5e6 - 100]]
+    content = json.loads(collection(feature([*ring, ring[0]], **{"class": "field"})))
+    content["crs"] = {"type": "name", "properties": {"name": "EPSG:32633"}}
+    (tmp_path / "fields.geojson").write_text(json.dumps(content))
+    dataset = load(tmp_path, "fields.geojson")
+    assert [int((case.labels == 1).sum()) for case in dataset.cases] == [25, 25, 0]
+    assert dataset.class_names == ["background", "field"]
+    result = check(tmp_path / "images", tmp_path / "fields.geojson")
+    assert [(issue.path.name, issue.reason[:13]) for issue in result.issues] == [("t2.tif", "marks nothing")]
+    rows = "\n".join(f"images/t{i}.tif,fields.geojson" for i in range(3))
+    (tmp_path / "pairs.csv").write_text(f"image,mask\n{rows}\n")
+    assert load_dataset(find_pairs(tmp_path / "pairs.csv")).class_pixels.tolist() == dataset.class_pixels.tolist()
+
+
+def test_a_shared_file_with_a_fault_names_the_image(data):
+    pytest.importorskip("pycocotools")
+    coco(data, categories=[{"id": 1, "name": "wall"}])
+    with pytest.raises(Problems, match=r"annotations.json: annotation 1: category 2 is not among .*for .*a0.png"):
+        load(data, "annotations.json")

@@ -334,11 +334,13 @@ def _read(pairs: Sequence[Pair], options: ReadOptions, progress: Progress) -> tu
         except _UNREADABLE as error:
             problems.append(Problem(str(error), files))
         try:  # outlines are drawn on their image, so that only its problem is told where that cannot be read
-            grid = Grid.of(pair.image, image) if len(problems) == before else None
+            is_read = len(problems) == before
+            grid = Grid.of(pair.image, image, is_one_of_many=pair.shares_mask) if is_read else None
             if grid is not None or not is_outlines(pair.mask):
                 mask, code = read_coded_labels(pair.mask, axes=options.axes, grid=grid)
         except _UNREADABLE as error:
-            problems.append(Problem(str(error), files))
+            of = f" (for {pair.image})" if pair.shares_mask else ""
+            problems.append(Problem(f"{error}{of}", files))
         if len(problems) == before:
             try:
                 samples.append(Sample(pair, image, _laid_on(image, mask, pair), code))

@@ -51,6 +51,8 @@ class Pair:
         What must not be torn apart by a split (patient, slide, scene); None if not known.
     channels : tuple of Path
         Files of the second and further channels, where each channel is a file of its own.
+    shares_mask : bool
+        Whether the mask is a file with the outlines of other images too.
     """
 
     image: Path
@@ -58,6 +60,12 @@ class Pair:
     name: str
     group: str | None = None
     channels: tuple[Path, ...] = ()
+    shares_mask: bool = False
+
+    @property
+    def labelled(self) -> Path:
+        """The file to name where a mask is wrong: the mask, or the image that it is of among others."""
+        return self.image if self.shares_mask else self.mask
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -182,7 +190,9 @@ def _collect(pairs: list[Pair], problems: list[Problem], kind: str) -> tuple[lis
 def _of_one_file(images: list[Path], file: Path) -> tuple[list[Pair], Problems | None]:
     """Every image with the file that holds the outlines of all."""
     drawn, problems = shared_images(images, file)
-    return _collect([Pair(image, file, stem_of(image)) for image in drawn], problems, "image without outlines")
+    return _collect(
+        [Pair(image, file, stem_of(image), shares_mask=True) for image in drawn], problems, "image without outlines"
+    )
 
 
 def _by_stem(
@@ -346,6 +356,7 @@ def _from_table(table: Path) -> tuple[list[Pair], Problems | None]:
 
 def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[list[Pair], Problems | None]:
     stems = Counter(stem_of(Path(row.get("image", ""))) for _, row in rows)
+    masks = Counter(row.get("mask", "") for _, row in rows)
     pairs: list[Pair] = []
     problems: list[Problem] = []
     lines: dict[Path, int] = {}
@@ -360,5 +371,6 @@ def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple
         problems += [Problem(f"{table} line {line}: {message}", tuple(named)) for message in wrong]
         stem = stem_of(Path(cells["image"]))
         name = stem if stems[stem] == 1 or not stem else Path(cells["image"]).with_name(stem).as_posix()
-        pairs.append(Pair(image, mask, name, row.get("group") or None))
+        shares_mask = masks[cells["mask"]] > 1 and is_outlines(mask)
+        pairs.append(Pair(image, mask, name, row.get("group") or None, shares_mask=shares_mask))
     return _collect([] if problems else pairs, problems, "wrong row")

@@ -202,7 +202,7 @@ def inspect_image(
                 f"model, {' x '.join(map(str, image.size))} pixels, as for prediction",
             )
         if mask is not None:
-            stored, code = read_coded_labels(mask, grid=Grid.of(files[0], image.image))
+            stored, code = read_coded_labels(mask, grid=Grid.of(files[0], image.image, is_one_of_many=True))
             stored = replace(stored, array=numbering_of(card.labels, code).array(stored.array, code))
             try:
                 labels = turned_onto(stored, image.image).array

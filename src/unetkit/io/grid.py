@@ -26,6 +26,8 @@ class Grid:
         In pixels, (y, x) or (z, y, x).
     spacing, unit, place, georeference, origin
         As of `Image`.
+    is_one_of_many : bool
+        Whether the outlines are those of other images too, so that none may lie on this one.
     """
 
     path: Path
@@ -35,12 +37,13 @@ class Grid:
     place: WorldAffine | None = None
     georeference: GeoReference | None = None
     origin: tuple[float, ...] | None = None
+    is_one_of_many: bool = False
 
     @classmethod
-    def of(cls, path: Path, image: Image | LazyImage) -> Grid:
+    def of(cls, path: Path, image: Image | LazyImage, *, is_one_of_many: bool = False) -> Grid:
         """The grid of an image that was read, or opened."""
         place, georeference, origin = image.place, image.georeference, image.origin
-        return cls(path, image.size, image.spacing, image.unit, place, georeference, origin)
+        return cls(path, image.size, image.spacing, image.unit, place, georeference, origin, is_one_of_many)
 
     def label_image(self, labels: np.ndarray, notes: tuple[str, ...]) -> Image:
         """A label image that lies where the image does."""

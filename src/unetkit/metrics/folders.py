@@ -117,6 +117,7 @@ class _MaskPair:
     name: str
     predicted: Path
     truth: Path
+    shares_truth: bool = False
 
     def read(self, numberings: _Numberings) -> tuple[_Mask, _Mask]:
         """Both masks, the prediction turned to lie on the truth where both say how they lie."""
@@ -135,7 +136,9 @@ class _MaskPair:
             truth = read_coded_labels(self.truth)
             return read_coded_labels(self.predicted, grid=Grid.of(self.truth, truth[0])), truth
         predicted = read_coded_labels(self.predicted)
-        grid = Grid.of(self.predicted, predicted[0]) if is_outlines(self.truth) else None
+        grid = None
+        if is_outlines(self.truth):
+            grid = Grid.of(self.predicted, predicted[0], is_one_of_many=self.shares_truth)
         return predicted, read_coded_labels(self.truth, grid=grid)
 
 
@@ -178,7 +181,7 @@ def _pair_with_file(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list
     masks, outlines = list_masks(predicted)
     files, problems = shared_images(masks or outlines, truth)
     raise_problems(problems, "problem")
-    return [_MaskPair(stem_of(file), file, truth) for file in files], []
+    return [_MaskPair(stem_of(file), file, truth, shares_truth=True) for file in files], []
 
 
 def _pair_folders(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str]]:

@@ -164,6 +164,6 @@ def _labels_of(pair: Pair, kind: LabelKind) -> np.ndarray:
     grid = None
     if is_outlines(pair.mask):
         with open_lazy(pair.image) as image:
-            grid = Grid.of(pair.image, image)
+            grid = Grid.of(pair.image, image, is_one_of_many=pair.shares_mask)
     mask, code = read_coded_labels(pair.mask, grid=grid)
     return numbering_of(kind, code).array(mask.array, code)

@@ -77,10 +77,9 @@ def _shapes(path: Path, grid: Grid) -> Shapes:
             from .imagej import of_rois
         return of_rois(path)
     if suffix in (".gpkg", ".shp"):
-        from .geopackage import of_layers
-
         with _needing("GeoPackages and shapefiles", "pyogrio and shapely", "vectors"):
-            return of_layers(path)
+            layers: Shapes = _loaded(path)
+        return layers
     loaded = _loaded(path)
     if isinstance(loaded, Shapes):
         return loaded
@@ -90,13 +89,17 @@ def _shapes(path: Path, grid: Grid) -> Shapes:
 
 
 def _loaded(path: Path) -> Any:
-    """The content of a JSON file: `Shapes`, or what has `shapes` of an image."""
+    """The content of a file that may be that of many images: `Shapes`, or what has `shapes` of an image."""
     state = path.stat()
     return _parsed(path, state.st_size, state.st_mtime_ns)
 
 
-@lru_cache(maxsize=1)  # one file may be that of many images
+@lru_cache(maxsize=1)
 def _parsed(path: Path, size: int, changed_ns: int) -> Any:
+    if suffix_of(path) in (".gpkg", ".shp"):
+        from .geopackage import of_layers
+
+        return of_layers(path)
     content = _json(path)
     kind = _kind(content)
     if kind == "GeoJSON":

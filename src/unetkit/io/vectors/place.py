@@ -32,6 +32,8 @@ def in_pixels(shapes: Shapes, grid: Grid, notes: list[str]) -> list[Outline]:
         check_finite(outline, i)
     transform = grid.georeference.transform if grid.georeference else None
     if shapes.system is None or (transform is None and shapes.is_assumed):
+        if shapes.is_assumed:
+            notes.append("neither the outlines nor the image state a coordinate system: read as pixels")
         return _on_image(outlines, grid, "pixels", notes)
     if transform is None:
         raise Refused(
@@ -137,6 +139,8 @@ def _are_on(outlines: Sequence[Outline], grid: Grid) -> bool:
 def _on_image(outlines: Sequence[Outline], grid: Grid, coordinates: str, notes: list[str]) -> list[Outline]:
     """The outlines that touch an image; refused where none does."""
     on = [outline for outline in outlines if _is_on(outline, grid)]
+    if grid.is_one_of_many:  # most outlines are those of others
+        return on
     if not on:
         low, high = _extent(outlines)
         height, width = grid.size[-2:]
