@@ -300,7 +300,7 @@ def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
             continue
         mask_files = [f for f in files if any(word in f.stem.lower() for word in ("mask", "label", "seg", "_gt"))]
         image_files = [f for f in files if f not in mask_files]
-        mask_files = mask_files or list_outlines(folder)
+        mask_files = mask_files or used_outlines(map(stem_of, image_files), [], list_outlines(folder))
         if len(mask_files) == len(image_files) == 1:
             pairs.append(Pair(image_files[0], mask_files[0], name, group=name))
         else:
