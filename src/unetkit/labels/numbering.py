@@ -60,6 +60,8 @@ class Numbering:
 
     def array(self, labels: np.ndarray, code: Code | None) -> np.ndarray:
         """The label image of a file with the values of the set in place of its own."""
+        if code is None:
+            return labels
         new = self._new_values(code)
         low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
         if all(own == value for own, value in new.items()) and low >= 0:
@@ -95,9 +97,7 @@ class Numbering:
             return {value: str(key) or UNNAMED for key, value in self.values.items() if isinstance(key, str)}
         return {value: key for value, key in code.keys.items() if isinstance(key, str)}
 
-    def _new_values(self, code: Code | None) -> dict[int, int]:
-        if code is None:
-            return {}
+    def _new_values(self, code: Code) -> dict[int, int]:
         new: dict[int, int] = {}
         for own, key in code.keys.items():
             if isinstance(key, str) and code.are_objects and _is_among(key, NOT_LABELLED):

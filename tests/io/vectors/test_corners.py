@@ -159,3 +159,11 @@ def test_coco_polygons_anywhere_are_those_of_the_whole_image(image, tmp_path):
         if expected.any():
             labels = read_labels(coco(tmp_path / "coco.json", corners), image=image).array
             np.testing.assert_array_equal(labels, expected)
+
+
+def test_decimals_of_yolo_are_whole_pixels(tmp_path):
+    """Where 0.333333 of 12 pixels is 4, and not 3.999996 rounded down."""
+    (tmp_path / "a.txt").write_text("0 0.083333 0.083333 0.333333 0.083333 0.333333 0.333333 0.083333 0.333333\n")
+    labels, _ = read_coded_labels(tmp_path / "a.txt", grid=Grid(tmp_path / "a.png", (12, 12), (1.0, 1.0)))
+    rows, columns = np.nonzero(labels.array)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1, 4, 1, 4)

@@ -239,6 +239,11 @@ def test_rois_of_imagej(image, tmp_path):
     mask = read_labels(zipped(tmp_path / "a.zip", {"x.roi": roi, "y.roi": line, "z.txt": b""}), image=image)
     assert np.count_nonzero(mask.array) == 16
     assert any("left out: 1 line" in note for note in mask.notes)
+    whole = bytearray((tmp_path / "a.zip").read_bytes())
+    whole[whole.index(b"PK\x01\x02") + 8] |= 1  # as if it were encrypted
+    (tmp_path / "c.zip").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"c.zip: a zip that is damaged or cannot be unpacked"):
+        read_labels(tmp_path / "c.zip", image=image)
     (tmp_path / "b.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:60])
     with pytest.raises(ValueError, match=r"b.zip: "):
         read_labels(tmp_path / "b.zip", image=image)

@@ -21,7 +21,7 @@ from .shapes import Outline, Shapes, Stamp, Strict, parsed
 
 __all__ = ["Coco"]
 
-_LONGEST = 2e7  # pixels of an outline: pycocotools takes 20 bytes for each
+_LONGEST = 4e6  # pixels of an outline: pycocotools takes 80 bytes for each
 _NAMED = 8
 _PARTS = 5  # of a pixel, in which pycocotools counts
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from .shapes import Outline, Shapes, ring
 
 _MOST_ROI, _MOST_ALL, _MOST_ROIS = 2**26, 2**29, 1_000_000  # bytes of one, of all of a zip, and their number
 _AREAS = ("RECT", "OVAL", "POLYGON", "FREEHAND", "TRACED")
+_DAMAGE = (OSError, LookupError, ValueError, RuntimeError, EOFError, struct.error, zlib.error, zipfile.BadZipFile)
 _DRAWN = ("TEXT", "ARROW", "IMAGE")  # subtypes that annotate a picture
 _STEP = 0.5  # pixels between the points of an oval
 
@@ -48,12 +50,22 @@ def of_rois(path: Path) -> Shapes:
 
 
 def _contents(path: Path, notes: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every ROI; what a zip unpacks to is bounded, whatever its directory says."""
+    """Name and bytes of every ROI of a file."""
     if not zipfile.is_zipfile(path):
         yield path.stem, path.read_bytes()[: _MOST_ROI + 1]
         return
+    try:
+        yield from _unpacked(path, notes)
+    except Refused:
+        raise
+    except _DAMAGE as error:
+        raise Refused(f"a zip that is damaged or cannot be unpacked ({error})") from None
+
+
+def _unpacked(path: Path, notes: list[str]) -> Iterator[tuple[str, bytes]]:
+    """The ROIs of a zip; what they unpack to is bounded, whatever its directory says."""
     with zipfile.ZipFile(path) as archive:
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
         rois = [entry for entry in entries if entry.filename.lower().endswith(".roi")]
         if not rois:
             listed = ", ".join(entry.filename for entry in entries[:4]) or "nothing"
@@ -83,7 +95,7 @@ def _rings(roi: Any, where: str) -> tuple[np.ndarray, ...]:
     """The rings of an area, in pixels; empty for a line, points or a drawing."""
     if roi.roitype.name not in _AREAS or roi.subtype.name in _DRAWN:
         return ()
-    if roi.composite:
+    if roi.composite and roi.multi_coordinates is not None:
         parts = roi.path2coords(roi.multi_coordinates)
     elif roi.roitype.name == "OVAL":
         parts = [_oval(*_box(roi))]
