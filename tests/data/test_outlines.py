@@ -240,3 +240,27 @@ def test_a_shared_file_with_a_fault_names_the_image(data):
     coco(data, categories=[{"id": 1, "name": "wall"}])
     with pytest.raises(Problems, match=r"annotations.json: annotation 1: category 2 is not among .*for .*a0.png"):
         load(data, "annotations.json")
+
+
+def test_coco_beside_its_images(data):
+    """As Roboflow exports it."""
+    pytest.importorskip("pycocotools")
+    coco(data).rename(data / "images" / "_annotations.coco.json")
+    pairs = find_pairs(data / "images")
+    assert [pair.image.name for pair in pairs] == ["a0.png", "a1.png", "a2.png"]
+    assert load_dataset(pairs).class_names == ["background", "cell", "wall"]
+
+
+def test_a_folder_of_yolo(data):
+    """labels/train/*.txt, with the names of the classes two folders above."""
+    pytest.importorskip("yaml")
+    labels = data / "labels" / "train"
+    labels.mkdir(parents=True)
+    for i in range(3):
+        (labels / f"a{i}.txt").write_text(f"{i % 2} 0.1 0.1 0.4 0.1 0.4 0.5 0.1 0.5\n")
+    (data / "data.yaml").write_text("path: .\nnames:\n  0: root\n  1: leaf\n")
+    dataset = load_dataset(find_pairs(data / "images", labels))
+    assert dataset.class_names == ["background", "leaf", "root"]
+    (data / "data.yaml").write_text("names: [root, leaf]\nkpt_shape: [17, 3]\n")
+    with pytest.raises(Problems, match=r"data.yaml describes keypoints"):
+        load_dataset(find_pairs(data / "images", labels))

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -280,3 +281,19 @@ def test_many_points(image, tmp_path):
     ring = np.stack([15 + 8 * np.cos(angle), 10 + 8 * np.sin(angle)], -1).round(6).tolist()
     (tmp_path / "a.geojson").write_text(json.dumps(collection(feature([ring]))))
     assert np.count_nonzero(read_labels(tmp_path / "a.geojson", image=image).array) == pytest.approx(201, abs=8)
+
+
+@pytest.mark.parametrize(
+    "name, content, missing, message",
+    [
+        ("a.geojson", collection(feature([SQUARE])), "rasterio", r"outlines need rasterio: .*unetkit\[geo\]"),
+        ("c.json", coco(), "pycocotools", r"COCO need pycocotools: .*unetkit\[vectors\]"),
+        ("a.gpkg", {}, "pyogrio", r"GeoPackages and shapefiles need pyogrio and shapely: .*unetkit\[vectors\]"),
+    ],
+)
+def test_libraries_that_are_missing(image, tmp_path, monkeypatch, name, content, missing, message):
+    for module in (missing, f"{missing}.features", f"{missing}.enums"):
+        monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(ImportError, match=message):
+        read_labels(tmp_path / name, image=image)

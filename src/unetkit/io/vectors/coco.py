@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from ..decoder_errors import Refused, warned
-from ..filenames import name_key
+from ..filenames import name_key, stem_of
 from ..grid import Grid
 from .labelme import check_size, window_of
 from .shapes import Outline, Shapes, Stamp, Strict, parsed
@@ -115,8 +115,7 @@ def _base(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    base = _base(name)
-    return base.rpartition(".")[0] or base
+    return name_key(stem_of(Path(PurePosixPath(name.replace("\\", "/")).name)))
 
 
 def _shared_folders(name: str, path: Path) -> int:

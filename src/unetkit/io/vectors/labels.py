@@ -50,8 +50,8 @@ def read_outlines(path: Path, grid: Grid) -> tuple[Image, ValueCode | None]:
     with decoding("file of outlines"):
         shapes = _shapes(path, grid)
         notes = list(shapes.notes)
-        outlines = in_pixels(shapes, grid, notes)
         with _needing("outlines", "rasterio", "geo"):
+            outlines = in_pixels(shapes, grid, notes)
             labels, code = drawn(outlines, grid.size, notes)
     return grid.label_image(labels, tuple(notes)), code
 
