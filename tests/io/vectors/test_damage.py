@@ -12,6 +12,8 @@ import pytest
 from PIL import Image as Pillow
 
 from unetkit.io import read_labels
+from unetkit.io.grid import Grid
+from unetkit.io.reading import read_coded_labels
 
 SIZE = (20, 30)
 SQUARE = [[2, 2], [6, 2], [6, 6], [2, 6], [2, 2]]
@@ -297,3 +299,22 @@ def test_libraries_that_are_missing(image, tmp_path, monkeypatch, name, content,
     (tmp_path / name).write_text(json.dumps(content))
     with pytest.raises(ImportError, match=message):
         read_labels(tmp_path / name, image=image)
+
+
+def test_planes_as_qupath_writes_them(tmp_path):
+    """On a volume each outline lies on its plane; one without a plane, or beyond the last, is refused."""
+    grid = Grid(tmp_path / "a.tif", (4, *SIZE), (1.0, 1.0, 1.0))
+    first, second = feature([SQUARE], objectType="annotation"), feature([SQUARE], objectType="annotation")
+    first["geometry"]["plane"], second["geometry"]["plane"] = {"c": -1, "z": 1, "t": 0}, {"c": -1, "z": 3, "t": 0}
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps(collection(first, second)))
+    labels, code = read_coded_labels(path, grid=grid)
+    assert [np.count_nonzero(plane) for plane in labels.array] == [0, 16, 0, 16]
+    assert code.keys == {1: ""}
+    second["geometry"]["plane"]["z"] = 4
+    path.write_text(json.dumps(collection(first, second)))
+    with pytest.raises(ValueError, match=r"a.geojson: outlines on plane 5 of a volume of 4 planes"):
+        read_coded_labels(path, grid=grid)
+    path.write_text(json.dumps(collection(first, feature([SQUARE], objectType="annotation"))))
+    with pytest.raises(ValueError, match="1 of 2 outlines state no plane"):
+        read_coded_labels(path, grid=grid)
