@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -186,6 +188,34 @@ class Image:
         """
         with np.errstate(over="ignore"):
             return replace(self, array=self.array.astype(np.float32, copy=False))
+
+
+def counted_notes(notes: Iterable[str]) -> dict[str, int]:
+    """Notes of many files, each once with the number of its files; those that differ in numbers alone are one.
+
+    Examples
+    --------
+    >>> counted_notes(["outlines overlap in 3 pixels", "gray stored as RGB", "outlines overlap in 40 pixels"])
+    {'outlines overlap in 3 to 40 pixels': 2, 'gray stored as RGB': 1}
+    """
+    alike: dict[str, list[str]] = {}
+    for note in notes:
+        alike.setdefault(_NUMBER.sub("#", note), []).append(note)
+    return {_with_ranges(same): len(same) for same in alike.values()}
+
+
+_NUMBER = re.compile(r"(?<![\w.#-])\d+(?![\w.]*\w)")  # whole numbers, and not those in names
+
+
+def _with_ranges(notes: Sequence[str]) -> str:
+    """The first note, with a range in place of every number that differs between the notes."""
+    columns = iter(list(zip(*(map(int, _NUMBER.findall(note)) for note in notes), strict=True)))
+
+    def text(_: re.Match[str]) -> str:
+        low, high = min(column := next(columns)), max(column)
+        return str(low) if low == high else f"{low} to {high}"
+
+    return _NUMBER.sub(text, notes[0])
 
 
 def to_channels(image: Image, channels: int) -> Image:

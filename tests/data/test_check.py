@@ -266,7 +266,7 @@ def test_every_file_is_read_once(sound: Path, tmp_path: Path, monkeypatch: pytes
     opened: list[str] = []
     monkeypatch.setattr(dataset, "read_channels", lambda files, _: opened.append(str(files[0])) or read_channels(files))
     read = io.read_coded_labels
-    monkeypatch.setattr(dataset, "read_coded_labels", lambda file, axes: opened.append(str(file)) or read(file))
+    monkeypatch.setattr(dataset, "read_coded_labels", lambda file, axes, grid: opened.append(str(file)) or read(file))
     result = check(folder)
     assert sorted(opened) == sorted(map(str, folder.rglob("*.tif")))
     stages = (("c05",), ("c01",), ("c04",), ("c02", "c03"))

@@ -130,3 +130,43 @@ def test_links_to_nothing_are_named(tmp_path, part):
     (data / part / "s1.tif").symlink_to(tmp_path / "unmounted" / "s1.tif")
     with pytest.raises(ValueError, match=rf"{part}/s1\.tif"):
         load_dataset(find_pairs(data))
+
+
+def test_stated_colours_of_pictures(tmp_path):
+    """Their values, whatever colours a file shows; and no other colour may occur."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for i in range(2):
+        colours = np.zeros((12, 16, 3), np.uint8)
+        colours[4:8, 4:8, i] = 255  # red in one file, green in the other
+        Picture.fromarray(colours).save(tmp_path / f"masks/s{i}.png")
+        Picture.fromarray(np.random.default_rng(i).integers(0, 200, (12, 16)).astype(np.uint8)).save(
+            tmp_path / f"images/s{i}.png"
+        )
+    statement = {"names": ["sky", "tree", "road", "house"], "colours": ["#000000", "#00ff00", "#ff0000", "#0000ff"]}
+    (tmp_path / "masks" / "labels.json").write_text(json.dumps(statement))
+    dataset = load_dataset(find_pairs(tmp_path))
+    assert dataset.class_names == statement["names"]
+    assert [case.labels.max() for case in dataset.cases] == [2, 1]
+    frozen = LabelOptions(classes=tuple(enumerate(statement["names"])))  # as the plan of a run has them
+    assert [case.labels.max() for case in load_dataset(find_pairs(tmp_path), labels=frozen).cases] == [2, 1]
+    statement["colours"][1] = "#123456"
+    (tmp_path / "masks" / "labels.json").write_text(json.dumps(statement))
+    with pytest.raises(ValueError, match="masks show #00ff00: expected the stated colours #000000, #123456"):
+        load_dataset(find_pairs(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "colours, message",
+    [
+        ("red", "expected one for each of 2 values"),
+        (["#000000"], "expected one for each of 2 values"),
+        (["#000000", "red"], "colour 'red': expected red, green and blue"),
+        (["#000000", "#000000"], "one colour has two values"),
+    ],
+)
+def test_colours_that_cannot_be_meant(tmp_path, colours, message):
+    data = make(tmp_path, [drawn(1), drawn(1)])
+    (data / "masks" / "labels.json").write_text(json.dumps({"values": [0, 1], "colours": colours}))
+    with pytest.raises(ValueError, match=rf"labels.json: .*{message}"):
+        load_dataset(find_pairs(data))

@@ -96,8 +96,8 @@ def test_other_floats_are_refused_with_an_example(tmp_path: Path, value: float) 
 
 
 def test_several_channels_are_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 8, 9), np.uint8), metadata={"axes": "CYX"})
-    with pytest.raises(ValueError, match=r"label image of 2 channels, shape \(2, 8, 9\)"):
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([IDS, 2 * IDS]).astype(np.uint8), metadata={"axes": "CYX"})
+    with pytest.raises(ValueError, match=r"label image of 2 channels with values from 0 to 8, shape \(2, 20, 31\)"):
         io.read_labels(tmp_path / "a.tif")
 
 

@@ -12,7 +12,10 @@ import typer
 Images = Annotated[
     Path, typer.Argument(help="Folder of images; a table (.csv: image, mask, group); or one folder that holds both.")
 ]
-Masks = Annotated[Path | None, typer.Argument(help="Folder of masks; names match the images' by stem.")]
+Masks = Annotated[
+    Path | None,
+    typer.Argument(help="Folder of masks or outlines, by the images' names; or one file of outlines (COCO)."),
+]
 Labels = Annotated[
     str,
     typer.Option(

@@ -77,7 +77,7 @@ def predict(
 
 def evaluate(
     predicted: Annotated[Path, typer.Argument(help="Folder of predicted masks, or one mask.")],
-    truth: Annotated[Path, typer.Argument(help="Folder of true masks, or one mask.")],
+    truth: Annotated[Path, typer.Argument(help="Folder of true masks or outlines, or one of them.")],
     tolerance: Annotated[float, typer.Option(help="Distance in pixels within which boundaries match.")] = 2.0,
     labels: Labels = "auto",
     ignore: Ignore = "auto",

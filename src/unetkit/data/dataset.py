@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -12,17 +12,18 @@ from statistics import median
 import numpy as np
 
 from ..errors import Problem, Problems, raise_problems
-from ..image import Image
+from ..image import Image, counted_notes
 from ..io import read_coded_labels
-from ..io.filenames import suffix_of
-from ..io.label_samples import ColourCode
+from ..io.filenames import is_outlines, suffix_of
+from ..io.grid import Grid
+from ..io.label_samples import ValueCode
 from ..io.placement import turned_onto
 from ..io.png_jpeg import TURNED
 from ..io.read_options import AS_STATED, ReadOptions
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
-from ..labels.colour_codes import by_colour, colours_text, common_values
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..labels.numbering import number_values
 from ..labels.options import LabelOptions, label_options
 from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, label_statistics
@@ -40,18 +41,21 @@ _UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged hea
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its mask as they were read, with the values of the files, and the colours of the mask's values."""
+    """An image and its mask as they were read, with the values of the files, and what these stand for."""
 
     pair: Pair
     image: Image
     mask: Image
-    colours: ColourCode | None = None
+    code: ValueCode | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    are_objects: bool = False
 
     @cached_property
     def statistics(self) -> LabelStatistics:
         """Counts of the mask's values and of their connected components."""
         georeference = self.mask.georeference
-        return label_statistics(self.mask.array, nodata=georeference.nodata if georeference else None)
+        counted = label_statistics(self.mask.array, nodata=georeference.nodata if georeference else None)
+        return replace(counted, names=self.names, are_objects=self.are_objects)
 
 
 @dataclass(frozen=True)
@@ -257,9 +261,13 @@ def load_usable(
     list of ValueError
         What is wrong with the other pairs: `Problems` of every stage, or an error of the set as a whole.
     """
-    samples, problems = _read(pairs, options, progress)
-    errors: list[ValueError] = [Problems("unusable file", problems)] if problems else []
     stated = label_options(labels, [pair.mask for pair in pairs])
+    samples, problems = _read(pairs, options, progress)
+    try:
+        samples = _by_code(samples, stated, problems)
+    except ValueError as error:
+        return None, [], [*([Problems("unusable file", problems)] if problems else []), error.with_traceback(None)]
+    errors: list[ValueError] = [Problems("unusable file", problems)] if problems else []
     while samples or not errors:  # what the values mean, and the usual spacing, depend on which pairs are left
         try:
             dataset = _build(samples, stated, border_weight=border_weight, objects=objects, resample=resample)
@@ -267,8 +275,12 @@ def load_usable(
         except ValueError as error:
             errors.append(error.with_traceback(None))  # which would hold all arrays
             bad = error.bad_files if isinstance(error, Problems) else frozenset()
-            usable = [sample for sample in samples if bad.isdisjoint({*sample.pair.files, sample.pair.mask})]
-            samples = usable if len(usable) < len(samples) else []
+            # A file of outlines may be the mask of many images, of which one is bad.
+            are_bad = [not bad.isdisjoint(sample.pair.files) for sample in samples]
+            if not any(are_bad):
+                are_bad = [sample.pair.mask in bad for sample in samples]
+            left = [sample for sample, is_bad in zip(samples, are_bad, strict=True) if not is_bad]
+            samples = left if any(are_bad) else []
     return None, [], errors
 
 
@@ -321,35 +333,38 @@ def _read(pairs: Sequence[Pair], options: ReadOptions, progress: Progress) -> tu
                 problems.append(Problem(f"{pair.image}: {reason}", files))
         except _UNREADABLE as error:
             problems.append(Problem(str(error), files))
-        try:
-            mask, colours = read_coded_labels(pair.mask, axes=options.axes)
+        try:  # outlines are drawn on their image, so that only its problem is told where that cannot be read
+            is_read = len(problems) == before
+            grid = Grid.of(pair.image, image, is_one_of_many=pair.shares_mask) if is_read else None
+            if grid is not None or not is_outlines(pair.mask):
+                mask, code = read_coded_labels(pair.mask, axes=options.axes, grid=grid)
         except _UNREADABLE as error:
-            problems.append(Problem(str(error), files))
+            of = f" (for {pair.image})" if pair.shares_mask else ""
+            problems.append(Problem(f"{error}{of}", files))
         if len(problems) == before:
             try:
-                samples.append(Sample(pair, image, _laid_on(image, mask, pair), colours))
+                samples.append(Sample(pair, image, _laid_on(image, mask, pair), code))
             except ValueError as error:
                 problems.append(Problem(str(error), files))
         progress.update(done, len(pairs))
-    return _by_colour(samples, problems), problems
+    return samples, problems
 
 
-def _by_colour(samples: list[Sample], problems: list[Problem]) -> list[Sample]:
-    """The samples with one value per colour in all masks, where their values are colours."""
-    values = common_values([sample.colours for sample in samples])
-    if values is None:
-        return samples
+def _by_code(samples: list[Sample], options: LabelOptions, problems: list[Problem]) -> list[Sample]:
+    """The samples with one value per colour, or per name of a class, in all masks."""
+    numbering = number_values([sample.code for sample in samples], options)
     results = []
     for sample in samples:
-        mask = sample.mask
-        if sample.colours is not None:
-            array = by_colour(mask.array, sample.colours, values)
-            results.append(replace(sample, mask=replace(mask, array=array, notes=(*mask.notes, colours_text(values)))))
-        elif mask.array.any():
-            message = f"{sample.pair.mask}: holds numbers, the other masks colours: save all in one way"
+        mask, code = sample.mask, sample.code
+        if code is None and numbering.values and not options.classes and mask.array.any():
+            kind = "names" if any(isinstance(key, str) for key in numbering.values) else "colours"
+            message = f"{sample.pair.mask}: holds numbers, the other masks {kind}: save all in one way"
             problems.append(Problem(message, (*sample.pair.files, sample.pair.mask)))
-        else:
-            results.append(sample)
+            continue
+        notes = (*mask.notes, numbering.text) if numbering.text and code is not None else mask.notes
+        mask = replace(mask, array=numbering.array(mask.array, code), notes=notes)
+        names, are_objects = numbering.names(code), numbering.keeps(code)
+        results.append(replace(sample, mask=mask, names=names, are_objects=are_objects))
     return results
 
 
@@ -485,7 +500,7 @@ def _paper_weights(ids: np.ndarray, is_object: np.ndarray, kind: LabelKind) -> n
 
 def _notes(samples: Sequence[Sample], channels: int) -> list[str]:
     images, pairs = [sample.image for sample in samples], [sample.pair for sample in samples]
-    remarks = Counter(note for image in (*images, *(sample.mask for sample in samples)) for note in image.notes)
+    remarks = counted_notes(note for image in (*images, *(sample.mask for sample in samples)) for note in image.notes)
     notes = [f"{n} file{'s'[: n > 1]}: {remark}" for remark, n in remarks.items()]
     suffixes = Counter(suffix_of(file) or "no suffix" for pair in pairs for file in pair.files)
     if len(suffixes) > 1:

@@ -234,13 +234,13 @@ def _masks(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
     empty = [item for item in items if item.share == 0]
     usual = median(item.share for item in items)
     for item in empty if _is_odd(len(empty), len(items)) else ():
-        yield LabelIssue(item.pair.mask, "marks nothing; is there nothing in the image?")
+        yield LabelIssue(item.pair.labelled, "marks nothing; is there nothing in the image?")
     border = median(item.on_border for item in items)
     most, along = max(0.5, 1 - usual - _NEAR), max(0.5, 1 - border - _NEAR)
     inverted = [item for item in items if item.share > most and item.on_border > along]
     for item in inverted if usual < 0.4 and border < 0.4 and _is_odd(len(inverted), len(items)) else ():
         yield LabelIssue(
-            item.pair.mask,
+            item.pair.labelled,
             f"marks {item.share:.0%}, and {item.on_border:.0%} of the image's border; {usual:.0%} and {border:.0%} are "
             "usual: is it inverted?",
         )
@@ -254,10 +254,10 @@ def _values(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:
     for item in items:
         alone = [v for v in item.labels.counts if files[v] == 1 and v != kind.ignore] if len(items) > 2 else []
         if alone and len(item.labels.counts) > 2:
-            yield LabelIssue(item.pair.mask, f"is the only one with value {', '.join(map(str, alone))}")
+            yield LabelIssue(item.pair.labelled, f"is the only one with value {', '.join(map(str, alone))}")
         lacks = [v for v in kind.values if v not in item.labels.counts and files[v] == len(items) - 1 and v != 0]
         if lacks and len(items) > 2 and item.share > 0 and len(kind.values) > 2:
-            yield LabelIssue(item.pair.mask, f"is the only one without value {', '.join(map(str, lacks))}")
+            yield LabelIssue(item.pair.labelled, f"is the only one without value {', '.join(map(str, lacks))}")
 
 
 def _blended(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:
@@ -269,12 +269,12 @@ def _blended(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:
         if blended := [value for value in blended_values(item.labels) if value in kind.values]:
             pixels = sum(counts[value] for value in blended)
             yield LabelIssue(
-                item.pair.mask,
+                item.pair.labelled,
                 f"{pixels} pixels of value {_numbers(blended)} lie only along edges, between lower and higher ones: "
                 "was it resized with interpolation? Resize by nearest neighbour, or threshold it",
             )
         if 255 in kind.values and (near := nearly_white(item.labels)):
-            yield LabelIssue(item.pair.mask, f"holds {_numbers(near)}, and the set 255: do both mean white?")
+            yield LabelIssue(item.pair.labelled, f"holds {_numbers(near)}, and the set 255: do both mean white?")
 
 
 def _numbers(values: Sequence[int]) -> str:
@@ -287,7 +287,7 @@ def _conventions(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIss
         first, second = ([item for item in items if v in item.labels.counts] for v in (other, value))
         few, own, usual = (first, other, value) if len(first) <= len(second) else (second, value, other)
         for item in few:
-            yield LabelIssue(item.pair.mask, f"marks the foreground by {own}, others by {usual}: read alike")
+            yield LabelIssue(item.pair.labelled, f"marks the foreground by {own}, others by {usual}: read alike")
 
 
 def _pieces(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:
@@ -299,7 +299,7 @@ def _pieces(items: Sequence[Summary], kind: LabelKind) -> Iterator[LabelIssue]:
     usual = median(shares)
     for item, n, share in zip(items, broken, shares, strict=True):
         if n > 1 and share > 0.3 and share > 3 * usual:
-            yield LabelIssue(item.pair.mask, f"{n} of its {len(item.labels.components)} ids are in several pieces")
+            yield LabelIssue(item.pair.labelled, f"{n} of its {len(item.labels.components)} ids are in several pieces")
 
 
 # --- does the mask lie on what the image shows? ---
@@ -327,12 +327,14 @@ def _misfits(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
         far = hypot(*fit.shift)
         if far >= _LEAST_SHIFT and fit.best >= max(_FIT, _GOOD * usual) and fit.best > 1.5 * fit.here:
             y, x = fit.shift
-            yield LabelIssue(item.pair.mask, f"seems shifted: its outlines fit the image {y} pixels down and {x} right")
+            yield LabelIssue(
+                item.pair.labelled, f"seems shifted: its outlines fit the image {y} pixels down and {x} right"
+            )
         elif fit.here <= _POOR * usual:
             other = _better(i, items, fits, usual)
             if other is not None:
                 yield LabelIssue(
-                    item.pair.mask, f"does not fit its image, but that of {other.pair.name}: interchanged?"
+                    item.pair.labelled, f"does not fit its image, but that of {other.pair.name}: interchanged?"
                 )
 
 

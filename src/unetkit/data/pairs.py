@@ -11,8 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Problem, Problems, raise_problems
-from ..io import list_images
-from ..io.filenames import holds_zarr, image_keys, is_image_folder, mask_keys, stem_of, suffix_of
+from ..io import list_images, list_outlines
+from ..io.filenames import holds_zarr, image_keys, is_image_folder, is_outlines, mask_keys, stem_of, suffix_of
+from ..io.vectors.folders import (
+    file_of_all,
+    list_masks,
+    mask_stem,
+    shared_images,
+    unread_beside,
+    used_outlines,
+)
 from ..io.zarr.metadata import label_images
 
 # Compared without regard to case.
@@ -43,6 +51,8 @@ class Pair:
         What must not be torn apart by a split (patient, slide, scene); None if not known.
     channels : tuple of Path
         Files of the second and further channels, where each channel is a file of its own.
+    shares_mask : bool
+        Whether the mask is a file with the outlines of other images too.
     """
 
     image: Path
@@ -50,6 +60,12 @@ class Pair:
     name: str
     group: str | None = None
     channels: tuple[Path, ...] = ()
+    shares_mask: bool = False
+
+    @property
+    def labelled(self) -> Path:
+        """The file to name where a mask is wrong: the mask, or the image that it is of among others."""
+        return self.image if self.shares_mask else self.mask
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -68,7 +84,8 @@ def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair
         both, such as `images/` and `masks/`, or a folder per case with both in it, or
         nnU-Net's `imagesTr/`, `labelsTr/` and `dataset.json`, or x.png beside x_masks.png.
     masks : path, optional
-        The folder of masks. Names match by stem; endings and beginnings such as `_mask` and
+        The folder of masks, or of outlines (GeoJSON, GeoPackage, ROIs of ImageJ, LabelMe, YOLO); or one file of
+        outlines of all images (COCO, or those of maps). Names match by stem; endings and beginnings such as `_mask` and
         `mask_` do not count, nor capitals, nor how accents are stored, where no name matches as it is.
         Where no stem matches, case_0000.*, case_0001.*, ... are the channels of "case".
 
@@ -104,13 +121,16 @@ def match_files(images: Path | str, masks: Path | str | None = None) -> tuple[li
         if masks is not None:
             raise ValueError(f"{images} is a table that names the masks itself; leave out the folder {masks}")
         return _from_table(images)
+    shared = None if masks is None or not (Path(masks).is_file() and is_outlines(Path(masks))) else Path(masks)
     for folder, content in ((images, "images"), (masks, "masks")):
-        if folder is not None and not Path(folder).is_dir():
+        if folder is not None and not Path(folder).is_dir() and folder != shared:
             state = "is a file, expected a folder" if Path(folder).exists() else "there is no such folder"
             raise FileNotFoundError(f"{folder}: {state} of {content}")
     if masks is None:
         return _from_one_folder(images)
-    return _by_stem(list_images(images), list_images(masks), Path(masks))
+    if shared is not None:
+        return _of_one_file(list_images(images), shared)
+    return _by_stem(list_images(images), list_masks(Path(masks)), Path(masks))
 
 
 def channel_number(file: Path) -> int | None:
@@ -167,10 +187,24 @@ def _collect(pairs: list[Pair], problems: list[Problem], kind: str) -> tuple[lis
     return pairs, Problems(kind, problems) if problems else None
 
 
+def _of_one_file(images: list[Path], file: Path) -> tuple[list[Pair], Problems | None]:
+    """Every image with the file that holds the outlines of all."""
+    drawn, problems = shared_images(images, file)
+    return _collect(
+        [Pair(image, file, stem_of(image), shares_mask=True) for image in drawn], problems, "image without outlines"
+    )
+
+
 def _by_stem(
-    images: list[Path], masks: list[Path], folder: Path, channels: int | None = None
+    images: list[Path], files: tuple[list[Path], list[Path]], folder: Path, channels: int | None = None
 ) -> tuple[list[Pair], Problems | None]:
     """Match the names as they are; where none fits, the names without the numbers of channels."""
+    masks, outlines = files
+    stems = [stem_of(image) for image in images]
+    if not masks and (shared := file_of_all(outlines, stems)):
+        return _of_one_file(images, shared)
+    stems += [ending[1] for stem in stems if (ending := _CHANNEL_ENDING.fullmatch(stem))]
+    masks = masks + used_outlines(stems, masks, outlines)
     pairs, problems = _matched([(stem_of(image), (image,)) for image in images], masks, folder)
     if not pairs and None not in map(channel_number, images) and _fit_as_channels(images, masks, folder):
         try:
@@ -191,8 +225,8 @@ def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair],
     """Pairs of the cases that have exactly one mask, and the problems of the others."""
     exact, by_name, by_core = defaultdict(list), defaultdict(list), defaultdict(list)
     for mask in masks:
-        own, *cores = mask_keys(stem_of(mask))
-        exact[stem_of(mask)].append(mask)
+        own, *cores = mask_keys(mask_stem(mask))
+        exact[mask_stem(mask)].append(mask)
         by_name[own].append(mask)
         for core in cores:
             by_core[core].append(mask)
@@ -209,9 +243,10 @@ def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair],
         if len(fitting) == 1:
             pairs.append(Pair(image, fitting[0], stem, channels=tuple(channels)))
             continue
-        message = f"no mask named {stem}.* (or {stem}_mask.*) in {folder}"
+        message = f"no mask named {stem}.* (or {stem}_mask.*) in {folder}{unread_beside(folder, stem)}"
         if fitting:
-            message = f"{len(fitting)} masks fit it: {', '.join(m.name for m in fitting)}"
+            listed = ", ".join(mask.name for mask in fitting)
+            message = f"{len(fitting)} masks fit it: {listed}{unread_beside(folder, stem)}"
         problems.append(Problem(f"{image}: {message}", (image, *channels)))
     for mask, taken in takers.items():
         if not taken:
@@ -244,7 +279,7 @@ def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     masks = next((by_name[name] for name in _MASK_FOLDERS if name in by_name), None)
     if images and masks:
         channels = _n_channels(root / "dataset.json")
-        return _by_stem(list_images(images), list_images(masks), masks, channels)
+        return _by_stem(list_images(images), list_masks(masks), masks, channels)
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for name, folder in folders.items():
@@ -265,6 +300,7 @@ def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
             continue
         mask_files = [f for f in files if any(word in f.stem.lower() for word in ("mask", "label", "seg", "_gt"))]
         image_files = [f for f in files if f not in mask_files]
+        mask_files = mask_files or used_outlines(map(stem_of, image_files), [], list_outlines(folder))
         if len(mask_files) == len(image_files) == 1:
             pairs.append(Pair(image_files[0], mask_files[0], name, group=name))
         else:
@@ -281,12 +317,15 @@ def _from_flat_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     plain = [mask for mask in masks if not mask.name.lower().endswith(_PICKLED)]
     if plain:  # a project of Cellpose beside the masks that it saved
         files, masks = [file for file in files if file in plain or file not in masks], plain
-    if not masks:
+    images = [file for file in files if file not in masks]
+    outlines = [file for file in list_outlines(root) if not _BESIDE.fullmatch(stem_of(file))]
+    used = used_outlines(map(stem_of, images), masks, outlines)
+    if not masks and not used and not file_of_all(outlines, names):
         raise ValueError(
             f"{root}: holds no folders; expected images/ and masks/ in it, or files such as x.png and x_mask.png, or "
             "name the folder of masks as well"
         )
-    return _by_stem([file for file in files if file not in masks], masks, root)
+    return _by_stem(images, (masks, used or outlines), root)
 
 
 def _from_table(table: Path) -> tuple[list[Pair], Problems | None]:
@@ -317,6 +356,7 @@ def _from_table(table: Path) -> tuple[list[Pair], Problems | None]:
 
 def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[list[Pair], Problems | None]:
     stems = Counter(stem_of(Path(row.get("image", ""))) for _, row in rows)
+    masks = Counter(row.get("mask", "") for _, row in rows)
     pairs: list[Pair] = []
     problems: list[Problem] = []
     lines: dict[Path, int] = {}
@@ -331,5 +371,6 @@ def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple
         problems += [Problem(f"{table} line {line}: {message}", tuple(named)) for message in wrong]
         stem = stem_of(Path(cells["image"]))
         name = stem if stems[stem] == 1 or not stem else Path(cells["image"]).with_name(stem).as_posix()
-        pairs.append(Pair(image, mask, name, row.get("group") or None))
+        shares_mask = masks[cells["mask"]] > 1 and is_outlines(mask)
+        pairs.append(Pair(image, mask, name, row.get("group") or None, shares_mask=shares_mask))
     return _collect([] if problems else pairs, problems, "wrong row")

@@ -17,11 +17,13 @@ from ..allocator import keep_freed_memory
 from ..data.pairs import Cases, channel_number, group_channels
 from ..errors import Problem, raise_problems
 from ..io import list_images, open_lazy
+from ..io.atomic import write_text
 from ..io.filenames import JPEG_SUFFIXES, PNG_SUFFIXES, ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
 from ..io.formats import format_of
 from ..io.png_jpeg import picture_pixels
 from ..io.sidecars import is_placed_picture
 from ..labels.kind import from_classes
+from ..labels.options import STATEMENT, statement_text
 from ..model.files import weights_hash
 from ..processors import limit_threads
 from ..progress import SILENT, Progress, subrange
@@ -129,6 +131,7 @@ def predict_files(
         "beside": records.folders,
         "engine": predictor.engine,
     }
+    _state_classes(Path(out), predictor, progress)
     if cluster is not None:
         return _on_cluster(cluster, predictor, masks, records, settings, progress)
     results, counts = [], Counter[str]()
@@ -151,6 +154,19 @@ def _tell_counts(counts: Counter[str], progress: Progress) -> None:
     for note, n in counts.items():
         if n > 1:
             progress.update(message=f"{n} images in all: {note}")
+
+
+def _state_classes(out: Path, predictor: Predictor, progress: Progress) -> None:
+    """Write the names of classes beside the masks, where the training masks stated some: what 1 means is then known."""
+    kind, path = predictor.file_card.labels, out / STATEMENT
+    if not kind.names:
+        return
+    text = statement_text(zip(kind.values, kind.names, strict=True))
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    elif path.read_text(encoding="utf-8") != text:
+        progress.update(message=f"{path} is left as it is: it does not state the classes of this model")
 
 
 def _result(planned: PlannedMask, pixels: int, time_s: float) -> PredictionResult:

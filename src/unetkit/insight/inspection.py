@@ -14,10 +14,12 @@ from ..data.normalise import prepare_for_net
 from ..graph.cost import cost
 from ..graph.graph import Graph, read
 from ..inference.input import InputImage
-from ..io import read_labels
+from ..io import read_coded_labels
+from ..io.grid import Grid
 from ..io.placement import turned_onto
 from ..io.resample import to_size
 from ..labels.kind import to_classes
+from ..labels.numbering import numbering_of
 from ..model.card import Card
 from ..nets.net import Net
 
@@ -200,7 +202,8 @@ def inspect_image(
                 f"model, {' x '.join(map(str, image.size))} pixels, as for prediction",
             )
         if mask is not None:
-            stored = read_labels(mask)
+            stored, code = read_coded_labels(mask, grid=Grid.of(files[0], image.image, is_one_of_many=True))
+            stored = replace(stored, array=numbering_of(card.labels, code).array(stored.array, code))
             try:
                 labels = turned_onto(stored, image.image).array
             except ValueError as error:

@@ -20,6 +20,7 @@ WARNING_LOCK = threading.Lock()
 
 DECODERS = {"tifffile", "imagecodecs", "PIL", "nibabel", "pydicom", "zarr", "numcodecs"}
 DECODERS |= {"h5py", "mrcfile", "nrrd", "SimpleITK", "pylibCZIrw", "openslide"}  # io.formats
+DECODERS |= {"rasterio", "roifile", "pyogrio", "shapely", "pycocotools", "yaml", "pydantic"}  # io.vectors
 # Raised by Python where code is wrong, and by no decoder for a damaged file.
 FAULTS_OF_CODE = (AttributeError, TypeError, NameError, AssertionError)
 

@@ -11,6 +11,10 @@ JPEG2000_SUFFIXES = (".jp2", ".j2k")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ZARR_SUFFIXES = (".zarr",)  # folders
 SUFFIXES = (*PNG_SUFFIXES, *JPEG_SUFFIXES, *TIFF_SUFFIXES, *NIFTI_SUFFIXES, *ZARR_SUFFIXES)
+# Outlines of objects, drawn on their image: GeoJSON, COCO, LabelMe, GeoPackage, shapefiles, ImageJ, YOLO (io.vectors).
+OUTLINE_SUFFIXES = (".geojson", ".json", ".gpkg", ".shp", ".roi", ".zip", ".txt")
+# Files that state something about masks, and are none.
+STATEMENTS = ("labels.json", "dataset.json", "classes.txt", "labels.txt", "data.json")
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 # Words by which programs tell a mask from its image: Cellpose, StarDist, ilastik, QuPath, LabelMe, DRIVE, nnU-Net.
 _MASK_WORDS = (
@@ -31,6 +35,11 @@ def suffix_of(path: Path) -> str:
     ('.tif', '.nii.gz', '.zarr', '.gz')
     """
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+def is_outlines(path: Path) -> bool:
+    """Whether a file is read as outlines, by its suffix."""
+    return suffix_of(path) in OUTLINE_SUFFIXES
 
 
 def stem_of(path: Path) -> str:

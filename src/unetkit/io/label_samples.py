@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,20 +20,26 @@ RGB = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class ColourCode:
-    """The colours of the values of one label image.
+class ValueCode:
+    """What the values of one label image stand for, where its file says so by colours or names.
 
     Attributes
     ----------
-    colours : mapping of int to (red, green, blue)
-        Of every value that occurs.
+    keys : mapping of int to (red, green, blue) or str
+        Colour, or name of the class, of every value that occurs; "" for outlines without a class.
     is_numbered : bool
-        Whether the values are the file's own (indices of a palette, gray levels); else colours were numbered on
-        reading, by the file alone.
+        Whether the values are the file's own (indices of a palette, gray levels, categories); else they were numbered
+        on reading, by the file alone.
+    are_objects : bool
+        Whether a value is one object, as of outlines, several of which may be of one class.
+    crowds : frozenset of int
+        Values that mark several objects at once, which nobody has told apart.
     """
 
-    colours: Mapping[int, RGB]
-    is_numbered: bool
+    keys: Mapping[int, RGB | str]
+    is_numbered: bool = False
+    are_objects: bool = False
+    crowds: frozenset[int] = frozenset()
 
 
 def as_labels(stored: Stored) -> Image:
@@ -46,15 +52,15 @@ def as_labels(stored: Stored) -> Image:
         or values that JPEG compression has changed.
     """
     image, code = _labels(stored)
-    if code is None or code.is_numbered:
+    if code is None or code.is_numbered:  # as the file has them
         return image
-    names = [f"{colour}={value}" for value, colour in list(code.colours.items())[:8]]
-    more = ", ..." if len(code.colours) > len(names) else ""
-    note = f"{len(code.colours)} colours read as ids in this file: {', '.join(names)}{more}"
+    names = [f"{colour}={value}" for value, colour in list(code.keys.items())[:8]]
+    more = ", ..." if len(code.keys) > len(names) else ""
+    note = f"{len(code.keys)} colours read as ids in this file: {', '.join(names)}{more}"
     return located(image.array, stored.spatial, stored, [*image.notes, note])
 
 
-def as_coded_labels(stored: Stored) -> tuple[Image, ColourCode | None]:
+def as_coded_labels(stored: Stored) -> tuple[Image, ValueCode | None]:
     """The same, with the colours of the values where the file has any, by which files of one set are compared.
 
     Ids beyond 63 bits, which cannot be counted among signed ones, are numbered.
@@ -68,10 +74,12 @@ def as_coded_labels(stored: Stored) -> tuple[Image, ColourCode | None]:
     return located(array, stored.spatial, stored, [*image.notes, note]), None
 
 
-def _labels(stored: Stored) -> tuple[Image, ColourCode | None]:
+def _labels(stored: Stored) -> tuple[Image, ValueCode | None]:
     notes = list(stored.notes)
     array, code = _single_channel(_without_alpha(_snapped(stored, notes), stored, notes), stored, notes)
     if array.dtype.kind == "f":
+        if stored.georeference is not None:
+            array, stored = _without_gaps(array, stored, notes)
         array = _integers(array, notes)
     elif array.dtype.kind == "b":
         array = array.astype(np.uint8)
@@ -98,27 +106,61 @@ def _without_alpha(array: np.ndarray, stored: Stored, notes: list[str]) -> np.nd
     return np.where(is_clear, 0, array).astype(array.dtype)
 
 
-def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> tuple[np.ndarray, ColourCode | None]:
+def _single_channel(array: np.ndarray, stored: Stored, notes: list[str]) -> tuple[np.ndarray, ValueCode | None]:
     """One id per pixel, of shape (*spatial), from samples of shape (samples, *spatial) without alpha."""
     kind, palette = stored.colour.kind, stored.colour.palette
     if kind == "palette" and palette is not None:
         notes.append(f"palette indices kept as ids ({array.min()} to {array.max()})")
         used = np.unique(array[0])
-        return array[0], ColourCode(dict(zip(used.tolist(), _rgb(palette[used]), strict=True)), is_numbered=True)
+        return array[0], ValueCode(dict(zip(used.tolist(), _rgb(palette[used]), strict=True)), is_numbered=True)
     if len(array) == 1:
         return array[0], None
     if kind == "plain":
-        raise ValueError(
-            f"label image of {len(array)} channels, shape {array.shape}: expected one id per pixel; save one channel, "
-            "or number the channels"
-        )
+        return _classes_of_channels(array, notes)
     gray = gray_of_equal(array)
     if gray is not None:
         notes.append(f"gray stored as {colour_name(stored.colour)}: read as one channel")
         values = np.unique(gray[0]) if gray.dtype == np.uint8 else ()
-        code = ColourCode({int(v): (int(v),) * 3 for v in values}, is_numbered=True) if len(values) else None
+        code = ValueCode({int(v): (int(v),) * 3 for v in values}, is_numbered=True) if len(values) else None
         return gray[0], code
+    if array.dtype in (bool, np.uint8) and array.max(initial=0) == 1:  # nobody sees such colours
+        return _classes_of_channels(array, notes)
     return _ids_of_colours(array)
+
+
+def _classes_of_channels(array: np.ndarray, notes: list[str]) -> tuple[np.ndarray, ValueCode]:
+    """Numbers of channels, from 1, of which one at most is set in every pixel: 0 where none is."""
+    n = len(array)
+    values = np.unique(array)
+    is_set = array != 0
+    if len(values) > 2 or values[0] != 0 or n > MOST_COLOURS:
+        shown = f"{values[0]} to {values[-1]}" if len(values) else "none"
+        raise ValueError(
+            f"label image of {n} channels with values from {shown}, shape {array.shape}: expected one id per pixel, or "
+            "0 and one other value in channels that are classes; save one channel, or number the channels"
+        )
+    depth = is_set.sum(0)
+    if depth.max() > 1:
+        place = tuple(int(index) for index in np.argwhere(depth > 1)[0])
+        channels = " and ".join(str(channel + 1) for channel in np.flatnonzero(is_set[(slice(None), *place)])[:4])
+        raise ValueError(
+            f"label image of {n} channels that overlap: several are set in {np.count_nonzero(depth > 1)} of "
+            f"{depth.size} pixels, such as {channels} at {place}; a pixel has one class: use one channel"
+        )
+    notes.append(f"{n} channels of which at most one is set in every pixel: read as classes, numbered from 1")
+    numbers = np.where(depth == 0, 0, is_set.argmax(0) + 1).astype(np.uint8)
+    return numbers, ValueCode({number: f"channel {number}" for number in range(1, n + 1)}, is_numbered=True)
+
+
+def _without_gaps(array: np.ndarray, stored: Stored, notes: list[str]) -> tuple[np.ndarray, Stored]:
+    """A mask of a map in which NaN, which holds no data, is another of its values, and marked as not valid."""
+    is_gap = np.isnan(array)
+    if not is_gap.any():
+        return array, stored
+    notes.append("NaN, which holds no data in a map: not labelled")
+    filled = np.where(is_gap, 0 if is_gap.all() else np.nanmin(array), array).astype(array.dtype)
+    valid = ~is_gap if stored.valid is None else stored.valid & ~is_gap
+    return filled, replace(stored, valid=valid)
 
 
 def _rgb(colours: np.ndarray) -> list[RGB]:
@@ -129,7 +171,7 @@ def _rgb(colours: np.ndarray) -> list[RGB]:
     return [(int(red), int(green), int(blue)) for red, green, blue in colours]
 
 
-def _ids_of_colours(array: np.ndarray) -> tuple[np.ndarray, ColourCode]:
+def _ids_of_colours(array: np.ndarray) -> tuple[np.ndarray, ValueCode]:
     """Ids of shape (*spatial) from RGB of shape (3, *spatial): black is 0, other colours count up in sorted order."""
     if array.dtype.kind != "u" or array.dtype.itemsize > 2:
         raise ValueError(
@@ -147,7 +189,7 @@ def _ids_of_colours(array: np.ndarray) -> tuple[np.ndarray, ColourCode]:
     first = 0 if keys[0] == 0 else 1  # without any black, id 0 stays free: 0 is background
     parts = np.stack([keys >> np.uint64(16 * shift) & np.uint64(0xFFFF) for shift in (2, 1, 0)], -1)
     table = dict(enumerate(_rgb(parts.astype(array.dtype)), first))
-    return (ids.reshape(array.shape[1:]) + first).astype(np.uint8), ColourCode(table, is_numbered=False)
+    return (ids.reshape(array.shape[1:]) + first).astype(np.uint8), ValueCode(table, is_numbered=False)
 
 
 def _snapped(stored: Stored, notes: list[str]) -> np.ndarray:

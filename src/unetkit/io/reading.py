@@ -10,10 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..image import Image
+from .category_names import category_names
 from .decoder_errors import naming
-from .filenames import NIFTI_SUFFIXES, SUFFIXES, ZARR_SUFFIXES, holds_dicom, holds_zarr, is_image_folder, suffix_of
+from .filenames import (
+    NIFTI_SUFFIXES,
+    STATEMENTS,
+    SUFFIXES,
+    ZARR_SUFFIXES,
+    holds_dicom,
+    holds_zarr,
+    is_image_folder,
+    is_outlines,
+    suffix_of,
+)
 from .formats import FORMATS, format_of
-from .label_samples import ColourCode, as_coded_labels, as_labels
+from .grid import Grid
+from .label_samples import ValueCode, as_coded_labels, as_labels
 from .lazy import LazyImage, banded, whole_lazy
 from .png_jpeg import read_jpeg, read_png
 from .read_options import AS_STATED, ReadOptions, chosen, read_options, told_image
@@ -80,22 +92,25 @@ def read(path: str | Path, *, axes: str = "", channels: Sequence[int] = ()) -> I
         return told_image(_read_stored(path, options), options)
 
 
-def read_labels(path: str | Path) -> Image:
+def read_labels(path: str | Path, *, image: str | Path | None = None) -> Image:
     """Read a label image: one integer id per pixel, 0 for background.
 
     Palette indices are kept as ids; gray stored as RGB is read as one channel; a picture of at most 64 colours gives
     an id to every colour (black 0, the others sorted by red, green and blue; per file, so that files of one set should
     hold the same colours); integral floats become integers. JPEG changes values and is read only where they
-    are still clearly black and white. `notes` lists what was done.
+    are still clearly black and white. Outlines (GeoJSON, GeoPackage, shapefiles, ROIs of ImageJ, COCO, LabelMe, YOLO)
+    are drawn on the pixels of their image: an id for every object. `notes` lists what was done.
 
     Parameters
     ----------
     path : str or Path
+    image : str or Path, optional
+        The image that outlines are drawn on.
 
     Returns
     -------
     Image of shape (*spatial), integer
-        The integer dtype of the file; uint8 for bool.
+        The integer dtype of the file; uint8 for bool, int32 for outlines.
 
     Raises
     ------
@@ -103,21 +118,48 @@ def read_labels(path: str | Path) -> Image:
         If there is no such file.
     ValueError
         As for `read`; or if values are not integers, there are too many colours or several channels, or JPEG has
-        changed the ids.
+        changed the ids; or if outlines do not fit the image.
+    ImportError
+        If the library of a format is not installed.
     """
     path = Path(path)
+    if is_outlines(path):
+        return _drawn(path, _grid_of(image))[0]
     with naming(path):
         return as_labels(_read_stored(path, AS_STATED, is_mask=True))
 
 
-def read_coded_labels(path: str | Path, *, axes: str = "") -> tuple[Image, ColourCode | None]:
-    """Read a label image as `read_labels` does, with the colours of its values where the file has any.
+def read_coded_labels(path: str | Path, *, axes: str = "", grid: Grid | None = None) -> tuple[Image, ValueCode | None]:
+    """Read a label image as `read_labels` does, with the colours, or names of classes, of its values.
 
-    By them the files of a set are compared (`labels.colour_codes`), as colours are numbered by each file alone.
+    By them the files of a set are compared (`labels.numbering`), as each file alone numbers them in its own way.
+    Outlines are drawn on the `grid` of their image.
     """
     path = Path(path)
+    if is_outlines(path):
+        return _drawn(path, grid)
     with naming(path):
-        return as_coded_labels(_read_stored(path, read_options(axes, ()), is_mask=True))
+        labels, code = as_coded_labels(_read_stored(path, read_options(axes, ()), is_mask=True))
+        names = category_names(path)
+    return labels, ValueCode({**names}, is_numbered=True) if names else code
+
+
+def _grid_of(path: str | Path | None) -> Grid | None:
+    if path is None:
+        return None
+    with open_lazy(path) as image:
+        return Grid.of(Path(path), image)
+
+
+def _drawn(path: Path, grid: Grid | None) -> tuple[Image, ValueCode | None]:
+    with naming(path):
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        if grid is None:
+            raise ValueError("outlines, which have no pixels of their own: name the image that they are drawn on")
+        from .vectors.labels import read_outlines
+
+        return read_outlines(path, grid)
 
 
 def open_lazy(path: str | Path, *, axes: str = "", channels: Sequence[int] = ()) -> LazyImage:
@@ -209,9 +251,19 @@ def list_images(folder: str | Path) -> list[Path]:
         counts = Counter(suffix_of(path) or "without suffix" for path in files)
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
         raise ValueError(f"{folder}: no images among {listed}; supported are {', '.join(READABLE)}")
-    # In natural order: runs of digits compare as numbers.
-    parts = {path: re.split(r"(\d+)", path.name.lower()) for path in images}
-    return sorted(images, key=lambda path: ([int(p) if i % 2 else p for i, p in enumerate(parts[path])], path.name))
+    return _in_natural_order(images)
+
+
+def list_outlines(folder: str | Path) -> list[Path]:
+    """Files in a folder that may hold outlines, in natural order; none of those that state what masks mean."""
+    files = [path for path in Path(folder).iterdir() if path.is_file() and not path.name.startswith(".")]
+    return _in_natural_order([path for path in files if is_outlines(path) and path.name.lower() not in STATEMENTS])
+
+
+def _in_natural_order(paths: list[Path]) -> list[Path]:
+    """Runs of digits compare as numbers."""
+    parts = {path: re.split(r"(\d+)", path.name.lower()) for path in paths}
+    return sorted(paths, key=lambda path: ([int(p) if i % 2 else p for i, p in enumerate(parts[path])], path.name))
 
 
 def _one_image(folder: Path) -> str:

@@ -6,12 +6,23 @@ What a statement leaves open is recognised from the masks themselves (`recognise
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Ignore", "LabelOptions", "label_options", "parse_classes", "parse_ignore", "stated_beside"]
+__all__ = [
+    "STATEMENT",
+    "Ignore",
+    "LabelOptions",
+    "classes_text",
+    "label_options",
+    "parse_classes",
+    "parse_ignore",
+    "stated_beside",
+    "statement_text",
+]
 
 Ignore = int | Literal["auto", "none"]
 STATEMENT, NNUNET = "labels.json", "dataset.json"
@@ -30,12 +41,15 @@ class LabelOptions:
         File value and name of every class, background first; empty where it is not stated.
     source : str
         The file that states it; "" for a person.
+    colours : tuple of ((red, green, blue), int)
+        File values of the colours of masks that are pictures; empty where it is not stated.
     """
 
     labels: str = "auto"
     ignore: Ignore = "auto"
     classes: tuple[tuple[int, str], ...] = ()
     source: str = ""
+    colours: tuple[tuple[tuple[int, int, int], int], ...] = ()
 
     def over(self, stated: LabelOptions) -> LabelOptions:
         """These options, with what they leave open as another statement has it."""
@@ -43,7 +57,7 @@ class LabelOptions:
         classes = self.classes or (stated.classes if self.labels in ("auto", "classes", "binary") else ())
         ignore = stated.ignore if self.ignore == "auto" else self.ignore
         labels = stated.labels if self.labels == "auto" else self.labels
-        return LabelOptions(labels, ignore, classes, stated.source)
+        return LabelOptions(labels, ignore, classes, stated.source, self.colours or stated.colours)
 
 
 def label_options(labels: str | LabelOptions, masks: Iterable[Path]) -> LabelOptions:
@@ -55,17 +69,19 @@ def label_options(labels: str | LabelOptions, masks: Iterable[Path]) -> LabelOpt
         If a statement cannot be read, or two folders of masks state different things.
     """
     options = labels if isinstance(labels, LabelOptions) else LabelOptions(labels)
-    if options.classes:
-        return options
+    if options.classes:  # colours are stated by a file alone
+        return replace(options, colours=options.colours or stated_beside(masks, is_overridden=True).colours)
     return options.over(stated_beside(masks, is_overridden=options.labels not in ("auto", "classes", "binary")))
 
 
 def parse_classes(text: str) -> tuple[tuple[int, str], ...]:
-    """Values and names of classes: "0=background,85=cell".
+    """Values and names of classes: "0=background,85=cell"; names with a comma as JSON: {"0": "a, b", "85": "c"}.
 
     >>> parse_classes("0=background, 85=cell")
     ((0, 'background'), (85, 'cell'))
     """
+    if text.lstrip().startswith("{"):
+        return _of_json_classes(text)
     classes: dict[int, str] = {}
     for part in text.split(",") if text.strip() else ():
         value, sign, name = (word.strip() for word in part.partition("="))
@@ -75,6 +91,36 @@ def parse_classes(text: str) -> tuple[tuple[int, str], ...]:
             raise ValueError(f"{text!r} names the value {value} twice")
         classes[int(value)] = name
     return _checked(classes, repr(text))
+
+
+def _of_json_classes(text: str) -> tuple[tuple[int, str], ...]:
+    try:
+        content = json.loads(text)
+        return _checked({int(value): str(name) for value, name in content.items()}, repr(text))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{text!r} does not name classes ({error})") from None
+
+
+def classes_text(classes: Iterable[tuple[int, str]]) -> str:
+    """Values and names of classes as `parse_classes` takes them.
+
+    >>> classes_text([(0, "background"), (85, "cell")])
+    '0=background,85=cell'
+    """
+    classes = tuple(classes)
+    text = ",".join(f"{value}={name}" for value, name in classes)
+    try:
+        if parse_classes(text) == classes:
+            return text
+    except ValueError:  # a name with a comma
+        pass
+    return json.dumps({str(value): name for value, name in classes}, ensure_ascii=False)
+
+
+def statement_text(classes: Iterable[tuple[int, str]]) -> str:
+    """The content of a `labels.json` that states these classes."""
+    values, names = zip(*classes, strict=True)
+    return json.dumps({"values": values, "names": names}, ensure_ascii=False, indent=1) + "\n"
 
 
 def parse_ignore(text: str) -> Ignore:
@@ -105,7 +151,7 @@ def stated_beside(masks: Iterable[Path], *, is_overridden: bool = False) -> Labe
         file = next((file for file in (folder / STATEMENT, folder / NNUNET, *above) if file.is_file()), None)
         if file is not None:
             stated[file] = _read(file, is_overridden=is_overridden)
-    meanings = {(each.labels, each.ignore, each.classes) for each in stated.values()}
+    meanings = {(each.labels, each.ignore, each.classes, each.colours) for each in stated.values()}
     if len(meanings) > 1:
         raise ValueError(f"{' and '.join(map(str, stated))} state different labels: read the folders one by one")
     return next(iter(stated.values()), LabelOptions())
@@ -126,11 +172,12 @@ def _read(file: Path, *, is_overridden: bool) -> LabelOptions:
 
 def _of_statement(content: Mapping[str, Any], file: Path) -> LabelOptions:
     """{"values": [0, 1, 2], "names": [...], "ignore": 255}, each of them optional."""
-    if unknown := sorted(set(content) - {"values", "names", "ignore", "labels"}):
-        raise ValueError(f"{', '.join(unknown)} not known: expected values, names, ignore and labels")
+    if unknown := sorted(set(content) - {"values", "names", "ignore", "labels", "colours"}):
+        raise ValueError(f"{', '.join(unknown)} not known: expected values, names, ignore, labels and colours")
     values, names, ignore = content.get("values"), content.get("names"), content.get("ignore", "auto")
-    if values is None and names is not None:
-        values = list(range(len(names)))
+    for each in (names, content.get("colours")):
+        if values is None and isinstance(each, list):
+            values = list(range(len(each)))
     values = values or []
     if not isinstance(values, list) or not all(isinstance(value, int) for value in values):
         raise ValueError(f"values are {values!r}: expected a list of integers, one per class")
@@ -141,7 +188,25 @@ def _of_statement(content: Mapping[str, Any], file: Path) -> LabelOptions:
         raise ValueError(f"ignore is {ignore!r}: expected an integer, or null for none")
     stated: Ignore = ignore if isinstance(ignore, int) else "auto" if ignore == "auto" else "none"
     classes = _checked(dict(zip(values, map(str, names), strict=True)), "values", ignore=stated)
-    return LabelOptions(str(content.get("labels", "auto")), stated, classes, str(file))
+    colours = _colours(content.get("colours"), values)
+    return LabelOptions(str(content.get("labels", "auto")), stated, classes, str(file), colours)
+
+
+def _colours(colours: Any, values: list[int]) -> tuple[tuple[tuple[int, int, int], int], ...]:
+    """["#000000", "#ff0000"], one for each value."""
+    if colours is None:
+        return ()
+    if not isinstance(colours, list) or len(colours) != len(values):
+        raise ValueError(f"colours are {colours!r}: expected one for each of {len(values)} values, such as #ff0000")
+    parsed = []
+    for colour in colours:
+        match = re.fullmatch(r"#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})", str(colour).strip().lower())
+        if match is None:
+            raise ValueError(f"colour {colour!r}: expected red, green and blue as #ff0000")
+        parsed.append((int(match[1], 16), int(match[2], 16), int(match[3], 16)))
+    if len(set(parsed)) < len(parsed):
+        raise ValueError(f"colours are {colours!r}: one colour has two values")
+    return tuple(zip(parsed, values, strict=True))
 
 
 def _of_nnunet(content: Mapping[str, Any], file: Path, is_overridden: bool) -> LabelOptions:

@@ -65,10 +65,15 @@ def recognise(
     for file in statistics:
         counts.update(file.counts)
     stated = _stated_ignore(statistics, options)
-    if options.classes and options.labels not in ("instances", "foreground"):
-        return _stated_kind(counts, options, stated)
+    if options.labels not in ("instances", "foreground"):
+        if options.classes:
+            return _stated_kind(counts, options, stated)
+        if names := _names(statistics, stated):
+            return _stated_kind(counts, replace(options, classes=names, source="each file"), stated)
     is_mixed = stated is None and options.ignore == "auto" and options.labels == "auto" and _is_mixed(statistics)
     ignored = stated if options.ignore == "none" or stated is not None or is_mixed else _not_labelled(counts)
+    if ignored == IGNORE_INDEX and stated is None and any(file.are_objects for file in statistics):
+        ignored = None  # an id among others, or the foreground of a picture
     values = sorted(set(counts) - {ignored})
     _refuse_unusable(values, counts, n_files=len(statistics))
     if is_mixed:
@@ -127,6 +132,23 @@ def _stated_ignore(statistics: Sequence[LabelStatistics], options: LabelOptions)
     return tags.pop()
 
 
+def _names(statistics: Sequence[LabelStatistics], ignored: int | None) -> tuple[tuple[int, str], ...]:
+    """Classes as the files name them, and the values that they show beside; empty where none names any."""
+    names: dict[int, set[str]] = {}
+    for file in statistics:
+        for value, name in file.names.items():
+            names.setdefault(value, set()).add(name)
+    if not names:
+        return ()
+    if unclear := {value: " and ".join(sorted(each)) for value, each in names.items() if len(each) > 1}:
+        listed = ", ".join(f"{value} {each}" for value, each in unclear.items())
+        raise ValueError(f"masks give one value several names ({listed}): say --classes 0=background,1=...")
+    others = {value for file in statistics for value in file.counts} - {-1, IGNORE_INDEX, ignored, *names}
+    classes = {value: f"class {value}" if value else "background" for value in others}
+    classes |= {value: next(iter(each)) for value, each in names.items()}
+    return tuple(sorted((classes if len(classes) > 1 else {0: "background"} | classes).items()))
+
+
 def _stated_kind(counts: Counter[int], options: LabelOptions, ignored: int | None) -> LabelKind:
     """The classes that are stated, whether the masks show each of them or not."""
     values, names = zip(*options.classes, strict=True)
@@ -173,6 +195,8 @@ def _is_counted(ids: frozenset[int]) -> bool:  # exactly 1, 2, ..., n
 
 def _are_instances(statistics: Sequence[LabelStatistics], ignore: int | None) -> bool:
     """Whether the values are ids of objects: one connected object each, and as many as there happen to be."""
+    if any(file.are_objects for file in statistics):
+        return _are_drawn_objects(statistics, ignore)
     ids = [_ids(file, ignore) for file in statistics]
     largest = max(map(len, ids))
     connected = _connected_fraction(statistics, ignore)
@@ -185,6 +209,18 @@ def _are_instances(statistics: Sequence[LabelStatistics], ignore: int | None) ->
         return True
     least = 3 if len(set(filled)) >= 3 else 6  # organs, say, are also connected and may be missing here and there
     return largest >= least and connected >= 0.8 and _varies(filled) and all(map(_is_counted, filled))
+
+
+def _are_drawn_objects(statistics: Sequence[LabelStatistics], ignore: int | None) -> bool:
+    """Whether files hold objects that were drawn one by one, and some of them several."""
+    drawn = [file for file in statistics if file.are_objects]
+    others = [file for file in statistics if not file.are_objects and _ids(file, ignore)]
+    if others and not _are_instances(others, ignore):
+        raise ValueError(
+            f"{_files_text(len(drawn))} outline objects one by one, {_files_text(len(others))} hold numbers that do "
+            "not look like ids: say --labels foreground to read any object and any number as foreground"
+        )
+    return any(len(_ids(file, ignore)) > 1 for file in statistics)
 
 
 def _are_cut_out(ids: list[frozenset[int]]) -> bool:

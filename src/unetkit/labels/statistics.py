@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,12 +28,18 @@ class LabelStatistics:
         Only of up to 64 values from 0 to 255 that are not counted 0 to n: those that interpolation can make.
     nodata : int or None
         The value that the file itself states to hold no data.
+    names : mapping of int to str
+        Of the classes, where the file itself states them.
+    are_objects : bool
+        Whether the file states that its values are ids of objects, as outlines do that were drawn one by one.
     """
 
     counts: dict[int, int]
     components: dict[int, int] = field(default_factory=dict)
     between: dict[int, float] = field(default_factory=dict)
     nodata: int | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    are_objects: bool = False
 
 
 def label_statistics(labels: np.ndarray, *, nodata: float | None = None) -> LabelStatistics:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from ..errors import Problem, raise_problems
 from ..image import Image
 from ..io import read, read_coded_labels
 from ..io.atomic import check_writable, write_text
-from ..io.filenames import stem_of
-from ..io.label_samples import ColourCode
+from ..io.filenames import is_outlines, stem_of
+from ..io.grid import Grid
+from ..io.label_samples import ValueCode
 from ..io.placement import turned_onto
-from ..labels.colour_codes import RGB, by_colour, colours_text, common_values, statistics_by_colour
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..labels.numbering import Numbering, number_values
 from ..labels.options import LabelOptions, label_options
 from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, label_statistics
@@ -125,16 +126,17 @@ def measure(
         refuse_existing([table, *archives])
     check_writable(table)
     matching = _matching_images(files, None if images is None else Path(images))
-    statistics, unit, notes, colours = _check(files, matching, rois)
-    kind = _kind(statistics, label_options(labels, files))
-    notes += (colours_text(colours),) if colours else ()
+    options = label_options(labels, files)
+    statistics, unit, notes, numbering = _check(files, matching, rois, options)
+    kind = _kind(statistics, options)
+    notes += (numbering.text,) if numbering.text else ()
     notes += (kind.description,) if kind.description else ()
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     names: list[str] = []
     for i, (file, image) in enumerate(zip(files, matching, strict=True)):
         progress.update(i, len(files))
-        mask = _read_mask(file, colours)[0]
+        mask = _read_mask(file, image, numbering)[0]
         gray = None if image is None else _laid_on(image, mask)
         outlines: list[Any] = []
         for value, ids in _objects(mask.array, kind):
@@ -157,11 +159,16 @@ def measure(
     return Measurements(table, len(files), len(rows), sizes, unit, tuple(archives), notes)
 
 
-def _read_mask(file: Path, colours: Mapping[RGB, int] | None = None) -> tuple[Image, ColourCode | None]:
-    """A mask whose pixels without data, by its own tag, are background: they are no object; and its colours."""
-    mask, code = read_coded_labels(file)
-    if code is not None and colours is not None:
-        mask = replace(mask, array=by_colour(mask.array, code, colours))
+def _read_mask(
+    file: Path,
+    image: Path | None,
+    numbering: Numbering = Numbering(),  # noqa: B008 - frozen
+) -> tuple[Image, ValueCode | None]:
+    """A mask whose pixels without data, by its own tag, are background: they are no object; and what they stand for."""
+    grid = Grid.of(image, read(image)) if image is not None and is_outlines(file) else None
+    mask, code = read_coded_labels(file, grid=grid)
+    if code is not None:
+        mask = replace(mask, array=numbering.array(mask.array, code))
     valid = mask.valid_mask()
     return _as_background(mask, valid), code
 
@@ -190,14 +197,14 @@ def _objects(labels: np.ndarray, kind: LabelKind) -> Iterator[tuple[int | None, 
 
 
 def _check(
-    files: Sequence[Path], images: Sequence[Path | None], rois: bool
-) -> tuple[list[LabelStatistics], str, tuple[str, ...], Mapping[RGB, int] | None]:
-    """Statistics of the masks, the unit in which they are measured, notes, and the values of their colours."""
+    files: Sequence[Path], images: Sequence[Path | None], rois: bool, options: LabelOptions
+) -> tuple[list[LabelStatistics], str, tuple[str, ...], Numbering]:
+    """Statistics of the masks, the unit in which they are measured, notes, and the values of their colours or names."""
     problems, statistics, spaces, grounds = [], [], {}, Counter[str]()
-    codes: list[ColourCode | None] = []
+    codes: list[ValueCode | None] = []
     for file, image in zip(files, images, strict=True):
         try:
-            mask, code = _read_mask(file)
+            mask, code = _read_mask(file, image)
             codes.append(code)
             if ground := ground_below(mask):
                 grounds[ground.kind] += 1
@@ -225,9 +232,9 @@ def _check(
     raise_problems(problems, "unusable mask")
     (ndim, unit), *_ = counts.most_common(1)[0]
     notes = tuple(f"{n} maps in {kind}: sizes in metres on the ground, at every object" for kind, n in grounds.items())
-    colours = common_values(codes)
-    statistics = [statistics_by_colour(*pair, colours) for pair in zip(statistics, codes, strict=True)]
-    return statistics, unit + {2: "²", 3: "³"}[ndim], notes, colours
+    numbering = number_values(codes, options)
+    statistics = [numbering.statistics(*pair) for pair in zip(statistics, codes, strict=True)]
+    return statistics, unit + {2: "²", 3: "³"}[ndim], notes, numbering
 
 
 def _kind(statistics: Sequence[LabelStatistics], options: LabelOptions) -> LabelKind:

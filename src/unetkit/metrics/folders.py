@@ -6,7 +6,6 @@ Files are paired by name, and all problems are reported at once.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +14,15 @@ import numpy as np
 from scipy.ndimage import label
 
 from ..errors import Problem, raise_problems
-from ..image import Image
-from ..io import list_images, read_coded_labels
-from ..io.filenames import is_image_folder, mask_keys, name_key, stem_of
-from ..io.label_samples import ColourCode
+from ..image import Image, counted_notes
+from ..io import read_coded_labels
+from ..io.filenames import is_image_folder, is_outlines, mask_keys, name_key, stem_of
+from ..io.grid import Grid
+from ..io.label_samples import ValueCode
 from ..io.placement import turn_onto, turned_onto
-from ..labels.colour_codes import RGB, by_colour, colours_text, common_values, statistics_by_colour
+from ..io.vectors.folders import file_of_all, list_masks, mask_stem, shared_images
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..labels.numbering import Numbering, number_values
 from ..labels.options import Ignore, LabelOptions, label_options
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import SILENT, Progress
@@ -29,8 +30,9 @@ from .evaluation import Evaluation, ImageScore, counting_notes, pool, score_imag
 from .meaning import Meaning, common_meaning
 from .objects import score_objects
 
+_Coded = tuple[Image, ValueCode | None]
 _Mask = tuple[Image, np.ndarray | None]  # and where it holds no data
-_Colours = tuple[Mapping[RGB, int] | None, Mapping[RGB, int] | None]  # values of the colours of either side
+_Numberings = tuple[Numbering, Numbering]  # values of the colours, or names, of either side
 
 
 def evaluate(
@@ -90,19 +92,22 @@ def evaluate(
     raise_problems(problems, "problem")
     options = labels if isinstance(labels, LabelOptions) else LabelOptions(labels)
     options = options if ignore is None else replace(options, ignore=ignore)
-    colours, doubts = _common_colours(overviews)
-    meaning = common_meaning(*_statistics(overviews, colours), label_options(options, [pair.truth for pair in pairs]))
+    options = label_options(options, [pair.truth for pair in pairs])
+    if not options.classes and any(overview.has_names for overview in overviews):
+        options = label_options(options, [pair.predicted for pair in pairs])  # which number is which name
+    numberings, doubts = _numberings(overviews, options)
+    meaning = common_meaning(*_statistics(overviews, numberings), options)
     kinds = meaning.kinds
     names = _class_names(kinds[1], class_names)
     images = []
     for i, pair in enumerate(pairs, start=len(pairs)):
         progress.update(i, 2 * len(pairs))
-        images.append(_score(pair.read(colours), pair.name, kinds, names, tolerance))
+        images.append(_score(pair.read(numberings), pair.name, kinds, names, tolerance))
     notes = [*doubts, *_kind_notes(meaning, images), *notes, *counting_notes(images)]
     empty = [image.name for image in images if math.isnan(image.pixel_error)]
     if empty:
         notes.append(f"not counted, without a labelled pixel: {', '.join(empty)}")
-    times = Counter(note for overview in overviews for note in overview.notes)
+    times = counted_notes(note for overview in overviews for note in overview.notes)
     notes += [f"{note} ({n} file{'s' if n > 1 else ''})" for note, n in times.items()]
     return pool(images, tolerance=tolerance, notes=notes)
 
@@ -112,14 +117,29 @@ class _MaskPair:
     name: str
     predicted: Path
     truth: Path
+    shares_truth: bool = False
 
-    def read(self, colours: _Colours) -> tuple[_Mask, _Mask]:
+    def read(self, numberings: _Numberings) -> tuple[_Mask, _Mask]:
         """Both masks, the prediction turned to lie on the truth where both say how they lie."""
-        (predicted, missing), truth = _read_mask(self.predicted, colours[0]), _read_mask(self.truth, colours[1])
+        sides = zip(self.read_coded(), numberings, strict=True)
+        (predicted, missing), truth = (_numbered(mask, code, numbering) for (mask, code), numbering in sides)
         if sorted(predicted.size) == sorted(truth[0].size):
             turn, _ = turn_onto(predicted, truth[0])
             predicted, missing = turned_onto(predicted, truth[0]), None if missing is None else turn(missing)
         return (predicted, missing), truth
+
+    def read_coded(self) -> tuple[_Coded, _Coded]:
+        """Both masks as their files have them; outlines drawn on the pixels of the other side."""
+        if is_outlines(self.predicted) and is_outlines(self.truth):
+            raise ValueError(f"{self.predicted}: outlines, as {self.truth}: one side must have pixels")
+        if is_outlines(self.predicted):
+            truth = read_coded_labels(self.truth)
+            return read_coded_labels(self.predicted, grid=Grid.of(self.truth, truth[0])), truth
+        predicted = read_coded_labels(self.predicted)
+        grid = None
+        if is_outlines(self.truth):
+            grid = Grid.of(self.predicted, predicted[0], is_one_of_many=self.shares_truth)
+        return predicted, read_coded_labels(self.truth, grid=grid)
 
 
 @dataclass(frozen=True)
@@ -129,7 +149,13 @@ class _Overview:
     predicted: LabelStatistics
     truth: LabelStatistics
     notes: tuple[str, ...]
-    codes: tuple[ColourCode | None, ColourCode | None] = (None, None)
+    codes: tuple[ValueCode | None, ValueCode | None] = (None, None)
+
+    @property
+    def has_names(self) -> bool:
+        """Whether a file names its classes."""
+        keys = [key for code in self.codes if code is not None for key in code.keys.values()]
+        return any(isinstance(key, str) and key for key in keys)
 
 
 # --- pairing ---
@@ -140,6 +166,8 @@ def _find_pairs(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str
         if not path.exists():
             raise FileNotFoundError(f"{side}: {path} does not exist: expected a folder of masks or a file")
     are_sets = [path.is_dir() and not is_image_folder(path) for path in (predicted, truth)]
+    if are_sets[0] and is_outlines(truth):
+        return _pair_with_file(predicted, truth)
     if are_sets[0] != are_sets[1]:
         kinds = ["a folder" if is_set else "a file" for is_set in are_sets]
         raise ValueError(f"predicted {predicted} is {kinds[0]} and truth {truth} is {kinds[1]}: give two of a kind")
@@ -148,11 +176,24 @@ def _find_pairs(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str
     return _pair_folders(predicted, truth)
 
 
+def _pair_with_file(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str]]:
+    """Every prediction with the file that holds the outlines of all images."""
+    masks, outlines = list_masks(predicted)
+    files, problems = shared_images(masks or outlines, truth)
+    raise_problems(problems, "problem")
+    return [_MaskPair(stem_of(file), file, truth, shares_truth=True) for file in files], []
+
+
 def _pair_folders(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str]]:
     """Pairs by name; all files that have no counterpart, or more than one, are named in one error."""
-    predictions, problems = _by_name({path: stem_of(path) for path in list_images(predicted)}, "predictions")
+    (masks, outlines), (true_masks, true_outlines) = list_masks(predicted), list_masks(truth)
+    predictions, problems = _by_name({path: mask_stem(path) for path in masks or outlines}, "predictions")
+    if not true_masks and (shared := file_of_all(true_outlines, list(predictions))):
+        return _pair_with_file(predicted, shared)
     by_key = {name_key(name): name for name in predictions}
-    truths, same = _by_name({path: _truth_name(path, predictions, by_key) for path in list_images(truth)}, "truths")
+    truths, same = _by_name(
+        {path: _truth_name(path, predictions, by_key) for path in true_masks or true_outlines}, "truths"
+    )
     problems += same
     missing = [path for name, path in predictions.items() if name not in truths]
     left = [path for name, path in truths.items() if name not in predictions]
@@ -182,7 +223,7 @@ def _by_name(names: Mapping[Path, str], plural: str) -> tuple[dict[str, Path], l
 
 def _truth_name(path: Path, predictions: Container[str], by_key: Mapping[str, str]) -> str:
     """Name of the prediction that a truth belongs to: its own, or its own without what marks a mask."""
-    stem = stem_of(path)
+    stem = mask_stem(path)
     if stem in predictions:
         return stem
     return next((by_key[key] for key in mask_keys(stem) if key in by_key), stem)
@@ -191,35 +232,35 @@ def _truth_name(path: Path, predictions: Container[str], by_key: Mapping[str, st
 # --- reading ---
 
 
-def _read_mask(path: Path, colours: Mapping[RGB, int] | None) -> _Mask:
-    """A mask, and where it holds no data by its own tag: there, one of its other values stands in."""
-    mask, code = read_coded_labels(path)
-    if colours is not None and code is not None:
-        return replace(mask, array=by_colour(mask.array, code, colours)), None
-    return _without_missing(mask)
+def _numbered(mask: Image, code: ValueCode | None, numbering: Numbering) -> _Mask:
+    """A mask with the values of its set, and where it holds no data by its own tag: there, another value stands in."""
+    if code is None or numbering.array(mask.array, code) is mask.array:
+        return _without_missing(mask)
+    return replace(mask, array=numbering.array(mask.array, code)), None
 
 
 def _without_missing(mask: Image) -> _Mask:
     nodata = mask.georeference.nodata if mask.georeference else None
-    if not nodata:  # 0 is background whatever the tag says, as geographic programs like to put it there
+    missing = np.zeros(mask.size, bool) if mask.valid is None else ~mask.valid
+    if nodata:  # 0 is background whatever the tag says, as geographic programs like to put it there
+        missing |= mask.array == nodata
+    if not missing.any():
         return mask, None
-    missing = mask.array == nodata
     filler = 0 if missing.all() else mask.array[~missing].min()
     return replace(mask, array=np.where(missing, filler, mask.array)), missing
 
 
 def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
     masks, statistics, codes = [], [], []
-    for path in (pair.predicted, pair.truth):
-        try:
-            mask, code = read_coded_labels(path)
-            codes.append(code)
+    try:
+        for mask, code in pair.read_coded():
             masks.append(_without_missing(mask)[0])
             statistics.append(label_statistics(masks[-1].array))
-        except (ValueError, OSError) as error:
-            text = str(error)
-            problems.append(Problem(text if path.name in text else f"{path.name}: {text}", (path,)))
-    if len(statistics) < 2:
+            codes.append(code)
+    except (ValueError, OSError) as error:
+        path = pair.truth if len(masks) == 1 or str(pair.truth) in str(error) else pair.predicted
+        text = str(error)
+        problems.append(Problem(text if path.name in text else f"{path.name}: {text}", (path,)))
         return None
     try:
         masks[0] = turned_onto(masks[0], masks[1])
@@ -234,30 +275,32 @@ def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
     return _Overview(statistics[0], statistics[1], masks[0].notes + masks[1].notes, (codes[0], codes[1]))
 
 
-# --- colours ---
+# --- colours and names ---
 
 
-def _common_colours(overviews: Sequence[_Overview]) -> tuple[_Colours, list[str]]:
-    """The values of the colours of both sides, together where both have some; and what is doubtful of them."""
+def _numberings(overviews: Sequence[_Overview], options: LabelOptions) -> tuple[_Numberings, list[str]]:
+    """The values of the colours, or names, of both sides, together where both have some; and what is doubtful."""
     codes = [[overview.codes[side] for overview in overviews] for side in (0, 1)]
     if all(any(code is not None for code in side) for side in codes):
-        values = common_values([*codes[0], *codes[1]])
-        return (values, values), [colours_text(values)] if values else []
-    own = common_values(codes[0]), common_values(codes[1])
+        both = number_values([*codes[0], *codes[1]], options)
+        return (both, both), [both.text] if both.text else []
+    own = number_values(codes[0], options), number_values(codes[1], options)
+    is_stated = bool(options.classes or options.colours)
+    doubt = "" if is_stated else "; the other side holds numbers: are they in this order?"
     names = [
-        f"{name} {colours_text(values)}; the other side holds numbers: are they in this order?"
-        for name, values in zip(("predicted", "true"), own, strict=True)
-        if values is not None
+        f"{name} {each.text}{doubt if len(each.values) > 1 else ''}"
+        for name, each in zip(("predicted", "true"), own, strict=True)
+        if each.text
     ]
     return own, names
 
 
 def _statistics(
-    overviews: Sequence[_Overview], colours: _Colours
+    overviews: Sequence[_Overview], numberings: _Numberings
 ) -> tuple[list[LabelStatistics], list[LabelStatistics]]:
     return (
-        [statistics_by_colour(overview.predicted, overview.codes[0], colours[0]) for overview in overviews],
-        [statistics_by_colour(overview.truth, overview.codes[1], colours[1]) for overview in overviews],
+        [numberings[0].statistics(overview.predicted, overview.codes[0]) for overview in overviews],
+        [numberings[1].statistics(overview.truth, overview.codes[1]) for overview in overviews],
     )
 
 

@@ -58,6 +58,9 @@ def common_meaning(
     if any(values <= {0} for values in shown):  # nothing predicted, or nothing there: that can be scored as well
         kind = recognise(together, options)
         return Meaning((kind, kind))
+    if labels == "auto" and any(file.are_objects for file in together):  # of one class, so that other numbers are ids
+        by_side = [replace(options, labels="instances" if len(values - {0}) > 1 else "auto") for values in shown]
+        return _of_equal_number((recognise(predicted, by_side[0]), recognise(truth, by_side[1])))
     kinds = (recognise(predicted, options), recognise(truth, options))
     if "instances" not in (kinds[0].kind, kinds[1].kind):
         shown = [values - {kind.ignore} for values, kind in zip(shown, kinds, strict=True)]

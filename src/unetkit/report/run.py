@@ -11,8 +11,11 @@ import numpy as np
 from safetensors import SafetensorError
 
 from ..data.pairs import Pair, find_pairs
-from ..io import read_labels
+from ..io import open_lazy, read_coded_labels
+from ..io.filenames import is_outlines
+from ..io.grid import Grid
 from ..labels.kind import LabelKind, to_classes
+from ..labels.numbering import numbering_of
 from ..labels.object_sizes import object_sizes
 from ..metrics.evaluation import Evaluation
 from ..model.card import Card
@@ -135,11 +138,11 @@ def measure_objects(run: Run, kind: LabelKind) -> ObjectSizes:
     apart; classes are split into connected components.
     """
     try:
-        masks = [pair.mask for pair in run.pairs()]
-        step = max(1, -(-len(masks) // _MOST_MASKS))
+        pairs = run.pairs()
+        step = max(1, -(-len(pairs) // _MOST_MASKS))
         sizes, pixels = [], 0
-        for path in masks[::step]:
-            labels = read_labels(path).array
+        for pair in pairs[::step]:
+            labels = _labels_of(pair, kind)
             has_ids = kind.kind == "instances"
             sizes.append(
                 object_sizes(labels, ignore=kind.ignore) if has_ids else object_sizes(to_classes(labels, kind))
@@ -152,5 +155,15 @@ def measure_objects(run: Run, kind: LabelKind) -> ObjectSizes:
         message = f"The masks of this training cannot be read here, so object sizes are not known: {reason}."
         return ObjectSizes(np.empty(0), message)
     diameters, n = np.sort(np.concatenate(sizes)), len(sizes)
-    of = f"all {n} masks" if n == len(masks) else f"{n} of {len(masks)} masks"
+    of = f"all {n} masks" if n == len(pairs) else f"{n} of {len(pairs)} masks"
     return ObjectSizes(diameters, f"{len(diameters):,} labelled objects in {of}.")
+
+
+def _labels_of(pair: Pair, kind: LabelKind) -> np.ndarray:
+    """The mask of a pair, with the values that the kind has."""
+    grid = None
+    if is_outlines(pair.mask):
+        with open_lazy(pair.image) as image:
+            grid = Grid.of(pair.image, image, is_one_of_many=pair.shares_mask)
+    mask, code = read_coded_labels(pair.mask, grid=grid)
+    return numbering_of(kind, code).array(mask.array, code)

@@ -5,15 +5,18 @@ The user gives data and a budget; each value is chosen by one rule, and a settin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import inf, prod
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 
 from ...data.dataset import Dataset
 from ...data.split import EVEN
+from ...labels.kind import LabelKind
+from ...labels.options import classes_text
 from ...model.card import Card
 from ...nets.architecture import Architecture
 from .context import Choice, PlanContext
@@ -283,6 +286,7 @@ def make_plan(
         "net.architecture": architecture.to_dict(),  # has the widths, block, skip ...
         "patches.size": fitting_patch(architecture, context.value("patches.size"), batch),
     }
+    values |= _stated_labels(dataset.kind, asked)
     known = {f"{group}.{name}" for group, model in GROUPS.items() for name in model.model_fields}
     reasons = {path: choice.reason for path, choice in context.choices.items() if choice.reason}
     try:
@@ -290,3 +294,13 @@ def make_plan(
         return Plan.model_validate(groups | {"reasons": reasons})
     except ValidationError as error:
         raise ValueError(first_error(error)) from None
+
+
+def _stated_labels(kind: LabelKind, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Classes that files name, so that a resume means the same by them whatever these files say by then."""
+    if not kind.names:
+        return {}
+    classes = classes_text(zip(kind.values, kind.names, strict=True))
+    ignore = "none" if kind.ignore is None else kind.ignore
+    stated = {"data.classes": classes, "data.ignore": ignore}
+    return {path: value for path, value in stated.items() if asked.get(path) in (None, "", "auto")}
