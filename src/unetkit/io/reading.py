@@ -269,7 +269,7 @@ def _in_natural_order(paths: list[Path]) -> list[Path]:
 def _one_image(folder: Path) -> str:
     """The reason why a folder that is read as one image is no folder of images."""
     if _kind(folder) == "DICOM":
-        from .dicom import separate_images
+        from .dicom.series import separate_images
 
         if reason := separate_images(folder):
             return reason
@@ -286,7 +286,7 @@ def _read_stored(path: Path, options: ReadOptions, *, is_mask: bool = False) -> 
 
         return read_nifti(path)
     if kind == "DICOM":
-        from .dicom import read_dicom
+        from .dicom.series import read_dicom
 
         return read_dicom(path)
     if kind in ("TIFF", "OME-Zarr"):

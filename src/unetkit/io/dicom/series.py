@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .decoder_errors import Refused, decoding, warned
-from .filenames import is_dicom_file
-from .nifti import read_nifti_bytes
-from .samples import Stored
+from ..decoder_errors import Refused, decoding, warned
+from ..filenames import is_dicom_file
+from ..nifti import read_nifti_bytes
+from ..samples import Stored
 
 PARALLEL = 1e-3  # cosine and more: slices of one stack
 SIZE = ("Rows", "Columns", "SamplesPerPixel")
