@@ -6,6 +6,8 @@ import re
 import unicodedata
 from pathlib import Path
 
+from .dicom.headers import holds_series
+
 PNG_SUFFIXES, JPEG_SUFFIXES, TIFF_SUFFIXES = (".png",), (".jpg", ".jpeg"), (".tif", ".tiff")
 JPEG2000_SUFFIXES = (".jp2", ".j2k")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -23,7 +25,6 @@ _MASK_WORDS = (
 )
 _MASK_ENDING, _MASK_START = (re.compile(rf"[ _.-]({_MASK_WORDS})$"), re.compile(rf"^({_MASK_WORDS})[ _.-]"))
 _IMAGE_ENDING, _IMAGE_START = re.compile(r"[ _.-](image|img|raw|sat)$"), re.compile(r"^(images?|imgs?|raw|sat)[ _.-]")
-DICOM_PREAMBLE = 128  # bytes before the letters DICM
 
 
 def suffix_of(path: Path) -> str:
@@ -96,22 +97,6 @@ def holds_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ZARR_FILES)
 
 
-def holds_dicom(path: Path) -> bool:
-    """Whether a folder holds DICOM slices: files that end in .dcm, or that begin as DICOM files do."""
-    files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
-    by_name = any(file.suffix.lower() == ".dcm" for file in files)
-    return by_name or any(is_dicom_file(file) for file in files[:3] if file.suffix == "")  # scanners name them IM0001
-
-
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file is DICOM by its name, or by the letters after its preamble."""
-    if path.suffix.lower() == ".dcm":
-        return True
-    with path.open("rb") as file:
-        file.seek(DICOM_PREAMBLE)
-        return file.read(4) == b"DICM"
-
-
 def is_image_folder(path: Path) -> bool:
-    """Whether a path is a folder that is read as one image: a Zarr hierarchy, or the slices of a DICOM series."""
-    return path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_zarr(path) or holds_dicom(path))
+    """Whether a path is a folder that is read as one image: a Zarr hierarchy, or the slices of one DICOM series."""
+    return path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_zarr(path) or holds_series(path))

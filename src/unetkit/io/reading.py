@@ -12,12 +12,12 @@ from pathlib import Path
 from ..image import Image
 from .category_names import category_names
 from .decoder_errors import naming
+from .dicom.headers import DICOM_SUFFIX, dicom_files, holds_dicom, holds_series, is_single_file
 from .filenames import (
     NIFTI_SUFFIXES,
     STATEMENTS,
     SUFFIXES,
     ZARR_SUFFIXES,
-    holds_dicom,
     holds_zarr,
     is_image_folder,
     is_outlines,
@@ -35,7 +35,7 @@ from .tiff.layout import TiffImage, read_tiff
 from .tiff.regions import TiffRegions, can_slice
 from .zarr.reading import ZarrRegions, read_omezarr
 
-READABLE = (*SUFFIXES, *(suffix for each in FORMATS for suffix in each.suffixes))
+READABLE = (*SUFFIXES, DICOM_SUFFIX, *(suffix for each in FORMATS for suffix in each.suffixes))
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -52,12 +52,12 @@ def read(path: str | Path, *, axes: str = "", channels: Sequence[int] = ()) -> I
     """Read an image with all its channels, in the dtype of the file.
 
     PNG, JPEG, TIFF (also BigTIFF, OME-TIFF and GeoTIFF, whose `georeference` is kept; the first image at full
-    resolution), NIfTI (a volume, turned to the orientation closest to RAS; `place` keeps its own), DICOM (the folder of
-    a series, turned alike) and OME-Zarr (a folder, of version 0.1 to 0.5; the level of full resolution), recognised by
-    their content; by their suffix BMP, GIF, WebP, JPEG 2000, NPY, NPZ, HDF5, MRC, NRRD, MetaImage, CZI and whole slides
-    (`io.formats`). A palette is expanded to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as
-    one, and an Exif orientation applied; pages of a TIFF without a stated axis are a stack along z. `notes` lists these
-    changes.
+    resolution), NIfTI (a volume, turned to the orientation closest to RAS; `place` keeps its own), DICOM (the folder
+    of a series, or a file of several frames, turned alike; any other file is a picture) and OME-Zarr (a folder, of
+    version 0.1 to 0.5; the level of full resolution), recognised by their content; by their suffix BMP, GIF, WebP,
+    JPEG 2000, NPY, NPZ, HDF5, MRC, NRRD, MetaImage, CZI and whole slides (`io.formats`). A palette is expanded to
+    RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as one, and an Exif orientation applied;
+    pages of a TIFF without a stated axis are a stack along z. `notes` lists these changes.
 
     Parameters
     ----------
@@ -241,12 +241,12 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: {'a file, expected a folder' if folder.exists() else 'no such folder'}")
     if is_image_folder(folder):
-        raise ValueError(f"{folder}: {_one_image(folder)}")
+        raise ValueError(f"{folder}: one image, expected a folder of images; name the folder that holds it")
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     # A link to nothing stays in the list, so that reading it names it.
     files = [path for path in entries if path.is_file() or (path.is_symlink() and not path.exists())]
-    images = [path for path in files if suffix_of(path) in READABLE]
-    images += [path for path in entries if path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_dicom(path))]
+    images = [path for path in files if suffix_of(path) in READABLE or is_single_file(path)]
+    images += [path for path in entries if path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_series(path))]
     if not images:
         counts = Counter(suffix_of(path) or "without suffix" for path in files)
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
@@ -266,16 +266,6 @@ def _in_natural_order(paths: list[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: ([int(p) if i % 2 else p for i, p in enumerate(parts[path])], path.name))
 
 
-def _one_image(folder: Path) -> str:
-    """The reason why a folder that is read as one image is no folder of images."""
-    if _kind(folder) == "DICOM":
-        from .dicom.series import separate_images
-
-        if reason := separate_images(folder):
-            return reason
-    return "one image, expected a folder of images; name the folder that holds it"
-
-
 def _read_stored(path: Path, options: ReadOptions, *, is_mask: bool = False) -> Stored:
     kind, found = _kind(path), format_of(path)
     if found is not None and kind == found.name:
@@ -286,9 +276,9 @@ def _read_stored(path: Path, options: ReadOptions, *, is_mask: bool = False) -> 
 
         return read_nifti(path)
     if kind == "DICOM":
-        from .dicom.series import read_dicom
+        from .dicom import frames, series
 
-        return read_dicom(path)
+        return series.read_series(path) if path.is_dir() else frames.read_dicom_file(path)
     if kind in ("TIFF", "OME-Zarr"):
         return {"TIFF": read_tiff, "OME-Zarr": read_omezarr}[kind](path, options)
     return placed_picture(path, {"PNG": read_png, "JPEG": read_jpeg}[kind](path))
@@ -300,8 +290,12 @@ def _kind(path: Path) -> str:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if is_image_folder(path):
         return "OME-Zarr" if suffix_of(path) in ZARR_SUFFIXES or holds_zarr(path) else "DICOM"
+    if path.is_dir() and holds_dicom(path):
+        raise ValueError(f"holds {len(dicom_files(path))} DICOM files that are images of their own: name one of them")
     if path.is_dir():
         raise ValueError("a folder, expected an image file, a Zarr folder or one of DICOM slices")
+    if is_single_file(path):
+        return "DICOM"
     if suffix_of(path) in ZARR_SUFFIXES:
         raise ValueError("a file, expected a folder with zarr.json or .zgroup in it: unpack a zipped one first")
     if suffix_of(path) not in READABLE:
