@@ -18,7 +18,7 @@ FIRST_PRIVATE_TAG = 32768  # TIFF 6.0, section 2
 # catch_warnings replaces the filters of the whole process: two at once would leave each other's behind.
 WARNING_LOCK = threading.Lock()
 
-DECODERS = {"tifffile", "imagecodecs", "PIL", "nibabel", "pydicom", "zarr", "numcodecs"}
+DECODERS = {"tifffile", "imagecodecs", "PIL", "nibabel", "pydicom", "highdicom", "zarr", "numcodecs"}
 DECODERS |= {"h5py", "mrcfile", "nrrd", "SimpleITK", "pylibCZIrw", "openslide"}  # io.formats
 DECODERS |= {"rasterio", "roifile", "pyogrio", "shapely", "pycocotools", "yaml", "pydantic"}  # io.vectors
 # Raised by Python where code is wrong, and by no decoder for a damaged file.

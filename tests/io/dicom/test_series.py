@@ -1,50 +1,10 @@
 """DICOM series: in the patient's place, whatever the order and direction of the slices."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from dicom_files import SAGITTAL, pydicom, series, volume
 
 from unetkit import io
-
-pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed: pip install 'unetkit[dicom]'")
-
-AXIAL = ((1, 0, 0), (0, 1, 0))
-SAGITTAL = ((0, 1, 0), (0, 0, -1))
-
-
-def series(
-    folder: Path, array, *, directions=AXIAL, spacing=(2.0, 0.5, 0.75), origin=(10.0, -20.0, 30.0), across=None, **given
-):
-    """Write (k, j, i) as a file per slice; `spacing` between slices, rows, columns in mm; slices along `across`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    i, j = (np.array(d, float) for d in directions)
-    normal = np.cross(i, j) if across is None else np.array(across, float)
-    uid = given.pop("SeriesInstanceUID", "1.2.3")
-    for k, plane in enumerate(array):
-        meta = pydicom.dataset.FileMetaDataset()
-        meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", f"{uid}.{k}"
-        one = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-        one.SeriesInstanceUID, one.SOPInstanceUID, one.InstanceNumber = uid, f"{uid}.{k}", len(array) - k
-        one.SOPClassUID = meta.MediaStorageSOPClassUID
-        one.Rows, one.Columns = plane.shape
-        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
-        one.BitsAllocated = one.BitsStored = 16
-        one.HighBit, one.PixelRepresentation = 15, 1
-        one.ImageOrientationPatient = [float(v) for v in (*i, *j)]
-        one.ImagePositionPatient = [float(v) for v in np.array(origin) + k * spacing[0] * normal]
-        one.PixelSpacing = [spacing[1], spacing[2]]
-        one.RescaleSlope, one.RescaleIntercept = 1, 0
-        for name, value in given.items():
-            setattr(one, name, value)
-        one.PixelData = plane.astype(np.int16).tobytes()
-        one.save_as(folder / f"{(k * 7) % 100:03}.dcm", enforce_file_format=True)  # names say nothing of the order
-    return folder
-
-
-def volume(shape=(5, 6, 7), seed=0):
-    return np.random.default_rng(seed).integers(-900, 2000, shape)
 
 
 def test_an_axial_series_lies_as_the_patient_does(tmp_path):

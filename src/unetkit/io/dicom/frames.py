@@ -9,14 +9,14 @@ import numpy as np
 
 from ..decoder_errors import Refused, decoding, warned
 from ..samples import Colour, Stored
-from .headers import content_of, import_pydicom
+from .headers import content_of, import_pydicom, read_header
 from .stack import Slice, note_monochrome1, rescaled, volume_of
 
 _OF_ALL = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept")
 
 
 def read_dicom_file(path: Path) -> Stored:
-    """Read a file: a volume where it has several frames that say where they lie, else a picture.
+    """Read a file: a volume where it has several frames that say where they lie, or segments, else a picture.
 
     Raises
     ------
@@ -25,9 +25,13 @@ def read_dicom_file(path: Path) -> Stored:
     ValueError
         If it holds no pixels, frames without positions (a film, say), or frames that make no volume.
     """
+    kind = content_of(read_header(path))
+    if kind == "segmentation":
+        from .segmentation import read_segmentation  # highdicom takes a while to import
+
+        return read_segmentation(path)[0]
     with decoding("DICOM"):
         image = import_pydicom().dcmread(path)
-        kind = content_of(image)
         if "PixelData" not in image:
             name = getattr(image.get("SOPClassUID"), "name", "unknown")
             raise Refused(f"a DICOM file without pixels ({name})")
