@@ -19,7 +19,7 @@ FIRST_PRIVATE_TAG = 32768  # TIFF 6.0, section 2
 WARNING_LOCK = threading.Lock()
 
 DECODERS = {"tifffile", "imagecodecs", "PIL", "nibabel", "pydicom", "highdicom", "zarr", "numcodecs"}
-DECODERS |= {"h5py", "mrcfile", "nrrd", "SimpleITK", "pylibCZIrw", "openslide"}  # io.formats
+DECODERS |= {"h5py", "mrcfile", "nrrd", "SimpleITK", "pylibCZIrw", "liffile", "nd2", "openslide"}  # io.formats
 DECODERS |= {"rasterio", "roifile", "pyogrio", "shapely", "pycocotools", "yaml", "pydantic"}  # io.vectors
 # Raised by Python where code is wrong, and by no decoder for a damaged file.
 FAULTS_OF_CODE = (AttributeError, TypeError, NameError, AssertionError)

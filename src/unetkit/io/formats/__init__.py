@@ -102,6 +102,8 @@ FORMATS = (
     Format("NRRD", (".nrrd", ".nhdr"), "nrrd", "pynrrd", "formats", ".nii.gz"),
     Format("MetaImage", (".mha", ".mhd"), "metaimage", "SimpleITK", "formats", ".nii.gz"),
     Format("CZI", (".czi",), "czi", "pylibCZIrw", "formats"),
+    Format("LIF", (".lif",), "lif", "liffile", "formats"),
+    Format("ND2", (".nd2",), "nd2", "nd2", "formats"),
     Format(
         "whole slide",
         (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".bif"),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..decoder_errors import Refused
+from ..decoder_errors import Refused, decoding
 from ..lazy import Region
 from ..read_options import ReadOptions
 from ..samples import Colour, Stored
 
-__all__ = ["Mapped", "SlicedSource", "assumed_order", "read_whole"]
+__all__ = ["Framed", "Mapped", "SlicedSource", "assumed_order", "axis_letters", "read_whole"]
 
 _MOST_CHANNELS = 4  # an axis at the end as short as this holds colours, not pixels
 
@@ -56,6 +58,49 @@ class Mapped:
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
         return values
+
+
+class Framed:
+    """An array that a library reads frame by frame, one at a time.
+
+    Parameters
+    ----------
+    sizes : mapping of str to int
+        Length of every axis, those of a frame last.
+    n_frame_axes : int
+        How many axes a frame has.
+    dtype : dtype
+    frame : callable
+        Takes an index of each of the other axes, by name; gives a frame.
+    kind : str
+        Of the file, named where it is damaged.
+    """
+
+    def __init__(
+        self,
+        sizes: dict[str, int],
+        n_frame_axes: int,
+        dtype: np.dtype,
+        frame: Callable[[dict[str, int]], np.ndarray],
+        kind: str,
+    ) -> None:
+        self.shape, self.dtype = tuple(sizes.values()), np.dtype(dtype)
+        self._loops = list(sizes)[: len(sizes) - n_frame_axes]
+        self._frame, self._kind = frame, kind
+        self._lock = threading.Lock()  # libraries seek in one file
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> np.ndarray:
+        n_loops = len(self._loops)
+        ranges = [
+            range(part, part + 1) if isinstance(part, int) else range(part.start, part.stop) for part in index[:n_loops]
+        ]
+        with self._lock, decoding(self._kind):
+            frames = [
+                np.array(self._frame(dict(zip(self._loops, at, strict=True)))[index[n_loops:]])
+                for at in itertools.product(*ranges)
+            ]
+        values = np.stack(frames).reshape([*map(len, ranges), *frames[0].shape])
+        return values[tuple(0 if isinstance(part, int) else slice(None) for part in index[:n_loops])]
 
 
 class SlicedSource:
@@ -137,6 +182,20 @@ def read_whole(source: SlicedSource) -> Stored:
         source.close()
     colour = Colour("rgb") if source.is_rgb and len(array) == 3 else Colour()
     return Stored(np.array(array), source.spatial, colour, source.spacing, source.unit, source.notes)
+
+
+def axis_letters(names: Sequence[str]) -> str:
+    """A letter for every axis of a file of a microscope; the samples of a colour (S) are channels.
+
+    Examples
+    --------
+    >>> axis_letters(["T", "Z", "Y", "X", "S"])
+    'tzyxc'
+    """
+    letters = [{"S": "c"}.get(name, name.lower()) for name in names]
+    if any(len(letter) != 1 for letter in letters) or len(set(letters)) < len(letters):
+        raise Refused(f"axes {', '.join(names)}: expected at most one of channels, and those of space")
+    return "".join(letters)
 
 
 def assumed_order(shape: tuple[int, ...], options: ReadOptions, notes: list[str]) -> str:

@@ -1,0 +1,152 @@
+"""LIF and ND2: axes by name, pixel sizes in µm, and what is not one image."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from lif_files import write_lif
+
+from unetkit.io import open_lazy, read
+
+RNG = np.random.default_rng(0)
+
+
+def numbers(*shape: int, dtype: type = np.uint16) -> np.ndarray:
+    return RNG.integers(0, 250, shape).astype(dtype)
+
+
+# --- LIF ---
+
+
+@pytest.fixture
+def liffile():
+    return pytest.importorskip("liffile", reason="liffile is not installed: pip install 'unetkit[formats]'")
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "own"),
+    [
+        ((20, 30), "yx", "cyx"),
+        ((3, 20, 30), "cyx", "cyx"),
+        ((5, 20, 30), "zyx", "czyx"),
+        ((2, 5, 20, 30), "czyx", "czyx"),
+        ((5, 2, 20, 30), "zcyx", "czyx"),
+    ],
+)
+def test_lif_by_the_names_of_its_axes(liffile, tmp_path: Path, shape, axes, own) -> None:
+    values = numbers(*shape)
+    path = write_lif(tmp_path / "a.lif", {"cells": (values, axes)})
+    image = read(path)
+    order = [axes.index(axis) for axis in own if axis in axes]
+    expected = values.transpose(order)
+    assert image.axes == own
+    assert np.array_equal(image.array, expected if "c" in axes else expected[None])
+    assert np.array_equal(image.array.squeeze(), liffile.imread(path).transpose(order).squeeze())
+    with open_lazy(path) as lazy:
+        region = (slice(0, 1), *([slice(1, 3)] * (len(own) == 4)), slice(3, 9), slice(5, 30))
+        assert np.array_equal(lazy[region], image.array[region])
+
+
+def test_pixels_of_a_lif_are_counted_from_middle_to_middle(liffile, tmp_path: Path) -> None:
+    lengths = {"x": 29 * 0.25e-6, "y": 19 * 0.5e-6, "z": 4 * 1.5e-6}
+    image = read(write_lif(tmp_path / "a.lif", {"a": (numbers(5, 20, 30), "zyx")}, lengths=lengths))
+    np.testing.assert_allclose(image.spacing, (1.5, 0.5, 0.25))
+    assert image.unit == "µm"
+    assert read(write_lif(tmp_path / "b.lif", {"a": (numbers(20, 30), "yx")})).unit == "px"
+
+
+def test_colours_of_a_lif_are_rgb(liffile, tmp_path: Path) -> None:
+    bgr = numbers(20, 30, 3, dtype=np.uint8)
+    image = read(write_lif(tmp_path / "a.lif", {"a": (bgr, "yxs")}))
+    assert np.array_equal(image.array, bgr[..., ::-1].transpose(2, 0, 1))
+
+
+def test_a_lif_that_is_not_one_image_is_refused_by_name(liffile, tmp_path: Path) -> None:
+    two = {"cells": (numbers(20, 30), "yx"), "nuclei": (numbers(20, 30), "yx")}
+    with pytest.raises(ValueError, match=r"a\.lif: holds 2 images \(cells, nuclei\), each an image of its own"):
+        read(write_lif(tmp_path / "a.lif", two))
+    with pytest.raises(ValueError, match=r"b\.lif: axes t: 4, y: 20, x: 30: expected only channels and space"):
+        read(write_lif(tmp_path / "b.lif", {"film": (numbers(4, 20, 30), "tyx")}))
+    with pytest.raises(ValueError, match=r"c\.lif: axes m: 4"):
+        read(write_lif(tmp_path / "c.lif", {"mosaic": (numbers(4, 20, 30), "myx")}))
+
+
+def test_a_truncated_lif_is_refused(liffile, tmp_path: Path) -> None:
+    path = write_lif(tmp_path / "a.lif", {"a": (numbers(5, 20, 30), "zyx")})
+    content = path.read_bytes()
+    for length in (5, 300, len(content) - 900, len(content) - 7000):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"a\.lif: "):
+            read(path)
+
+
+# --- ND2: nobody but Nikon writes it, so that what nd2 gives is stood in for ---
+
+
+def stand_in(values: np.ndarray, sizes: dict[str, int], *, is_calibrated: bool = True, n_written: int | None = None):
+    """What nd2.ND2File has of a file: axes longer than 1, frames of channels, rows, columns and samples."""
+    loops = [n for name, n in sizes.items() if name not in "CYXS"]
+    n_frames = int(np.prod(loops, dtype=int))
+    frames = values.reshape(n_frames, *(n for name, n in sizes.items() if name in "CYXS"))
+    volume = SimpleNamespace(axesCalibrated=(is_calibrated, is_calibrated, is_calibrated))
+    return SimpleNamespace(
+        sizes=sizes,
+        dtype=values.dtype,
+        read_frame=lambda index: frames[index],
+        voxel_size=lambda: SimpleNamespace(x=0.25, y=0.5, z=1.5),
+        metadata=SimpleNamespace(channels=[SimpleNamespace(volume=volume)]),
+        _rdr=SimpleNamespace(_frame_offsets=dict.fromkeys(range(n_frames if n_written is None else n_written))),
+        close=lambda: None,
+    )
+
+
+@pytest.fixture
+def nd2_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Gives the path of a file that nd2 would read as this."""
+    pytest.importorskip("nd2", reason="nd2 is not installed: pip install 'unetkit[formats]'")
+    from unetkit.io.formats import nd2
+
+    def made(*given, **more) -> Path:
+        monkeypatch.setattr(nd2, "ND2File", lambda path: stand_in(*given, **more))
+        (tmp_path / "a.nd2").write_bytes(b"\xda\xce\xbe\n" * 8)
+        return tmp_path / "a.nd2"
+
+    return made
+
+
+def test_nd2_by_the_names_of_its_axes(nd2_of) -> None:
+    values = numbers(5, 2, 20, 30)
+    path = nd2_of(values, {"Z": 5, "C": 2, "Y": 20, "X": 30})
+    image = read(path)
+    assert (image.axes, image.spacing, image.unit) == ("czyx", (1.5, 0.5, 0.25), "µm")
+    assert np.array_equal(image.array, values.transpose(1, 0, 2, 3))
+    with open_lazy(path) as lazy:
+        assert np.array_equal(lazy[1:2, 2:4, 3:9, 5:], image.array[1:2, 2:4, 3:9, 5:])
+    flat = numbers(20, 30)
+    image = read(nd2_of(flat, {"Y": 20, "X": 30}, is_calibrated=False))
+    assert (image.axes, image.unit) == ("cyx", "px")
+    assert np.array_equal(image.array[0], flat)
+    colours = numbers(20, 30, 3, dtype=np.uint8)
+    image = read(nd2_of(colours, {"Y": 20, "X": 30, "S": 3}))
+    assert np.array_equal(image.array, colours.transpose(2, 0, 1))
+    assert "colours in the order in which the file holds them" in image.notes
+
+
+def test_nd2_of_several_images_is_refused_by_name(nd2_of) -> None:
+    with pytest.raises(ValueError, match=r"a\.nd2: axes p: 3, y: 20, x: 30: expected only channels and space"):
+        read(nd2_of(numbers(3, 20, 30), {"P": 3, "Y": 20, "X": 30}))
+    with pytest.raises(ValueError, match=r"a\.nd2: axes t: 2, z: 3"):
+        read(nd2_of(numbers(2, 3, 20, 30), {"T": 2, "Z": 3, "Y": 20, "X": 30}))
+
+
+def test_nd2_with_frames_that_were_not_written(nd2_of) -> None:
+    with pytest.raises(ValueError, match=r"a\.nd2: 2 of its 5 frames are missing: an acquisition that was stopped"):
+        read(nd2_of(numbers(5, 20, 30), {"Z": 5, "Y": 20, "X": 30}, n_written=3))
+
+
+def test_a_file_that_is_no_nd2(tmp_path: Path) -> None:
+    pytest.importorskip("nd2")
+    (tmp_path / "a.nd2").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"a\.nd2: damaged, truncated or unsupported ND2"):
+        read(tmp_path / "a.nd2")
