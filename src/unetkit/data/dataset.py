@@ -14,12 +14,13 @@ import numpy as np
 from ..errors import Problem, Problems, raise_problems
 from ..image import Image, counted_notes
 from ..io import read_coded_labels
-from ..io.filenames import is_outlines, suffix_of
+from ..io.filenames import suffix_of
 from ..io.grid import Grid
 from ..io.label_samples import ValueCode
 from ..io.placement import turned_onto
 from ..io.png_jpeg import TURNED
 from ..io.read_options import AS_STATED, ReadOptions
+from ..io.reading import needs_image
 from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
@@ -336,7 +337,7 @@ def _read(pairs: Sequence[Pair], options: ReadOptions, progress: Progress) -> tu
         try:  # outlines are drawn on their image, so that only its problem is told where that cannot be read
             is_read = len(problems) == before
             grid = Grid.of(pair.image, image, is_one_of_many=pair.shares_mask) if is_read else None
-            if grid is not None or not is_outlines(pair.mask):
+            if grid is not None or not needs_image(pair.mask):
                 mask, code = read_coded_labels(pair.mask, axes=options.axes, grid=grid)
         except _UNREADABLE as error:
             of = f" (for {pair.image})" if pair.shares_mask else ""

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from ..errors import Problem, Problems, raise_problems
 from ..io import list_images, list_outlines
+from ..io.dicom.headers import dicom_masks, holds_series
 from ..io.filenames import holds_zarr, image_keys, is_image_folder, is_outlines, mask_keys, stem_of, suffix_of
+from ..io.reading import needs_image
 from ..io.vectors.folders import (
     file_of_all,
     list_masks,
@@ -271,7 +273,7 @@ def _n_channels(table: Path) -> int | None:
 
 def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     folders = {f.name: f for f in sorted(root.iterdir()) if f.is_dir() and not f.name.startswith((".", "__"))}
-    holds_labels = any(holds_zarr(folder) and label_images(folder) for folder in folders.values())
+    holds_labels = any(map(_labels_inside, folders.values()))
     if not holds_labels and all(map(is_image_folder, folders.values())):
         return _from_flat_folder(root)
     by_name = {name.lower(): folder for name, folder in folders.items()}
@@ -283,8 +285,8 @@ def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for name, folder in folders.items():
-        if is_image_folder(folder):  # an OME-Zarr image may hold its own labels
-            inside = label_images(folder) if holds_zarr(folder) else []
+        if is_image_folder(folder):
+            inside = _labels_inside(folder)
             if len(inside) == 1:
                 pairs.append(Pair(folder, inside[0], stem_of(folder)))
             else:
@@ -298,7 +300,8 @@ def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
         except ValueError as error:
             problems.append(Problem(str(error), (folder,)))
             continue
-        mask_files = [f for f in files if any(word in f.stem.lower() for word in ("mask", "label", "seg", "_gt"))]
+        words = ("mask", "label", "seg", "_gt")
+        mask_files = [f for f in files if any(word in f.stem.lower() for word in words) or needs_image(f)]
         image_files = [f for f in files if f not in mask_files]
         mask_files = mask_files or used_outlines(map(stem_of, image_files), [], list_outlines(folder))
         if len(mask_files) == len(image_files) == 1:
@@ -307,6 +310,13 @@ def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
             message = f"{folder}: expected one image and one file with 'mask' or 'label' in its name, "
             problems.append(Problem(f"{message}got {len(image_files)} and {len(mask_files)}", (folder,)))
     return _collect(pairs, problems, "unusable case folder")
+
+
+def _labels_inside(folder: Path) -> list[Path]:
+    """Label images in the folder of an image: of OME-Zarr its own, of a DICOM series segments and contours."""
+    if holds_zarr(folder):
+        return label_images(folder)
+    return dicom_masks(folder) if holds_series(folder) else []
 
 
 def _from_flat_folder(root: Path) -> tuple[list[Pair], Problems | None]:

@@ -18,7 +18,7 @@ from ..data.pairs import Cases, channel_number, group_channels
 from ..errors import Problem, raise_problems
 from ..io import list_images, open_lazy
 from ..io.atomic import write_text
-from ..io.dicom.headers import is_single_file, is_volume
+from ..io.dicom.headers import is_volume, single_file
 from ..io.filenames import JPEG_SUFFIXES, PNG_SUFFIXES, ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
 from ..io.formats import format_of
 from ..io.png_jpeg import picture_pixels
@@ -334,7 +334,7 @@ def mask_name(name: str, source: Path, dtype: np.dtype | None = None) -> str:
     suffix = suffix_of(source)
     if is_image_folder(source) and suffix not in ZARR_SUFFIXES:  # inside a Zarr hierarchy (plate.zarr/A/1/0), or DICOM
         return f"{source.name}.ome.zarr" if holds_zarr(source) else f"{source.name}.nii.gz"
-    if is_single_file(source):
+    if single_file(source):
         return name + (".nii.gz" if is_volume(source) else ".tif")
     found = format_of(source)
     if (found.is_picture if found else suffix in _PICTURES) and is_placed_picture(source):

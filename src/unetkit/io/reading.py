@@ -12,7 +12,7 @@ from pathlib import Path
 from ..image import Image
 from .category_names import category_names
 from .decoder_errors import naming
-from .dicom.headers import DICOM_SUFFIX, dicom_files, holds_dicom, holds_series, is_single_file
+from .dicom.headers import DICOM_SUFFIX, dicom_files, holds_dicom, holds_series, is_mask, single_file
 from .filenames import (
     NIFTI_SUFFIXES,
     STATEMENTS,
@@ -99,13 +99,15 @@ def read_labels(path: str | Path, *, image: str | Path | None = None) -> Image:
     an id to every colour (black 0, the others sorted by red, green and blue; per file, so that files of one set should
     hold the same colours); integral floats become integers. JPEG changes values and is read only where they
     are still clearly black and white. Outlines (GeoJSON, GeoPackage, shapefiles, ROIs of ImageJ, COCO, LabelMe, YOLO)
-    are drawn on the pixels of their image: an id for every object. `notes` lists what was done.
+    are drawn on the pixels of their image: an id for every object; contours of a DICOM RTSTRUCT too, and the segments
+    of a DICOM SEG are laid on it: a value for every class. `notes` lists what was done.
 
     Parameters
     ----------
     path : str or Path
     image : str or Path, optional
-        The image that outlines are drawn on.
+        The image that outlines and contours are drawn on, and segments laid on; without it, segments have the slices
+        that their file holds.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def read_labels(path: str | Path, *, image: str | Path | None = None) -> Image:
         If the library of a format is not installed.
     """
     path = Path(path)
-    if is_outlines(path):
+    if needs_image(path):
         return _drawn(path, _grid_of(image))[0]
     with naming(path):
         return as_labels(_read_stored(path, AS_STATED, is_mask=True))
@@ -136,12 +138,17 @@ def read_coded_labels(path: str | Path, *, axes: str = "", grid: Grid | None = N
     Outlines are drawn on the `grid` of their image.
     """
     path = Path(path)
-    if is_outlines(path):
+    if needs_image(path):
         return _drawn(path, grid)
     with naming(path):
         labels, code = as_coded_labels(_read_stored(path, read_options(axes, ()), is_mask=True))
         names = category_names(path)
     return labels, ValueCode({**names}, is_numbered=True) if names else code
+
+
+def needs_image(path: Path) -> bool:
+    """Whether a mask is read on the pixels of its image: outlines, and DICOM files of segments or contours."""
+    return is_outlines(path) or is_mask(path)
 
 
 def _grid_of(path: str | Path | None) -> Grid | None:
@@ -155,6 +162,10 @@ def _drawn(path: Path, grid: Grid | None) -> tuple[Image, ValueCode | None]:
     with naming(path):
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        if file := single_file(path):
+            from .dicom.masks import read_mask
+
+            return read_mask(file, grid)
         if grid is None:
             raise ValueError("outlines, which have no pixels of their own: name the image that they are drawn on")
         from .vectors.labels import read_outlines
@@ -245,13 +256,18 @@ def list_images(folder: str | Path) -> list[Path]:
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     # A link to nothing stays in the list, so that reading it names it.
     files = [path for path in entries if path.is_file() or (path.is_symlink() and not path.exists())]
-    images = [path for path in files if suffix_of(path) in READABLE or is_single_file(path)]
-    images += [path for path in entries if path.is_dir() and (suffix_of(path) in ZARR_SUFFIXES or holds_series(path))]
+    images = [path for path in files if suffix_of(path) in READABLE or single_file(path)]
+    images += [path for path in entries if path.is_dir() and _is_listed(path)]
     if not images:
         counts = Counter(suffix_of(path) or "without suffix" for path in files)
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
         raise ValueError(f"{folder}: no images among {listed}; supported are {', '.join(READABLE)}")
     return _in_natural_order(images)
+
+
+def _is_listed(folder: Path) -> bool:
+    """Whether a folder within others is an image: Zarr by name, a series, or one DICOM file as archives give it."""
+    return suffix_of(folder) in ZARR_SUFFIXES or holds_series(folder) or single_file(folder) is not None
 
 
 def list_outlines(folder: str | Path) -> list[Path]:
@@ -278,7 +294,8 @@ def _read_stored(path: Path, options: ReadOptions, *, is_mask: bool = False) -> 
     if kind == "DICOM":
         from .dicom import frames, series
 
-        return series.read_series(path) if path.is_dir() else frames.read_dicom_file(path)
+        file = single_file(path)
+        return series.read_series(path) if file is None else frames.read_dicom_file(file)
     if kind in ("TIFF", "OME-Zarr"):
         return {"TIFF": read_tiff, "OME-Zarr": read_omezarr}[kind](path, options)
     return placed_picture(path, {"PNG": read_png, "JPEG": read_jpeg}[kind](path))
@@ -290,12 +307,12 @@ def _kind(path: Path) -> str:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if is_image_folder(path):
         return "OME-Zarr" if suffix_of(path) in ZARR_SUFFIXES or holds_zarr(path) else "DICOM"
+    if single_file(path):
+        return "DICOM"
     if path.is_dir() and holds_dicom(path):
         raise ValueError(f"holds {len(dicom_files(path))} DICOM files that are images of their own: name one of them")
     if path.is_dir():
         raise ValueError("a folder, expected an image file, a Zarr folder or one of DICOM slices")
-    if is_single_file(path):
-        return "DICOM"
     if suffix_of(path) in ZARR_SUFFIXES:
         raise ValueError("a file, expected a folder with zarr.json or .zgroup in it: unpack a zipped one first")
     if suffix_of(path) not in READABLE:

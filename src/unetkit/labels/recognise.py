@@ -162,8 +162,9 @@ def _stated_kind(counts: Counter[int], options: LabelOptions, ignored: int | Non
             "them there, or say --ignore VALUE where one means not labelled"
         )
     listed = ", ".join(f"{value} {name}" for value, name in options.classes[:8]) + ", ..." * (len(values) > 8)
-    text = f"{len(values)} classes as {where} states: {listed}{_ignored_text(ignored)}"
     is_binary = len(values) == 2 and values[0] == 0 and options.labels != "classes"
+    kind = "background and foreground" if is_binary else f"{len(values)} classes"
+    text = f"{kind} as {where} states: {listed}{_ignored_text(ignored)}"
     return LabelKind("binary" if is_binary else "classes", values, ignored, text, names=names)
 
 

@@ -17,10 +17,11 @@ from ..errors import Problem, raise_problems
 from ..image import Image
 from ..io import read, read_coded_labels
 from ..io.atomic import check_writable, write_text
-from ..io.filenames import is_outlines, stem_of
+from ..io.filenames import stem_of
 from ..io.grid import Grid
 from ..io.label_samples import ValueCode
 from ..io.placement import turned_onto
+from ..io.reading import needs_image
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from ..labels.numbering import Numbering, number_values
 from ..labels.options import LabelOptions, label_options
@@ -165,7 +166,7 @@ def _read_mask(
     numbering: Numbering = Numbering(),  # noqa: B008 - frozen
 ) -> tuple[Image, ValueCode | None]:
     """A mask whose pixels without data, by its own tag, are background: they are no object; and what they stand for."""
-    grid = Grid.of(image, read(image)) if image is not None and is_outlines(file) else None
+    grid = Grid.of(image, read(image)) if image is not None and needs_image(file) else None
     mask, code = read_coded_labels(file, grid=grid)
     if code is not None:
         mask = replace(mask, array=numbering.array(mask.array, code))

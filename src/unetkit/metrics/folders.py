@@ -20,6 +20,7 @@ from ..io.filenames import is_image_folder, is_outlines, mask_keys, name_key, st
 from ..io.grid import Grid
 from ..io.label_samples import ValueCode
 from ..io.placement import turn_onto, turned_onto
+from ..io.reading import needs_image
 from ..io.vectors.folders import file_of_all, list_masks, mask_stem, shared_images
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from ..labels.numbering import Numbering, number_values
@@ -129,15 +130,15 @@ class _MaskPair:
         return (predicted, missing), truth
 
     def read_coded(self) -> tuple[_Coded, _Coded]:
-        """Both masks as their files have them; outlines drawn on the pixels of the other side."""
-        if is_outlines(self.predicted) and is_outlines(self.truth):
-            raise ValueError(f"{self.predicted}: outlines, as {self.truth}: one side must have pixels")
-        if is_outlines(self.predicted):
+        """Both masks as their files have them; outlines, segments and contours on the pixels of the other side."""
+        if needs_image(self.predicted) and needs_image(self.truth):
+            raise ValueError(f"{self.predicted}: drawn on an image, as {self.truth}: one side must have its own pixels")
+        if needs_image(self.predicted):
             truth = read_coded_labels(self.truth)
             return read_coded_labels(self.predicted, grid=Grid.of(self.truth, truth[0])), truth
         predicted = read_coded_labels(self.predicted)
         grid = None
-        if is_outlines(self.truth):
+        if needs_image(self.truth):
             grid = Grid.of(self.predicted, predicted[0], is_one_of_many=self.shares_truth)
         return predicted, read_coded_labels(self.truth, grid=grid)
 

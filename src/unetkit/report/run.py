@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 
 from ..data.pairs import Pair, find_pairs
 from ..io import open_lazy, read_coded_labels
-from ..io.filenames import is_outlines
 from ..io.grid import Grid
+from ..io.reading import needs_image
 from ..labels.kind import LabelKind, to_classes
 from ..labels.numbering import numbering_of
 from ..labels.object_sizes import object_sizes
@@ -162,7 +162,7 @@ def measure_objects(run: Run, kind: LabelKind) -> ObjectSizes:
 def _labels_of(pair: Pair, kind: LabelKind) -> np.ndarray:
     """The mask of a pair, with the values that the kind has."""
     grid = None
-    if is_outlines(pair.mask):
+    if needs_image(pair.mask):
         with open_lazy(pair.image) as image:
             grid = Grid.of(pair.image, image, is_one_of_many=pair.shares_mask)
     mask, code = read_coded_labels(pair.mask, grid=grid)

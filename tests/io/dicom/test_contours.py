@@ -4,55 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from dicom_files import AXIAL, SAGITTAL, pydicom, series
+from dicom_files import AXIAL, SAGITTAL, box, in_body, rtstruct, series
 
 from unetkit import io
 from unetkit.io.dicom.contours import draw_contours, inside
 
-RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
-SIZE, SPACING, ORIGIN = (6, 40, 50), (2.0, 0.5, 0.75), np.array([10.0, -20.0, 30.0])
-
-
-def rtstruct(path, regions, *, kinds=None):
-    """Write regions {name: [points (n, 3) in mm, left posterior superior]}; `kinds` of contours by name."""
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    one = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    one.SOPClassUID = meta.MediaStorageSOPClassUID = RTSTRUCT
-    one.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = "1.2.9"
-    one.SeriesInstanceUID, one.Modality = "1.2.8", "RTSTRUCT"
-    rois, drawn, observed = [], [], []
-    for number, (name, contours) in enumerate(regions.items(), start=1):
-        kind = (kinds or {}).get(name, "CLOSED_PLANAR")
-        roi, contoured, observation = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
-        roi.ROINumber, roi.ROIName = number, name
-        contoured.ReferencedROINumber = observation.ReferencedROINumber = number
-        contoured.ContourSequence = []
-        for points in contours:
-            contour = pydicom.Dataset()
-            contour.ContourGeometricType = "CLOSED_PLANAR" if kind == "EXTERNAL" else kind
-            contour.ContourData = [f"{value:.6g}" for value in np.ravel(points)]
-            contoured.ContourSequence.append(contour)
-        observation.RTROIInterpretedType = "EXTERNAL" if kind == "EXTERNAL" else "ORGAN"
-        rois.append(roi)
-        drawn.append(contoured)
-        observed.append(observation)
-    one.StructureSetROISequence, one.ROIContourSequence, one.RTROIObservationsSequence = rois, drawn, observed
-    path.parent.mkdir(parents=True, exist_ok=True)
-    one.save_as(path, enforce_file_format=True)
-    return path
-
-
-def in_body(points, k, directions=AXIAL):
-    """Points (row, column) of slice k in the body."""
-    i, j = (np.array(each, float) for each in directions)
-    rows, columns = np.asarray(points, float).T
-    place = ORIGIN + SPACING[0] * k * np.cross(i, j)
-    return place + np.outer(rows * SPACING[1], j) + np.outer(columns * SPACING[2], i)
-
-
-def box(top, left, bottom, right):
-    return [(top, left), (top, right), (bottom, right), (bottom, left)]
+SIZE = (6, 40, 50)
 
 
 def circle(radius, centre=(20.0, 25.0), n=2000):

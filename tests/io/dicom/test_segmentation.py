@@ -1,8 +1,10 @@
 """DICOM SEG: segments as highdicom writes them, by highdicom and where their series lies."""
 
+import sys
+
 import numpy as np
 import pytest
-from dicom_files import AXIAL, SAGITTAL, pydicom, series, volume
+from dicom_files import AXIAL, SAGITTAL, pydicom, segmentation, series, slices, volume
 
 from unetkit import io
 from unetkit.io.dicom.on_grid import laid_on
@@ -10,47 +12,6 @@ from unetkit.io.dicom.on_grid import laid_on
 highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed: pip install 'unetkit[dicom]'")
 
 OBLIQUE = ((0.8, 0.6, 0), (0, 0, -1))
-
-
-def slices(folder):
-    """The files of a series, by place."""
-    files = [pydicom.dcmread(file) for file in folder.iterdir()]
-    for file in files:
-        file.SliceThickness = 2
-    normal = np.cross(files[0].ImageOrientationPatient[:3], files[0].ImageOrientationPatient[3:])
-    return sorted(files, key=lambda file: float(np.dot(file.ImagePositionPatient, normal)))
-
-
-def segmentation(path, sources, array, names, kind="BINARY"):
-    """Write (k, j, i) of values 0 to n, or (k, j, i, n) of a share or an overlap, as segments with these names."""
-    code = pydicom.sr.codedict.codes.SCT.Tissue
-    described = [
-        highdicom.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=name,
-            segmented_property_category=code,
-            segmented_property_type=code,
-            algorithm_type="MANUAL",
-        )
-        for number, name in enumerate(names, start=1)
-    ]
-    made = highdicom.seg.Segmentation(
-        source_images=sources,
-        pixel_array=array,
-        segmentation_type=kind,
-        segment_descriptions=described,
-        series_instance_uid="1.7",
-        series_number=2,
-        sop_instance_uid="1.7.1",
-        instance_number=1,
-        manufacturer="a",
-        manufacturer_model_name="b",
-        software_versions="1",
-        device_serial_number="1",
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made.save_as(path)
-    return path
 
 
 def labels(shape=(7, 6, 9)):
@@ -97,6 +58,17 @@ def test_segments_elsewhere_are_refused_with_their_distance(tmp_path):
     assert np.array_equal(laid_on(one, image), one.array)
 
 
+def test_a_file_without_an_index_of_its_frames(tmp_path):
+    folder = series(tmp_path / "ct", np.zeros(labels().shape, int))
+    path = segmentation(tmp_path / "seg.dcm", slices(folder), labels(), ("liver", "spleen"))
+    expected, one = io.read_labels(path), pydicom.dcmread(path)
+    del one.DimensionIndexSequence
+    one.save_as(path)
+    mask = io.read_labels(path)
+    assert np.array_equal(mask.array, expected.array)
+    assert "states no index of its frames: taken by their segments and positions" in mask.notes
+
+
 def test_a_gap_between_frames_is_background(tmp_path):
     folder = series(tmp_path / "ct", np.zeros(labels().shape, int))
     mask = io.read_labels(segmentation(tmp_path / "seg.dcm", slices(folder), labels(), ("liver", "spleen")))
@@ -125,7 +97,7 @@ def test_segments_that_overlap_are_refused_by_name(tmp_path):
 def test_without_highdicom_its_extra_is_named(tmp_path, monkeypatch):
     folder = series(tmp_path / "ct", np.zeros((2, 4, 5), int))
     path = segmentation(tmp_path / "seg.dcm", slices(folder), np.ones((2, 4, 5), np.uint8), ("all",))
-    monkeypatch.setitem(__import__("sys").modules, "highdicom.seg", None)
+    monkeypatch.setitem(sys.modules, "highdicom.seg", None)
     with pytest.raises(ImportError, match=r"DICOM SEG needs highdicom: pip install 'unetkit\[dicom\]'"):
         io.read_labels(path)
 

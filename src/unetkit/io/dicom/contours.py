@@ -67,7 +67,8 @@ def draw_contours(path: Path, grid: PlacedGrid) -> tuple[np.ndarray, dict[int, s
     _draw(np.moveaxis(labels, axis, 0), outlines, names)
     drawn = {number: names[number] for number in outlines}
     listed = ", ".join(f"{number} {name}" for number, name in list(drawn.items())[:_NAMED])
-    notes.insert(0, f"RTSTRUCT of {len(drawn)} regions: {listed}{', ...' if len(drawn) > _NAMED else ''}")
+    more = ", ..." if len(drawn) > _NAMED else ""
+    notes.insert(0, f"RTSTRUCT of {len(drawn)} region{'s'[: len(drawn) > 1]}: {listed}{more}")
     return labels, drawn, notes
 
 

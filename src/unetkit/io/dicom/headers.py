@@ -49,10 +49,16 @@ def is_dicom_file(path: Path) -> bool:
         return file.read(4) == b"DICM"
 
 
-def is_single_file(path: Path) -> bool:
-    """Whether a path is a DICOM file, which may have no suffix, as scanners and archives name them."""
-    suffix = path.suffix.lower()
-    return path.is_file() and (suffix == DICOM_SUFFIX or (suffix == "" and is_dicom_file(path)))
+def single_file(path: Path) -> Path | None:
+    """The DICOM file of a path: itself, or the only one of a folder, as archives give each series one; else None.
+
+    Scanners and archives name files without a suffix.
+    """
+    if path.is_dir():
+        files = dicom_files(path) if holds_dicom(path) else []
+        return files[0] if len(files) == 1 and not holds_series(path) else None
+    is_named = path.suffix.lower() == DICOM_SUFFIX
+    return path if (is_named or path.suffix == "") and path.is_file() and is_dicom_file(path) else None
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -115,16 +121,29 @@ def read_header(path: Path) -> Any:
         return dcmread(path, stop_before_pixels=True, specific_tags=[*_TAGS, _FRAME_GROUPS])
 
 
-def is_volume(file: Path) -> bool:
-    """Whether a file is read as a volume, and not as a picture."""
-    try:
-        return content_of(read_header(file)) in ("frames", "segmentation", "contours")
-    except (ValueError, ImportError):
-        return False
+def is_volume(path: Path) -> bool:
+    """Whether a DICOM file, or the only one of a folder, is read as a volume, and not as a picture."""
+    return _content(path) in ("frames", "segmentation", "contours")
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a DICOM file, or the only one of a folder, holds segments or contours."""
+    return _content(path) in ("segmentation", "contours")
+
+
+def dicom_masks(folder: Path) -> list[Path]:
+    """The segmentations and contours that lie beside the slices of a series."""
+    return [file for file in dicom_files(folder) if is_mask(file)]
+
+
+def _content(path: Path) -> Content | None:
+    file = single_file(path)
+    known = None if file is None else _content_and_series(file)
+    return known[0] if known else None
 
 
 def _content_and_series(file: Path) -> tuple[Content, str] | None:
-    """What a file holds and of which series; None where it cannot be read."""
+    """What a file holds and of which series; None where that cannot be read."""
     try:
         header = read_header(file)
     except ValueError:

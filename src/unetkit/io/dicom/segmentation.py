@@ -14,6 +14,7 @@ import numpy as np
 from ..decoder_errors import Refused, decoding, logged, warned
 from ..formats.placed import placed_volume
 from ..samples import Stored
+from .headers import import_pydicom
 
 _FROM = 0.5  # of a fractional segment
 _NAMED = 8
@@ -30,12 +31,12 @@ def read_segmentation(path: Path) -> tuple[Stored, dict[int, str]]:
         If segments overlap, or the frames lie on no regular grid in the body.
     """
     try:
-        from highdicom.seg import segread
+        from highdicom.seg import Segmentation
     except ImportError:
         raise ImportError("DICOM SEG needs highdicom: pip install 'unetkit[dicom]'") from None
     notes: list[str] = []
     with decoding("DICOM SEG"), warned(notes), logged("highdicom", notes):
-        segments = segread(str(path))
+        segments = Segmentation.from_dataset(_with_dimensions(import_pydicom().dcmread(path), notes), copy=False)
         numbers = [int(number) for number in segments.segment_numbers if number]  # 0 is background in a label map
         names = {number: str(segments.get_segment_description(number).segment_label) for number in numbers}
         is_placed = getattr(segments.coordinate_system, "value", "") == "PATIENT"  # and not a slide
@@ -48,13 +49,36 @@ def read_segmentation(path: Path) -> tuple[Stored, dict[int, str]]:
         else:
             array, affine = _combined(segments, names)
         if kind == "FRACTIONAL":
-            meaning = str(segments.segmentation_fractional_type.value).lower()
+            meaning = str(getattr(segments.segmentation_fractional_type, "value", "of what is not stated")).lower()
             notes.append(f"fractional segments ({meaning}): {_FROM:g} and more are the segment")
     listed = ", ".join(f"{number} {name}" for number, name in list(names.items())[:_NAMED])
-    notes.insert(0, f"DICOM SEG of {len(names)} segments: {listed}{', ...' if len(names) > _NAMED else ''}")
+    more = ", ..." if len(names) > _NAMED else ""
+    notes.insert(0, f"DICOM SEG of {len(names)} segment{'s'[: len(names) > 1]}: {listed}{more}")
     # From (slice, row, column) in left, posterior, superior to (column, row, slice) in right, anterior, superior.
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine[:, [2, 1, 0, 3]]
     return placed_volume(array.T, affine, "mm", notes), names
+
+
+def _with_dimensions(file: Any, notes: list[str]) -> Any:
+    """The file with the index of its frames that highdicom looks them up by, and some writers leave out."""
+    frames = file.get("PerFrameFunctionalGroupsSequence") or []
+    if "DimensionIndexSequence" in file or not all("SegmentIdentificationSequence" in frame for frame in frames):
+        return file
+    pointers = (
+        ("ReferencedSegmentNumber", "SegmentIdentificationSequence"),
+        ("ImagePositionPatient", "PlanePositionSequence"),
+    )
+    tag, dataset = import_pydicom().datadict.tag_for_keyword, import_pydicom().Dataset
+    file.DimensionIndexSequence = [dataset() for _ in pointers]
+    for item, (pointer, group) in zip(file.DimensionIndexSequence, pointers, strict=True):
+        item.DimensionIndexPointer, item.FunctionalGroupPointer = tag(pointer), tag(group)
+    for number, frame in enumerate(frames, start=1):
+        content = dataset()
+        segment = int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        content.DimensionIndexValues = [segment, number]
+        frame.FrameContentSequence = [content]
+    notes.append("states no index of its frames: taken by their segments and positions")
+    return file
 
 
 def _combined(segments: Any, names: dict[int, str]) -> tuple[np.ndarray, np.ndarray]:
