@@ -23,7 +23,7 @@ from ..io.vectors.folders import (
     unread_beside,
     used_outlines,
 )
-from ..io.zarr.metadata import label_images
+from ..io.zarr.labels import label_images
 
 # Compared without regard to case.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "raw", "x")

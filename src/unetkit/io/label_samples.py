@@ -61,17 +61,24 @@ def as_labels(stored: Stored) -> Image:
 
 
 def as_coded_labels(stored: Stored) -> tuple[Image, ValueCode | None]:
-    """The same, with the colours of the values where the file has any, by which files of one set are compared.
+    """The same, with colours or names of the values where the file has any, by which files of one set are compared.
 
     Ids beyond 63 bits, which cannot be counted among signed ones, are numbered.
     """
     image, code = _labels(stored)
     if image.array.dtype != np.uint64 or image.array.max(initial=0) < 2**63:
-        return image, code
+        return image, code or _code_of_names(image.array, stored.names)
     values, ids = np.unique(image.array, return_inverse=True)
     array = (ids.reshape(image.array.shape) + (0 if values[0] == 0 else 1)).astype(np.int64)
     note = f"ids beyond 63 bits: {len(values)} values numbered in their order"
     return located(array, stored.spatial, stored, [*image.notes, note]), None
+
+
+def _code_of_names(labels: np.ndarray, names: Mapping[int, str]) -> ValueCode | None:
+    """Values by their names; where several have one, they are objects of a class, if all are named."""
+    if len(set(names.values())) == len(names):
+        return ValueCode(names, is_numbered=True) if names else None
+    return ValueCode(names, are_objects=True) if set(np.unique(labels).tolist()) <= {0, *names} else None
 
 
 def _labels(stored: Stored) -> tuple[Image, ValueCode | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -86,6 +87,8 @@ class Stored:
         Position of the first pixel in `unit`.
     valid : ndarray of shape (*spatial), bool, optional
         Where a map holds data, by a mask of its own.
+    names : mapping of int to str
+        Of values, where a mask states those of its classes or objects.
     """
 
     array: np.ndarray
@@ -99,6 +102,7 @@ class Stored:
     georeference: GeoReference | None = None
     origin: tuple[float, ...] | None = None
     valid: np.ndarray | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 def as_image(stored: Stored) -> Image:

@@ -29,7 +29,7 @@ def read_dicom_file(path: Path) -> Stored:
     if kind == "segmentation":
         from .segmentation import read_segmentation  # highdicom takes a while to import
 
-        return read_segmentation(path)[0]
+        return read_segmentation(path)
     with decoding("DICOM"):
         image = import_pydicom().dcmread(path)
         if "PixelData" not in image:

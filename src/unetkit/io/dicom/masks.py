@@ -7,7 +7,7 @@ from pathlib import Path
 from ...image import Image
 from ..decoder_errors import Refused
 from ..grid import Grid
-from ..label_samples import ValueCode, as_labels
+from ..label_samples import ValueCode, as_coded_labels
 from .contours import draw_contours
 from .headers import content_of, read_header
 from .on_grid import laid_on
@@ -15,7 +15,7 @@ from .on_grid import laid_on
 __all__ = ["read_mask"]
 
 
-def read_mask(path: Path, grid: Grid | None) -> tuple[Image, ValueCode]:
+def read_mask(path: Path, grid: Grid | None) -> tuple[Image, ValueCode | None]:
     """Read a segmentation or contours as a label image, with the names of its values.
 
     Parameters
@@ -40,8 +40,7 @@ def read_mask(path: Path, grid: Grid | None) -> tuple[Image, ValueCode]:
         return grid.label_image(labels, tuple(notes)), ValueCode(names, is_numbered=True)
     from .segmentation import read_segmentation  # highdicom takes a while to import
 
-    stored, names = read_segmentation(path)
-    image = as_labels(stored)
+    image, code = as_coded_labels(read_segmentation(path))
     if grid is not None and grid.place is not None and grid.place.is_stated and len(grid.size) == 3:
         image = grid.label_image(laid_on(image, grid), image.notes)
-    return image, ValueCode(names, is_numbered=True)
+    return image, code

@@ -6,6 +6,7 @@ missing between others there is background.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ _FROM = 0.5  # of a fractional segment
 _NAMED = 8
 
 
-def read_segmentation(path: Path) -> tuple[Stored, dict[int, str]]:
-    """Read the segments of a file, in the orientation closest to RAS, and their names by number.
+def read_segmentation(path: Path) -> Stored:
+    """Read the segments of a file with their names, in the orientation closest to RAS.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def read_segmentation(path: Path) -> tuple[Stored, dict[int, str]]:
     notes.insert(0, f"DICOM SEG of {len(names)} segment{'s'[: len(names) > 1]}: {listed}{more}")
     # From (slice, row, column) in left, posterior, superior to (column, row, slice) in right, anterior, superior.
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine[:, [2, 1, 0, 3]]
-    return placed_volume(array.T, affine, "mm", notes), names
+    return replace(placed_volume(array.T, affine, "mm", notes), names=names)
 
 
 def _with_dimensions(file: Any, notes: list[str]) -> Any:

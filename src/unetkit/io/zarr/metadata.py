@@ -97,7 +97,7 @@ def full_resolution(root: Path) -> FullResolution:
     Parameters
     ----------
     root : Path
-        A Zarr group with OME metadata, one of bioformats2raw with a single image, or an array.
+        A Zarr group with OME metadata, one that holds a single image (also as bioformats2raw does), or an array.
 
     Raises
     ------
@@ -121,16 +121,16 @@ def full_resolution(root: Path) -> FullResolution:
     if "bioformats2raw.layout" in node.ome:
         return _only_image(root)
     children = {path.name: read_node(root, path.name) for path in sorted(root.iterdir()) if path.is_dir()}
+    images = [name for name, child in children.items() if child is not None and "multiscales" in child.ome]
+    if len(images) == 1:  # as acquire-zarr writes it
+        below = _largest(children[images[0]].ome, images[0])  # type: ignore[union-attr]
+        return replace(below, notes=(*below.notes, f"image {images[0]} below the root read"))
+    if images:
+        listed = ", ".join(images[:5])
+        raise Refused(f"a group of {len(images)} images ({listed}): name one of them, such as {root.name}/{images[0]}")
     arrays = [name for name, child in children.items() if child is not None and child.is_array]
     held = f"of its arrays {', '.join(arrays[:5])} name one, such as {root.name}/{arrays[0]}" if arrays else "no arrays"
     raise Refused(f"a Zarr group without OME metadata (multiscales): {held}")
-
-
-def label_images(root: Path) -> list[Path]:
-    """The label images that an OME-Zarr image holds in its group `labels`, as their list there has them."""
-    group = read_node(root, "labels")
-    names = group.ome.get("labels") if group is not None else None
-    return [root / "labels" / str(name) for name in names] if isinstance(names, list) else []
 
 
 def read_node(root: Path, name: str = "") -> Node | None:

@@ -13,6 +13,7 @@ from ..read_options import AS_STATED, ReadOptions
 from ..samples import Colour, Stored
 from ..spacing import completed, in_unit
 from .array import open_array
+from .labels import label_names
 from .metadata import Axis, full_resolution
 
 DROPPED = "-"
@@ -49,11 +50,13 @@ class ZarrRegions:
         self.dtype = self._array.dtype
         if self.dtype.kind not in "buif" or self.dtype.itemsize > 8:
             raise Refused(f"pixels of dtype {self.dtype}: expected integers, floats or bool")
-        sizes = {axis.letter: (axis.step, axis.unit) for axis in axes if axis.letter in tuple(spatial)}
+        backwards = [axis for axis in axes if axis.letter in tuple(spatial) and axis.step < 0]
+        notes += [f"scale of axis {axis.name} is {axis.step:g}: its size is used, and no place" for axis in backwards]
+        sizes = {axis.letter: (abs(axis.step), axis.unit) for axis in axes if axis.letter in tuple(spatial)}
         self.spacing, self.unit, assumed = completed(sizes, spatial)
         self.notes = (*notes, *assumed, *self._array.missing())
         starts = {axis.letter: in_unit(axis.start, axis.unit, self.unit) for axis in axes if axis.start is not None}
-        is_stated = all(letter in starts for letter in spatial)
+        is_stated = all(letter in starts for letter in spatial) and not backwards
         self.origin = tuple(starts[letter] for letter in spatial) if is_stated else None
 
     @property
@@ -77,7 +80,8 @@ def read_omezarr(folder: Path, options: ReadOptions = AS_STATED) -> Stored:
     """Read all channels of an OME-Zarr image at full resolution, channels first."""
     source = ZarrRegions(folder, options)
     array = source.read(tuple(slice(0, length) for length in source.shape))
-    return Stored(array, source.axes[1:], Colour(), source.spacing, source.unit, source.notes, origin=source.origin)
+    space = source.axes[1:], Colour(), source.spacing, source.unit
+    return Stored(array, *space, source.notes, origin=source.origin, names=label_names(folder))
 
 
 def _assumed(shape: tuple[int, ...], options: ReadOptions, notes: list[str]) -> tuple[Axis, ...]:
