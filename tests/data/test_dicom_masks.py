@@ -114,3 +114,44 @@ def test_a_plain_volume_takes_segments_as_they_are_stored(segments: Path) -> Non
     io.write(segments / "flat.tif", Image(np.ones((1, *SIZE)), "czyx", (2, 0.5, 0.75), "mm"))
     with pytest.raises(ValueError, match=r"is \(6, 40, 50\) pixels, its mask .*a\.dcm \(3, 40, 50\)"):
         load_dataset([Pair(segments / "flat.tif", pairs[0].mask, "a")])
+
+
+def test_segments_of_a_volume_are_not_those_of_a_picture(segments: Path) -> None:
+    io.write(segments / "a.png", Image(np.ones((1, *SIZE[1:]), np.uint8), "cyx", (1, 1)))
+    with pytest.raises(ValueError, match=r"a\.dcm: 6 frames of 2 segments, but its image is a picture"):
+        io.read_labels(segments / "masks" / "a.dcm", image=segments / "a.png")
+
+
+def test_contours_and_segments_lie_on_a_converted_volume_too(segments: Path) -> None:
+    image_ = io.read(segments / "images" / "a")
+    io.write(segments / "a.nii.gz", image_)
+    for mask in (
+        segments / "masks" / "a.dcm",
+        rtstruct(segments / "rs.dcm", {"liver": [in_body(box(3.2, 5.2, 12.4, 20.1), k) for k in (1, 2)]}),
+    ):
+        on_series = io.read_labels(mask, image=segments / "images" / "a")
+        assert np.array_equal(io.read_labels(mask, image=segments / "a.nii.gz").array, on_series.array)
+        assert on_series.array.any()
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP", "FRACTIONAL"])
+@pytest.mark.parametrize("is_placed", [True, False])
+def test_segments_of_pictures(tmp_path: Path, kind: str, is_placed: bool) -> None:
+    """Of a radiograph, or of one slice that is read as a picture: as they are stored."""
+    pytest.importorskip("highdicom", reason="highdicom is not installed: pip install 'unetkit[dicom]'")
+    source = slices(series(tmp_path / "one", np.random.default_rng(0).integers(0, 100, (1, *SIZE[1:]))))[0]
+    if not is_placed:
+        for name in ("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID"):
+            delattr(source, name)
+        source.SOPClassUID = source.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"  # a radiograph
+    (tmp_path / "images").mkdir()
+    source.save_as(tmp_path / "images" / "a.dcm")
+    source.SeriesInstanceUID = "1.5"  # one slice of a series alone in a folder is a volume
+    source.save_as(tmp_path / "images" / "b.dcm")
+    drawn = blocks(1, 2)[1]
+    array = np.stack([drawn == 1, drawn == 2], -1)[None] * np.float32(0.7) if kind == "FRACTIONAL" else drawn[None]
+    segmentation(tmp_path / "masks" / "a.dcm", [source], array, ("lung", "heart"), kind)
+    image_ = io.list_images(tmp_path / "images")[0]
+    dataset = load_dataset([Pair(image_, tmp_path / "masks" / "a.dcm", "a")])
+    assert dataset.class_names == ["background", "lung", "heart"]
+    assert np.array_equal(dataset.cases[0].labels, drawn)

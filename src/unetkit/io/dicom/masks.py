@@ -24,7 +24,7 @@ def read_mask(path: Path, grid: Grid | None) -> tuple[Image, ValueCode | None]:
         For which `headers.is_mask` holds.
     grid : Grid, optional
         Of the image that it belongs to. Without one, a segmentation has the slices that its file holds; nor is it laid
-        on an image that states no place.
+        on an image that states no place, or on a picture, whose rows and columns it must have.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def read_mask(path: Path, grid: Grid | None) -> tuple[Image, ValueCode | None]:
         return grid.label_image(labels, tuple(notes)), ValueCode(names, is_numbered=True)
     from .segmentation import read_segmentation  # highdicom takes a while to import
 
-    image, code = as_coded_labels(read_segmentation(path))
+    image, code = as_coded_labels(read_segmentation(path, is_plane=grid is not None and len(grid.size) == 2))
     if grid is not None and grid.place is not None and grid.place.is_stated and len(grid.size) == 3:
         image = grid.label_image(laid_on(image, grid), image.notes)
     return image, code

@@ -6,6 +6,7 @@ missing between others there is background.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,29 @@ import numpy as np
 
 from ..decoder_errors import Refused, decoding, logged, warned
 from ..formats.placed import placed_volume
-from ..samples import Stored
+from ..samples import Colour, Stored
 from .headers import import_pydicom
 
 _FROM = 0.5  # of a fractional segment
 _NAMED = 8
 
 
-def read_segmentation(path: Path) -> Stored:
-    """Read the segments of a file with their names, in the orientation closest to RAS.
+def read_segmentation(path: Path, *, is_plane: bool = False) -> Stored:
+    """Read the segments of a file with their names.
+
+    Parameters
+    ----------
+    path : Path
+    is_plane : bool
+        Whether they belong to a picture: read as they are stored, as those of a radiograph are, which lies nowhere in
+        the body. Else a volume in the orientation closest to RAS.
 
     Raises
     ------
     ImportError
         If highdicom is not installed.
     ValueError
-        If segments overlap, or the frames lie on no regular grid in the body.
+        If segments overlap, the frames lie on no regular grid in the body, or are several of a segment of a picture.
     """
     try:
         from highdicom.seg import Segmentation
@@ -40,24 +48,48 @@ def read_segmentation(path: Path) -> Stored:
         segments = Segmentation.from_dataset(_with_dimensions(import_pydicom().dcmread(path), notes), copy=False)
         numbers = [int(number) for number in segments.segment_numbers if number]  # 0 is background in a label map
         names = {number: str(segments.get_segment_description(number).segment_label) for number in numbers}
-        is_placed = getattr(segments.coordinate_system, "value", "") == "PATIENT"  # and not a slide
-        if not numbers or not is_placed or segments.get_volume_geometry() is None:
-            raise Refused("segments whose frames lie on no regular grid in the body")
-        kind = segments.segmentation_type.value
-        if kind == "LABELMAP":
-            labels = segments.get_volume(combine_segments=True)
-            array, affine = labels.array, labels.affine
-        else:
-            array, affine = _combined(segments, names)
-        if kind == "FRACTIONAL":
+        if not names:
+            raise Refused("without a segment")
+        if segments.segmentation_type.value == "FRACTIONAL":
             meaning = str(getattr(segments.segmentation_fractional_type, "value", "of what is not stated")).lower()
             notes.append(f"fractional segments ({meaning}): {_FROM:g} and more are the segment")
+        where = getattr(segments.coordinate_system, "value", "")  # the patient, a slide, or nothing
+        array, affine = (_plane(segments, names), None) if is_plane or not where else _volume(segments, names, where)
     listed = ", ".join(f"{number} {name}" for number, name in list(names.items())[:_NAMED])
     more = ", ..." if len(names) > _NAMED else ""
     notes.insert(0, f"DICOM SEG of {len(names)} segment{'s'[: len(names) > 1]}: {listed}{more}")
+    if affine is None:
+        return Stored(array[None], "yx", Colour(), (1.0, 1.0), notes=tuple(notes), names=names)
     # From (slice, row, column) in left, posterior, superior to (column, row, slice) in right, anterior, superior.
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine[:, [2, 1, 0, 3]]
     return replace(placed_volume(array.T, affine, "mm", notes), names=names)
+
+
+def _volume(segments: Any, names: dict[int, str], where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (slice, row, column), and their affine."""
+    geometry = segments.get_volume_geometry() if where == "PATIENT" else None
+    if geometry is None:
+        raise Refused("segments whose frames lie on no regular grid in the body")
+    if segments.segmentation_type.value == "LABELMAP":
+        return segments.get_volume(combine_segments=True).array, geometry.affine
+    # One by one, as a file may hold hundreds.
+    volumes = ((number, segments.get_volume(segment_numbers=[number]).array[..., 0]) for number in names)
+    return _combined(((number, values >= _FROM) for number, values in volumes), names), geometry.affine
+
+
+def _plane(segments: Any, names: dict[int, str]) -> np.ndarray:
+    """Labels (row, column) of a picture."""
+    frames = segments.pixel_array
+    frames = frames[None] if frames.ndim == 2 else frames
+    if segments.segmentation_type.value == "LABELMAP" and len(frames) == 1:
+        return np.asarray(frames[0])
+    groups = [item for kind in ("PerFrame", "Shared") for item in segments.get(f"{kind}FunctionalGroupsSequence") or []]
+    stated = [item.SegmentIdentificationSequence[0] for item in groups if "SegmentIdentificationSequence" in item]
+    numbers = [int(item.ReferencedSegmentNumber) for item in stated]
+    if len(numbers) != len(frames) or len(set(numbers)) < len(numbers):
+        raise Refused(f"{len(frames)} frames of {len(set(numbers))} segments, but its image is a picture")
+    full = float(segments.get("MaximumFractionalValue") or 1)
+    return _combined(((number, frame >= _FROM * full) for number, frame in zip(numbers, frames, strict=True)), names)
 
 
 def _with_dimensions(file: Any, notes: list[str]) -> Any:
@@ -82,20 +114,18 @@ def _with_dimensions(file: Any, notes: list[str]) -> Any:
     return file
 
 
-def _combined(segments: Any, names: dict[int, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Segments drawn into one label image one by one, as a file may hold hundreds; and its affine."""
+def _combined(parts: Iterable[tuple[int, np.ndarray]], names: dict[int, str]) -> np.ndarray:
+    """Segments, each with where it is, drawn into one label image; ValueError where two overlap."""
     labels: np.ndarray | None = None
-    for number, name in names.items():
-        volume = segments.get_volume(segment_numbers=[number])
-        inside = volume.array[..., 0] >= _FROM  # binary segments are 0 and 1
+    for number, inside in parts:
         if labels is None:
             labels = np.zeros(inside.shape, np.min_scalar_type(max(names)))
         if (both := inside & (labels > 0)).any():
             others = ", ".join(f"{value} {names[int(value)]}" for value in np.unique(labels[both])[:_NAMED])
             raise Refused(
-                f"segment {number} {name} overlaps with {others} in {int(both.sum())} voxels: a mask holds one class "
-                "per voxel; save segments that overlap in files of their own"
+                f"segment {number} {names[number]} overlaps with {others} in {int(both.sum())} voxels: a mask holds "
+                "one class per voxel; save segments that overlap in files of their own"
             )
         labels[inside] = number
     assert labels is not None, "no segments"
-    return labels, volume.affine
+    return labels
