@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from ..errors import Problem, Problems, raise_problems
 from ..io import list_images
 from ..io.filenames import holds_zarr, image_keys, is_image_folder, mask_keys, stem_of, suffix_of
 from ..io.zarr.metadata import label_images
+from ..json_text import parse_json
 
 # Compared without regard to case.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "raw", "x")
@@ -227,7 +227,7 @@ def _n_channels(table: Path) -> int | None:
     if not table.is_file():
         return None
     try:
-        content = json.loads(table.read_text(encoding="utf-8-sig"))
+        content = parse_json(table.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # not UTF-8, or not JSON
         raise ValueError(f"{table}: is not JSON ({error})") from None
     names = content.get("channel_names", content.get("modality")) if isinstance(content, dict) else None

@@ -5,11 +5,12 @@ What a statement leaves open is recognised from the masks themselves (`recognise
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from ..json_text import parse_json
 
 __all__ = ["Ignore", "LabelOptions", "label_options", "parse_classes", "parse_ignore", "stated_beside"]
 
@@ -113,7 +114,7 @@ def stated_beside(masks: Iterable[Path], *, is_overridden: bool = False) -> Labe
 
 def _read(file: Path, *, is_overridden: bool) -> LabelOptions:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = parse_json(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # not UTF-8, or not JSON
         raise ValueError(f"{file}: is not JSON ({error})") from None
     if not isinstance(content, dict):

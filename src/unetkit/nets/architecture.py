@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -206,6 +206,20 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `Architecture(**d)` gives the same architecture back."""
         return asdict(self)
+
+
+def architecture_of(values: Mapping[str, Any]) -> Architecture:
+    """An architecture from the values of a file.
+
+    Raises
+    ------
+    ValueError
+        In a line, if a value is not possible, of another type, or has an unknown name.
+    """
+    try:
+        return Architecture(**values)
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"its values are not those of an architecture: {error}") from None
 
 
 def _counts(value: int | Sequence[int], levels: int) -> tuple[int, ...]:

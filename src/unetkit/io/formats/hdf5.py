@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from ...json_text import parse_json
 from ..decoder_errors import Refused
 from ..read_options import ReadOptions
 from .sliced import SlicedSource, assumed_order
@@ -52,7 +52,7 @@ def _stated_order(data: h5py.Dataset) -> str:
     tags = data.attrs.get("axistags")
     if tags is not None:
         try:
-            keys = [str(axis["key"]).lower() for axis in json.loads(tags)["axes"]]
+            keys = [str(axis["key"]).lower() for axis in parse_json(tags)["axes"]]
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(f"its axistags cannot be read ({error})") from None
     else:

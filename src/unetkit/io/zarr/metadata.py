@@ -10,13 +10,13 @@ arrays themselves. ::
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...json_text import parse_json
 from ..decoder_errors import Refused
 
 # By name, for axes without a type, as before OME-Zarr 0.4.
@@ -165,7 +165,7 @@ def _below(name: str, file: str) -> str:
 def _json(root: Path, name: str) -> dict[str, Any]:
     name = name.lstrip("/")
     try:
-        content = json.loads((root / name).read_bytes())
+        content = parse_json((root / name).read_bytes())
     except ValueError as error:  # not UTF-8, or not JSON
         raise Refused(f"{name} is not JSON, damaged or truncated ({error})") from None
     if not isinstance(content, dict):
