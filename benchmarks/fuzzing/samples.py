@@ -20,7 +20,16 @@ import numpy as np
 import tifffile
 from PIL import Image as Picture
 
-from fuzzing.peers import by_gdal, by_hand, by_itk, by_itk_as_stored, by_numpy, by_pyfive, by_tensorstore
+from fuzzing.peers import (
+    by_gdal,
+    by_hand,
+    by_imagecodecs,
+    by_itk,
+    by_itk_as_stored,
+    by_numpy,
+    by_pyfive,
+    by_tensorstore,
+)
 from unetkit import io
 from unetkit.image import Image
 
@@ -158,8 +167,8 @@ def _czi(path: Path) -> None:
 
 
 def _slide(path: Path) -> None:
-    text = "Aperio Image Library v1\r\n48x48 |AppMag = 20|MPP = 0.4990"
-    _tiff(COLOUR, tile=(16, 16), photometric="rgb", description=text)(path)
+    text = "Aperio Image Library v1\r\n144x144 |AppMag = 20|MPP = 0.4990"
+    _tiff(np.tile(COLOUR, (3, 3, 1)), tile=(64, 64), photometric="rgb", description=text)(path)
 
 
 # --- texts ---
@@ -218,7 +227,7 @@ _TILED = (
 _OME = {"ome": True, "metadata": {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}}
 SAMPLES = (
     Sample("PNG", "images/a.png", _PNG, by_gdal),
-    Sample("JPEG", "images/a.jpg", (_picture(GRAY), _picture(COLOUR)), by_itk_as_stored),
+    Sample("JPEG", "images/a.jpg", (_picture(GRAY), _picture(COLOUR)), by_imagecodecs),
     Sample("TIFF", "images/a.tif", _PLAIN, by_gdal),
     Sample("tiled TIFF", "images/a.tif", _TILED, by_gdal),
     Sample("BigTIFF", "images/a.tif", (_tiff(GRAY, bigtiff=True, tile=(16, 16), compression="zlib"),), by_gdal),

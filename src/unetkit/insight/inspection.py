@@ -15,6 +15,7 @@ from ..graph.cost import cost
 from ..graph.graph import Graph, read
 from ..inference.input import InputImage
 from ..io import read_labels
+from ..io.decoder_errors import naming
 from ..io.placement import turned_onto
 from ..io.resample import to_size
 from ..labels.kind import to_classes
@@ -188,7 +189,8 @@ def inspect_image(
     source, truth = files[0].name, None
     notes: tuple[str, ...] = ()
     if card is None:
-        array = prepare_for_net(read_channels(files), channels=net.in_channels, ndim=net.ndim)
+        with naming(*files):
+            array = prepare_for_net(read_channels(files), channels=net.in_channels, ndim=net.ndim)
         return inspect_array(net, array, name=name, source=source)
     with InputImage.open(files, net, card) as image:
         whole = image.image.size

@@ -29,13 +29,22 @@ class Refused(ValueError):
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Put the path before the message of any ValueError raised inside, and into one of MemoryError."""
+def naming(path: Path, *others: Path) -> Iterator[None]:
+    """Put the path before the message of any ValueError raised inside, and into one of MemoryError.
+
+    A message that begins with it, or with another file of the same image, is left as it is.
+    """
+    begins = tuple(f"{file}: " for file in (path, *others))
     try:
         yield
     except MemoryError as error:
-        raise MemoryError(f"{path}: too large for the memory at hand, or damaged ({error})") from error
+        if str(error).startswith(begins):
+            raise
+        reason = str(error) or "allocation failed"
+        raise MemoryError(f"{path}: too large for the memory at hand, or damaged ({reason})") from error
     except ValueError as error:
+        if str(error).startswith(begins):
+            raise
         raise ValueError(f"{path}: {error}") from error
 
 

@@ -17,6 +17,7 @@ from scipy.ndimage import label
 from ..errors import Problem, raise_problems
 from ..image import Image
 from ..io import list_images, read_coded_labels
+from ..io.decoder_errors import naming
 from ..io.filenames import is_image_folder, mask_keys, name_key, stem_of
 from ..io.label_samples import ColourCode
 from ..io.placement import turn_onto, turned_onto
@@ -90,14 +91,17 @@ def evaluate(
     raise_problems(problems, "problem")
     options = labels if isinstance(labels, LabelOptions) else LabelOptions(labels)
     options = options if ignore is None else replace(options, ignore=ignore)
-    colours, doubts = _common_colours(overviews)
-    meaning = common_meaning(*_statistics(overviews, colours), label_options(options, [pair.truth for pair in pairs]))
+    with naming(predicted, truth):
+        colours, doubts = _common_colours(overviews)
+        stated = label_options(options, [pair.truth for pair in pairs])
+        meaning = common_meaning(*_statistics(overviews, colours), stated)
     kinds = meaning.kinds
     names = _class_names(kinds[1], class_names)
     images = []
     for i, pair in enumerate(pairs, start=len(pairs)):
         progress.update(i, 2 * len(pairs))
-        images.append(_score(pair.read(colours), pair.name, kinds, names, tolerance))
+        with naming(pair.predicted, pair.truth):
+            images.append(_score(pair.read(colours), pair.name, kinds, names, tolerance))
     notes = [*doubts, *_kind_notes(meaning, images), *notes, *counting_notes(images)]
     empty = [image.name for image in images if math.isnan(image.pixel_error)]
     if empty:
@@ -229,7 +233,7 @@ def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
         return None
     sizes = masks[0].size, masks[1].size
     if sizes[0] != sizes[1]:
-        text = f"{pair.name}: predicted mask has size {sizes[0]} and truth {sizes[1]}: expected the same"
+        text = f"{pair.predicted}: predicted mask has size {sizes[0]} and truth {sizes[1]}: expected the same"
         problems.append(Problem(text, (pair.predicted, pair.truth)))
     return _Overview(statistics[0], statistics[1], masks[0].notes + masks[1].notes, (codes[0], codes[1]))
 

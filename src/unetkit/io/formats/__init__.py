@@ -69,7 +69,9 @@ class Format:
         with decoding(self.name):
             opener = getattr(module, "open_source", _only_whole)
             source: SlicedSource | None = opener(path, is_mask=False, **self._with_options(options))
-            return source
+        if source is not None:
+            source.format = self.name
+        return source
 
     def _with_options(self, options: ReadOptions) -> dict[str, ReadOptions]:
         return {} if self.names_axes else {"options": options}
