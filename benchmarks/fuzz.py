@@ -6,14 +6,15 @@
 
 Small valid files (fuzzing/samples.py) are damaged by their seed (fuzzing/damage.py), and verbs run on each in a
 process of its own, forked from one that has imported everything: it may take twice `--memory` more than it began with,
-and 30 s. One in `--commands` goes through `unetkit check` as well. Of each file the worst of:
+and 30 s of processor time for each verb. One in `--commands` goes through `unetkit check` as well. Of each file the
+worst of:
 
     read       equal to what an independent library reads, or that one refuses the file, or there is none
     said       read otherwise than by the other library, and a note says why
     refused    ValueError, OSError or MemoryError with the name of the file, or of the folder that was given
     TRACEBACK  any other exception, or a message without the name
     DIFFERS    read otherwise than by the other library, without a word
-    HANG       more than 30 s
+    HANG       more than 30 s of processor time for a verb
     MEMORY     MemoryError without a name, or killed for memory
     CRASH      the process died, as where a decoder in C aborts
 

@@ -18,7 +18,7 @@ __all__ = ["WORST", "Differs", "Verb", "attempt", "judge", "report", "run_forked
 
 WORST = ("CRASH", "HANG", "MEMORY", "TRACEBACK", "DIFFERS", "refused", "said", "read")
 NAMED = (ValueError, OSError, MemoryError)  # what the command line prints in a line
-HANG_S = 30.0
+HANG_S, ASLEEP_S = 30, 240  # of processor time for a verb; of time for all of them, on a machine that is busy
 
 Verb = tuple[str, Callable[[], str | None]]  # its name, and a function that returns what it said
 
@@ -41,6 +41,9 @@ def judge(verbs: list[Verb], target: Path, folder: Path, memory_mb: int) -> dict
     def work() -> None:
         for name, verb in verbs:
             report(verb=name)
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            until = int(used.ru_utime + used.ru_stime + HANG_S) + 1
+            resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))  # SIGXCPU from then on
             report(**attempt(name, verb, target, folder))
 
     reader, code = run_forked(work, memory_mb)
@@ -49,7 +52,11 @@ def judge(verbs: list[Verb], target: Path, folder: Path, memory_mb: int) -> dict
     if code != 0:
         last = next((row["verb"] for row in reversed(rows)), "")
         results.append(
-            {"verb": last, "verdict": "HANG" if code == -signal.SIGALRM else "CRASH", "said": f"exit {code}"}
+            {
+                "verb": last,
+                "verdict": "HANG" if code in (-signal.SIGALRM, -signal.SIGXCPU) else "CRASH",
+                "said": f"exit {code}",
+            }
         )
         if last == "peer":
             results[-1] |= {"verdict": "read", "said": f"the other library ended with {code}"}
@@ -101,7 +108,7 @@ def run_forked(work: Callable[[], object], memory_mb: int) -> tuple[str, int]:
         finally:
             os._exit(status)
     os.close(writer)
-    text, until = b"", time.monotonic() + HANG_S + (90 if memory_mb >= 10**6 else 0)
+    text, until = b"", time.monotonic() + ASLEEP_S
     while select.select([reader], [], [], max(until - time.monotonic(), 0))[0]:
         part = os.read(reader, 1 << 16)
         if not part:

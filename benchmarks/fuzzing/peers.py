@@ -41,11 +41,10 @@ def by_itk(path: Path) -> np.ndarray:
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    if path.is_dir():
-        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path))
-        image = sitk.ReadImage(files)
-    else:
-        image = sitk.ReadImage(str(path))
+    if path.is_dir():  # file by file: as a series, ITK leaves out what it cannot read
+        slices = sorted((sitk.ReadImage(str(file)) for file in path.iterdir()), key=lambda one: one.GetOrigin()[2])
+        return np.concatenate([sitk.GetArrayFromImage(one) for one in slices])[:, ::-1, ::-1]
+    image = sitk.ReadImage(str(path))
     return sitk.GetArrayFromImage(sitk.DICOMOrient(image, "RAS") if image.GetDimension() == 3 else image)
 
 

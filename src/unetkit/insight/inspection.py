@@ -191,7 +191,7 @@ def inspect_image(
     if card is None:
         with naming(*files):
             array = prepare_for_net(read_channels(files), channels=net.in_channels, ndim=net.ndim)
-        return inspect_array(net, array, name=name, source=source)
+            return inspect_array(net, array, name=name, source=source)
     with InputImage.open(files, net, card) as image:
         whole = image.image.size
         spacing = [step * n / m for step, n, m in zip(image.image.spacing, whole, image.size, strict=True)]
@@ -217,5 +217,6 @@ def inspect_image(
             z = image.size[0] // 2 if is_foreground is None else int(is_foreground.sum(1).argmax())
             array = image.plane(z)(tuple(slice(0, n) for n in image.size[1:])).numpy()
             source, truth = f"{source}, plane {z}", None if truth is None else truth[z]
-    inspection = inspect_array(net, array, name=name, source=source, truth=truth)
+    with naming(*files):
+        inspection = inspect_array(net, array, name=name, source=source, truth=truth)
     return replace(inspection, classes=tuple(card.classes), notes=notes)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from .atomic import check_folder_writable
+
 __all__ = ["LOCK_FILES", "sole_writer"]
 
 LOCK_FILES = frozenset({".lock", ".writer"})  # the lock itself, and the process that holds it, in words
@@ -27,10 +29,11 @@ def sole_writer(folder: Path) -> Iterator[None]:
     ------
     FileExistsError
         If another process holds the folder; it is named. Or if there is a file of its name.
+    OSError
+        If the folder cannot be made or written to.
     """
+    check_folder_writable(folder)
     was_there = folder.exists()
-    if was_there and not folder.is_dir():
-        raise FileExistsError(f"{folder}: is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
     path, writer = folder / ".lock", folder / ".writer"
     lock = FileLock(path)

@@ -17,6 +17,7 @@ from ..errors import Problem, raise_problems
 from ..image import Image
 from ..io import read, read_coded_labels
 from ..io.atomic import check_writable, write_text
+from ..io.decoder_errors import naming
 from ..io.filenames import stem_of
 from ..io.label_samples import ColourCode
 from ..io.placement import turned_onto
@@ -126,7 +127,8 @@ def measure(
     check_writable(table)
     matching = _matching_images(files, None if images is None else Path(images))
     statistics, unit, notes, colours = _check(files, matching, rois)
-    kind = _kind(statistics, label_options(labels, files))
+    with naming(*map(Path, masks)):
+        kind = _kind(statistics, label_options(labels, files))
     notes += (colours_text(colours),) if colours else ()
     notes += (kind.description,) if kind.description else ()
     out.mkdir(parents=True, exist_ok=True)

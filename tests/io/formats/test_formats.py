@@ -157,6 +157,34 @@ def test_hdf5_with_several_datasets_is_not_guessed(tmp_path: Path) -> None:
         read(tmp_path / "b.h5")
 
 
+def test_hdf5_chunks_that_are_not_stored_are_said(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("raw", (9, 20, 30), np.uint8, chunks=(3, 10, 10), fillvalue=7)
+        data[:3] = 1
+    image = read(tmp_path / "a.h5")
+    assert (image.array[0, 3:] == 7).all()
+    assert "12 of 18 chunks not stored: their pixels are the fill value 7" in image.notes
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("raw", data=np.ones((5, 21)), chunks=(2, 8))
+    assert not any("chunks" in note for note in read(tmp_path / "b.h5").notes)
+
+
+def test_a_region_that_a_library_cannot_decode_is_named(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    values = RNG.integers(0, 255, (64, 64), dtype=np.uint8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("raw", data=values, chunks=(32, 32), compression="gzip")
+        at, n = data.id.get_chunk_info(3).byte_offset, data.id.get_chunk_info(3).size
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    content[at : at + n] = bytes(n)
+    (tmp_path / "a.h5").write_bytes(content)
+    with open_lazy(tmp_path / "a.h5") as image:
+        assert np.array_equal(image[:, :32, :32][0], values[:32, :32])
+        with pytest.raises(ValueError, match=r"a\.h5: damaged, truncated or unsupported HDF5"):
+            image[:, 40:, 40:]
+
+
 # --- volumes with a place ---
 
 

@@ -50,11 +50,11 @@ def read_plan_file(path: Path) -> Plan:
     FileNotFoundError, ValueError
     """
     try:
-        text = path.read_text()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such file") from None
     try:
-        return read_plan(text)
+        return read_plan(content.decode("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
