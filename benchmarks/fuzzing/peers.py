@@ -33,6 +33,8 @@ def by_gdal(path: Path) -> np.ndarray:
     for name in names:
         with rasterio.open(name) as one:
             planes.append(one.read())
+            if path.suffix == ".gif":  # indices of colours, which are gray in the sample
+                planes[-1] = np.array([one.colormap(1)[i][0] for i in range(256)], np.uint8)[planes[-1]]
     return planes[0] if n == 1 else np.concatenate(planes)
 
 

@@ -260,6 +260,14 @@ def test_importing_io_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", "import sys, unetkit.io; assert 'torch' not in sys.modules"], check=True)
 
 
+def test_a_place_before_the_file_is_damage(tmp_path: Path) -> None:
+    """The operating system calls the seek an invalid argument, and knows no name of it."""
+    (tmp_path / "a").write_bytes(b"")
+    refusal = pytest.raises(ValueError, match=r"unsupported NPZ \(.*Invalid argument")
+    with (tmp_path / "a").open("rb", buffering=0) as file, refusal, decoding("NPZ"):
+        file.seek(-5)
+
+
 def test_entities_of_ome_xml_are_not_expanded(tmp_path: Path) -> None:
     entities = '<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">'
     text = f'<?xml version="1.0"?><!DOCTYPE OME [{entities}]><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'

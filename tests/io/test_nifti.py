@@ -556,5 +556,5 @@ def test_a_small_gzip_file_that_states_a_huge_volume(tmp_path, lengths):
     content = bytearray(gzip.decompress(path.read_bytes()))
     content[40:48] = np.array(lengths, "<i2").tobytes()
     path.write_bytes(gzip.compress(content))
-    with pytest.raises(ValueError, match=r"a\.nii\.gz: damaged: its header states \d+ bytes, more than a gzip file"):
+    with pytest.raises(ValueError, match=r"a\.nii\.gz: damaged: its header states \d+ bytes of pixels"):
         io.read(path)

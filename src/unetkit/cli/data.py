@@ -117,7 +117,7 @@ def plan(
     from ..training.plan.settings import merge_settings, old_name_hints, options_of, parse_setting, read_options_of
 
     if out:
-        check_writable(out, suffix=".json")
+        check_writable(out, suffix=".json" if out.exists() else "")  # no image is replaced by mistake
     for hint in old_name_hints(values or ()):
         typer.echo(hint, err=True)
     pairs = [option(parse_setting, text) for text in values or ()]

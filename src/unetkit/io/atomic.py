@@ -30,10 +30,10 @@ def check_writable(path: Path, *, suffix: str = "") -> None:
     OSError
         If it is a folder, or the folder that it lies in is a file or cannot be written to.
     """
-    if suffix and path.suffix.lower() != suffix:
-        raise ValueError(f"{path}: expected the name of a {suffix} file")
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder; name a file")
+    if suffix and path.suffix.lower() != suffix:
+        raise ValueError(f"{path}: expected the name of a {suffix} file")
     _check_access(path, next(parent for parent in path.absolute().parents if parent.exists()))
 
 

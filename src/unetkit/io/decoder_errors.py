@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import sys
@@ -18,6 +19,8 @@ FIRST_PRIVATE_TAG = 32768  # TIFF 6.0, section 2
 # catch_warnings replaces the filters of the whole process: two at once would leave each other's behind.
 WARNING_LOCK = threading.Lock()
 
+MOST_DEFLATED = 1032  # bytes that a byte of deflate unpacks to, at most; zlib.net/zlib_tech.html
+
 DECODERS = {"tifffile", "imagecodecs", "PIL", "nibabel", "pydicom", "zarr", "numcodecs"}
 DECODERS |= {"h5py", "mrcfile", "nrrd", "SimpleITK", "pylibCZIrw", "openslide"}  # io.formats
 # Raised by Python where code is wrong, and by no decoder for a damaged file.
@@ -26,6 +29,21 @@ FAULTS_OF_CODE = (AttributeError, TypeError, NameError, AssertionError)
 
 class Refused(ValueError):
     """An error whose message is complete: `decoding` leaves it as it is, `naming` puts the path before it."""
+
+
+def check_packed(stated: int, held: int, most: int) -> None:
+    """Raise Refused where a header states more bytes of pixels than a file can hold, before memory is taken for them.
+
+    Parameters
+    ----------
+    stated : int
+    held : int
+        Bytes of the file.
+    most : int
+        Bytes that one byte of it unpacks to, at most.
+    """
+    if stated > held * most:
+        raise Refused(f"damaged: its header states {stated} bytes of pixels, more than a file of {held} bytes can hold")
 
 
 @contextmanager
@@ -74,7 +92,7 @@ def decoding(kind: str) -> Iterator[None]:
     except (MemoryError, Refused, ImportError, Warning):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the file
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         if isinstance(error, (*FAULTS_OF_CODE, LookupError)):

@@ -21,7 +21,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 
 from ..image import Image, WorldAffine
 from .atomic import replace_file
-from .decoder_errors import Refused, decoding, logged, warned
+from .decoder_errors import MOST_DEFLATED, Refused, check_packed, decoding, logged, warned
 from .samples import Colour, Stored
 from .spacing import METRES
 
@@ -37,7 +37,6 @@ FLAT = 1e-4  # volume of the box of unit axes below which an affine is singular;
 FORMS_APART = 0.75  # voxels
 LONGEST = 32767  # NIfTI-1 stores lengths in 16 bits
 GZIP_LEVEL = 6
-MOST_PACKED = 1032  # bytes that a byte of deflate unpacks to, at most; zlib.net/zlib_tech.html
 SURPLUS = 1 << 20  # bytes behind the pixels
 
 Nifti = Nifti1Image | Nifti2Image
@@ -63,8 +62,7 @@ def _unpacked(path: Path) -> bytes:
         n_pixels = np.prod([max(int(n), 0) for n in header.get_data_shape()], dtype=object)
         stated = int(header["vox_offset"]) + int(n_pixels) * header.get_data_dtype().itemsize
         size = path.stat().st_size
-        if stated > size * MOST_PACKED:
-            raise Refused(f"damaged: its header states {stated} bytes, more than a gzip file of {size} bytes can hold")
+        check_packed(stated, size, MOST_DEFLATED)
         content = head + file.read(max(stated - len(head), 0) + SURPLUS)
         if file.read(1):
             raise Refused(f"damaged: it unpacks to far more than the {stated} bytes that its header states")

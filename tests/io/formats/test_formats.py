@@ -1,5 +1,6 @@
 """Formats that a library reads: each file is made by that library or another, and read as another reads it."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -333,3 +334,19 @@ def test_a_pickle_of_cellpose_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a_seg.npy", {"masks": np.ones((4, 4), int)}, allow_pickle=True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"a_seg\.npy: holds Python objects .* save the masks as TIFF or PNG"):
         read_labels(tmp_path / "a_seg.npy")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".bmp", ".png"])
+def test_a_small_file_that_states_a_huge_picture_takes_no_memory(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Picture.fromarray(RNG.integers(0, 255, (20, 30), dtype=np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    at, size = {".gif": (6, b"\xff\xff\xff\xff"), ".bmp": (18, b"\0\0\1\0\0\0\1\0"), ".png": (16, b"\0\1\0\0\0\1\0\0")}[
+        suffix
+    ]
+    content[at : at + len(size)] = size
+    if suffix == ".png":
+        content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged: its header states 4\d+ bytes of pixels, more than a file"):
+        read(path)
