@@ -113,3 +113,10 @@ def test_a_card_that_is_nested_too_deep_is_refused(run):
     change_header(run / "model.safetensors", lambda own: DEEP)
     with pytest.raises(ValueError, match=r"model\.safetensors: .*no unetkit card"):
         read_model(run)
+
+
+@pytest.mark.parametrize("members", ['["../other"]', '["/tmp"]', "[]", "3", "[1]"])
+def test_an_ensemble_names_folders_of_its_own(tmp_path, members):
+    (tmp_path / "ensemble.json").write_text(f'{{"members": {members}}}')
+    with pytest.raises(ValueError, match=r"ensemble\.json: (names the members|is damaged)"):
+        read_model(tmp_path)

@@ -46,6 +46,14 @@ def check_packed(stated: int, held: int, most: int) -> None:
         raise Refused(f"damaged: its header states {stated} bytes of pixels, more than a file of {held} bytes can hold")
 
 
+def check_inside(name: str, folder: Path) -> None:
+    """Raise Refused where a name that a file states leads out of its folder."""
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise Refused(
+            f"names {name!r}, which lies outside of {folder}: a file of pixels is read from its own folder only"
+        )
+
+
 @contextmanager
 def naming(path: Path, *others: Path) -> Iterator[None]:
     """Put the path before the message of any ValueError raised inside, and into one of MemoryError.

@@ -92,11 +92,22 @@ def model_files(path: Path) -> list[Path]:
         return [path]
     paths = RunPaths(path)
     if paths.ensemble.is_file():
-        members: list[str] = parse_json(paths.ensemble.read_text())["members"]
-        return [RunPaths(path / member).model for member in members]
+        return [RunPaths(path / member).model for member in _members(paths.ensemble)]
     if not paths.model.is_file():
         raise FileNotFoundError(f"{path}: holds no {paths.model.name}; has its training been started?")
     return [paths.model]
+
+
+def _members(ensemble: Path) -> list[str]:
+    """The folders of an ensemble's runs, all of them below its own."""
+    try:
+        members = parse_json(ensemble.read_bytes())["members"]
+        folders = [(ensemble.parent / member).resolve() for member in members]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{ensemble}: is damaged ({type(error).__name__}: {error})") from None
+    if not folders or not all(folder.is_relative_to(ensemble.parent.resolve()) for folder in folders):
+        raise ValueError(f"{ensemble}: names the members {members}: expected folders below its own")
+    return [str(member) for member in members]
 
 
 def read_members(path: Path | str) -> tuple[list[Net], Card]:

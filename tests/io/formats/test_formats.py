@@ -350,3 +350,36 @@ def test_a_small_file_that_states_a_huge_picture_takes_no_memory(tmp_path: Path,
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"damaged: its header states 4\d+ bytes of pixels, more than a file"):
         read(path)
+
+
+def test_compressed_pixels_of_metaimage_that_cannot_be_unpacked(tmp_path: Path) -> None:
+    """ITK prints a line then, and gives zeros."""
+    sitk = pytest.importorskip("SimpleITK")
+    for size in ((6, 20, 30), (20, 30)):
+        values = RNG.integers(1, 9, size).astype(np.int16)
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "a.mha"), True)
+        assert np.array_equal(np.sort(read(tmp_path / "a.mha").array, None), np.sort(values, None))
+        content = (tmp_path / "a.mha").read_bytes()
+        at = content.index(b"LOCAL\n") + len(b"LOCAL\n")
+        for damaged in (content[: at + 20] + bytes(40) + content[at + 60 :], content[:-50]):
+            (tmp_path / "b.mha").write_bytes(damaged)
+            with pytest.raises(ValueError, match=r"b\.mha: damaged"):
+                read(tmp_path / "b.mha")
+
+
+@pytest.mark.parametrize("name", ["../a.raw", "/etc/hostname", "LIST\n../a.raw"])
+def test_no_header_names_pixels_outside_of_its_folder(tmp_path: Path, name: str) -> None:
+    for module in ("SimpleITK", "nrrd"):
+        pytest.importorskip(module)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "a.raw").write_bytes(bytes(600))
+    text = f"NDims = 2\nDimSize = 30 20\nElementType = MET_UCHAR\nElementDataFile = {name}\n"
+    (tmp_path / "in/a.mhd").write_text(f"ObjectType = Image\n{text}")
+    lines = ("NRRD0004", "type: uint8", "dimension: 2", "sizes: 30 20", "encoding: raw", f"data file: {name}", "")
+    (tmp_path / "in/a.nhdr").write_text("\n".join(lines))
+    for file in ("a.mhd", "a.nhdr"):
+        with pytest.raises(ValueError, match=rf"{file}: "):
+            read(tmp_path / "in" / file)
+    (tmp_path / "in/a.raw").write_bytes(bytes(600))
+    (tmp_path / "in/a.mhd").write_text(f"ObjectType = Image\n{text.replace(name, 'a.raw')}")
+    assert read(tmp_path / "in/a.mhd").size == (20, 30)

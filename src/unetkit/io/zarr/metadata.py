@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...json_text import parse_json
-from ..decoder_errors import Refused
+from ..decoder_errors import Refused, check_inside
 
 # By name, for axes without a type, as before OME-Zarr 0.4.
 KINDS = {"x": "space", "y": "space", "z": "space", "c": "channel", "t": "time"}
@@ -130,7 +130,10 @@ def label_images(root: Path) -> list[Path]:
     """The label images that an OME-Zarr image holds in its group `labels`, as their list there has them."""
     group = read_node(root, "labels")
     names = group.ome.get("labels") if group is not None else None
-    return [root / "labels" / str(name) for name in names] if isinstance(names, list) else []
+    listed = [f"labels/{name}" for name in names] if isinstance(names, list) else []
+    for name in listed:
+        check_inside(name, root)
+    return [root / name for name in listed]
 
 
 def read_node(root: Path, name: str = "") -> Node | None:
@@ -141,6 +144,7 @@ def read_node(root: Path, name: str = "") -> Node | None:
     ValueError
         If its JSON is damaged.
     """
+    check_inside(name, root)
     folder = root / name
     if (folder / "zarr.json").is_file():
         metadata = _json(root, f"{name}/zarr.json")
