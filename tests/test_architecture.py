@@ -13,7 +13,7 @@ import unetkit
 SOURCE = Path(unetkit.__file__).parent
 # One tier per line, as in CONTRIBUTING.md: a module imports from its own folder and from lines above it.
 TIERS = [
-    {"geometry", "georeference", "allocator", "processors", "errors", "progress", "plotting"},
+    {"geometry", "georeference", "allocator", "processors", "errors", "json_text", "progress", "plotting"},
     {"tiles", "image", "graph"},
     {"nets", "labels", "io"},
     {"model", "data", "metrics", "measurements"},

@@ -17,6 +17,7 @@ from unetkit.inference.execution import Execution
 from unetkit.inference.outputs import Outputs
 from unetkit.inference.predictor import load_model
 from unetkit.inference.prepare import prepare
+from unetkit.io.lock import sole_writer_of
 from unetkit.io.resample import resampled, to_size
 from unetkit.labels.instances import InstanceThresholds
 from unetkit.labels.kind import LabelKind
@@ -620,3 +621,24 @@ def test_a_note_on_many_images_is_told_once_and_counted(run, tmp_path):
         "a.png: gray stored as RGB: read as one channel",
         "3 images in all: gray stored as RGB: read as one channel",
     ]
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.zarr"])
+def test_a_mask_that_another_process_makes_is_named(tmp_path, name):
+    model(run := tmp_path / "run")
+    source = picture(tmp_path / name, pixels())
+    (tmp_path / "out").mkdir()
+    refusal = pytest.raises(
+        FileExistsError, match=rf"{name}: process {os.getpid()} on .* writes this file; name another"
+    )
+    with sole_writer_of(tmp_path / "out" / name), refusal:
+        load_model(run).predict_files([source], tmp_path / "out")
+    (done,) = load_model(run).predict_files([source], tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == [name] == [done.mask.name]
+
+
+def test_the_same_mask_is_the_same_file(tmp_path):
+    model(run := tmp_path / "run", ndim=3)
+    source = picture(tmp_path / "a.ome.tif", pixels((6, 40, 30)))
+    masks = [load_model(run).predict_files([source], tmp_path / out)[0].mask.read_bytes() for out in ("one", "two")]
+    assert masks[0] == masks[1]

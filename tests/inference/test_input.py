@@ -114,3 +114,12 @@ def test_what_does_not_fit_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             InputImage.open([file], *net_and_card(**options))
+
+
+@pytest.mark.parametrize("channels, ndim, reason", [(3, 2, "got an image of 3 channels, expected 1"), (1, 3, "axes")])
+def test_an_image_that_does_not_suit_the_net_is_named(tmp_path, channels, ndim, reason):
+    size = (6, 20, 20)[-ndim:]
+    image = Image(np.arange(channels * np.prod(size)).reshape(channels, *size), "c" + "zyx"[-ndim:], (1.0,) * ndim)
+    io.write(tmp_path / "a.tif", image)
+    with pytest.raises(ValueError, match=rf"^\S*a\.tif: .*{reason}"):
+        InputImage.open([tmp_path / "a.tif"], *net_and_card())

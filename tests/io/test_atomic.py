@@ -4,7 +4,14 @@ import errno
 
 import pytest
 
-from unetkit.io.atomic import replace_file, replace_folder, write_bytes, write_text
+from unetkit.io.atomic import (
+    check_folder_writable,
+    check_writable,
+    replace_file,
+    replace_folder,
+    write_bytes,
+    write_text,
+)
 
 
 @pytest.mark.parametrize("content", ["text µ", b"\x00bytes"])
@@ -62,3 +69,38 @@ def test_a_failure_inside_keeps_the_previous_folder_and_its_number(tmp_path):
 def test_names_that_are_not_utf8_are_escaped(tmp_path):
     write_text(tmp_path / "t.csv", "caf\udce9,1")
     assert (tmp_path / "t.csv").read_text(encoding="utf-8") == "caf\\udce9,1"
+
+
+def test_what_plainly_cannot_be_written_is_said_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    check_writable(tmp_path / "new" / "deep" / "a.csv", suffix=".csv")
+    check_folder_writable(tmp_path / "new" / "deep")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ValueError, match=r"a\.png: expected the name of a \.csv file"):
+        check_writable(tmp_path / "a.png", suffix=".csv")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        check_writable(tmp_path)
+    for check in (check_writable, check_folder_writable):
+        with pytest.raises(NotADirectoryError, match=r"a: \S*file is a file, and so has no place for it"):
+            check(tmp_path / "file" / "a")
+    with pytest.raises(FileExistsError, match="file: is a file; name a folder"):
+        check_folder_writable(tmp_path / "file")
+
+
+@pytest.mark.parametrize("check", [check_writable, check_folder_writable])
+def test_a_disk_that_is_read_only_is_said_before_the_work(check, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=rf"a: {tmp_path} cannot be written to: no permission, or a read-only"):
+        check(tmp_path / "a")
+
+
+def test_a_failure_on_a_read_only_disk_names_the_file_and_not_the_temporary_one(tmp_path, monkeypatch):
+    """There, removing the temporary file, which was never made, fails as well."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    refusal = pytest.raises(OSError, match=r"cannot write \S*a\.txt: Read-only file system; nothing was written")
+    with refusal, replace_file(tmp_path / "a.txt"):
+        refuse()

@@ -258,3 +258,21 @@ def test_log_of_others_still_reaches_them(caplog: pytest.LogCaptureFixture, tmp_
 
 def test_importing_io_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", "import sys, unetkit.io; assert 'torch' not in sys.modules"], check=True)
+
+
+def test_a_place_before_the_file_is_damage(tmp_path: Path) -> None:
+    """The operating system calls the seek an invalid argument, and knows no name of it."""
+    (tmp_path / "a").write_bytes(b"")
+    refusal = pytest.raises(ValueError, match=r"unsupported NPZ \(.*Invalid argument")
+    with (tmp_path / "a").open("rb", buffering=0) as file, refusal, decoding("NPZ"):
+        file.seek(-5)
+
+
+def test_entities_of_ome_xml_are_not_expanded(tmp_path: Path) -> None:
+    entities = '<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">'
+    text = f'<?xml version="1.0"?><!DOCTYPE OME [{entities}]><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, STACK[0], description=f"{text}<Image><Pixels/></Image>&b;</OME>", metadata=None)
+    for function in (io.read, io.read_labels, io.open_lazy):
+        with pytest.raises(ValueError, match=r"a\.ome\.tif: its OME-XML declares a document type"):
+            function(path)

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from unetkit.io.lock import sole_writer
+from unetkit.io.lock import sole_writer, sole_writer_of
 
 HOLD = """
 import sys
 from pathlib import Path
-from unetkit.io.lock import sole_writer
+from unetkit.io.lock import sole_writer, sole_writer_of
 with sole_writer(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -55,3 +55,31 @@ def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(FileExistsError, match="run: is a file; name a folder"), sole_writer(tmp_path / "run"):
         pytest.fail("held")
+
+
+HOLD_FILE = HOLD.replace("import sole_writer", "import sole_writer_of as sole_writer")
+
+
+def test_the_second_writer_of_a_file_is_told_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.HOLD", HOLD_FILE)
+    process = hold(tmp_path / "a[1].tif")
+    try:
+        with sole_writer_of(tmp_path / "b.tif"):
+            pass  # another file of the folder
+        refusal = pytest.raises(FileExistsError, match=rf"a\[1\]\.tif: process {process.pid} on .* writes this file")
+        with refusal, sole_writer_of(tmp_path / "a[1].tif"):
+            pytest.fail("two writers")
+    finally:
+        process.communicate("")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_writer_left_of_its_file_is_removed(tmp_path):
+    (tmp_path / ".a.tif.0123abcd.tmp").write_text("half")
+    (tmp_path / ".a.tif.89abcdef.tmp").mkdir()
+    kept = {".b.tif.0123abcd.tmp", ".a.tif.partial", "a.tif"}
+    for name in kept:
+        (tmp_path / name).write_text("whole")
+    with sole_writer_of(tmp_path / "a.tif"):
+        assert {path.name for path in tmp_path.iterdir()} == kept | {".a.tif.lock", ".a.tif.writer"}
+    assert {path.name for path in tmp_path.iterdir()} == kept

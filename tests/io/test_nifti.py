@@ -535,3 +535,26 @@ def test_real_volumes(tmp_path: Path) -> None:
         assert np.array_equal(np.asanyarray(back.dataobj), np.asanyarray(stored.dataobj))
         assert np.array_equal(back.affine, stored.affine)
         assert back.header.get_xyzt_units() == stored.header.get_xyzt_units()
+
+
+def test_gzip_is_unpacked_no_further_than_its_header_states(tmp_path):
+    """Members of a gzip file follow each other: 16 MB of zeros take 16 kB."""
+    path = tmp_path / "a.nii.gz"
+    io.write(path, Image(np.ones((1, 4, 5, 6), np.int16), "czyx", (1.0, 1.0, 1.0), "mm"))
+    whole = path.read_bytes()
+    path.write_bytes(whole + gzip.compress(bytes(2**24)) * 3)
+    with pytest.raises(ValueError, match=r"a\.nii\.gz: damaged: it unpacks to far more than the \d+ bytes"):
+        io.read(path)
+    path.write_bytes(whole + gzip.compress(bytes(500)))
+    assert io.read(path).array.all()
+
+
+@pytest.mark.parametrize("lengths", [(3, 30000, 30000, 30000), (3, 32767, 32767, 32767)])
+def test_a_small_gzip_file_that_states_a_huge_volume(tmp_path, lengths):
+    path = tmp_path / "a.nii.gz"
+    io.write(path, Image(np.ones((1, 4, 5, 6), np.int16), "czyx", (1.0, 1.0, 1.0), "mm"))
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[40:48] = np.array(lengths, "<i2").tobytes()
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(ValueError, match=r"a\.nii\.gz: damaged: its header states \d+ bytes of pixels"):
+        io.read(path)

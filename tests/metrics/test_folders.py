@@ -120,9 +120,9 @@ def test_all_problems_of_files_at_once(tmp_path):
     with pytest.raises(Problems, match="3 problems") as caught:
         evaluate(tmp_path / "p", tmp_path / "t")
     assert {path.name for path in caught.value.bad_files} == {"im1.png", "im2.png", "im3.png"}
-    assert "im1: predicted mask has size (10, 12) and truth (12, 10)" in str(caught.value)
+    assert "im1.png: predicted mask has size (10, 12) and truth (12, 10)" in str(caught.value)
     assert "im2.png: " in str(caught.value)
-    assert "im3: predicted mask has size (5, 12) and truth (12, 10)" in str(caught.value)
+    assert "im3.png: predicted mask has size (5, 12) and truth (12, 10)" in str(caught.value)
 
 
 def test_paths_that_do_not_fit(tmp_path):

@@ -93,7 +93,7 @@ def test_one_file_of_coco_is_the_truth_of_all(folders):
 def test_outlines_on_both_sides_have_no_pixels(folders):
     for folder in folders:
         geojson(folder / "a.geojson", box(2, 2))
-    with pytest.raises(ValueError, match=r"a.geojson: outlines, as .*: one side must have pixels"):
+    with pytest.raises(ValueError, match=r"a.geojson: .*: one side must have"):
         evaluate(*folders)
 
 

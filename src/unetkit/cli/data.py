@@ -111,11 +111,13 @@ def plan(
         raise typer.BadParameter("give one budget: --time 10m, or --steps 2000")
     from ..data.dataset import load_dataset
     from ..data.pairs import find_pairs
-    from ..io.atomic import write_text
+    from ..io.atomic import check_writable, write_text
     from ..training.estimate import estimate_training
     from ..training.plan.rules import make_plan
     from ..training.plan.settings import merge_settings, old_name_hints, options_of, parse_setting, read_options_of
 
+    if out:
+        check_writable(out, suffix=".json" if out.exists() else "")  # no image is replaced by mistake
     for hint in old_name_hints(values or ()):
         typer.echo(hint, err=True)
     pairs = [option(parse_setting, text) for text in values or ()]

@@ -96,7 +96,7 @@ def evaluate(
 
     options = LabelOptions(labels, option(parse_ignore, ignore), option(parse_classes, classes))
     if csv:
-        check_writable(csv)
+        check_writable(csv, suffix=".csv")
     result = evaluate_folders(predicted, truth, tolerance=tolerance, labels=options)
     if as_json:
         print(result.to_json(), flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from ..io.vectors.folders import (
     used_outlines,
 )
 from ..io.zarr.labels import label_images
+from ..json_text import parse_json
 
 # Compared without regard to case.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "raw", "x")
@@ -264,7 +264,7 @@ def _n_channels(table: Path) -> int | None:
     if not table.is_file():
         return None
     try:
-        content = json.loads(table.read_text(encoding="utf-8-sig"))
+        content = parse_json(table.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # not UTF-8, or not JSON
         raise ValueError(f"{table}: is not JSON ({error})") from None
     names = content.get("channel_names", content.get("modality")) if isinstance(content, dict) else None

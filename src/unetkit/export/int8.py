@@ -20,7 +20,7 @@ from ..geometry import Geometry
 from ..inference.engines.int8_card import FILE, QuantisationReport, is_current, read_report
 from ..inference.engines.openvino import calibrated_model, check_installed, int8_engine, save_openvino
 from ..inference.predictor import Predictor
-from ..io.atomic import replace_folder, write_text
+from ..io.atomic import check_folder_writable, replace_folder, write_text
 from ..metrics.pixels import confusion
 from ..model.files import read_model, weights_hash
 from ..progress import SILENT, Progress
@@ -87,6 +87,7 @@ def export_int8(
         raise FileExistsError(f"{folder}: is a file; name a folder for the int8 model")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).is_file():
         raise FileExistsError(f"{folder}: holds something else than an int8 model; name another folder")
+    check_folder_writable(folder)
     predictor = Predictor(*read_model(root))
     if (former := read_report(folder)) is not None and not is_current(root, former):
         progress.update(message=f"{folder}: was calibrated for other weights than the run has now; calibrating again")

@@ -143,7 +143,7 @@ def predict_on_cluster(
         finally:
             client.cancel(list(running))
             for mask in opened:
-                mask.file.store.close()  # what is there is kept for another time
+                mask.file.close()
 
 
 def _finished(opened: list[_Mask]) -> Iterator[tuple[PlannedMask, int, float]]:

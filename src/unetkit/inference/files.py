@@ -17,7 +17,7 @@ from ..allocator import keep_freed_memory
 from ..data.pairs import Cases, channel_number, group_channels
 from ..errors import Problem, raise_problems
 from ..io import list_images, open_lazy
-from ..io.atomic import write_text
+from ..io.atomic import check_folder_writable, write_text
 from ..io.dicom.headers import is_volume, single_file
 from ..io.filenames import JPEG_SUFFIXES, PNG_SUFFIXES, ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
 from ..io.formats import format_of
@@ -263,6 +263,7 @@ def _mask_paths(
     """The files of every image with the mask to write."""
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out}: is a file; name a folder for the masks")
+    check_folder_writable(out)
     sources: list[Path] = []
     for item in map(Path, inputs):
         sources += list_images(item) if item.is_dir() and not is_image_folder(item) else [item]

@@ -16,6 +16,7 @@ from ..data.planes import around, fold
 from ..geometry import mirror
 from ..image import Image, to_channels
 from ..io import LazyImage
+from ..io.decoder_errors import naming
 from ..io.resample import Resampled, size_at
 from ..model.card import Card
 from ..nets.net import Net
@@ -144,7 +145,8 @@ class InputImage:
     @classmethod
     def open(cls, files: Sequence[Path], net: Net, card: Card, *, scaling: Normalisation | None = None) -> InputImage:
         """Open an image from one file, or from one file per channel."""
-        return cls(open_channels(files, card.read_options), net, card, scaling=scaling)
+        with naming(*files):
+            return cls(open_channels(files, card.read_options), net, card, scaling=scaling)
 
     def __call__(self, pixels: Slices) -> Tensor:
         """Read some pixels: (C, *pixels), float32."""

@@ -21,6 +21,7 @@ from ..io import LazyImage, write_labels_from
 from ..io.block_store import BlockStore
 from ..io.filenames import JPEG_SUFFIXES, PNG_SUFFIXES, TIFF_SUFFIXES, suffix_of
 from ..io.lazy import Source, WholeImage
+from ..io.lock import sole_writer_of
 from ..io.resample import Resampled
 from ..labels.colours import colour_table
 from ..labels.instances import InstanceThresholds, decode_blocks, unpack_maps
@@ -113,6 +114,11 @@ class MaskFile:
         What is kept of a pixel.
     settings : dict
         What the mask depends on beside the image; values that JSON can hold.
+
+    Raises
+    ------
+    FileExistsError
+        If another process makes this mask; it is named.
     """
 
     def __init__(
@@ -122,7 +128,11 @@ class MaskFile:
         block = predictor.block_size(planned.tiling, planned.size)
         planned.path.parent.mkdir(parents=True, exist_ok=True)
         path = planned.partial if prod(planned.size) >= _STORED_FROM else None
-        self.store = BlockStore(path, planned.size, block=block, dtype=records.dtype, key=planned.key(settings))
+        with ExitStack() as held:
+            held.enter_context(sole_writer_of(planned.path))
+            self.store = BlockStore(path, planned.size, block=block, dtype=records.dtype, key=planned.key(settings))
+            held.callback(self.store.close)
+            self._held = held.pop_all()
 
     def messages(self, image: InputImage, counts: Counter[str]) -> Iterator[str]:
         """What the user should know before the work starts; notes of earlier images are only counted."""
@@ -182,11 +192,15 @@ class MaskFile:
             axes = "cyx" if len(size) == 2 else "czyx"
             yield WholeImage(Image(ids[None], axes, (1.0,) * len(size)))
 
+    def close(self) -> None:
+        """Keep what is there for another time, and let others write the mask."""
+        self._held.close()
+
     def __enter__(self) -> MaskFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.store.close()
+        self.close()
 
 
 def _at_size(labels: Source, like: LazyImage) -> Source:

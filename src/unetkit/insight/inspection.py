@@ -15,6 +15,7 @@ from ..graph.cost import cost
 from ..graph.graph import Graph, read
 from ..inference.input import InputImage
 from ..io import read_coded_labels
+from ..io.decoder_errors import naming
 from ..io.grid import Grid
 from ..io.placement import turned_onto
 from ..io.resample import to_size
@@ -190,8 +191,9 @@ def inspect_image(
     source, truth = files[0].name, None
     notes: tuple[str, ...] = ()
     if card is None:
-        array = prepare_for_net(read_channels(files), channels=net.in_channels, ndim=net.ndim)
-        return inspect_array(net, array, name=name, source=source)
+        with naming(*files):
+            array = prepare_for_net(read_channels(files), channels=net.in_channels, ndim=net.ndim)
+            return inspect_array(net, array, name=name, source=source)
     with InputImage.open(files, net, card) as image:
         whole = image.image.size
         spacing = [step * n / m for step, n, m in zip(image.image.spacing, whole, image.size, strict=True)]
@@ -218,5 +220,6 @@ def inspect_image(
             z = image.size[0] // 2 if is_foreground is None else int(is_foreground.sum(1).argmax())
             array = image.plane(z)(tuple(slice(0, n) for n in image.size[1:])).numpy()
             source, truth = f"{source}, plane {z}", None if truth is None else truth[z]
-    inspection = inspect_array(net, array, name=name, source=source, truth=truth)
+    with naming(*files):
+        inspection = inspect_array(net, array, name=name, source=source, truth=truth)
     return replace(inspection, classes=tuple(card.classes), notes=notes)

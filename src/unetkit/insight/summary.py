@@ -12,7 +12,7 @@ import torch
 from ..graph.cost import Cost, cost
 from ..graph.graph import Graph
 from ..graph.stages import structure
-from ..io.atomic import write_text
+from ..io.atomic import check_writable, write_text
 from ..model.files import read_model
 from ..nets.build import build
 from ..nets.net import Net
@@ -233,6 +233,7 @@ def check_drawing_path(path: Path) -> None:
         raise ValueError(f"{path}: the drawing is an SVG; name a file that ends in .svg")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
+    check_writable(path)
 
 
 def write_drawing(path: Path, summary: Summary, *, title: str = "") -> None:

@@ -6,22 +6,48 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["check_writable", "replace_file", "replace_folder", "write_bytes", "write_text"]
+__all__ = ["check_folder_writable", "check_writable", "replace_file", "replace_folder", "write_bytes", "write_text"]
 
 
-def check_writable(path: Path) -> None:
-    """Raise OSError if a file plainly cannot be written, before the work whose result it is to hold.
+def check_writable(path: Path, *, suffix: str = "") -> None:
+    """Raise if a file plainly cannot be written, before the work whose result it is to hold.
 
     Its folder may be missing, as `write_bytes` makes it.
+
+    Parameters
+    ----------
+    path : Path
+    suffix : str
+        That its name must have: a page named by mistake as an image or a model would replace it.
+
+    Raises
+    ------
+    ValueError
+        If its name ends otherwise.
+    OSError
+        If it is a folder, or the folder that it lies in is a file or cannot be written to.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder; name a file")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if suffix and path.suffix.lower() != suffix:
+        raise ValueError(f"{path}: expected the name of a {suffix} file")
+    _check_access(path, next(parent for parent in path.absolute().parents if parent.exists()))
+
+
+def check_folder_writable(path: Path) -> None:
+    """Raise OSError if no file can be written into a folder, which may be missing, before the work starts."""
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path}: is a file; name a folder")
+    above = (path.absolute(), *path.absolute().parents)
+    _check_access(path, next(folder for folder in above if folder.exists()))
+
+
+def _check_access(path: Path, folder: Path) -> None:
     if not folder.is_dir():
-        raise NotADirectoryError(f"{path}: {folder} is a file, and so has no place for it; name another file")
+        raise NotADirectoryError(f"{path}: {folder} is a file, and so has no place for it; name another one")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"{path}: {folder} cannot be written to: no permission, or a read-only disk")
 
@@ -43,7 +69,8 @@ def replace_file(path: Path) -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk says so of a file that is not there, too
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

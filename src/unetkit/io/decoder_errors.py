@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import sys
@@ -12,11 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
 
+from ..errors import Problems
+
 # tifffile fills missing strips and planes with zeros, or quietly reads fewer pages, and reports it in its log only.
 DAMAGE = re.compile(r"missing|invalid (page|offset)|corrupt|truncat|expected \d+ (segments|frames)", re.IGNORECASE)
 FIRST_PRIVATE_TAG = 32768  # TIFF 6.0, section 2
 # catch_warnings replaces the filters of the whole process: two at once would leave each other's behind.
 WARNING_LOCK = threading.Lock()
+
+MOST_DEFLATED = 1032  # bytes that a byte of deflate unpacks to, at most; zlib.net/zlib_tech.html
 
 DECODERS = {"tifffile", "imagecodecs", "PIL", "nibabel", "pydicom", "highdicom", "zarr", "numcodecs"}
 DECODERS |= {"h5py", "mrcfile", "nrrd", "SimpleITK", "pylibCZIrw", "liffile", "nd2", "openslide"}  # io.formats
@@ -29,14 +34,46 @@ class Refused(ValueError):
     """An error whose message is complete: `decoding` leaves it as it is, `naming` puts the path before it."""
 
 
+def check_packed(stated: int, held: int, most: int) -> None:
+    """Raise Refused where a header states more bytes of pixels than a file can hold, before memory is taken for them.
+
+    Parameters
+    ----------
+    stated : int
+    held : int
+        Bytes of the file.
+    most : int
+        Bytes that one byte of it unpacks to, at most.
+    """
+    if stated > held * most:
+        raise Refused(f"damaged: its header states {stated} bytes of pixels, more than a file of {held} bytes can hold")
+
+
+def check_inside(name: str, folder: Path) -> None:
+    """Raise Refused where a name that a file states leads out of its folder."""
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise Refused(
+            f"names {name!r}, which lies outside of {folder}: a file of pixels is read from its own folder only"
+        )
+
+
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Put the path before the message of any ValueError raised inside, and into one of MemoryError."""
+def naming(path: Path, *others: Path) -> Iterator[None]:
+    """Put the path before the message of any ValueError raised inside, and into one of MemoryError.
+
+    A message that begins with it, or with another file of the same image, is left as it is.
+    """
+    begins = tuple(f"{file}: " for file in (path, *others))
     try:
         yield
     except MemoryError as error:
-        raise MemoryError(f"{path}: too large for the memory at hand, or damaged ({error})") from error
+        if str(error).startswith(begins):
+            raise
+        reason = str(error) or "allocation failed"
+        raise MemoryError(f"{path}: too large for the memory at hand, or damaged ({reason})") from error
     except ValueError as error:
+        if isinstance(error, Problems) or str(error).startswith(begins):  # which name their files
+            raise
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -66,7 +103,7 @@ def decoding(kind: str) -> Iterator[None]:
     except (MemoryError, Refused, ImportError, Warning):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the file
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         if isinstance(error, (*FAULTS_OF_CODE, LookupError)):

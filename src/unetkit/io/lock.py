@@ -1,17 +1,21 @@
-"""One writer of a folder: the second process is refused, and told which one is the first."""
+"""One writer of a folder or a file: the second process is refused, and told which one is the first."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["LOCK_FILES", "sole_writer"]
+from .atomic import check_folder_writable
+
+__all__ = ["LOCK_FILES", "sole_writer", "sole_writer_of"]
 
 LOCK_FILES = frozenset({".lock", ".writer"})  # the lock itself, and the process that holds it, in words
 
@@ -27,18 +31,48 @@ def sole_writer(folder: Path) -> Iterator[None]:
     ------
     FileExistsError
         If another process holds the folder; it is named. Or if there is a file of its name.
+    OSError
+        If the folder cannot be made or written to.
     """
+    check_folder_writable(folder)
     was_there = folder.exists()
-    if was_there and not folder.is_dir():
-        raise FileExistsError(f"{folder}: is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    path, writer = folder / ".lock", folder / ".writer"
+    try:
+        with _held(folder / ".lock", folder / ".writer", f"{folder}: {{}} writes into this folder"):
+            yield
+    finally:
+        if not was_there:
+            with suppress(OSError):  # it holds what was written, or was removed by another
+                folder.rmdir()
+
+
+@contextmanager
+def sole_writer_of(path: Path) -> Iterator[None]:
+    """Hold a file in an existing folder as its only writer; what a killed one left of it, half-written, is removed.
+
+    Raises
+    ------
+    FileExistsError
+        If another process holds it; it is named.
+    """
+    lock, writer = (path.with_name(f".{path.name}.{name}") for name in ("lock", "writer"))
+    with _held(lock, writer, f"{path}: {{}} writes this file"):
+        for leftover in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def _held(path: Path, writer: Path, text: str) -> Iterator[None]:
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise FileExistsError(
-            f"{folder}: {_writer_text(writer)} writes into this folder; name another one, or wait until it has ended"
+            f"{text.format(_writer_text(writer))}; name another one, or wait until it has ended"
         ) from None
     try:
         began = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -49,9 +83,6 @@ def sole_writer(folder: Path) -> Iterator[None]:
         if os.name == "posix":  # while the lock is held: a process that waits for the file then makes a new one
             path.unlink(missing_ok=True)
         lock.release()
-        if not was_there:
-            with suppress(OSError):  # it holds what was written
-                folder.rmdir()
 
 
 def _writer_text(writer: Path) -> str:

@@ -21,7 +21,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 
 from ..image import Image, WorldAffine
 from .atomic import replace_file
-from .decoder_errors import Refused, decoding, logged, warned
+from .decoder_errors import MOST_DEFLATED, Refused, check_packed, decoding, logged, warned
 from .samples import Colour, Stored
 from .spacing import METRES
 
@@ -37,6 +37,7 @@ FLAT = 1e-4  # volume of the box of unit axes below which an affine is singular;
 FORMS_APART = 0.75  # voxels
 LONGEST = 32767  # NIfTI-1 stores lengths in 16 bits
 GZIP_LEVEL = 6
+SURPLUS = 1 << 20  # bytes behind the pixels
 
 Nifti = Nifti1Image | Nifti2Image
 
@@ -47,11 +48,25 @@ def read_nifti(path: Path) -> Stored:
     Pixels with a scale or offset in the header become float32, or float64 from 32-bit integers on. A unit that the
     header does not state is taken to be mm, as other readers do.
     """
-    content = path.read_bytes()
-    if content.startswith(GZIP):
-        with decoding("gzip"):
-            content = gzip.decompress(content)
-    return read_nifti_bytes(content, [])
+    with path.open("rb") as file:
+        is_packed = file.read(len(GZIP)) == GZIP
+    return read_nifti_bytes(_unpacked(path) if is_packed else path.read_bytes(), [])
+
+
+def _unpacked(path: Path) -> bytes:
+    """The content of a gzip file, of which no more is unpacked than its header states."""
+    with decoding("gzip"), gzip.open(path) as file:
+        head = file.read(HEADER_BYTES[Nifti2Image])
+        kind = _kind(head)
+        header = kind.header_class(head[: HEADER_BYTES[kind]], check=False)
+        n_pixels = np.prod([max(int(n), 0) for n in header.get_data_shape()], dtype=object)
+        stated = int(header["vox_offset"]) + int(n_pixels) * header.get_data_dtype().itemsize
+        size = path.stat().st_size
+        check_packed(stated, size, MOST_DEFLATED)
+        content = head + file.read(max(stated - len(head), 0) + SURPLUS)
+        if file.read(1):
+            raise Refused(f"damaged: it unpacks to far more than the {stated} bytes that its header states")
+        return content
 
 
 def read_nifti_bytes(content: bytes, notes: list[str]) -> Stored:
@@ -112,8 +127,8 @@ def write_nifti(path: Path, image: Image) -> None:
         temporary.write_bytes(gzip.compress(content, GZIP_LEVEL, mtime=0) if path.suffix.lower() == ".gz" else content)
 
 
-def _opened(content: bytes, notes: list[str]) -> Nifti:
-    """The file with its header parsed; its pixels are not read."""
+def _kind(content: bytes) -> type[Nifti1Image] | type[Nifti2Image]:
+    """NIfTI-1 or NIfTI-2, by the first bytes of a file."""
     kind = Nifti2Image if content[4:8] in (b"n+2\0", b"ni2\0") else Nifti1Image
     if len(content) < HEADER_BYTES[kind]:
         raise Refused(f"truncated: {len(content)} bytes, less than a NIfTI header of {HEADER_BYTES[kind]}")
@@ -122,6 +137,12 @@ def _opened(content: bytes, notes: list[str]) -> Nifti:
         raise Refused("the header of a pair .hdr and .img: convert both to one .nii.gz file")
     if magic not in (b"n+1\0", b"n+2\0"):
         raise Refused(f"not a NIfTI file: it starts with {content[:16]!r} and has {magic!r} where NIfTI-1 has b'n+1'")
+    return kind
+
+
+def _opened(content: bytes, notes: list[str]) -> Nifti:
+    """The file with its header parsed; its pixels are not read."""
+    kind = _kind(content)
     with warned(notes):
         return kind.from_bytes(content)
 

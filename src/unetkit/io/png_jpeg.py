@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from ..image import Image
 from .atomic import replace_file
-from .decoder_errors import Refused, decoding, warned
+from .decoder_errors import MOST_DEFLATED, Refused, check_packed, decoding, warned
 from .filenames import PNG_SUFFIXES, suffix_of
 from .samples import Colour, Stored
 
@@ -41,6 +41,8 @@ def read_png(path: Path) -> Stored:
         if len(content) <= COLOUR_TYPE:
             raise Refused(f"truncated: {len(content)} bytes, less than the header of a PNG")
         depth, colour_type = content[BIT_DEPTH], content[COLOUR_TYPE]
+        width, height = struct.unpack(">II", content[16:24])
+        check_packed(width * height * depth * SAMPLES.get(colour_type, 1) // 8, len(content), MOST_DEFLATED)
         with warned(notes):
             # The class itself, since Image.open refuses images of more than 179 million pixels.
             picture = PngImageFile(io.BytesIO(content))

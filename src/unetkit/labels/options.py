@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..json_text import parse_json
+
 __all__ = [
     "STATEMENT",
     "Ignore",
@@ -159,7 +161,7 @@ def stated_beside(masks: Iterable[Path], *, is_overridden: bool = False) -> Labe
 
 def _read(file: Path, *, is_overridden: bool) -> LabelOptions:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = parse_json(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # not UTF-8, or not JSON
         raise ValueError(f"{file}: is not JSON ({error})") from None
     if not isinstance(content, dict):

@@ -15,7 +15,7 @@ from ..errors import Problem, raise_problems
 from ..georeference import GeoReference
 from ..image import Image
 from ..io import list_images, read_labels
-from ..io.atomic import replace_file
+from ..io.atomic import check_folder_writable, replace_file
 from ..io.filenames import is_image_folder, stem_of
 from ..progress import SILENT, Progress
 
@@ -75,6 +75,7 @@ def write_polygons(
         Naming every file that exists, unless `overwrite`.
     """
     _import_shapes()
+    check_folder_writable(Path(out))
     files = [file for path in map(Path, masks) for file in mask_files(path)]
     targets = [Path(out) / f"{stem_of(file)}.geojson" for file in files]
     _check(files, targets)

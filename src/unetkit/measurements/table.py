@@ -17,6 +17,7 @@ from ..errors import Problem, raise_problems
 from ..image import Image
 from ..io import read, read_coded_labels
 from ..io.atomic import check_writable, write_text
+from ..io.decoder_errors import naming
 from ..io.filenames import stem_of
 from ..io.grid import Grid
 from ..io.label_samples import ValueCode
@@ -127,9 +128,11 @@ def measure(
         refuse_existing([table, *archives])
     check_writable(table)
     matching = _matching_images(files, None if images is None else Path(images))
-    options = label_options(labels, files)
+    with naming(*map(Path, masks)):
+        options = label_options(labels, files)
     statistics, unit, notes, numbering = _check(files, matching, rois, options)
-    kind = _kind(statistics, options)
+    with naming(*map(Path, masks)):
+        kind = _kind(statistics, options)
     notes += (numbering.text,) if numbering.text else ()
     notes += (kind.description,) if kind.description else ()
     out.mkdir(parents=True, exist_ok=True)

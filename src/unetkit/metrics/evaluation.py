@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
+from ..json_text import parse_json
 from ..labels.kind import IGNORE_INDEX
 from .boundaries import BoundaryMatch, match_boundaries
 from .objects import ObjectScore, mean_object_score, mean_of_defined
@@ -152,8 +154,21 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, text: str) -> Evaluation:
-        """The scores that `to_json` wrote, but for the matches of boundaries; null is nan again."""
-        table = json.loads(text)
+        """The scores that `to_json` wrote, but for the matches of boundaries; null is nan again.
+
+        Raises
+        ------
+        ValueError
+            If it is damaged.
+        """
+        table = parse_json(text)
+        try:
+            return _EVALUATION.validate_python(asdict(cls._of_table(table)))
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise ValueError(f"damaged: {' '.join(str(error).split())[:200]}") from None
+
+    @classmethod
+    def _of_table(cls, table: dict[str, Any]) -> Evaluation:
         images = tuple(
             ImageScore(
                 image["name"],
@@ -188,6 +203,9 @@ class Evaluation:
                 cells = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
                 lines.writerow([name, score.name, score.index, *cells[:-1], score.pixels, cells[-1]])
         return text.getvalue()
+
+
+_EVALUATION = TypeAdapter(Evaluation)
 
 
 def counting_notes(images: Sequence[ImageScore]) -> list[str]:

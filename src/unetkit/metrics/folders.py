@@ -16,6 +16,7 @@ from scipy.ndimage import label
 from ..errors import Problem, raise_problems
 from ..image import Image, counted_notes
 from ..io import read_coded_labels
+from ..io.decoder_errors import naming
 from ..io.filenames import is_image_folder, is_outlines, mask_keys, name_key, stem_of
 from ..io.grid import Grid
 from ..io.label_samples import ValueCode
@@ -93,17 +94,19 @@ def evaluate(
     raise_problems(problems, "problem")
     options = labels if isinstance(labels, LabelOptions) else LabelOptions(labels)
     options = options if ignore is None else replace(options, ignore=ignore)
-    options = label_options(options, [pair.truth for pair in pairs])
-    if not options.classes and any(overview.has_names for overview in overviews):
-        options = label_options(options, [pair.predicted for pair in pairs])  # which number is which name
-    numberings, doubts = _numberings(overviews, options)
-    meaning = common_meaning(*_statistics(overviews, numberings), options)
+    with naming(predicted, truth):
+        options = label_options(options, [pair.truth for pair in pairs])
+        if not options.classes and any(overview.has_names for overview in overviews):
+            options = label_options(options, [pair.predicted for pair in pairs])  # which number is which name
+        numberings, doubts = _numberings(overviews, options)
+        meaning = common_meaning(*_statistics(overviews, numberings), options)
     kinds = meaning.kinds
     names = _class_names(kinds[1], class_names)
     images = []
     for i, pair in enumerate(pairs, start=len(pairs)):
         progress.update(i, 2 * len(pairs))
-        images.append(_score(pair.read(numberings), pair.name, kinds, names, tolerance))
+        with naming(pair.predicted, pair.truth):
+            images.append(_score(pair.read(numberings), pair.name, kinds, names, tolerance))
     notes = [*doubts, *_kind_notes(meaning, images), *notes, *counting_notes(images)]
     empty = [image.name for image in images if math.isnan(image.pixel_error)]
     if empty:
@@ -271,7 +274,7 @@ def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
         return None
     sizes = masks[0].size, masks[1].size
     if sizes[0] != sizes[1]:
-        text = f"{pair.name}: predicted mask has size {sizes[0]} and truth {sizes[1]}: expected the same"
+        text = f"{pair.predicted}: predicted mask has size {sizes[0]} and truth {sizes[1]}: expected the same"
         problems.append(Problem(text, (pair.predicted, pair.truth)))
     return _Overview(statistics[0], statistics[1], masks[0].notes + masks[1].notes, (codes[0], codes[1]))
 

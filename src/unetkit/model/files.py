@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ..io.atomic import write_bytes, write_text
-from ..nets.architecture import Architecture
+from ..json_text import parse_json
+from ..nets.architecture import architecture_of
 from ..nets.build import build
 from ..nets.net import Net
 from .card import Card, parse_card
@@ -67,7 +69,10 @@ def read_model(path: Path | str) -> tuple[Net, Card]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     try:
-        net = build(Architecture(**card.architecture))
+        architecture = architecture_of(card.architecture)
+        with torch.device("meta"):  # the sizes alone: a damaged card may ask for more than there is memory for
+            build(architecture).load_state_dict(weights, assign=True)
+        net = build(architecture)
         net.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError) as error:
         first = str(error).splitlines()[0]
@@ -87,11 +92,22 @@ def model_files(path: Path) -> list[Path]:
         return [path]
     paths = RunPaths(path)
     if paths.ensemble.is_file():
-        members: list[str] = json.loads(paths.ensemble.read_text())["members"]
-        return [RunPaths(path / member).model for member in members]
+        return [RunPaths(path / member).model for member in _members(paths.ensemble)]
     if not paths.model.is_file():
         raise FileNotFoundError(f"{path}: holds no {paths.model.name}; has its training been started?")
     return [paths.model]
+
+
+def _members(ensemble: Path) -> list[str]:
+    """The folders of an ensemble's runs, all of them below its own."""
+    try:
+        members = parse_json(ensemble.read_bytes())["members"]
+        folders = [(ensemble.parent / member).resolve() for member in members]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{ensemble}: is damaged ({type(error).__name__}: {error})") from None
+    if not folders or not all(folder.is_relative_to(ensemble.parent.resolve()) for folder in folders):
+        raise ValueError(f"{ensemble}: names the members {members}: expected folders below its own")
+    return [str(member) for member in members]
 
 
 def read_members(path: Path | str) -> tuple[list[Net], Card]:
@@ -100,7 +116,7 @@ def read_members(path: Path | str) -> tuple[list[Net], Card]:
     models = [read_model(file) for file in model_files(path)]
     card = models[0][1]
     if len(models) > 1:
-        card = parse_card(json.loads(RunPaths(path).ensemble.read_text())["card"])
+        card = parse_card(parse_json(RunPaths(path).ensemble.read_text())["card"])
     return [net for net, _ in models], card
 
 
@@ -153,8 +169,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         size = path.stat().st_size
         raise ValueError(f"{path}: is truncated or not a safetensors file ({size} bytes; {error})") from None
     try:
-        fields = json.loads(text)
-    except json.JSONDecodeError:
+        fields = parse_json(text)
+    except ValueError:
         fields = None
     if not isinstance(fields, dict):
         raise ValueError(f"{path}: holds {len(tensors)} tensors but no unetkit card: it was written by other software")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ Skip = Literal["concat", "reduce", "add", "attention", "none"]
 Down = Literal["max", "strided", "first", "blur", "transition"]
 Up = Literal["transposed", "overlapping", "nearest", "linear"]
 PerLevel = int | Sequence[int] | Sequence[Sequence[int]]
+_MOST_LEVELS = 16  # the image is 2^15 times as large as the bottom's map then
 _CHOICES = {
     "topology": ("unet", "unet++"),
     "block": ("plain", "residual", "preactivation", "dense"),
@@ -145,8 +146,11 @@ class Architecture:
     def _check_numbers(self) -> None:
         if self.ndim not in (2, 3):
             raise ValueError(f"ndim is {self.ndim}; expected 2 or 3")
-        if len(self.widths) < 2 or min(self.widths) < 1:
-            raise ValueError(f"widths are {tuple(self.widths)}; expected at least two levels of at least 1 channel")
+        if not 2 <= len(self.widths) <= _MOST_LEVELS or min(self.widths) < 1:
+            raise ValueError(
+                f"widths are {tuple(self.widths)}; expected at least two levels of at least 1 channel, and at most "
+                f"{_MOST_LEVELS}"
+            )
         if self.in_channels < 1 or self.out_channels < 1:
             raise ValueError(
                 f"got {self.in_channels} input and {self.out_channels} output channels; expected 1 or more"
@@ -206,6 +210,20 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `Architecture(**d)` gives the same architecture back."""
         return asdict(self)
+
+
+def architecture_of(values: Mapping[str, Any]) -> Architecture:
+    """An architecture from the values of a file.
+
+    Raises
+    ------
+    ValueError
+        In a line, if a value is not possible, of another type, or has an unknown name.
+    """
+    try:
+        return Architecture(**values)
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"its values are not those of an architecture: {error}") from None
 
 
 def _counts(value: int | Sequence[int], levels: int) -> tuple[int, ...]:

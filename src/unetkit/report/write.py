@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from ..io.atomic import write_text
+from ..io.atomic import check_writable, write_text
 from ..model.run_paths import RunPaths
 from ..plotting.html import Html, duration, header, page, paragraph, section
 from .cross_validation import cross_validation_page
@@ -48,8 +48,9 @@ def write_report(run: Path, out: Path | None = None, *, data: Path | None = None
         If the page cannot be written.
     """
     paths = RunPaths(Path(run))
-    content = cross_validation_page(paths.root) if paths.ensemble.is_file() else _page(read_run(paths.root, data=data))
     out = Path(out) if out else paths.report
+    check_writable(out, suffix=".html")
+    content = cross_validation_page(paths.root) if paths.ensemble.is_file() else _page(read_run(paths.root, data=data))
     write_text(out, content)
     return out
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict, cast
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
+from typing_extensions import TypedDict  # of typing, from 3.12 on, as pydantic needs it
 
 from ..model.files import read_tensors, write_tensors
 
-__all__ = ["Numbers", "flatten_optimiser", "load_state", "restore_optimiser", "save_state"]
+__all__ = ["Numbers", "flatten_optimiser", "load_state", "numbers_of", "restore_optimiser", "save_state"]
 
 
 class Numbers(TypedDict, total=False):
@@ -24,15 +25,39 @@ class Numbers(TypedDict, total=False):
     losses: list[float]
 
 
+_NUMBERS = TypeAdapter(Numbers)
+
+
 def save_state(path: Path, tensors: Mapping[str, Tensor], numbers: Numbers) -> None:
     """Write the full state of a training, all or nothing."""
     write_tensors(path, tensors, json.dumps(numbers))
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], Numbers]:
-    """Read the tensors and numbers of `save_state`."""
-    tensors, numbers = read_tensors(path)
-    return tensors, cast(Numbers, numbers)
+    """Read the tensors and numbers of `save_state`.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    tensors, values = read_tensors(path)
+    try:
+        numbers = numbers_of(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from None
+    if missing := Numbers.__annotations__.keys() - numbers.keys():
+        raise ValueError(f"{path}: cannot be read: {', '.join(sorted(missing))} missing")
+    return tensors, numbers
+
+
+def numbers_of(values: object) -> Numbers:
+    """Check that numbers of a file are those of a state; ValueError, in a line, where they are not."""
+    try:
+        return _NUMBERS.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(": ".join([".".join(map(str, first["loc"])), first["msg"]])) from None
 
 
 def flatten_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

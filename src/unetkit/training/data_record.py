@@ -10,6 +10,7 @@ from pathlib import Path
 from ..data.balance import content_of
 from ..data.dataset import Case
 from ..io.atomic import write_text
+from ..json_text import parse_json
 
 __all__ = ["check_record", "held_out_names", "write_record"]
 
@@ -51,7 +52,7 @@ def check_record(path: Path, cases: Sequence[Case]) -> None:
     if not path.is_file():
         return
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        rows = parse_json(path.read_text(encoding="utf-8"))["cases"]
         before: _Contents = {row["name"]: (row["image"], row["labels"]) for row in rows}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, cast
 
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
+from typing_extensions import TypedDict  # of typing, from 3.12 on, as pydantic needs it
 
 from ..data.dataset import Case, Dataset, load_dataset
 from ..data.pairs import find_pairs
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor
+from ..json_text import parse_json
 from ..metrics.evaluation import Evaluation
 from ..model.run_paths import RunPaths, moved_data
-from .checkpoint import Numbers
+from .checkpoint import Numbers, numbers_of
 from .data_record import check_record
 from .plan.files import read_plan_file
 from .plan.plan import Plan
@@ -41,6 +42,9 @@ class LogEntry(TypedDict, total=False):
     mean_dice: float
     pixel_error: float
     validation_s: float
+
+
+_LOG_ENTRY = TypeAdapter(LogEntry)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,12 @@ class Run:
     def scores(self) -> Evaluation | None:
         """Final scores of the held-out images; None without any, or before the training has come to its end."""
         path = self.paths.validation_json
-        return Evaluation.from_json(path.read_text()) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return Evaluation.from_json(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: cannot be read: {error}") from None
 
     @property
     def dice(self) -> float | None:
@@ -137,20 +146,20 @@ class Run:
             return {}
         try:
             with safe_open(path, framework="np") as file:  # type: ignore[no-untyped-call]
-                return cast(Numbers, dict(json.loads(file.metadata()["unetkit"])))
+                return numbers_of(parse_json(file.metadata()["unetkit"]))
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
     def log(self) -> list[LogEntry]:
-        """One entry per validation; a line that a crash cut off is left out."""
+        """One entry per validation; a line that a crash cut off, or that is damaged, is left out."""
         entries: list[LogEntry] = []
-        for line in self.paths.log.read_text().splitlines() if self.paths.log.is_file() else []:
+        for line in self.paths.log.read_bytes().splitlines() if self.paths.log.is_file() else []:
             try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
+                entry = _LOG_ENTRY.validate_python(parse_json(line))
+            except ValueError:
                 continue
-            if isinstance(entry, dict) and {"step", "elapsed_s"} <= entry.keys():
-                entries.append(cast(LogEntry, entry))
+            if {"step", "elapsed_s"} <= entry.keys():
+                entries.append(entry)
         return entries
 
     def dataset(self) -> Dataset:

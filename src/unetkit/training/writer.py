@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Case
-from ..io.atomic import write_text
+from ..io.atomic import write_bytes, write_text
 from ..io.lock import LOCK_FILES
+from ..json_text import parse_json
 from ..model.card import Card
 from ..model.files import save_model
 from ..model.run_paths import RunPaths
@@ -50,8 +52,9 @@ class RunWriter:
         for leftover in self.paths.root.rglob(".*.tmp"):
             leftover.unlink()
         if self.paths.log.is_file():
-            lines = [line for line in self.paths.log.read_text().splitlines() if line.endswith("}")]
-            write_text(self.paths.log, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+            lines = self.paths.log.read_bytes().splitlines()
+            kept = [line for line in lines if _step_of(line) <= step]
+            write_bytes(self.paths.log, b"".join(line + b"\n" for line in kept))
 
     def plan(self, plan: Plan) -> None:
         """Write the plan."""
@@ -91,3 +94,12 @@ class RunWriter:
         for name, place in (("worst", 0), ("median", len(ranked) // 2), ("best", -1)):
             if ranked:
                 write_panel(self.paths.preview(name), *masks[ranked[place].name])
+
+
+def _step_of(line: bytes) -> float:
+    """The step of a line of the log; of one that was cut off or damaged, beyond all others."""
+    try:
+        step = parse_json(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return math.inf
+    return step if isinstance(step, int) else math.inf

@@ -1,5 +1,6 @@
 """Formats that a library reads: each file is made by that library or another, and read as another reads it."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,34 @@ def test_hdf5_with_several_datasets_is_not_guessed(tmp_path: Path) -> None:
         read(tmp_path / "b.h5")
 
 
+def test_hdf5_chunks_that_are_not_stored_are_said(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("raw", (9, 20, 30), np.uint8, chunks=(3, 10, 10), fillvalue=7)
+        data[:3] = 1
+    image = read(tmp_path / "a.h5")
+    assert (image.array[0, 3:] == 7).all()
+    assert "12 of 18 chunks not stored: their pixels are the fill value 7" in image.notes
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("raw", data=np.ones((5, 21)), chunks=(2, 8))
+    assert not any("chunks" in note for note in read(tmp_path / "b.h5").notes)
+
+
+def test_a_region_that_a_library_cannot_decode_is_named(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    values = RNG.integers(0, 255, (64, 64), dtype=np.uint8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("raw", data=values, chunks=(32, 32), compression="gzip")
+        at, n = data.id.get_chunk_info(3).byte_offset, data.id.get_chunk_info(3).size
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    content[at : at + n] = bytes(n)
+    (tmp_path / "a.h5").write_bytes(content)
+    with open_lazy(tmp_path / "a.h5") as image:
+        assert np.array_equal(image[:, :32, :32][0], values[:32, :32])
+        with pytest.raises(ValueError, match=r"a\.h5: damaged, truncated or unsupported HDF5"):
+            image[:, 40:, 40:]
+
+
 # --- volumes with a place ---
 
 
@@ -305,3 +334,52 @@ def test_a_pickle_of_cellpose_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a_seg.npy", {"masks": np.ones((4, 4), int)}, allow_pickle=True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"a_seg\.npy: holds Python objects .* save the masks as TIFF or PNG"):
         read_labels(tmp_path / "a_seg.npy")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".bmp", ".png"])
+def test_a_small_file_that_states_a_huge_picture_takes_no_memory(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Picture.fromarray(RNG.integers(0, 255, (20, 30), dtype=np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    at, size = {".gif": (6, b"\xff\xff\xff\xff"), ".bmp": (18, b"\0\0\1\0\0\0\1\0"), ".png": (16, b"\0\1\0\0\0\1\0\0")}[
+        suffix
+    ]
+    content[at : at + len(size)] = size
+    if suffix == ".png":
+        content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged: its header states 4\d+ bytes of pixels, more than a file"):
+        read(path)
+
+
+def test_compressed_pixels_of_metaimage_that_cannot_be_unpacked(tmp_path: Path) -> None:
+    """ITK prints a line then, and gives zeros."""
+    sitk = pytest.importorskip("SimpleITK")
+    for size in ((6, 20, 30), (20, 30)):
+        values = RNG.integers(1, 9, size).astype(np.int16)
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "a.mha"), True)
+        assert np.array_equal(np.sort(read(tmp_path / "a.mha").array, None), np.sort(values, None))
+        content = (tmp_path / "a.mha").read_bytes()
+        at = content.index(b"LOCAL\n") + len(b"LOCAL\n")
+        for damaged in (content[: at + 20] + bytes(40) + content[at + 60 :], content[:-50]):
+            (tmp_path / "b.mha").write_bytes(damaged)
+            with pytest.raises(ValueError, match=r"b\.mha: damaged"):
+                read(tmp_path / "b.mha")
+
+
+@pytest.mark.parametrize("name", ["../a.raw", "/etc/hostname", "LIST\n../a.raw"])
+def test_no_header_names_pixels_outside_of_its_folder(tmp_path: Path, name: str) -> None:
+    for module in ("SimpleITK", "nrrd"):
+        pytest.importorskip(module)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "a.raw").write_bytes(bytes(600))
+    text = f"NDims = 2\nDimSize = 30 20\nElementType = MET_UCHAR\nElementDataFile = {name}\n"
+    (tmp_path / "in/a.mhd").write_text(f"ObjectType = Image\n{text}")
+    lines = ("NRRD0004", "type: uint8", "dimension: 2", "sizes: 30 20", "encoding: raw", f"data file: {name}", "")
+    (tmp_path / "in/a.nhdr").write_text("\n".join(lines))
+    for file in ("a.mhd", "a.nhdr"):
+        with pytest.raises(ValueError, match=rf"{file}: "):
+            read(tmp_path / "in" / file)
+    (tmp_path / "in/a.raw").write_bytes(bytes(600))
+    (tmp_path / "in/a.mhd").write_text(f"ObjectType = Image\n{text.replace(name, 'a.raw')}")
+    assert read(tmp_path / "in/a.mhd").size == (20, 30)

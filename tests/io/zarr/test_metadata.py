@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unetkit.io.zarr.metadata import Axis, FullResolution, full_resolution, read_node
+from unetkit.io.zarr.metadata import Axis, FullResolution, full_resolution, label_images, read_node
 
 SPACE = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
 
@@ -206,3 +206,14 @@ def test_a_folder_that_is_no_zarr(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a folder without zarr\.json, \.zgroup or \.zarray: no Zarr hierarchy"):
         full_resolution(tmp_path)
     assert read_node(tmp_path, "0") is None
+
+
+def test_no_path_leaves_the_image(tmp_path):
+    (tmp_path / "a.zarr" / "labels").mkdir(parents=True)
+    (tmp_path / "a.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
+    (tmp_path / "a.zarr" / "labels" / ".zgroup").write_text('{"zarr_format": 2}')
+    (tmp_path / "a.zarr" / "labels" / ".zattrs").write_text('{"labels": ["../../other.zarr"]}')
+    with pytest.raises(ValueError, match=r"names 'labels/\.\./\.\./other\.zarr', which lies outside of"):
+        label_images(tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match=r"names '\.\./other\.zarr', which lies outside of"):
+        read_node(tmp_path / "a.zarr", "../other.zarr")

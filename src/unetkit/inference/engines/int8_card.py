@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from ...json_text import parse_json
 from ...model.files import weights_hash
 
 __all__ = ["FILE", "QuantisationReport", "is_current", "read_report"]
@@ -103,7 +103,7 @@ def read_report(folder: Path | str) -> QuantisationReport | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text())
+        found = parse_json(path.read_text())
         return QuantisationReport(**{field.name: found[field.name] for field in fields(QuantisationReport)})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

@@ -61,7 +61,9 @@ class Format:
             if hasattr(module, "read"):
                 stored: Stored = module.read(path)
                 return stored
-            return read_whole(module.open_source(path, is_mask=is_mask, **self._with_options(options)))
+            source: SlicedSource = module.open_source(path, is_mask=is_mask, **self._with_options(options))
+        source.format = self.name
+        return read_whole(source)
 
     def open_source(self, path: Path, options: ReadOptions) -> SlicedSource | None:
         """The image of a file, to read regions of it; None where it can only be decoded whole."""
@@ -69,7 +71,9 @@ class Format:
         with decoding(self.name):
             opener = getattr(module, "open_source", _only_whole)
             source: SlicedSource | None = opener(path, is_mask=False, **self._with_options(options))
-            return source
+        if source is not None:
+            source.format = self.name
+        return source
 
     def _with_options(self, options: ReadOptions) -> dict[str, ReadOptions]:
         return {} if self.names_axes else {"options": options}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from ...json_text import parse_json
 from ..decoder_errors import Refused
 from ..read_options import ReadOptions
 from .sliced import SlicedSource, assumed_order
@@ -24,8 +26,10 @@ def open_source(path: Path, *, is_mask: bool, options: ReadOptions) -> SlicedSou
     try:
         notes: list[str] = []
         data = _chosen(file, _MASKS if is_mask else _IMAGES, notes)
+        stored = _Chunked(data) if data.chunks else data
+        notes += stored.missing() if isinstance(stored, _Chunked) else []
         order = _stated_order(data) or assumed_order(data.shape, options, notes)
-        return SlicedSource(data, order, spacing=_spacing(data, order), unit="µm", notes=notes, close=file.close)
+        return SlicedSource(stored, order, spacing=_spacing(data, order), unit="µm", notes=notes, close=file.close)
     except BaseException:
         file.close()
         raise
@@ -43,6 +47,43 @@ def _chosen(file: h5py.File, names: tuple[str, ...], notes: list[str]) -> h5py.D
     return held[name]
 
 
+class _Chunked:
+    """A dataset in chunks, whose index is not trusted: most files have no checksum of it.
+
+    A chunk that the index does not find reads as the fill value, without an error.
+    """
+
+    def __init__(self, data: h5py.Dataset) -> None:
+        self._data, self.shape, self.dtype = data, data.shape, data.dtype
+        self._stored: set[tuple[int, ...]] = set()
+        data.id.chunk_iter(lambda chunk: self._stored.add(tuple(chunk.chunk_offset)))
+
+    def missing(self) -> list[str]:
+        """Note the chunks that are not stored, as their pixels have the fill value."""
+        steps, stored = self._data.chunks, len(self._stored)
+        total = math.prod(-(-length // step) for length, step in zip(self.shape, steps, strict=True))
+        if any(at % step for place in self._stored for at, step in zip(place, steps, strict=True)) or stored > total:
+            raise Refused(f"damaged: its chunks do not lie on a grid of {steps}")
+        text = f"{total - stored} of {total} chunks not stored: their pixels are the fill value {self._data.fillvalue}"
+        return [text] if stored < total else []
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> np.ndarray:
+        values: np.ndarray = self._data[index]
+        if (values == self._data.fillvalue).any():
+            self._check(index)
+        return values
+
+    def _check(self, index: tuple[slice | int, ...]) -> None:
+        """Raise where a stored chunk of a region is not found; each that holds nothing but the fill value is asked."""
+        parts = [slice(part, part + 1) if isinstance(part, int) else part for part in index]
+        steps = self._data.chunks
+        grid = (range(part.start // n * n, part.stop, n) for part, n in zip(parts, steps, strict=True))
+        for place in self._stored.intersection(product(*grid)):
+            inside = tuple(slice(at, at + n) for at, n in zip(place, steps, strict=True))
+            if (self._data[inside] == self._data.fillvalue).all():
+                self._data.id.read_direct_chunk(place)  # raises where it is not found
+
+
 def _is_image(item: Any) -> bool:
     return isinstance(item, h5py.Dataset) and len(item.shape) >= 2 and item.dtype.kind in "buif"
 
@@ -52,7 +93,7 @@ def _stated_order(data: h5py.Dataset) -> str:
     tags = data.attrs.get("axistags")
     if tags is not None:
         try:
-            keys = [str(axis["key"]).lower() for axis in json.loads(tags)["axes"]]
+            keys = [str(axis["key"]).lower() for axis in parse_json(tags)["axes"]]
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(f"its axistags cannot be read ({error})") from None
     else:

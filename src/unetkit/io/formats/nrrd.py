@@ -8,7 +8,7 @@ from typing import Any
 import nrrd
 import numpy as np
 
-from ..decoder_errors import Refused
+from ..decoder_errors import Refused, check_inside
 from ..samples import Colour, Stored
 from .placed import placed_volume
 
@@ -23,6 +23,9 @@ _SPATIAL = ("domain", "space", "none", "???")
 
 def read(path: Path) -> Stored:
     """Read all of a file; an axis that is neither space nor of length 1 is one of channels."""
+    stated = nrrd.read_header(str(path))
+    for name in str(stated.get("data file", stated.get("datafile", ""))).split():
+        check_inside(name, path.parent)
     values, header = nrrd.read(str(path), index_order="F")
     if values.dtype.kind not in "buif":
         raise Refused(f"pixels of dtype {values.dtype}: expected integers or floats")

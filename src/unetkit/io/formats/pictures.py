@@ -12,13 +12,15 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from ..decoder_errors import Refused, warned
+from ..decoder_errors import Refused, check_packed, warned
 from ..filenames import suffix_of
 from ..png_jpeg import picture_palette, stored_picture
 from ..samples import Colour, Stored
 
 # The classes themselves, since Image.open refuses images of more than 179 million pixels.
 _CLASSES: dict[str, Any] = {".bmp": BmpImageFile, ".gif": GifImageFile, ".webp": WebPImageFile}
+# Pixels that a byte unpacks to, at most: runs of 255 in two bytes; codes of 12 bits for 4095 pixels.
+_MOST_PACKED = {".bmp": 128, ".gif": 2731}
 _ROUNDING = 2  # by which the colours of a gray picture differ after lossy WebP
 _CODING_STYLE, _TRANSFORMATION = b"\xff\x52", 13  # ISO/IEC 15444-1, A.6.1: the marker COD, and where it says how
 
@@ -31,6 +33,8 @@ def read(path: Path) -> Stored:
     content, notes = path.read_bytes(), list[str]()
     with warned(notes):
         picture = _CLASSES[suffix](io.BytesIO(content))
+        if suffix in _MOST_PACKED:
+            check_packed(picture.width * picture.height, len(content), _MOST_PACKED[suffix])
         picture.load()
     if picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
         raise Refused(f"a picture of mode {picture.mode}: expected gray, a palette or colours")

@@ -159,12 +159,14 @@ class SlicedSource:
         self.spacing = tuple((spacing or {}).get(letter, 1.0) for letter in self.spatial)
         self.unit = unit if spacing else "px"
         self.notes, self.is_rgb = tuple(notes), is_rgb
+        self.format = "file"  # by its name, for messages
 
     def read(self, region: Region) -> np.ndarray:
         """Channels of a region."""
         parts = dict(zip(self.axes, region, strict=True))
         kept = [letter for letter in self._order if letter in parts]
-        values = np.asarray(self._stored[tuple(parts.get(letter, 0) for letter in self._order)])
+        with decoding(self.format):
+            values = np.asarray(self._stored[tuple(parts.get(letter, 0) for letter in self._order)])
         values = values.transpose([kept.index(letter) for letter in self.axes if letter in kept])
         return (values if "c" in kept else values[None]).astype(self.dtype, copy=False)
 

@@ -186,6 +186,8 @@ def read_tiff(path: Path, options: ReadOptions = AS_STATED) -> Stored:
 def _opened(file: tifffile.FileHandle, notes: list[str]) -> tifffile.TiffFile:
     """The file, read without its OME-XML where that describes another image, as crops keep that of the whole."""
     tif = tifffile.TiffFile(file)
+    if "<!DOCTYPE" in (tif.ome_metadata or ""):  # the schema has none; entities can unpack to any size
+        raise Refused("its OME-XML declares a document type, whose entities are not expanded: save it without")
     sizes = ome_sizes(tif)
     page = tif.pages.first if sizes else None
     if page is None or (page.imagelength, page.imagewidth) in sizes:

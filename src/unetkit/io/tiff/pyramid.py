@@ -67,7 +67,7 @@ def write_tiled(
     sizes = _level_sizes(labels.shape[1:], has_planes=is_ome_tiff)
     tile = tuple(min(TILE, -(-length // 16) * 16) for length in sizes[0][-2:])
     axes = {"axes": labels.axes[1:].upper()}
-    first = ome_options(spacing, unit) if is_ome_tiff else plain_options(spacing, unit, georeference)
+    first = ome_options(path, spacing, unit) if is_ome_tiff else plain_options(spacing, unit, georeference)
     first["metadata"] |= axes
     others = {"metadata": axes, "subfiletype": 1, "extratags": [] if is_ome_tiff else nodata_tags(georeference)}
     if is_ome_tiff and len(sizes) > 1:

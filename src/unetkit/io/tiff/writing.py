@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 import tifffile
@@ -55,7 +56,7 @@ def write_tiff(path: Path, image: Image, compression: str | None = None, colours
     # The channels of a map are bands of one page: GDAL takes further pages for other maps.
     is_banded = image.georeference is not None and axes == "CYX" and array.dtype.kind != "b" and not is_ome_tiff
     if is_ome_tiff:
-        options = ome_options(image.spacing, image.unit)
+        options = ome_options(path, image.spacing, image.unit)
     else:
         options = plain_options(image.spacing, image.unit, image.georeference)
     options["metadata"] |= {"axes": axes}
@@ -95,12 +96,12 @@ def plain_options(spacing: tuple[float, ...], unit: str, georeference: GeoRefere
     return options
 
 
-def ome_options(spacing: tuple[float, ...], unit: str) -> dict:
-    """For tifffile: the spacing in OME metadata."""
+def ome_options(path: Path, spacing: tuple[float, ...], unit: str) -> dict:
+    """For tifffile: the spacing in OME metadata, and an id made of the name: the same mask is the same file."""
     unit = "pixel" if unit == "px" else unit
     if unit != "pixel" and unit not in METRES:
         raise ValueError(f"unit {unit!r} is not known to OME-TIFF: use px, {', '.join(METRES)}, or write .tif")
     sizes: dict[str, float | str] = {}
     for axis, step in zip("XYZ", reversed(spacing), strict=False):
         sizes |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": unit}
-    return {"metadata": sizes}
+    return {"metadata": sizes | {"UUID": str(uuid5(NAMESPACE_URL, path.name))}}

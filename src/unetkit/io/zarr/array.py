@@ -50,6 +50,10 @@ class ChunkedArray:
         self._is_sharded = array.shards is not None
         self.files: tuple[int, ...] = tuple(array.shards or array.chunks)
         self._whole: set[tuple[int, ...]] = set()  # shards that are long enough
+        if min((*self.chunks, *self.files), default=1) < 1:
+            raise Refused(
+                f"{self._title} of shape {self.shape} in chunks of {self.chunks}: expected 1 pixel or more each"
+            )
 
     def read(self, region: Region) -> np.ndarray:
         """Read a region, of slices with a start, a stop and no step.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..decoder_errors import check_inside
 from .metadata import read_node
 
 # Of a property that names a class: the specification has "class" in its example, programs write the others.
@@ -14,7 +15,10 @@ def label_images(root: Path) -> list[Path]:
     """The label images that an OME-Zarr image holds in its group `labels`, as their list there has them."""
     group = read_node(root, "labels")
     names = group.ome.get("labels") if group is not None else None
-    return [root / "labels" / str(name) for name in names] if isinstance(names, list) else []
+    listed = [f"labels/{name}" for name in names] if isinstance(names, list) else []
+    for name in listed:
+        check_inside(name, root)
+    return [root / name for name in listed]
 
 
 def label_names(root: Path) -> dict[int, str]:

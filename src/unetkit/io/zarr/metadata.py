@@ -10,14 +10,14 @@ arrays themselves. ::
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..decoder_errors import Refused
+from ...json_text import parse_json
+from ..decoder_errors import Refused, check_inside
 
 # By name, for axes without a type, as before OME-Zarr 0.4.
 KINDS = {"x": "space", "y": "space", "z": "space", "c": "channel", "t": "time"}
@@ -141,6 +141,7 @@ def read_node(root: Path, name: str = "") -> Node | None:
     ValueError
         If its JSON is damaged.
     """
+    check_inside(name, root)
     folder = root / name
     if (folder / "zarr.json").is_file():
         metadata = _json(root, f"{name}/zarr.json")
@@ -165,7 +166,7 @@ def _below(name: str, file: str) -> str:
 def _json(root: Path, name: str) -> dict[str, Any]:
     name = name.lstrip("/")
     try:
-        content = json.loads((root / name).read_bytes())
+        content = parse_json((root / name).read_bytes())
     except ValueError as error:  # not UTF-8, or not JSON
         raise Refused(f"{name} is not JSON, damaged or truncated ({error})") from None
     if not isinstance(content, dict):

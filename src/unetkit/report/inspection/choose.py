@@ -12,6 +12,7 @@ from torch import nn
 from ...data.pairs import Pair
 from ...data.split import FEW, split
 from ...insight.inspection import Inspection, inspect_array, inspect_image, inspect_noise
+from ...io.atomic import check_writable
 from ...io.filenames import is_image_folder
 from ...model.files import read_model
 from ...model.run_paths import RunPaths
@@ -101,6 +102,7 @@ def page_path(model: Path | None, net: str | None, *, image: Path | None, out: P
     if out is not None and not out.parent.is_dir():
         raise FileNotFoundError(f"{out}: there is no folder {out.parent}; make it first")
     if out is not None:
+        check_writable(out, suffix=".html")
         return out
     if model is not None and model.is_dir():
         return RunPaths(model).inspection

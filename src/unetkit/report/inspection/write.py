@@ -10,7 +10,7 @@ from torch import nn
 from ...insight.drawing.draw import draw
 from ...insight.inspection import Inspection
 from ...insight.summary import Summary, macs_text, size_text, summarise
-from ...io.atomic import write_text
+from ...io.atomic import check_writable, write_text
 from ...plotting.html import Html, figure, header, page, paragraph, section, table
 from ...progress import SILENT, Progress
 from ..run import ObjectSizes
@@ -64,6 +64,7 @@ def inspect(
     FileNotFoundError
         If a file does not exist.
     """
+    check_writable(Path(out), suffix=".html")
     objects = None
     if isinstance(model, nn.Module):
         if isinstance(image, Path | str) or isinstance(mask, Path | str):

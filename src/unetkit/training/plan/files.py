@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ...json_text import parse_json
 from .plan import FORMAT, GROUPS, Plan
 from .settings import OLD_NAMES, first_error, unknown_setting
 
@@ -23,8 +24,8 @@ def read_plan(text: str) -> Plan:
         In one line, if it is not such JSON, is of a newer format, or a value is not possible.
     """
     try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
+        values = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"is not a plan: invalid JSON: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"is not a plan: expected an object, got {type(values).__name__}")
@@ -49,11 +50,11 @@ def read_plan_file(path: Path) -> Plan:
     FileNotFoundError, ValueError
     """
     try:
-        text = path.read_text()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such file") from None
     try:
-        return read_plan(text)
+        return read_plan(content.decode("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

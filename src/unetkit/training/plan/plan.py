@@ -11,6 +11,7 @@ from ...data.dataset import Case
 from ...data.split import EVEN, train_val_split
 from ...io.read_options import ReadOptions
 from ...labels.options import Ignore, LabelOptions, parse_classes
+from ...nets.architecture import architecture_of
 from ..augment.augment import Augmentation
 from .device import Precision
 
@@ -103,6 +104,13 @@ class NetPlan(_Group):
         default=None, description="Run or model whose net and weights the training starts from."
     )
     deep_supervision: bool = Field(default=False, description="A loss on the coarser decoder maps too.")
+
+    @field_validator("architecture")
+    @classmethod
+    def _check_architecture(cls, architecture: dict[str, Any]) -> dict[str, Any]:
+        if architecture:  # empty before the plan is made
+            architecture_of(architecture)
+        return architecture
 
 
 class PatchPlan(_Group):
