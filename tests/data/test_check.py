@@ -1,4 +1,4 @@
-"""Twenty faults planted in sound data: which are found, and is anything sound accused?"""
+"""Twenty-two faults planted in sound data: which are found, and is anything sound accused?"""
 
 import os
 import shutil
@@ -86,6 +86,19 @@ def jpeg_noise(folder: Path) -> None:
 def shifted(folder: Path) -> None:
     image, mask = again(folder, "c01")
     write(folder, "c01", image, np.roll(mask, (9, -7), (0, 1)))
+
+
+def shifted_far(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", image, np.roll(mask, (40, 0), (0, 1)))
+
+
+def smoothed(folder: Path) -> None:
+    """Classes that were resized with interpolation: values between them lie along their edges."""
+    image, mask = again(folder, "c01")
+    small = Picture.fromarray(mask.astype(np.float32)).resize((96, 80), Picture.Resampling.BILINEAR)
+    large = np.asarray(small.resize(mask.shape[::-1], Picture.Resampling.BILINEAR)) * 100
+    write(folder, "c01", image, large.round().astype(np.uint8))
 
 
 def swapped(folder: Path) -> None:
@@ -205,6 +218,8 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (black, "ids"),
     (ten_times, "ids"),
     (unpaired, "ids"),
+    (shifted_far, "ids"),
+    (smoothed, "classes"),
 ]
 
 

@@ -78,6 +78,23 @@ def test_a_state_of_another_type_is_named(run, name, value, reason):
         train(Run.open(run).plan.data.images, out=run, steps=4, resume=True)
 
 
+def test_a_state_of_another_net_is_named(run):
+    plan = json.loads((run / "plan.json").read_text())
+    plan["net"]["architecture"] |= {"widths": [4, 16]}
+    (run / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(ValueError, match=r"state\.safetensors: its tensors do not belong to the net of the plan: "):
+        train(Run.open(run).plan.data.images, out=run, steps=4, resume=True)
+
+
+def test_a_plan_of_other_data_or_of_no_net_is_named(run):
+    text = (run / "plan.json").read_text()
+    plan = json.loads(text)
+    plan["data"]["n_images"] = 7
+    (run / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(ValueError, match=r"plan\.json: the run was planned with data\.n_images 7, not 3"):
+        train(plan["data"]["images"], out=run, steps=4, resume=True)
+
+
 def test_a_state_without_a_number_is_named(run):
     change_header(run / "last/state.safetensors", lambda own: own.pop("losses") and None)
     with pytest.raises(ValueError, match=r"state\.safetensors: cannot be read: losses missing"):

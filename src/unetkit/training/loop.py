@@ -13,6 +13,7 @@ from ..data.dataset import Case, Dataset
 from ..data.split import FEW
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor
+from ..io.decoder_errors import naming
 from ..io.lock import sole_writer
 from ..model.files import read_model, save_model
 from ..model.run_paths import RunPaths
@@ -103,7 +104,8 @@ def train(
                 check_out(paths.root, resume)
             broadcast(None)  # before anything is written
             dataset = request.load(saved, progress)
-            plan = request.plan(saved, dataset, progress)
+            with naming(paths.plan) if saved else nullcontext():
+                plan = request.plan(saved, dataset, progress)
             return run_training(plan, dataset, paths, resume=resume, progress=progress)
 
 
@@ -119,7 +121,8 @@ def run_training(
     if resume:
         check_record(paths.data_record, dataset.cases)
     is_main, (cases, held_out) = rank() == 0, plan.split(dataset.cases)
-    training, card = training_of(plan, cases), card_of(plan, dataset)
+    with naming(paths.plan) if resume else nullcontext():
+        training, card = training_of(plan, cases), card_of(plan, dataset)
     writer = RunWriter(paths, card)
     for message in [*_describe(plan, dataset), *split_notes(cases, held_out, dataset.scored_names)]:
         progress.update(message=message)
@@ -187,7 +190,8 @@ def _prepare(training: Training, writer: RunWriter, resume: bool, progress: Prog
             progress.update(message=line)
     if resume:
         if is_saved:
-            training.restore(*load_state(state))
+            with naming(state):
+                training.restore(*load_state(state))
             progress.update(message=f"resumed at step {training.step}")
         if rank() == 0:
             writer.clean(training.step)

@@ -189,11 +189,21 @@ class Training:
         return {"step": self.step, "elapsed_s": self.elapsed_s, "best": self.best, "losses": self.losses}
 
     def restore(self, tensors: dict[str, Tensor], numbers: Numbers) -> None:
-        """Continue from a saved state."""
-        for name, part in self._modules():
-            prefix = f"{name}."
-            part.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        restore_optimiser(self.optimiser, tensors)
+        """Continue from a saved state.
+
+        Raises
+        ------
+        ValueError
+            If its tensors are those of another net.
+        """
+        try:
+            for name, part in self._modules():
+                prefix = f"{name}."
+                part.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            restore_optimiser(self.optimiser, tensors)
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"its tensors do not belong to the net of the plan: {reason}") from None
         self.step, self.elapsed_s = numbers["step"], numbers["elapsed_s"]
         self.best, self.losses = numbers["best"], list(numbers["losses"])
 

@@ -361,7 +361,8 @@ def test_compressed_pixels_of_metaimage_that_cannot_be_unpacked(tmp_path: Path) 
         assert np.array_equal(np.sort(read(tmp_path / "a.mha").array, None), np.sort(values, None))
         content = (tmp_path / "a.mha").read_bytes()
         at = content.index(b"LOCAL\n") + len(b"LOCAL\n")
-        for damaged in (content[: at + 20] + bytes(40) + content[at + 60 :], content[:-50]):
+        nameless = content.replace(b"CompressedDataSize", b"CompressedDataSi\1\1")
+        for damaged in (content[: at + 20] + bytes(40) + content[at + 60 :], content[:-50], nameless):
             (tmp_path / "b.mha").write_bytes(damaged)
             with pytest.raises(ValueError, match=r"b\.mha: damaged"):
                 read(tmp_path / "b.mha")

@@ -56,7 +56,9 @@ def read(path: Path) -> Stored:
     values = sitk.GetArrayFromImage(image)  # z, y, x and channels
     if header.get("CompressedData") == "True" and len(data_file.split("\n")) == 1:
         content = path.read_bytes()[start:] if data_file == "LOCAL" else (path.parent / data_file).read_bytes()
-        _check_unpacked(content[: int(header.get("CompressedDataSize", len(content)))], values.nbytes)
+        if not header.get("CompressedDataSize", "").isdigit():  # without it ITK gives zeros, too
+            raise Refused("damaged: its header does not state the size of its compressed pixels (CompressedDataSize)")
+        _check_unpacked(content[: int(header["CompressedDataSize"])], values.nbytes)
     if ndim == 2:
         array = np.moveaxis(values, -1, 0) if n_channels > 1 else values[None]
         return Stored(array, "yx", Colour(), tuple(reversed(image.GetSpacing())), "mm")
