@@ -318,14 +318,17 @@ def _kind(path: Path) -> str:
     if suffix_of(path) not in READABLE:
         raise ValueError(f"suffix {path.suffix!r} is not supported; supported are {', '.join(READABLE)}")
     with path.open("rb") as file:
-        head = file.read(16)
+        head, found = file.read(16), format_of(path)
+        is_own = found is not None and found.begins(file)
     if not head:
         raise ValueError("empty file (0 bytes)")
     kind = next((kind for signature, kind in SIGNATURES.items() if head.startswith(signature)), "")
-    found = format_of(path)
-    if found is not None and kind in ("", found.begins_as):
+    if found is not None and kind in ("", found.begins_as) and is_own:
         return found.name
     if kind:
         return kind
+    if found is not None:
+        listed = ", ".join(READABLE)
+        raise ValueError(f"not a file of {found.name}: it starts with {head!r}; supported are {listed}")
     expected = "NIfTI" if suffix_of(path) in NIFTI_SUFFIXES else "PNG, JPEG or TIFF"
     raise ValueError(f"not a {expected} file: it starts with {head!r}")

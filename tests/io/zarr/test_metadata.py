@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from unetkit.io.zarr.metadata import Axis, FullResolution, full_resolution, label_images, read_node
+from unetkit.io.zarr.labels import label_images
+from unetkit.io.zarr.metadata import Axis, FullResolution, full_resolution, read_node
 
 SPACE = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
 

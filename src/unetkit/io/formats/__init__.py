@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..decoder_errors import decoding
 from ..filenames import JPEG2000_SUFFIXES, suffix_of
@@ -14,6 +14,10 @@ from ..samples import Stored
 from .sliced import SlicedSource, read_whole
 
 __all__ = ["FORMATS", "Format", "SlicedSource", "format_of", "read_whole"]
+
+
+_USER_BLOCKS = (512, 1024, 2048)  # where an HDF5 file may begin too
+_LONGEST_SIGNATURE = 10
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Format:
         The format that its first bytes are of, where they are not its own: slides are mostly TIFF.
     names_axes : bool
         Whether every file says what its axes are; else `open_source` takes `ReadOptions`.
+    signatures : tuple of bytes
+        One of which its files begin with; () where they begin with anything.
     """
 
     name: str
@@ -48,6 +54,15 @@ class Format:
     mask_suffix: str = ".tif"
     begins_as: str = ""
     names_axes: bool = True
+    signatures: tuple[bytes, ...] = ()
+
+    def begins(self, file: BinaryIO) -> bool:
+        """Whether a file begins as those of the format do: text, and pointers in place of a file, do not."""
+        for start in (0, *_USER_BLOCKS) if self.name == "HDF5" else (0,):
+            file.seek(start)
+            if not self.signatures or file.read(_LONGEST_SIGNATURE).startswith(self.signatures):
+                return True
+        return False
 
     @property
     def is_picture(self) -> bool:
@@ -89,25 +104,34 @@ def _only_whole(path: Path, *, is_mask: bool) -> None:
     """In place of `open_source`, for a format that is decoded whole."""
 
 
+_JP2 = b"\x00\x00\x00\x0cjP"
 FORMATS = (
     *(
-        Format(name, suffixes, "pictures", mask_suffix=".png")
-        for name, suffixes in (
-            ("BMP", (".bmp",)),
-            ("GIF", (".gif",)),
-            ("WebP", (".webp",)),
-            ("JPEG 2000", JPEG2000_SUFFIXES),
+        Format(name, suffixes, "pictures", mask_suffix=".png", signatures=signatures)
+        for name, suffixes, signatures in (
+            ("BMP", (".bmp",), (b"BM",)),
+            ("GIF", (".gif",), (b"GIF8",)),
+            ("WebP", (".webp",), (b"RIFF",)),
+            ("JPEG 2000", JPEG2000_SUFFIXES, (_JP2, b"\xff\x4f\xff")),
         )
     ),
-    Format("NPY", (".npy",), "npy", names_axes=False),
-    Format("NPZ", (".npz",), "npy", names_axes=False),
-    Format("HDF5", (".h5", ".hdf5"), "hdf5", "h5py", "formats", names_axes=False),
+    Format("NPY", (".npy",), "npy", names_axes=False, signatures=(b"\x93NUMPY",)),
+    Format("NPZ", (".npz",), "npy", names_axes=False, signatures=(b"PK",)),
+    Format("HDF5", (".h5", ".hdf5"), "hdf5", "h5py", "formats", names_axes=False, signatures=(b"\x89HDF\r\n\x1a\n",)),
     Format("MRC", (".mrc", ".rec"), "mrc", "mrcfile", "formats"),
-    Format("NRRD", (".nrrd", ".nhdr"), "nrrd", "pynrrd", "formats", ".nii.gz"),
-    Format("MetaImage", (".mha", ".mhd"), "metaimage", "SimpleITK", "formats", ".nii.gz"),
-    Format("CZI", (".czi",), "czi", "pylibCZIrw", "formats"),
-    Format("LIF", (".lif",), "lif", "liffile", "formats"),
-    Format("ND2", (".nd2",), "nd2", "nd2", "formats"),
+    Format("NRRD", (".nrrd", ".nhdr"), "nrrd", "pynrrd", "formats", ".nii.gz", signatures=(b"NRRD",)),
+    Format(
+        "MetaImage",
+        (".mha", ".mhd"),
+        "metaimage",
+        "SimpleITK",
+        "formats",
+        ".nii.gz",
+        signatures=(b"ObjectType", b"NDims", b"Comment"),
+    ),
+    Format("CZI", (".czi",), "czi", "pylibCZIrw", "formats", signatures=(b"ZISRAWFILE",)),
+    Format("LIF", (".lif",), "lif", "liffile", "formats", signatures=(b"\x70\x00\x00\x00",)),
+    Format("ND2", (".nd2",), "nd2", "nd2", "formats", signatures=(b"\xda\xce\xbe\x0a", _JP2)),
     Format(
         "whole slide",
         (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".bif"),
