@@ -33,7 +33,7 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         raise too_deep from None
     level = [whole]
-    for _ in range(_DEEPEST + 1):
+    for _ in range(_DEEPEST):
         values = [value.values() if isinstance(value, dict) else value for value in level]
         level = [value for inner in values if not isinstance(inner, str | int | float | None) for value in inner]
     if level:

@@ -248,12 +248,11 @@ def test_a_png_shorter_than_its_header(tmp_path: Path) -> None:
         io.read(tmp_path / "a.png")
 
 
-def test_log_of_others_still_reaches_them(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_log_of_others_still_reaches_them(tmp_path: Path) -> None:
     WRITERS["tiles.tif"](tmp_path / "a.tif")
+    before = list(logging.getLogger("tifffile").filters)
     io.read(tmp_path / "a.tif")
-    logging.getLogger("tifffile").warning("mine")
-    assert [record.getMessage() for record in caplog.records] == ["mine"]
-    assert not logging.getLogger("tifffile").filters
+    assert logging.getLogger("tifffile").filters == before
 
 
 def test_importing_io_does_not_import_torch() -> None:

@@ -30,7 +30,7 @@ def test_the_state_of_a_training_survives(tmp_path, ndim):
     for batch in batches[:2]:
         step(net, optimisers[0], batch)
     tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()} | flatten_optimiser(optimisers[0])
-    numbers = {"step": 2, "best": -1.0, "losses": [0.1, float("nan")]}
+    numbers = {"step": 2, "elapsed_s": 1.5, "best": -1.0, "losses": [0.1, float("nan")]}
     save_state(tmp_path / "last" / "state.safetensors", tensors, numbers)
     read, again = load_state(tmp_path / "last" / "state.safetensors")
     assert (again["step"], again["best"], again["losses"][0]) == (2, -1.0, 0.1)

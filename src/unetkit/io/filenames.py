@@ -16,7 +16,7 @@ SUFFIXES = (*PNG_SUFFIXES, *JPEG_SUFFIXES, *TIFF_SUFFIXES, *NIFTI_SUFFIXES, *ZAR
 # Outlines of objects, drawn on their image: GeoJSON, COCO, LabelMe, GeoPackage, shapefiles, ImageJ, YOLO (io.vectors).
 OUTLINE_SUFFIXES = (".geojson", ".json", ".gpkg", ".shp", ".roi", ".zip", ".txt")
 # Files that state something about masks, and are none.
-STATEMENTS = ("labels.json", "dataset.json", "classes.txt", "labels.txt", "data.json")
+STATEMENTS = ("labels.json", "dataset.json", "classes.txt", "labels.txt")
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 # Words by which programs tell a mask from its image: Cellpose, StarDist, ilastik, QuPath, LabelMe, DRIVE, nnU-Net.
 _MASK_WORDS = (
