@@ -133,6 +133,7 @@ def test_frames_that_are_no_volume_are_refused(tmp_path):
 
 
 def test_the_mask_of_a_file_of_frames_is_a_volume(tmp_path):
+    pytest.importorskip("torch", reason="tests of files run without it too")
     from unetkit.inference.files import mask_name
 
     frames = enhanced(tmp_path / "a.dcm", volume())
