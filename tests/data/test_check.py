@@ -1,4 +1,4 @@
-"""Twenty-two faults planted in sound data: which are found, and is anything sound accused?"""
+"""Twenty-eight faults planted in sound data: which are found, and is anything sound accused?"""
 
 import os
 import shutil
@@ -197,6 +197,39 @@ def other_case(folder: Path) -> None:
     (folder / "masks" / "c01.tif").rename(folder / "masks" / "c01.Tif")
 
 
+def flipped(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", image, mask[::-1])
+
+
+def turned(folder: Path) -> None:
+    (image, mask), n = again(folder, "c01"), 128
+    write(folder, "c01", image[:n, :n], np.rot90(mask[:n, :n]))
+
+
+def two_channels(folder: Path) -> None:
+    image, _ = again(folder, "c01")
+    io.write(folder / "images" / "c01.tif", Image(np.stack([image, image[::-1]]), "cyx", SPACING, "µm"))
+
+
+def saved_again(folder: Path) -> None:
+    """Brighter and rounded, with other masks."""
+    image, mask = again(folder, "c02")
+    write(folder, "c01", np.round(image * 1.3 / 40).astype(np.uint16) * 40, np.where(mask == 1, 0, mask))
+
+
+def lossy(folder: Path) -> None:
+    image, mask = again(folder, "c02")
+    Picture.fromarray((image // 16).clip(0, 255).astype(np.uint8)).save(folder / "lossy.jpg", quality=60)
+    write(folder, "c01", np.asarray(Picture.open(folder / "lossy.jpg")).astype(np.uint16) * 16, mask)
+    (folder / "lossy.jpg").unlink()
+
+
+def mirrored(folder: Path) -> None:
+    image, mask = again(folder, "c01")
+    write(folder, "c01", image, mask[:, ::-1])
+
+
 FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (wrong_size, "ids"),
     (jpeg_noise, "classes"),
@@ -220,6 +253,12 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (unpaired, "ids"),
     (shifted_far, "ids"),
     (smoothed, "classes"),
+    (flipped, "ids"),
+    (mirrored, "classes"),
+    (turned, "ids"),
+    (two_channels, "ids"),
+    (saved_again, "ids"),
+    (lossy, "ids"),
 ]
 
 

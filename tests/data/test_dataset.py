@@ -320,7 +320,7 @@ def test_a_volume_and_other_channels_among_images(folder):
     write_mask(folder / "masks/two.tif", disc())
     text = refused(folder)
     assert "deep.tif: has 3 spatial axes, 6 x 20 x 20, most others 2: planes and volumes are not mixed" in text
-    assert "c0.png: got an image of 1 channels, expected 2" in text
+    assert "two.tif: got an image of 2 channels, expected 1" in text
 
 
 def test_nothing_to_load():

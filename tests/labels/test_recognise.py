@@ -122,6 +122,22 @@ def test_small_cases(numbers, kind):
     assert f"say --labels {other}" in recognised.description
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("with_gaps, kind", [(1, "instances"), (2, "instances"), (4, "classes")])
+def test_an_object_that_was_taken_out_of_a_few_masks_leaves_ids(ndim, with_gaps, kind):
+    masks = [objects(n, ndim=ndim) for n in (5, 9, 12, 14, 7, 11, 8, 6, 13, 10)]
+    for mask in masks[:with_gaps]:
+        mask[mask == 2] = 0
+    assert kind_of(*masks).kind == kind
+
+
+def test_organs_that_some_scans_lack_are_classes():
+    scans = [objects(13, ndim=3) for _ in range(10)]
+    for scan, lacking in zip(scans, ((13,), (12, 13), (5,), (1, 2), (13,), (12,), (3,), (13, 4), (), ()), strict=True):
+        scan[np.isin(scan, lacking)] = 0
+    assert kind_of(*scans).kind == "classes"
+
+
 def test_one_split_value_among_few_speaks_for_classes():
     labels = objects(8)
     labels[-1] = 2

@@ -298,7 +298,7 @@ def _build(
     n_resampled = sum(new is not old for new, old in zip(resampled_samples, samples, strict=True))
     if kind.kind == "instances" and objects and options.labels != "foreground":
         kind = kind.with_distance(_LEVELS)
-    channels = max(image.channels for image in images)
+    channels = _common_channels(images)
     cases, left_out, problems = _encode(resampled_samples, kind, channels, ndim, border_weight=border_weight)
     raise_problems(problems, "unusable file")
     some = ", ".join(left_out[:8]) + (f" and {len(left_out) - 8} more" if len(left_out) > 8 else "")
@@ -413,6 +413,13 @@ def _common_ndim(samples: Sequence[Sample]) -> int:
             problems.append(Problem(f"{sample.pair.image}: {text}", (*sample.pair.files, sample.pair.mask)))
     raise_problems(problems, "image of another dimension")
     return ndim
+
+
+def _common_channels(images: Sequence[Image]) -> int:
+    """The number that most images have or, being gray, can be given; of equals the largest."""
+    counts = Counter(image.channels for image in images)
+    fitting = {channels: n + (counts[1] if channels == 3 else 0) for channels, n in counts.items()}
+    return max(fitting, key=lambda channels: (fitting[channels], channels))
 
 
 def _recognise(samples: Sequence[Sample], options: LabelOptions) -> LabelKind:

@@ -6,7 +6,7 @@ Nothing here refuses a file: an issue is stated with its numbers, and people dec
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import hypot, isfinite
@@ -33,6 +33,8 @@ _FIT = 6.0  # standard deviations by which edges and borders must agree somewher
 _POOR, _GOOD = 0.4, 0.5  # of the usual fit: below, a mask does not lie on its image; above, it lies on another's
 _NEAR = 0.2  # of a share: so far from the opposite of the usual one a mask may be and be called inverted
 _FILLS = (-9999.0, -99999.0, -32768.0, -32767.0, -999.0)  # usual values of pixels without data, if they are the lowest
+_CELLS = 16  # per axis, of an image seen coarsely
+_ALIKE_COARSELY, _ALIKE = 0.8, 0.9  # correlation of edges
 _SIZE_FACTOR, _SPACING_FACTOR = 4.0, 3.0
 
 
@@ -99,7 +101,7 @@ def find_issues(items: Sequence[Summary], kind: LabelKind) -> list[LabelIssue]:
     list of LabelIssue
         In the order of the pairs.
     """
-    rules = (_images, _duplicates, _of_other_kinds, _masks, _values, _blended, _conventions, _pieces, _misfits)
+    rules = (_images, _duplicates, _copies, _of_other_kinds, _masks, _values, _blended, _conventions, _pieces, _misfits)
     issues = [issue for rule in rules for issue in rule(items, kind)]
     order = {path: i for i, each in enumerate(items) for path in (*each.pair.files, each.pair.mask)}
     return sorted(issues, key=lambda issue: order[issue.path])
@@ -209,6 +211,42 @@ def _duplicates(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
             is_split = item.pair.group != first.pair.group
             where = f", which is of another group ({first.pair.group})" if is_split else ""
             yield LabelIssue(item.pair.image, f"has the same pixels as {first.pair.image.name}{where}")
+
+
+def _copies(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
+    """Images that were saved again: brighter, lossily, as another type. Their edges are the same."""
+    by_shape: dict[tuple[int, ...], list[Summary]] = defaultdict(list)
+    for item in items:
+        if item.slope is not None and min(item.slope.shape) >= _CELLS:
+            by_shape[item.slope.shape].append(item)
+    for alike in by_shape.values():
+        coarse = np.stack([_normed(_coarse(item.slope)) for item in alike if item.slope is not None])
+        for i, j in np.argwhere(np.triu(coarse @ coarse.T > _ALIKE_COARSELY, 1)):
+            first, item = alike[i], alike[j]
+            if first.digest == item.digest or (item.pair.group and item.pair.group == first.pair.group):
+                continue
+            if (share := float(_normed(first.slope) @ _normed(item.slope))) > _ALIKE:
+                yield LabelIssue(
+                    item.pair.image,
+                    f"has the edges of {first.pair.image.name} (correlation {share:.2f}): is it a copy? Where one is "
+                    "learned and the other held out the score is too high; a table with a group column keeps them "
+                    "together",
+                    {"correlation": share},
+                )
+
+
+def _coarse(slope: np.ndarray) -> np.ndarray:
+    """Means of a grid of cells: few numbers, that tell most images apart."""
+    rows, columns = (n // _CELLS * _CELLS for n in slope.shape)
+    cells = slope[:rows, :columns].reshape(_CELLS, rows // _CELLS, _CELLS, columns // _CELLS)
+    return np.asarray(cells.mean((1, 3)))
+
+
+def _normed(array: np.ndarray | None) -> np.ndarray:
+    """Flat, with mean 0 and length 1: the product of two is their correlation."""
+    flat = np.asarray(array, np.float32).ravel()
+    flat = flat - flat.mean()
+    return flat / max(float(np.linalg.norm(flat)), 1e-12)
 
 
 def _of_other_kinds(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
@@ -331,8 +369,11 @@ def _misfits(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
                 item.pair.labelled, f"seems shifted: its outlines fit the image {y} pixels down and {x} right"
             )
         elif fit.here <= _POOR * usual:
-            other = _better(i, items, fits, usual)
-            if other is not None:
+            if turn := _turn(item, usual):
+                yield LabelIssue(
+                    item.pair.labelled, f"fits its image {turn}: is one of the two stored another way round?"
+                )
+            elif (other := _better(i, items, fits, usual)) is not None:
                 yield LabelIssue(
                     item.pair.labelled, f"does not fit its image, but that of {other.pair.name}: interchanged?"
                 )
@@ -352,6 +393,25 @@ def _fit(slope: np.ndarray | None, outline: np.ndarray) -> _Fit | None:
     y, x = np.unravel_index(int(np.argmax(scores)), scores.shape)
     shift = int(y) - reach[0], int(x) - reach[1]
     return _Fit(float(scores[reach[0], reach[1]]), float(scores[y, x]), shift)
+
+
+# Ways in which programs store an image otherwise than others do, and the mask that undoes them.
+_TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "with top and bottom exchanged": lambda plane: plane[::-1],
+    "with left and right exchanged": lambda plane: plane[:, ::-1],
+    "turned by 180 degrees": lambda plane: plane[::-1, ::-1],
+    "with rows and columns exchanged": lambda plane: plane.T,
+    "turned by 90 degrees to the left": np.rot90,
+    "turned by 90 degrees to the right": lambda plane: np.rot90(plane, -1),
+    "with rows and columns exchanged, and turned by 180 degrees": lambda plane: plane.T[::-1, ::-1],
+}
+
+
+def _turn(item: Summary, usual: float) -> str:
+    """How the mask must be turned to fit its own image; "" where nothing makes it fit."""
+    fits = {way: _fit(item.slope, turned(item.outline)) for way, turned in _TURNS.items()}
+    way, fit = max(fits.items(), key=lambda each: each[1].here if each[1] else 0.0)
+    return way if fit is not None and fit.here >= max(_FIT, _GOOD * usual) else ""
 
 
 def _better(i: int, items: Sequence[Summary], fits: Sequence[_Fit | None], usual: float) -> Summary | None:

@@ -12,7 +12,17 @@ from pathlib import Path
 from ..errors import Problem, Problems, raise_problems
 from ..io import list_images, list_outlines
 from ..io.dicom.headers import dicom_masks, holds_series
-from ..io.filenames import holds_zarr, image_keys, is_image_folder, is_outlines, mask_keys, stem_of, suffix_of
+from ..io.filenames import (
+    file_of,
+    holds_zarr,
+    image_keys,
+    is_image_folder,
+    is_outlines,
+    mask_keys,
+    scene_of,
+    stem_of,
+    suffix_of,
+)
 from ..io.reading import needs_image
 from ..io.vectors.folders import (
     file_of_all,
@@ -50,7 +60,8 @@ class Pair:
     name : str
         The image's stem; in a table that lists a stem twice, the path as the table has it, without its suffix.
     group : str or None
-        What must not be torn apart by a split (patient, slide, scene); None if not known.
+        What must not be torn apart by a split (patient, slide); None if not known. The scenes of a file are a group,
+        unless there is no other file.
     channels : tuple of Path
         Files of the second and further channels, where each channel is a file of its own.
     shares_mask : bool
@@ -235,6 +246,7 @@ def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair],
     pairs: list[Pair] = []
     problems: list[Problem] = []
     takers: dict[Path, list[Path]] = {mask: [] for mask in masks}
+    has_several_files = len({file_of(image) for _, (image, *_) in cases}) > 1
     for stem, (image, *channels) in cases:
         # The same name first: an image may itself end in "_label", or differ from another in its capitals only.
         own, *cores = image_keys(stem)
@@ -243,7 +255,8 @@ def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair],
         for mask in fitting:
             takers[mask].append(image)
         if len(fitting) == 1:
-            pairs.append(Pair(image, fitting[0], stem, channels=tuple(channels)))
+            group = stem_of(file_of(image)) if has_several_files and scene_of(image) else None
+            pairs.append(Pair(image, fitting[0], stem, group, tuple(channels)))
             continue
         message = f"no mask named {stem}.* (or {stem}_mask.*) in {folder}{unread_beside(folder, stem)}"
         if fitting:
@@ -375,7 +388,7 @@ def _pairs_of_rows(table: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple
         wrong = [f"no {name} is named" for name, cell in cells.items() if not cell]
         image, mask = (table.parent / cell for cell in cells.values())
         named = [path for path, cell in zip((image, mask), cells.values(), strict=True) if cell]
-        wrong += [f"{path} does not exist" for path in named if not (path.is_file() or is_image_folder(path))]
+        wrong += [f"{path} does not exist" for path in named if not (file_of(path).is_file() or is_image_folder(path))]
         if cells["image"] and lines.setdefault(image, line) != line:
             wrong.append(f"{image} is listed on line {lines[image]} already")
         problems += [Problem(f"{table} line {line}: {message}", tuple(named)) for message in wrong]

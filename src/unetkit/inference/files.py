@@ -16,10 +16,19 @@ import numpy as np
 from ..allocator import keep_freed_memory
 from ..data.pairs import Cases, channel_number, group_channels
 from ..errors import Problem, raise_problems
-from ..io import list_images, open_lazy
+from ..io import images_within, list_images, open_lazy
 from ..io.atomic import check_folder_writable, write_text
 from ..io.dicom.headers import is_volume, single_file
-from ..io.filenames import JPEG_SUFFIXES, PNG_SUFFIXES, ZARR_SUFFIXES, holds_zarr, is_image_folder, suffix_of
+from ..io.filenames import (
+    JPEG_SUFFIXES,
+    PNG_SUFFIXES,
+    ZARR_SUFFIXES,
+    file_of,
+    holds_zarr,
+    is_image_folder,
+    name_of,
+    suffix_of,
+)
 from ..io.formats import format_of
 from ..io.png_jpeg import picture_pixels
 from ..io.sidecars import is_placed_picture
@@ -266,8 +275,9 @@ def _mask_paths(
     check_folder_writable(out)
     sources: list[Path] = []
     for item in map(Path, inputs):
-        sources += list_images(item) if item.is_dir() and not is_image_folder(item) else [item]
-    raise_problems((Problem(f"{s}: there is no such file", (s,)) for s in sources if not s.exists()), "missing file")
+        sources += list_images(item) if item.is_dir() and not is_image_folder(item) else images_within(item)
+    missing = [source for source in sources if not file_of(source).exists()]
+    raise_problems((Problem(f"{source}: there is no such file", (source,)) for source in missing), "missing file")
     cases = _group_files(list(dict.fromkeys(sources)), channels)
     masks = [(files, out / mask_name(name, files[0], dtype)) for name, files in cases]
     if has_objects:
@@ -312,7 +322,7 @@ def _group_files(sources: list[Path], channels: int) -> Cases:
     is_by_channel = bool(sources) and all(number is not None and number < channels for number in numbers)
     if is_by_channel and not (channels > 1 and _has_channels(sources[0])):
         return group_channels(sources, channels=channels)
-    return [(source.name[: len(source.name) - len(suffix_of(source))], (source,)) for source in sources]
+    return [(name_of(source), (source,)) for source in sources]
 
 
 def _has_channels(source: Path) -> bool:

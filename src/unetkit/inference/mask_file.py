@@ -19,7 +19,7 @@ from ..data.normalise import Normalisation
 from ..image import Image
 from ..io import LazyImage, write_labels_from
 from ..io.block_store import BlockStore
-from ..io.filenames import JPEG_SUFFIXES, PNG_SUFFIXES, TIFF_SUFFIXES, suffix_of
+from ..io.filenames import JPEG_SUFFIXES, PNG_SUFFIXES, TIFF_SUFFIXES, file_of, suffix_of
 from ..io.lazy import Source, WholeImage
 from ..io.lock import sole_writer_of
 from ..io.resample import Resampled
@@ -96,9 +96,9 @@ class PlannedMask:
 
 
 def _stamp(file: Path) -> list[Any]:
-    """Name, size and time of a file, or of what lies at the top of a folder."""
-    rows = [file, *sorted(file.iterdir())] if file.is_dir() else [file]
-    return [[row.name, row.stat().st_size, row.stat().st_mtime_ns] for row in rows]
+    """Name of an image, and names, sizes and times of its file, or of what lies at the top of its folder."""
+    rows = [file, *sorted(file.iterdir())] if file.is_dir() else [file_of(file)]
+    return [[file.name if row is rows[0] else row.name, row.stat().st_size, row.stat().st_mtime_ns] for row in rows]
 
 
 class MaskFile:

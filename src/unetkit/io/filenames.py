@@ -1,4 +1,4 @@
-"""Suffixes and stems of image files, what the names of an image and its mask share, and folders that are one image."""
+"""Suffixes and stems of images, what the names of an image and its mask share, scenes of a file, folders as images."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ _MASK_WORDS = (
     r"ground[ _-]?truth|annotations?|manual\d?|object[ _](identities|predictions)"
 )
 _MASK_ENDING, _MASK_START = (re.compile(rf"[ _.-]({_MASK_WORDS})$"), re.compile(rf"^({_MASK_WORDS})[ _.-]"))
+# A scene of a file that holds several images: slide.czi#2. Scenes of CZI, images of LIF, positions of ND2.
+_SCENE = re.compile(r"(.+\.(?:czi|lif|nd2))#([1-9]\d{0,5})", re.IGNORECASE)
 _IMAGE_ENDING, _IMAGE_START = re.compile(r"[ _.-](image|img|raw|sat)$"), re.compile(r"^(images?|imgs?|raw|sat)[ _.-]")
 
 
@@ -32,10 +34,41 @@ def suffix_of(path: Path) -> str:
 
     Examples
     --------
-    >>> suffix_of(Path("a.TIF")), suffix_of(Path("a.nii.gz")), suffix_of(Path("a.ome.zarr")), suffix_of(Path("a.gz"))
-    ('.tif', '.nii.gz', '.zarr', '.gz')
+    >>> suffix_of(Path("a.TIF")), suffix_of(Path("a.nii.gz")), suffix_of(Path("a.ome.zarr")), suffix_of(Path("a.czi#2"))
+    ('.tif', '.nii.gz', '.zarr', '.czi')
     """
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+    file = file_of(path)
+    return ".nii.gz" if file.name.lower().endswith(".nii.gz") else file.suffix.lower()
+
+
+def file_of(path: Path) -> Path:
+    """The file or folder that holds an image: the path itself, unless it names a scene.
+
+    Examples
+    --------
+    >>> file_of(Path("a.czi#2")).name, file_of(Path("a#2.png")).name
+    ('a.czi', 'a#2.png')
+    """
+    scene = _SCENE.fullmatch(path.name)
+    return path.with_name(scene[1]) if scene else path
+
+
+def scene_of(path: Path) -> int:
+    """The number of the scene that a path names, from 1 on; 0 where it names a file."""
+    scene = _SCENE.fullmatch(path.name)
+    return int(scene[2]) if scene else 0
+
+
+def name_of(path: Path) -> str:
+    """Name of an image without its suffix; a scene keeps its number.
+
+    Examples
+    --------
+    >>> name_of(Path("a.ome.tif")), name_of(Path("a.czi#2"))
+    ('a.ome', 'a#2')
+    """
+    name = file_of(path).name
+    return name[: len(name) - len(suffix_of(path))] + (f"#{number}" if (number := scene_of(path)) else "")
 
 
 def is_outlines(path: Path) -> bool:
@@ -51,7 +84,7 @@ def stem_of(path: Path) -> str:
     >>> stem_of(Path("a.nii.gz")), stem_of(Path("a.ome.tif")), stem_of(Path("a.ome.zarr")), stem_of(Path("slide.1.png"))
     ('a', 'a', 'a', 'slide.1')
     """
-    return path.name[: len(path.name) - len(suffix_of(path))].removesuffix(".ome")
+    return name_of(path).removesuffix(".ome")
 
 
 def name_key(stem: str) -> str:
@@ -77,14 +110,15 @@ def mask_keys(stem: str) -> list[str]:
 
 
 def image_keys(stem: str) -> list[str]:
-    """Names that an image shares with its mask, the likeliest first.
+    """Names that an image shares with its mask, the likeliest first; a scene's number may follow an underscore too.
 
     Examples
     --------
-    >>> image_keys("a7_img"), image_keys("image_7")
-    (['a7_img', 'a7'], ['image_7', '7'])
+    >>> image_keys("a7_img"), image_keys("image_7"), image_keys("a#2")
+    (['a7_img', 'a7'], ['image_7', '7'], ['a#2', 'a_2'])
     """
-    return _keys(stem, _IMAGE_ENDING, _IMAGE_START)
+    keys = _keys(stem, _IMAGE_ENDING, _IMAGE_START)
+    return list(dict.fromkeys([*keys, re.sub(r"#(\d+)$", r"_\1", keys[0])]))
 
 
 def _keys(stem: str, *affixes: re.Pattern[str]) -> list[str]:

@@ -18,6 +18,7 @@ from .filenames import (
     STATEMENTS,
     SUFFIXES,
     ZARR_SUFFIXES,
+    file_of,
     holds_zarr,
     is_image_folder,
     is_outlines,
@@ -55,7 +56,8 @@ def read(path: str | Path, *, axes: str = "", channels: Sequence[int] = ()) -> I
     resolution), NIfTI (a volume, turned to the orientation closest to RAS; `place` keeps its own), DICOM (the folder
     of a series, or a file of several frames, turned alike; any other file is a picture) and OME-Zarr (a folder, of
     version 0.1 to 0.5; the level of full resolution), recognised by their content; by their suffix BMP, GIF, WebP,
-    JPEG 2000, NPY, NPZ, HDF5, MRC, NRRD, MetaImage, CZI and whole slides (`io.formats`). A palette is expanded to
+    JPEG 2000, NPY, NPZ, HDF5, MRC, NRRD, MetaImage, CZI, LIF, ND2 and whole slides (`io.formats`); of a file that holds
+    several images one is named by its number: `slide.czi#2`. A palette is expanded to
     RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as one, and an Exif orientation applied;
     pages of a TIFF without a stated axis are a stack along z. `notes` lists these changes.
 
@@ -229,6 +231,25 @@ def open_lazy(path: str | Path, *, axes: str = "", channels: Sequence[int] = ())
         return whole_lazy(path, image)
 
 
+def images_within(path: str | Path) -> list[Path]:
+    """The images of a file: of one with several scenes (CZI), images (LIF) or positions (ND2) `slide.czi#1` and so on.
+
+    The path itself where it holds one image, or cannot be opened, which reading it then tells.
+
+    >>> images_within("cells.png")
+    [PosixPath('cells.png')]
+    """
+    path = Path(path)
+    found = format_of(path)
+    if found is None or not found.noun or not path.is_file():
+        return [path]
+    try:
+        numbers = found.image_numbers(path)
+    except (ImportError, ValueError, OSError, MemoryError):
+        return [path]
+    return [path.with_name(f"{path.name}#{number}") for number in numbers] if len(numbers) > 1 else [path]
+
+
 def list_images(folder: str | Path) -> list[Path]:
     """Image files in a folder, in natural order: "cell2.png" before "cell10.png"; of folders those named .zarr.
 
@@ -240,7 +261,7 @@ def list_images(folder: str | Path) -> list[Path]:
     Returns
     -------
     list of Path
-        At least one.
+        At least one. A file of several scenes is listed scene by scene: `slide.czi#1`, `slide.czi#2`.
 
     Raises
     ------
@@ -262,7 +283,7 @@ def list_images(folder: str | Path) -> list[Path]:
         counts = Counter(suffix_of(path) or "without suffix" for path in files)
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
         raise ValueError(f"{folder}: no images among {listed}; supported are {', '.join(READABLE)}")
-    return _in_natural_order(images)
+    return [image for path in _in_natural_order(images) for image in images_within(path)]
 
 
 def _is_listed(folder: Path) -> bool:
@@ -303,7 +324,8 @@ def _read_stored(path: Path, options: ReadOptions, *, is_mask: bool = False) -> 
 
 def _kind(path: Path) -> str:
     """Format of a file by its first bytes, since suffixes may be wrong."""
-    if not path.exists():
+    file = file_of(path)
+    if not file.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if is_image_folder(path):
         return "OME-Zarr" if suffix_of(path) in ZARR_SUFFIXES or holds_zarr(path) else "DICOM"
@@ -317,9 +339,9 @@ def _kind(path: Path) -> str:
         raise ValueError("a file, expected a folder with zarr.json or .zgroup in it: unpack a zipped one first")
     if suffix_of(path) not in READABLE:
         raise ValueError(f"suffix {path.suffix!r} is not supported; supported are {', '.join(READABLE)}")
-    with path.open("rb") as file:
-        head, found = file.read(16), format_of(path)
-        is_own = found is not None and found.begins(file)
+    with file.open("rb") as stream:
+        head, found = stream.read(16), format_of(path)
+        is_own = found is not None and found.begins(stream)
     if not head:
         raise ValueError("empty file (0 bytes)")
     kind = next((kind for signature, kind in SIGNATURES.items() if head.startswith(signature)), "")

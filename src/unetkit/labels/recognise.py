@@ -19,6 +19,7 @@ from .statistics import LabelStatistics, counts_text, values_text
 
 __all__ = ["recognise"]
 
+_MOSTLY, _WHOLE = 0.8, 0.95  # shares: of files counted 1 to n, and of ids that are one piece, for gaps to be forgiven
 OVERRIDES = ("auto", "binary", "classes", "instances", "foreground")
 
 
@@ -29,9 +30,9 @@ def recognise(
 
     What is stated comes first: classes, the value for "not labelled", and the nodata value of a map. Else one non-zero
     value is a foreground, and so are 1 in some files and 255 in the others. Several are classes, unless they look like
-    ids: each one connected object, and counted 1 to n with an n that differs from file to file, or more than 30 per
-    file, or other numbers in every file. -1 means "not labelled", and so does 255 beside values that are class numbers
-    (at most 249, and not spread out like gray levels).
+    ids: each one connected object, and counted 1 to n in nearly all files with an n that differs from file to file, or
+    more than 30 per file, or other numbers in every file. -1 means "not labelled", and so does 255 beside values that
+    are class numbers (at most 249, and not spread out like gray levels).
 
     Parameters
     ----------
@@ -209,7 +210,10 @@ def _are_instances(statistics: Sequence[LabelStatistics], ignore: int | None) ->
     if _are_cut_out(filled) and largest >= 3 and connected >= 0.8:
         return True
     least = 3 if len(set(filled)) >= 3 else 6  # organs, say, are also connected and may be missing here and there
-    return largest >= least and connected >= 0.8 and _varies(filled) and all(map(_is_counted, filled))
+    counted = sum(map(_is_counted, filled)) / max(len(filled), 1)
+    # Where an object was taken out, its number is missing.
+    is_counted = counted == 1 or (counted >= _MOSTLY and connected >= _WHOLE)
+    return largest >= least and connected >= 0.8 and _varies(filled) and is_counted
 
 
 def _are_drawn_objects(statistics: Sequence[LabelStatistics], ignore: int | None) -> bool:

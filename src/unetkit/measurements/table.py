@@ -28,7 +28,7 @@ from ..labels.numbering import Numbering, number_values
 from ..labels.options import LabelOptions, label_options
 from ..labels.recognise import recognise
 from ..labels.statistics import LabelStatistics, label_statistics
-from ..progress import SILENT, Progress
+from ..progress import SILENT, Progress, subrange
 from .columns import columns_of, ground_below, measure_objects, rows_of
 from .polygons import mask_files, refuse_existing
 from .rois import import_roifile, object_rois, write_rois
@@ -36,6 +36,7 @@ from .rois import import_roifile, object_rois, write_rois
 __all__ = ["Measurements", "measure", "measure_objects"]
 
 TABLE = "objects.csv"
+_CHECKS = 0.4  # share of the time that is spent before the first object is measured
 
 Row = dict[str, float | str]
 
@@ -105,7 +106,7 @@ def measure(
     overwrite : bool
         Replace files that exist.
     progress : Progress
-        Takes the share of the masks that are measured.
+        Takes the share of the work that is done.
 
     Returns
     -------
@@ -130,7 +131,8 @@ def measure(
     matching = _matching_images(files, None if images is None else Path(images))
     with naming(*map(Path, masks)):
         options = label_options(labels, files)
-    statistics, unit, notes, numbering = _check(files, matching, rois, options)
+    checks, sums = (subrange(progress, *part) for part in ((0, _CHECKS), (_CHECKS, 1)))
+    statistics, unit, notes, numbering = _check(files, matching, rois, options, checks)
     with naming(*map(Path, masks)):
         kind = _kind(statistics, options)
     notes += (numbering.text,) if numbering.text else ()
@@ -139,7 +141,7 @@ def measure(
     rows: list[Row] = []
     names: list[str] = []
     for i, (file, image) in enumerate(zip(files, matching, strict=True)):
-        progress.update(i, len(files))
+        sums.update(i, len(files))
         mask = _read_mask(file, image, numbering)[0]
         gray = None if image is None else _laid_on(image, mask)
         outlines: list[Any] = []
@@ -157,7 +159,7 @@ def measure(
     writer.writeheader()
     writer.writerows(rows)
     write_text(table, text.getvalue())
-    progress.update(len(files), len(files))
+    sums.update(len(files), len(files))
     size = next((name for name in names if name.startswith(("area_", "volume_"))), "")
     sizes = tuple(float(row[size]) for row in rows)
     return Measurements(table, len(files), len(rows), sizes, unit, tuple(archives), notes)
@@ -201,12 +203,13 @@ def _objects(labels: np.ndarray, kind: LabelKind) -> Iterator[tuple[int | None, 
 
 
 def _check(
-    files: Sequence[Path], images: Sequence[Path | None], rois: bool, options: LabelOptions
+    files: Sequence[Path], images: Sequence[Path | None], rois: bool, options: LabelOptions, progress: Progress
 ) -> tuple[list[LabelStatistics], str, tuple[str, ...], Numbering]:
     """Statistics of the masks, the unit in which they are measured, notes, and the values of their colours or names."""
     problems, statistics, spaces, grounds = [], [], {}, Counter[str]()
     codes: list[ValueCode | None] = []
-    for file, image in zip(files, images, strict=True):
+    for i, (file, image) in enumerate(zip(files, images, strict=True)):
+        progress.update(i, len(files))
         try:
             mask, code = _read_mask(file, image)
             codes.append(code)

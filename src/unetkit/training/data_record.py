@@ -10,6 +10,7 @@ from pathlib import Path
 from ..data.balance import content_of
 from ..data.dataset import Case
 from ..io.atomic import write_text
+from ..io.filenames import file_of
 from ..json_text import parse_json
 
 __all__ = ["check_record", "held_out_names", "write_record"]
@@ -86,7 +87,8 @@ def _listed(names: Sequence[str], words: str) -> str:
 
 
 def _contents(cases: Sequence[Case]) -> _Contents:
-    return {case.name: (_digest(case.path), content_of(case.classes)) for case in cases}
+    digests = {file: _digest(file) for file in dict.fromkeys(file_of(case.path) for case in cases)}
+    return {case.name: (digests[file_of(case.path)], content_of(case.classes)) for case in cases}
 
 
 def _digest(path: Path) -> str:

@@ -277,13 +277,28 @@ def test_czi_colours_come_as_rgb(tmp_path: Path) -> None:
     assert same_by_region(tmp_path / "a.czi", (slice(1, 3), slice(3, 9), slice(5, 30)))
 
 
-def test_czi_of_several_scenes_is_refused(tmp_path: Path) -> None:
+def test_scenes_of_a_czi_are_images_of_their_own(tmp_path: Path) -> None:
+    """Also where they overlap and lie left of zero."""
     czi = pytest.importorskip("pylibCZIrw.czi")
+    scenes = {0: ((-5, 3), (8, 9)), 1: ((20, 0), (12, 7)), 2: ((24, 2), (6, 30))}
+    values = {index: RNG.integers(1, 99, (*shape, 1)).astype(np.uint8) for index, (_, shape) in scenes.items()}
     with czi.create_czi(str(tmp_path / "a.czi")) as file:
-        for scene in range(2):
-            file.write(np.zeros((8, 9, 1), np.uint8), location=(20 * scene, 0), scene=scene)
-    with pytest.raises(ValueError, match=r"a.czi: holds 2 scenes"):
-        read(tmp_path / "a.czi")
+        for index, (location, _) in scenes.items():
+            file.write(values[index], location=location, scene=index)
+    write_czi(tmp_path / "b.czi", RNG.integers(0, 99, (1, 1, 8, 9, 1)).astype(np.uint8))
+    listed = [path.name for path in list_images(tmp_path)]
+    assert listed == ["a.czi#1", "a.czi#2", "a.czi#3", "b.czi"]
+    for index in scenes:
+        path = tmp_path / f"a.czi#{index + 1}"
+        assert np.array_equal(read(path).array[0], values[index][..., 0])
+        assert same_by_region(path, (slice(None), slice(2, 5), slice(1, 6)))
+    several = r"a.czi.*: holds 3 scenes \(1, 2, 3\), each an image of its own: name one, such as a.czi#3"
+    for wrong in ("a.czi", "a.czi#4"):
+        with pytest.raises(ValueError, match=several):
+            read(tmp_path / wrong)
+    assert read(tmp_path / "b.czi#1").array.shape == (1, 8, 9)
+    with pytest.raises(FileNotFoundError, match=r"c\.czi#1"):
+        read(tmp_path / "c.czi#1")
 
 
 def test_a_slide_at_full_resolution(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from lif_files import write_lif
 
-from unetkit.io import open_lazy, read
+from unetkit.io import images_within, list_images, open_lazy, read
 
 RNG = np.random.default_rng(0)
 
@@ -62,10 +62,14 @@ def test_colours_of_a_lif_are_rgb(liffile, tmp_path: Path) -> None:
     assert np.array_equal(image.array, bgr[..., ::-1].transpose(2, 0, 1))
 
 
-def test_a_lif_that_is_not_one_image_is_refused_by_name(liffile, tmp_path: Path) -> None:
+def test_images_of_a_lif_are_named_by_number(liffile, tmp_path: Path) -> None:
     two = {"cells": (numbers(20, 30), "yx"), "nuclei": (numbers(20, 30), "yx")}
-    with pytest.raises(ValueError, match=r"a\.lif: holds 2 images \(cells, nuclei\), each an image of its own"):
-        read(write_lif(tmp_path / "a.lif", two))
+    path = write_lif(tmp_path / "a.lif", two)
+    assert [image.name for image in list_images(tmp_path)] == ["a.lif#1", "a.lif#2"]
+    for number, (values, axes) in enumerate(two.values(), start=1):
+        assert np.array_equal(read(f"{path}#{number}").array.squeeze(), values), axes
+    with pytest.raises(ValueError, match=r"a\.lif: holds 2 images \(1 cells, 2 nuclei\), each an image of its own"):
+        read(path)
     with pytest.raises(ValueError, match=r"b\.lif: axes t: 4, y: 20, x: 30: expected only channels and space"):
         read(write_lif(tmp_path / "b.lif", {"film": (numbers(4, 20, 30), "tyx")}))
     with pytest.raises(ValueError, match=r"c\.lif: axes m: 4"):
@@ -133,9 +137,19 @@ def test_nd2_by_the_names_of_its_axes(nd2_of) -> None:
     assert "colours in the order in which the file holds them" in image.notes
 
 
-def test_nd2_of_several_images_is_refused_by_name(nd2_of) -> None:
-    with pytest.raises(ValueError, match=r"a\.nd2: axes p: 3, y: 20, x: 30: expected only channels and space"):
-        read(nd2_of(numbers(3, 20, 30), {"P": 3, "Y": 20, "X": 30}))
+@pytest.mark.parametrize("first", ["P", "Z"])
+def test_positions_of_an_nd2_are_named_by_number(nd2_of, first: str) -> None:
+    values = numbers(3, 4, 20, 30)  # position, z, y, x
+    loops = {"P": 3, "Z": 4} if first == "P" else {"Z": 4, "P": 3}
+    path = nd2_of(values if first == "P" else values.swapaxes(0, 1), {**loops, "Y": 20, "X": 30})
+    assert [image.name for image in images_within(path)] == ["a.nd2#1", "a.nd2#2", "a.nd2#3"]
+    for number in (1, 2, 3):
+        assert np.array_equal(read(f"{path}#{number}").array[0], values[number - 1])
+    with pytest.raises(ValueError, match=r"a\.nd2: holds 3 positions \(1, 2, 3\), each an image of its own"):
+        read(path)
+
+
+def test_times_of_an_nd2_are_refused_by_name(nd2_of) -> None:
     with pytest.raises(ValueError, match=r"a\.nd2: axes t: 2, z: 3"):
         read(nd2_of(numbers(2, 3, 20, 30), {"T": 2, "Z": 3, "Y": 20, "X": 30}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -40,6 +41,9 @@ class Format:
         Of masks of its images, since none of these formats is written.
     begins_as : str
         The format that its first bytes are of, where they are not its own: slides are mostly TIFF.
+    noun : str
+        What it calls the images of a file that holds several, each of which is read by its number: `a.czi#2`. Its
+        module has `image_numbers`. "" where a file is one image.
     names_axes : bool
         Whether every file says what its axes are; else `open_source` takes `ReadOptions`.
     signatures : tuple of bytes
@@ -53,6 +57,7 @@ class Format:
     extra: str = ""
     mask_suffix: str = ".tif"
     begins_as: str = ""
+    noun: str = ""
     names_axes: bool = True
     signatures: tuple[bytes, ...] = ()
 
@@ -89,6 +94,14 @@ class Format:
         if source is not None:
             source.format = self.name
         return source
+
+    def image_numbers(self, path: Path) -> Sequence[int]:
+        """Of the images of a file that may hold several."""
+        if not self.noun:
+            return (1,)
+        with decoding(self.name):
+            numbers: Sequence[int] = self._module().image_numbers(path)
+        return numbers
 
     def _with_options(self, options: ReadOptions) -> dict[str, ReadOptions]:
         return {} if self.names_axes else {"options": options}
@@ -129,9 +142,9 @@ FORMATS = (
         ".nii.gz",
         signatures=(b"ObjectType", b"NDims", b"Comment"),
     ),
-    Format("CZI", (".czi",), "czi", "pylibCZIrw", "formats", signatures=(b"ZISRAWFILE",)),
-    Format("LIF", (".lif",), "lif", "liffile", "formats", signatures=(b"\x70\x00\x00\x00",)),
-    Format("ND2", (".nd2",), "nd2", "nd2", "formats", signatures=(b"\xda\xce\xbe\x0a", _JP2)),
+    Format("CZI", (".czi",), "czi", "pylibCZIrw", "formats", noun="scene", signatures=(b"ZISRAWFILE",)),
+    Format("LIF", (".lif",), "lif", "liffile", "formats", noun="image", signatures=(b"\x70\x00\x00\x00",)),
+    Format("ND2", (".nd2",), "nd2", "nd2", "formats", noun="position", signatures=(b"\xda\xce\xbe\x0a", _JP2)),
     Format(
         "whole slide",
         (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".bif"),

@@ -1,7 +1,8 @@
-"""CZI of Zeiss, by pylibCZIrw: channel by channel, a region at a time, colour turned to RGB."""
+"""CZI of Zeiss, by pylibCZIrw: scene by scene, channel by channel, a region at a time, colour turned to RGB."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +10,26 @@ import numpy as np
 from pylibCZIrw import czi
 
 from ..decoder_errors import Refused
-from .sliced import SlicedSource
+from ..filenames import file_of
+from .sliced import SlicedSource, chosen_number
 
 _DTYPES = {"Gray8": np.uint8, "Gray16": np.uint16, "Gray32Float": np.float32, "Bgr24": np.uint8, "Bgr48": np.uint16}
 _MICROMETRES = 1e6  # in the metres of its metadata
 
 
 class _Planes:
-    """The planes of a file as an array of shape (c, z, y, x)."""
+    """The planes of a scene as an array of shape (c, z, y, x)."""
 
     def __init__(self, path: Path) -> None:
-        self.file = czi.CziReader(str(path))
+        self.file = czi.CziReader(str(file_of(path)))
         scenes = self.file.scenes_bounding_rectangle_no_pyramid
-        if len(scenes) > 1:
-            raise Refused(
-                f"holds {len(scenes)} scenes, each an image of its own: save each as a file (ZEN: split scenes)"
-            )
+        number = chosen_number(path, "scene", _numbers(scenes))
+        self._scene = number - 1 if scenes else None
         box = self.file.total_bounding_box_no_pyramid
-        others = {axis: stop - start for axis, (start, stop) in box.items() if axis not in "XYZC" and stop - start > 1}
+        if scenes:
+            area = scenes[number - 1]
+            box = box | {"X": (area.x, area.x + area.w), "Y": (area.y, area.y + area.h)}
+        others = {axis: stop - start for axis, (start, stop) in box.items() if axis not in "XYZCS" and stop - start > 1}
         if others:
             listed = ", ".join(f"{axis}: {n}" for axis, n in others.items())
             raise Refused(f"axes {listed}: expected only channels and space; save every point along them as a file")
@@ -55,12 +58,22 @@ class _Planes:
 
     def _plane(self, channel: int, z: int, roi: tuple[int, int, int, int]) -> np.ndarray:
         plane = {"C": self._first["C"] + channel, "Z": self._first["Z"] + z, "T": 0}
-        values: np.ndarray = self.file.read(roi=roi, plane=plane)
+        values: np.ndarray = self.file.read(roi=roi, plane=plane, scene=self._scene)
         return values
 
 
+def image_numbers(path: Path) -> Sequence[int]:
+    """Of the scenes, as ZEN numbers them: from 1 on, and where one was deleted its number is missing."""
+    with czi.open_czi(str(path)) as file:
+        return _numbers(file.scenes_bounding_rectangle_no_pyramid)
+
+
+def _numbers(scenes: dict[int, Any]) -> Sequence[int]:
+    return [index + 1 for index in sorted(scenes)] or [1]
+
+
 def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
-    """The only scene of a file, whole as its tiles lie; what no tile covers is 0."""
+    """A scene of a file, or the file where it has none, whole as its tiles lie; what no tile covers is 0."""
     planes = _Planes(path)
     sizes = _sizes(planes.file.metadata)
     close, is_rgb = planes.file.close, planes.is_rgb

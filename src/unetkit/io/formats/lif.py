@@ -1,39 +1,42 @@
-"""LIF of Leica, by liffile: frame by frame, axes by name, metres turned to µm."""
+"""LIF of Leica, by liffile: image by image, frame by frame, axes by name, metres turned to µm."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import liffile
 import numpy as np
 
 from ..decoder_errors import Refused, logged
-from .sliced import Framed, SlicedSource, axis_letters
+from ..filenames import file_of
+from .sliced import Framed, SlicedSource, axis_letters, chosen_number
 
 _MICROMETRES = 1e6  # in the metres of its coordinates
-_NAMED = 8
+
+
+def image_numbers(path: Path) -> Sequence[int]:
+    """Of the images, from 1 on in the order of the file."""
+    with logged("liffile", list[str]()), liffile.LifFile(path) as file:
+        return range(1, len(file.images) + 1)
 
 
 def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
-    """The only image of a file, its pixel size that from middle to middle."""
+    """An image of a file, its pixel size that from middle to middle."""
     notes: list[str] = []
     with logged("liffile", notes):
-        file = liffile.LifFile(path)
+        file = liffile.LifFile(file_of(path))
         try:
-            return _source(file, notes)
+            names = [image.name for image in file.images]
+            number = chosen_number(path, "image", range(1, len(names) + 1), names)
+            return _source(file, file.images[number - 1], notes)
         except BaseException:
             file.close()
             raise
 
 
-def _source(file: liffile.LifFile, notes: list[str]) -> SlicedSource:
-    if len(file.images) != 1:
-        listed = ", ".join(image.name for image in list(file.images)[:_NAMED]) + (", ..." * (len(file.images) > _NAMED))
-        raise Refused(
-            f"holds {len(file.images)} images ({listed}), each an image of its own: save each as a file (LAS X: "
-            "export, or save as)"
-        )
-    image = file.images[0]
+def _source(file: liffile.LifFile, image: Any, notes: list[str]) -> SlicedSource:
     if not isinstance(image, liffile.LifImage):
         raise Refused("lifetimes of fluorescence: expected an image; export its intensities")
     held = image.memory_block.size

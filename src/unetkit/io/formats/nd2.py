@@ -1,7 +1,9 @@
-"""ND2 of Nikon, by nd2: frame by frame, axes by name, in µm."""
+"""ND2 of Nikon, by nd2: position by position, frame by frame, axes by name, in µm."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +11,33 @@ import numpy as np
 from nd2 import ND2File
 
 from ..decoder_errors import Refused, warned
-from .sliced import Framed, SlicedSource, axis_letters
+from ..filenames import file_of
+from .sliced import Framed, SlicedSource, axis_letters, chosen_number
 
 _OF_A_FRAME = ("C", "Y", "X", "S")
+_POSITION = "P"
+
+
+def image_numbers(path: Path) -> Sequence[int]:
+    """Of the positions, from 1 on."""
+    with warned(list[str]()), closing(ND2File(path)) as file:
+        return range(1, file.sizes.get(_POSITION, 1) + 1)
 
 
 def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
-    """The image of a file with its channels; several positions or times are refused by name and number."""
+    """A position of a file with its channels; several times are refused by name and number."""
     notes: list[str] = []
     with warned(notes):
-        file = ND2File(path)
+        file = ND2File(file_of(path))
         try:
-            return _source(file, notes)
+            number = chosen_number(path, "position", range(1, file.sizes.get(_POSITION, 1) + 1))
+            return _source(file, number - 1, notes)
         except BaseException:
             file.close()
             raise
 
 
-def _source(file: Any, notes: list[str]) -> SlicedSource:
+def _source(file: Any, position: int, notes: list[str]) -> SlicedSource:
     loops = {name: n for name, n in file.sizes.items() if name not in _OF_A_FRAME}
     in_frame = {name: n for name, n in file.sizes.items() if name in _OF_A_FRAME}
     n_frames = int(np.prod(list(loops.values()), dtype=int))
@@ -38,13 +49,15 @@ def _source(file: Any, notes: list[str]) -> SlicedSource:
         notes.append("colours in the order in which the file holds them")
 
     def frame(index: dict[str, int]) -> np.ndarray:
-        at = np.ravel_multi_index(tuple(index.values()), tuple(loops.values())) if index else 0
+        place = tuple((index | {_POSITION: position})[name] for name in loops)
+        at = np.ravel_multi_index(place, tuple(loops.values())) if loops else 0
         values: np.ndarray = file.read_frame(int(at))
         return values
 
-    stored = Framed(loops | in_frame, len(in_frame), file.dtype, frame, "ND2")
+    sizes = {name: n for name, n in file.sizes.items() if name in loops and name != _POSITION} | in_frame
+    stored = Framed(sizes, len(in_frame), file.dtype, frame, "ND2")
     return SlicedSource(
-        stored, axis_letters([*loops, *in_frame]), spacing=_spacing(file), unit="µm", notes=notes, close=file.close
+        stored, axis_letters(list(sizes)), spacing=_spacing(file), unit="µm", notes=notes, close=file.close
     )
 
 

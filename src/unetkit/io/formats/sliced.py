@@ -6,17 +6,20 @@ import itertools
 import mmap
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..decoder_errors import Refused, decoding
+from ..filenames import file_of, scene_of
 from ..lazy import Region
 from ..read_options import ReadOptions
 from ..samples import Colour, Stored
 
-__all__ = ["Framed", "Mapped", "SlicedSource", "assumed_order", "axis_letters", "read_whole"]
+__all__ = ["Framed", "Mapped", "SlicedSource", "assumed_order", "axis_letters", "chosen_number", "read_whole"]
 
+_NAMED = 8  # images of a file, in an error
 _MOST_CHANNELS = 4  # an axis at the end as short as this holds colours, not pixels
 
 
@@ -174,6 +177,17 @@ class SlicedSource:
         """Release the file."""
         if self._close is not None:
             self._close()
+
+
+def chosen_number(path: Path, noun: str, numbers: Sequence[int], names: Sequence[str] = ()) -> int:
+    """The number of the image that a path names, of a file that holds several; its only one where it names none."""
+    number = scene_of(path)
+    if number in numbers or (not number and len(numbers) == 1):
+        return number or numbers[0]
+    named = [f"{n} {name}".rstrip() for n, name in itertools.zip_longest(numbers, names, fillvalue="")]
+    listed = ", ".join(named[:_NAMED]) + (", ..." * (len(named) > _NAMED)) if numbers else "none"
+    way = f"name one, such as {file_of(path).name}#{numbers[-1]}" if numbers else "there is no image to read"
+    raise Refused(f"holds {len(numbers)} {noun}s ({listed}), each an image of its own: {way}")
 
 
 def read_whole(source: SlicedSource) -> Stored:

@@ -13,7 +13,7 @@ from ...data.pairs import Pair
 from ...data.split import FEW, split
 from ...insight.inspection import Inspection, inspect_array, inspect_image, inspect_noise
 from ...io.atomic import check_writable
-from ...io.filenames import is_image_folder
+from ...io.filenames import file_of, is_image_folder
 from ...model.files import read_model
 from ...model.run_paths import RunPaths
 from ...nets.build import build
@@ -63,7 +63,7 @@ def choose_inspection(
         needed = "an image: add --image" if image is None else "a trained net, for the values in masks: name a run"
         raise ValueError(f"mask {mask} needs {needed}")
     for file in (image, mask):
-        if file is not None and not (file.is_file() or is_image_folder(file)):
+        if file is not None and not (file_of(file).is_file() or is_image_folder(file)):
             raise FileNotFoundError(f"{file}: there is no such file")
     if isinstance(model, Net):
         return _untrained(model, image, name or "unet"), None
