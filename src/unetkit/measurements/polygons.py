@@ -14,9 +14,9 @@ import numpy as np
 from ..errors import Problem, raise_problems
 from ..georeference import GeoReference
 from ..image import Image
-from ..io import list_images, read_labels
+from ..io import images_within, list_images, read_labels
 from ..io.atomic import check_folder_writable, replace_file
-from ..io.filenames import is_image_folder, stem_of
+from ..io.filenames import file_of, is_image_folder, stem_of
 from ..progress import SILENT, Progress
 
 __all__ = ["PolygonFile", "mask_files", "outlines", "refuse_existing", "write_polygons"]
@@ -134,9 +134,9 @@ def outlines(
 
 def mask_files(path: Path) -> list[Path]:
     """A mask, or those of a folder."""
-    if not path.exists():
+    if not file_of(path).exists():
         raise FileNotFoundError(f"{path} does not exist: expected a mask, or a folder of masks")
-    return list_images(path) if path.is_dir() and not is_image_folder(path) else [path]
+    return list_images(path) if path.is_dir() and not is_image_folder(path) else images_within(path)
 
 
 def refuse_existing(paths: Sequence[Path]) -> None:

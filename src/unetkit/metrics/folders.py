@@ -6,7 +6,8 @@ Files are paired by name, and all problems are reported at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ..errors import Problem, raise_problems
 from ..image import Image, counted_notes
 from ..io import read_coded_labels
 from ..io.decoder_errors import naming
-from ..io.filenames import is_image_folder, is_outlines, mask_keys, name_key, stem_of
+from ..io.filenames import image_keys, is_image_folder, is_outlines, mask_keys, name_key, stem_of
 from ..io.grid import Grid
 from ..io.label_samples import ValueCode
 from ..io.placement import turn_onto, turned_onto
@@ -194,7 +195,7 @@ def _pair_folders(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[s
     predictions, problems = _by_name({path: mask_stem(path) for path in masks or outlines}, "predictions")
     if not true_masks and (shared := file_of_all(true_outlines, list(predictions))):
         return _pair_with_file(predicted, shared)
-    by_key = {name_key(name): name for name in predictions}
+    by_key = _names_by_key(predictions)
     truths, same = _by_name(
         {path: _truth_name(path, predictions, by_key) for path in true_masks or true_outlines}, "truths"
     )
@@ -223,6 +224,13 @@ def _by_name(names: Mapping[Path, str], plural: str) -> tuple[dict[str, Path], l
         if len(paths) > 1
     ]
     return {name: paths[0] for name, paths in by_name.items()}, problems
+
+
+def _names_by_key(names: Collection[str]) -> dict[str, str]:
+    """Names of images by what masks may be called: their own names first, then what one of them alone may mean."""
+    others = Counter(key for name in names for key in image_keys(name)[1:])
+    by_key = {key: name for name in names for key in image_keys(name)[1:] if others[key] == 1}
+    return by_key | {name_key(name): name for name in names}
 
 
 def _truth_name(path: Path, predictions: Container[str], by_key: Mapping[str, str]) -> str:
