@@ -81,8 +81,13 @@ def test_volumes_are_scored_against_segments_and_contours(segments: Path) -> Non
     path = rtstruct(segments / "c.dcm", {name: [in_body(b, k) for k in (1, 2, 3)] for name, b in boxes.items()})
     result = evaluate(segments / "predicted" / "c.nii.gz", path)
     assert min(score.dice for score in result.pooled) > 0.99
-    with pytest.raises(ValueError, match=r"drawn on an image, as .*c\.dcm: one side must have its own pixels"):
+    with pytest.raises(ValueError, match=r"drawn on an image, as .*c\.dcm is: name the image"):
         evaluate(segments / "masks" / "a.dcm", path)
+    result = evaluate(segments / "masks" / "a.dcm", path, images=segments / "images" / "a")
+    assert [score.name for score in result.pooled] == ["background", "liver", "spleen"]
+    assert min(score.dice for score in result.pooled) == 1
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist: expected the image of the masks"):
+        evaluate(segments / "masks" / "a.dcm", path, images=segments / "nowhere")
 
 
 def test_segments_and_contours_are_measured(segments: Path) -> None:

@@ -78,6 +78,9 @@ def predict(
 def evaluate(
     predicted: Annotated[Path, typer.Argument(help="Folder of predicted masks, or one mask.")],
     truth: Annotated[Path, typer.Argument(help="Folder of true masks or outlines, or one of them.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Images, where both sides are outlines, contours or segments drawn on them.")
+    ] = None,
     tolerance: Annotated[float, typer.Option(help="Distance in pixels within which boundaries match.")] = 2.0,
     labels: Labels = "auto",
     ignore: Ignore = "auto",
@@ -97,7 +100,7 @@ def evaluate(
     options = LabelOptions(labels, option(parse_ignore, ignore), option(parse_classes, classes))
     if csv:
         check_writable(csv, suffix=".csv")
-    result = evaluate_folders(predicted, truth, tolerance=tolerance, labels=options)
+    result = evaluate_folders(predicted, truth, images=images, tolerance=tolerance, labels=options)
     if as_json:
         print(result.to_json(), flush=True)
         if csv:

@@ -6,8 +6,7 @@ Files are paired by name, and all problems are reported at once.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,14 +15,9 @@ from scipy.ndimage import label
 
 from ..errors import Problem, raise_problems
 from ..image import Image, counted_notes
-from ..io import read_coded_labels
 from ..io.decoder_errors import naming
-from ..io.filenames import image_keys, is_image_folder, is_outlines, mask_keys, name_key, stem_of
-from ..io.grid import Grid
 from ..io.label_samples import ValueCode
 from ..io.placement import turn_onto, turned_onto
-from ..io.reading import needs_image
-from ..io.vectors.folders import file_of_all, list_masks, mask_stem, shared_images
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from ..labels.numbering import Numbering, number_values
 from ..labels.options import Ignore, LabelOptions, label_options
@@ -32,6 +26,7 @@ from ..progress import SILENT, Progress
 from .evaluation import Evaluation, ImageScore, counting_notes, pool, score_image
 from .meaning import Meaning, common_meaning
 from .objects import score_objects
+from .pairing import MaskPair, find_mask_pairs
 
 _Coded = tuple[Image, ValueCode | None]
 _Mask = tuple[Image, np.ndarray | None]  # and where it holds no data
@@ -42,6 +37,7 @@ def evaluate(
     predicted: Path,
     truth: Path,
     *,
+    images: Path | None = None,
     tolerance: float = 2.0,
     labels: str | LabelOptions = "auto",
     ignore: Ignore | None = None,
@@ -56,6 +52,9 @@ def evaluate(
         Two folders of label images, or two files. In folders `a.png` belongs to `a.tif`, `a_mask.png`, `a_seg.png`, and
         whatever else `find_pairs` takes for the mask of an image `a`. There may be more truths than predictions, not
         the other way round. Pixels that hold no data by the tag of a GeoTIFF, on either side, are not counted.
+    images : Path, optional
+        The image, or the folder of images, that both sides are drawn on where neither has pixels of its own: outlines,
+        contours, segments. A file of outlines on either side (COCO) is then scored image by image.
     tolerance : float
         Distance within which boundaries match, in pixels; where the files know their spacing and it differs between
         the axes, in pixels along the finest axis.
@@ -85,7 +84,7 @@ def evaluate(
     ValueError
         If the two sides hold different classes, or one path is a folder and the other a file.
     """
-    pairs, notes = _find_pairs(Path(predicted), Path(truth))
+    pairs, notes = find_mask_pairs(Path(predicted), Path(truth), None if images is None else Path(images))
     overviews: list[_Overview] = []
     problems: list[Problem] = []
     for i, pair in enumerate(pairs):
@@ -103,48 +102,18 @@ def evaluate(
         meaning = common_meaning(*_statistics(overviews, numberings), options)
     kinds = meaning.kinds
     names = _class_names(kinds[1], class_names)
-    images = []
+    scores = []
     for i, pair in enumerate(pairs, start=len(pairs)):
         progress.update(i, 2 * len(pairs))
         with naming(pair.predicted, pair.truth):
-            images.append(_score(pair.read(numberings), pair.name, kinds, names, tolerance))
-    notes = [*doubts, *_kind_notes(meaning, images), *notes, *counting_notes(images)]
-    empty = [image.name for image in images if math.isnan(image.pixel_error)]
+            scores.append(_score(_read(pair, numberings), pair.name, kinds, names, tolerance))
+    notes = [*doubts, *_kind_notes(meaning, scores), *notes, *counting_notes(scores)]
+    empty = [image.name for image in scores if math.isnan(image.pixel_error)]
     if empty:
         notes.append(f"not counted, without a labelled pixel: {', '.join(empty)}")
     times = counted_notes(note for overview in overviews for note in overview.notes)
     notes += [f"{note} ({n} file{'s' if n > 1 else ''})" for note, n in times.items()]
-    return pool(images, tolerance=tolerance, notes=notes)
-
-
-@dataclass(frozen=True)
-class _MaskPair:
-    name: str
-    predicted: Path
-    truth: Path
-    shares_truth: bool = False
-
-    def read(self, numberings: _Numberings) -> tuple[_Mask, _Mask]:
-        """Both masks, the prediction turned to lie on the truth where both say how they lie."""
-        sides = zip(self.read_coded(), numberings, strict=True)
-        (predicted, missing), truth = (_numbered(mask, code, numbering) for (mask, code), numbering in sides)
-        if sorted(predicted.size) == sorted(truth[0].size):
-            turn, _ = turn_onto(predicted, truth[0])
-            predicted, missing = turned_onto(predicted, truth[0]), None if missing is None else turn(missing)
-        return (predicted, missing), truth
-
-    def read_coded(self) -> tuple[_Coded, _Coded]:
-        """Both masks as their files have them; outlines, segments and contours on the pixels of the other side."""
-        if needs_image(self.predicted) and needs_image(self.truth):
-            raise ValueError(f"{self.predicted}: drawn on an image, as {self.truth}: one side must have its own pixels")
-        if needs_image(self.predicted):
-            truth = read_coded_labels(self.truth)
-            return read_coded_labels(self.predicted, grid=Grid.of(self.truth, truth[0])), truth
-        predicted = read_coded_labels(self.predicted)
-        grid = None
-        if needs_image(self.truth):
-            grid = Grid.of(self.predicted, predicted[0], is_one_of_many=self.shares_truth)
-        return predicted, read_coded_labels(self.truth, grid=grid)
+    return pool(scores, tolerance=tolerance, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -163,85 +132,17 @@ class _Overview:
         return any(isinstance(key, str) and key for key in keys)
 
 
-# --- pairing ---
-
-
-def _find_pairs(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str]]:
-    for side, path in (("predicted", predicted), ("truth", truth)):
-        if not path.exists():
-            raise FileNotFoundError(f"{side}: {path} does not exist: expected a folder of masks or a file")
-    are_sets = [path.is_dir() and not is_image_folder(path) for path in (predicted, truth)]
-    if are_sets[0] and is_outlines(truth):
-        return _pair_with_file(predicted, truth)
-    if are_sets[0] != are_sets[1]:
-        kinds = ["a folder" if is_set else "a file" for is_set in are_sets]
-        raise ValueError(f"predicted {predicted} is {kinds[0]} and truth {truth} is {kinds[1]}: give two of a kind")
-    if not are_sets[0]:
-        return [_MaskPair(stem_of(predicted), predicted, truth)], []
-    return _pair_folders(predicted, truth)
-
-
-def _pair_with_file(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str]]:
-    """Every prediction with the file that holds the outlines of all images."""
-    masks, outlines = list_masks(predicted)
-    files, problems = shared_images(masks or outlines, truth)
-    raise_problems(problems, "problem")
-    return [_MaskPair(stem_of(file), file, truth, shares_truth=True) for file in files], []
-
-
-def _pair_folders(predicted: Path, truth: Path) -> tuple[list[_MaskPair], list[str]]:
-    """Pairs by name; all files that have no counterpart, or more than one, are named in one error."""
-    (masks, outlines), (true_masks, true_outlines) = list_masks(predicted), list_masks(truth)
-    predictions, problems = _by_name({path: mask_stem(path) for path in masks or outlines}, "predictions")
-    if not true_masks and (shared := file_of_all(true_outlines, list(predictions))):
-        return _pair_with_file(predicted, shared)
-    by_key = _names_by_key(predictions)
-    truths, same = _by_name(
-        {path: _truth_name(path, predictions, by_key) for path in true_masks or true_outlines}, "truths"
-    )
-    problems += same
-    missing = [path for name, path in predictions.items() if name not in truths]
-    left = [path for name, path in truths.items() if name not in predictions]
-    problems += [Problem(f"{path.name}: no truth named {stem_of(path)}.* in {truth}", (path,)) for path in missing]
-    if missing:  # fewer predictions than truths are a test subset, but not when some match nothing
-        problems += [
-            Problem(f"{path.name}: no prediction named {stem_of(path)}.* in {predicted}", (path,)) for path in left
-        ]
-    raise_problems(problems, "problem")
-    pairs = [_MaskPair(name, path, truths[name]) for name, path in predictions.items()]
-    notes = [f"{len(left)} of {len(truths)} truths have no prediction and are left out"] if left else []
-    return pairs, notes
-
-
-def _by_name(names: Mapping[Path, str], plural: str) -> tuple[dict[str, Path], list[Problem]]:
-    """First path of every name, and a problem for every name that several files share."""
-    by_name: dict[str, list[Path]] = {}
-    for path, name in names.items():
-        by_name.setdefault(name, []).append(path)
-    problems = [
-        Problem(f"{name}: {len(paths)} {plural} share this name ({', '.join(p.name for p in paths)})", tuple(paths))
-        for name, paths in by_name.items()
-        if len(paths) > 1
-    ]
-    return {name: paths[0] for name, paths in by_name.items()}, problems
-
-
-def _names_by_key(names: Collection[str]) -> dict[str, str]:
-    """Names of images by what masks may be called: their own names first, then what one of them alone may mean."""
-    others = Counter(key for name in names for key in image_keys(name)[1:])
-    by_key = {key: name for name in names for key in image_keys(name)[1:] if others[key] == 1}
-    return by_key | {name_key(name): name for name in names}
-
-
-def _truth_name(path: Path, predictions: Container[str], by_key: Mapping[str, str]) -> str:
-    """Name of the prediction that a truth belongs to: its own, or its own without what marks a mask."""
-    stem = mask_stem(path)
-    if stem in predictions:
-        return stem
-    return next((by_key[key] for key in mask_keys(stem) if key in by_key), stem)
-
-
 # --- reading ---
+
+
+def _read(pair: MaskPair, numberings: _Numberings) -> tuple[_Mask, _Mask]:
+    """Both masks, the prediction turned to lie on the truth where both say how they lie."""
+    sides = zip(pair.read_coded(), numberings, strict=True)
+    (predicted, missing), truth = (_numbered(mask, code, numbering) for (mask, code), numbering in sides)
+    if sorted(predicted.size) == sorted(truth[0].size):
+        turn, _ = turn_onto(predicted, truth[0])
+        predicted, missing = turned_onto(predicted, truth[0]), None if missing is None else turn(missing)
+    return (predicted, missing), truth
 
 
 def _numbered(mask: Image, code: ValueCode | None, numbering: Numbering) -> _Mask:
@@ -262,7 +163,7 @@ def _without_missing(mask: Image) -> _Mask:
     return replace(mask, array=np.where(missing, filler, mask.array)), missing
 
 
-def _overview(pair: _MaskPair, problems: list[Problem]) -> _Overview | None:
+def _overview(pair: MaskPair, problems: list[Problem]) -> _Overview | None:
     masks, statistics, codes = [], [], []
     try:
         for mask, code in pair.read_coded():
