@@ -80,11 +80,11 @@ class TrainingBar(_Bar):
             console.print(f"{share:4.0%}  {detail}  {left} left")
 
 
-class PredictionBar(_Bar):
-    """Images done, and time gone and left, of a prediction."""
+class FileBar(_Bar):
+    """Files that are worked on: the share that is done, time gone and left."""
 
-    def __init__(self) -> None:
-        super().__init__("predicting", TimeElapsedColumn(), TextColumn("{task.fields[left]} left"))
+    def __init__(self, title: str) -> None:
+        super().__init__(title, TimeElapsedColumn(), TextColumn("{task.fields[left]} left"))
         self.began: tuple[float, float] | None = None  # when, and how much was done then
 
     def show(self, done: float, total: float, values: dict[str, float]) -> None:
@@ -94,19 +94,22 @@ class PredictionBar(_Bar):
             self.began = time_s, share
         spent_s, gained = (time_s - self.began[0], share - self.began[1]) if self.began else (0.0, 0.0)
         left = clock(spent_s / gained * (1 - share) if gained > 0 else math.inf)
-        detail = f"{math.floor(done)} of {round(total)} images"
-        self.progress.update(self.task, completed=share, detail=detail, left=left)
+        self.progress.update(self.task, completed=share, detail=self.detail(done, total), left=left)
+
+    def detail(self, done: float, total: float) -> str:
+        """What stands beside the bar."""
+        return f"{done / total:.0%}"
 
 
-class FileBar(_Bar):
-    """Files that are read."""
+class PredictionBar(FileBar):
+    """Images done, and time gone and left, of a prediction."""
 
-    def __init__(self, title: str) -> None:
-        super().__init__(title, TimeElapsedColumn())
+    def __init__(self) -> None:
+        super().__init__("predicting")
 
-    def show(self, done: float, total: float, values: dict[str, float]) -> None:
-        """Move the bar."""
-        self.progress.update(self.task, completed=done / total, detail=f"{done / total:.0%}")
+    def detail(self, done: float, total: float) -> str:
+        """Images that are done, of all."""
+        return f"{math.floor(done)} of {round(total)} images"
 
 
 class SectionBar(_Bar):

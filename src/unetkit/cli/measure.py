@@ -74,8 +74,11 @@ def polygons(
     One polygon per connected region of one value; 0 and what a map holds no data for are left out.
     """
     from ..measurements.polygons import write_polygons
+    from ..progress import SILENT
+    from .console import FileBar
 
-    files = write_polygons(masks, out=out, overwrite=overwrite)
+    with FileBar("tracing") as bar:
+        files = write_polygons(masks, out=out, overwrite=overwrite, progress=SILENT if as_json else bar)
     if as_json:
         print(json.dumps([{**asdict(file), "mask": str(file.mask), "path": str(file.path)} for file in files]))
         return

@@ -95,12 +95,17 @@ def evaluate(
     from ..io.atomic import check_writable, write_text
     from ..labels.options import LabelOptions, parse_classes, parse_ignore
     from ..metrics.folders import evaluate as evaluate_folders
-    from .console import print_table
+    from ..progress import SILENT
+    from .console import FileBar, print_table
 
     options = LabelOptions(labels, option(parse_ignore, ignore), option(parse_classes, classes))
     if csv:
         check_writable(csv, suffix=".csv")
-    result = evaluate_folders(predicted, truth, images=images, tolerance=tolerance, labels=options)
+    with FileBar("scoring") as bar:
+        progress = SILENT if as_json else bar
+        result = evaluate_folders(
+            predicted, truth, images=images, tolerance=tolerance, labels=options, progress=progress
+        )
     if as_json:
         print(result.to_json(), flush=True)
         if csv:
