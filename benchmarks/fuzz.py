@@ -1,6 +1,6 @@
 """Damaged files of every format that is read: is each read as others read it, or refused in a line that names it?
 
-    python benchmarks/fuzz.py --out fuzz.jsonl                           # 2,040 files, about half an hour on two cores
+    python benchmarks/fuzz.py --out fuzz.jsonl                           # 2,640 files, about half an hour on two cores
     python benchmarks/fuzz.py --out fuzz.jsonl --formats PNG NRRD --files 200
     python benchmarks/fuzz.py --out fuzz.jsonl --table                   # only print what is there
 
@@ -28,6 +28,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -39,10 +40,12 @@ from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))  # which write DICOM and LIF
+
 import numpy as np
 from fuzzing.child import WORST, attempt, judge, run_forked
 from fuzzing.damage import damage
-from fuzzing.samples import GRAY, MASK, SAMPLES, THICK, VOLUME, Sample
+from fuzzing.samples import GRAY, MASK, SAMPLES, THICK, VOLUME, Sample, write_image
 from fuzzing.verbs import command, verbs_of
 
 from unetkit import io
@@ -56,7 +59,7 @@ def main() -> None:
     """Damage, run, note down, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="lines of JSON; what is there is not run again")
-    parser.add_argument("--files", type=int, default=2040, help="in all, the same number of each format")
+    parser.add_argument("--files", type=int, default=2640, help="in all, the same number of each format")
     parser.add_argument("--formats", nargs="+", choices=[sample.name for sample in SAMPLES], metavar="FORMAT")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--memory", type=int, default=400, help="MB, as predict --memory")
@@ -142,15 +145,16 @@ def make_sample(sample: Sample, variant: int, folder: Path, run: Path) -> None:
     suffix = "".join(Path(sample.target).suffixes) if sample.is_image else ".png"
     mask = THICK if sample.is_volume else MASK
     mask_suffix = ".tif" if sample.is_volume else ".png"
-    if not sample.is_image:
-        for name in "ab":
-            io.write(folder / "images" / f"{name}.png", Image(GRAY[None], "cyx", (1.0, 1.0)))
+    for name in "ab" if not sample.is_image else "":
+        write_image(sample, folder / "images", name)
     if sample.target.startswith("run/"):
         shutil.copytree(run, folder / "run")
     sample.write[variant](folder / sample.target)
     if sample.is_image:
         sample.write[0](folder / "images" / f"b{suffix}")
-    for name in "ab":
+    if sample.is_mask and Path(sample.target).stem == "a":
+        sample.write[variant]((folder / sample.target).with_stem("b"))
+    for name in "ab" if not sample.is_mask else "":
         io.write_labels(folder / "masks" / f"{name}{mask_suffix}", mask)
 
 

@@ -2,7 +2,7 @@
 
 A sample is a folder as a user has it: two images (`images/a.*`, `b.*`), their masks, and where a run belongs to it a
 tiny trained one in `run/`. One file or folder of it is the target that is damaged. Peers that are not installed are
-left out: `pip install pyfive tensorstore rasterio SimpleITK`.
+left out: `pip install pyfive tensorstore rasterio SimpleITK`. ND2 is not among them: only Nikon writes it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import tifffile
+from lif_files import write_lif
 from PIL import Image as Picture
 
 from fuzzing.peers import (
@@ -32,8 +33,9 @@ from fuzzing.peers import (
 )
 from unetkit import io
 from unetkit.image import Image
+from unetkit.io.filenames import STATEMENTS
 
-__all__ = ["SAMPLES", "Sample"]
+__all__ = ["SAMPLES", "Sample", "write_image"]
 
 RNG = np.random.default_rng(0)
 SIDE = 48
@@ -62,6 +64,8 @@ class Sample:
     is_volume : bool
     text : "json", "csv", "xml", "tensors" or ""
         How its content can be damaged beyond its bytes.
+    images : "picture", "series" or "map"
+        Of a target that is no image.
     """
 
     name: str
@@ -70,11 +74,17 @@ class Sample:
     peer: Callable[[Path], np.ndarray] | None = None
     is_volume: bool = False
     text: str = ""
+    images: str = "picture"
 
     @property
     def is_image(self) -> bool:
-        """Whether the target is an image, and not a table or a part of a run."""
+        """Whether the target is an image, and not a mask, a table or a part of a run."""
         return self.target.startswith("images/")
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether the target is a mask that is drawn on its image."""
+        return self.target.startswith("masks/") and Path(self.target).name not in STATEMENTS
 
 
 def _tiff(array: np.ndarray, **options: Any) -> Callable[[Path], Any]:
@@ -90,7 +100,9 @@ def _bytes(make: Callable[[], bytes]) -> Callable[[Path], Any]:
 
 
 def _map(path: Path) -> None:
-    place = io.GeoReference((2.0, 2.0, 0.0), (0.0, 0.0, 0.0, 5e5, 4e6, 0.0), keys=(1, 1, 0, 1, 1024, 0, 1, 1))
+    place = io.GeoReference(
+        (2.0, 2.0, 0.0), (0.0, 0.0, 0.0, 5e5, 4e6, 0.0), keys=(1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32633)
+    )
     io.write(path, Image(GRAY[None], "cyx", (2.0, 2.0), "m", georeference=place))
 
 
@@ -112,7 +124,7 @@ def _zarr(version: int) -> Callable[[Path], Any]:
     return write
 
 
-def _dicom(path: Path) -> None:
+def _series(path: Path) -> None:
     import SimpleITK as sitk
 
     path.mkdir()
@@ -127,6 +139,8 @@ def _dicom(path: Path) -> None:
         one.SetMetaData("0008|0018", f"1.2.3.{k + 1}")
         one.SetMetaData("0020|0032", f"0\\0\\{2 * k}")
         one.SetMetaData("0020|0013", str(k))
+        one.SetMetaData("0020|0037", "1\\0\\0\\0\\1\\0")
+        one.SetMetaData("0008|0016", "1.2.840.10008.5.1.4.1.1.2")
         writer.SetFileName(str(path / f"{k}.dcm"))
         writer.Execute(one)
 
@@ -166,9 +180,95 @@ def _czi(path: Path) -> None:
         file.write_metadata(scale_x=1e-7, scale_y=1e-7)
 
 
+def _lif(path: Path) -> None:
+    write_lif(path, {"a": (VOLUME.astype(np.uint16), "zyx")})
+
+
 def _slide(path: Path) -> None:
     text = "Aperio Image Library v1\r\n144x144 |AppMag = 20|MPP = 0.4990"
     _tiff(np.tile(COLOUR, (3, 3, 1)), tile=(64, 64), photometric="rgb", description=text)(path)
+
+
+# --- outlines, contours and segments ---
+
+_BOXES = ((4, 6, 20, 30), (24, 10, 40, 22))  # top, left, bottom, right
+
+
+def _ring(top: int, left: int, bottom: int, right: int) -> list[list[float]]:
+    return [[left, top], [right, top], [right, bottom], [left, bottom]]
+
+
+def _segments(path: Path) -> None:
+    from dicom_files import segmentation, slices
+
+    sources = slices(path.parents[1] / "images" / "a")
+    for source in sources:  # a writer of segments asks for these
+        source.PatientID, source.PatientName, source.PatientBirthDate, source.PatientSex = "1", "A^B", "", "O"
+        source.StudyID, source.StudyDate, source.StudyTime, source.AccessionNumber = "1", "20260101", "120000", ""
+        source.ReferringPhysicianName, source.FrameOfReferenceUID = "", "1.4"
+    segmentation(path, sources, THICK, ["cell"])
+
+
+def _contours(path: Path) -> None:
+    from dicom_files import rtstruct
+
+    rings = [[(x * 0.5, y * 0.5, 2.0 * k) for x, y in _ring(*box)] for box in _BOXES for k in (1, 2)]
+    rtstruct(path, {"cell": rings})
+
+
+def _geojson(path: Path) -> None:
+    rings = [[*_ring(*box), _ring(*box)[0]] for box in _BOXES]
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}} for ring in rings
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def _layer(path: Path) -> None:
+    import pyogrio
+    import shapely
+
+    on_map = [[(5e5 + 2 * x, 4e6 - 2 * y) for x, y in _ring(*box)] for box in _BOXES]
+    shapes = shapely.to_wkb([shapely.Polygon(ring) for ring in on_map])
+    pyogrio.raw.write(path, shapes, [np.array([1, 2])], ["id"], geometry_type="Polygon", crs="EPSG:32633")
+
+
+def _rois(path: Path) -> None:
+    import roifile
+
+    rois = [
+        roifile.ImagejRoi.frompoints(np.array(_ring(*box), np.float32), name=str(i)) for i, box in enumerate(_BOXES)
+    ]
+    roifile.roiwrite(path, rois)
+
+
+def _coco(path: Path) -> None:
+    images = [{"id": i, "file_name": f"{name}.png", "height": SIDE, "width": SIDE} for i, name in enumerate("ab")]
+    annotations = [
+        {"id": k, "image_id": k % 2, "category_id": 1, "iscrowd": 0, "segmentation": [np.ravel(_ring(*box)).tolist()]}
+        for k, box in enumerate((*_BOXES, *_BOXES), start=1)
+    ]
+    categories = [{"id": 1, "name": "cell"}]
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+
+
+def _labelme(path: Path) -> None:
+    rows = [{"label": "cell", "points": _ring(*box), "shape_type": "polygon"} for box in _BOXES]
+    path.write_text(json.dumps({"shapes": rows, "imageHeight": SIDE, "imageWidth": SIDE}))
+
+
+def _yolo(path: Path) -> None:
+    path.write_text("".join(f"0 {' '.join(f'{v / SIDE:.6f}' for v in np.ravel(_ring(*box)))}\n" for box in _BOXES))
+
+
+def write_image(sample: Sample, folder: Path, name: str) -> None:
+    """An image of a sample whose target is something else."""
+    if sample.images == "picture":
+        io.write(folder / f"{name}.png", Image(GRAY[None], "cyx", (1.0, 1.0)))
+    elif sample.images == "map":
+        _map(folder / f"{name}.tif")
+    else:
+        _series(folder / name)
 
 
 # --- texts ---
@@ -201,15 +301,15 @@ def _nifti(path: Path) -> None:
     io.write(path, Image(VOLUME[None], "czyx", spacing, "mm"))
 
 
-def _bomb(path: Path) -> None:
-    """A gzip of 16 GB of zeros behind a valid volume: members may follow each other."""
+def _longer(path: Path) -> None:
+    """A gzip of 1 GB of zeros behind a valid volume, more than is told: members may follow each other."""
     _nifti(path)
     with path.open("ab") as file:
-        file.write(gzip.compress(bytes(1 << 24)) * 1024)
+        file.write(gzip.compress(bytes(1 << 24)) * 64)
 
 
 def _png_claims(path: Path) -> None:
-    """A PNG of a terabyte by its header."""
+    """A PNG of a terabyte by its header, which decoders refuse."""
     _picture(GRAY)(path)
     content = bytearray(path.read_bytes())
     content[16:24] = struct.pack(">II", 10**6, 10**6)
@@ -237,8 +337,8 @@ SAMPLES = (
     Sample("OME-Zarr 0.4", "images/a.zarr", (_zarr(2),), by_tensorstore, True, "json"),
     Sample("OME-Zarr 0.5", "images/a.zarr", (_zarr(3),), by_tensorstore, True, "json"),
     Sample("NIfTI", "images/a.nii", (_nifti,), by_itk, True),
-    Sample("NIfTI, gzip", "images/a.nii.gz", (_nifti, _nifti, _bomb), by_itk, True),
-    Sample("DICOM", "images/a", (_dicom,), by_itk, True),
+    Sample("NIfTI, gzip", "images/a.nii.gz", (_nifti, _nifti, _longer), by_itk, True),
+    Sample("DICOM", "images/a", (_series,), by_itk, True),
     Sample("BMP", "images/a.bmp", (_picture(GRAY), _picture(COLOUR)), by_gdal),
     Sample("GIF", "images/a.gif", (_picture(GRAY),), by_gdal),
     Sample("WebP", "images/a.webp", (_picture(COLOUR, lossless=True), _picture(COLOUR)), by_gdal),
@@ -250,7 +350,19 @@ SAMPLES = (
     Sample("NRRD", "images/a.nrrd", (_itk(False), _itk(True)), by_itk, True),
     Sample("MetaImage", "images/a.mha", (_itk(False), _itk(True)), by_hand, True),
     Sample("CZI", "images/a.czi", (_czi,), None, False, "xml"),
+    Sample(
+        "LIF", "images/a.lif", (lambda path: write_lif(path, {"a": (VOLUME.astype(np.uint16), "zyx")}),), None, True
+    ),
     Sample("SVS", "images/a.svs", (_slide,), by_gdal),
+    Sample("DICOM SEG", "masks/a.dcm", (_segments,), None, True, images="series"),
+    Sample("DICOM RTSTRUCT", "masks/a.dcm", (_contours,), None, True, images="series"),
+    Sample("GeoJSON", "masks/a.geojson", (_geojson,), text="json"),
+    Sample("GeoPackage", "masks/a.gpkg", (_layer,), images="map"),
+    Sample("shapefile", "masks/a.shp", (_layer,), images="map"),
+    Sample("ImageJ ROIs", "masks/a.zip", (_rois,)),
+    Sample("COCO", "masks/all.json", (_coco,), text="json"),
+    Sample("LabelMe", "masks/a.json", (_labelme,), text="json"),
+    Sample("YOLO", "masks/a.txt", (_yolo,)),
     Sample("pairs.csv", "pairs.csv", (_table,), text="csv"),
     Sample("labels.json", "masks/labels.json", (_labels,), text="json"),
     Sample("dataset.json", "dataset.json", (_nnunet,), text="json"),

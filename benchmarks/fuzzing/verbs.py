@@ -46,6 +46,16 @@ def verbs_of(
             *([("inspect", lambda: _none(choose_inspection(run, image=target)))] if is_inspected else []),
             ("read", lambda: compare(sample, target, notes)),  # last: the other library may end the process
         ]
+    if sample.is_mask:
+        images = folder / "images"
+        image = next(images.glob("a*"))
+        both = images if target.name == "all.json" else image
+        return [
+            ("read_labels", lambda: _notes(io.read_labels(target, image=image))),
+            ("check", lambda: checked(folder)),
+            ("evaluate", lambda: _none(evaluate(target, target, images=both))),
+            ("measure", lambda: _none(measure([target], out / "table", images=image))),
+        ]
     if target.suffix == ".csv":
         return [("check", lambda: checked(target))]
     if not sample.target.startswith("run/"):

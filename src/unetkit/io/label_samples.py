@@ -221,7 +221,7 @@ def _snapped(stored: Stored, notes: list[str]) -> np.ndarray:
     if len(between) or values[-1] <= JPEG_TOLERANCE or values[0] >= full - JPEG_TOLERANCE:
         example = between[len(between) // 2] if len(between) else values[len(values) // 2]
         raise ValueError(
-            f"label image compressed by JPEG, which is lossy: {len(values)} different values, among them {example}, so "
+            f"label image compressed with loss (JPEG, WebP): {len(values)} different values, among them {example}, so "
             "the ids cannot be told; export the labels as .png or .tif"
         )
     notes.append(f"JPEG noise ({len(values)} different values): set to 0 and {full}")

@@ -27,7 +27,8 @@ def test_segments_are_classes_with_their_numbers(kind, tmp_path):
     folder = series(tmp_path / "ct", np.zeros(labels().shape, int))
     path = segmentation(tmp_path / "seg.dcm", slices(folder), labels(), ("liver", "spleen"), kind)
     mask = io.read_labels(path)
-    assert np.array_equal(np.trim_zeros(mask.array), np.trim_zeros(labels()[:, ::-1, ::-1]))
+    own, expected = (array[array.any((1, 2))] for array in (mask.array, labels()[:, ::-1, ::-1]))
+    assert np.array_equal(own, expected)
     assert (mask.spacing, mask.unit, mask.array.dtype) == ((2.0, 0.5, 0.75), "mm", np.uint8)
     assert "DICOM SEG of 2 segments: 1 liver, 2 spleen" in mask.notes
 

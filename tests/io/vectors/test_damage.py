@@ -231,7 +231,7 @@ def test_rois_of_imagej(image, tmp_path):
     line = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.LINE, x2=5, y2=5).tobytes()
     for entries, message in (
         ({"readme.txt": b"x"}, "without ROIs of ImageJ .*holds readme.txt"),
-        ({"a.roi": b"Iout" + bytes(10)}, "too short"),
+        ({"a.roi": b"Iout" + bytes(10)}, "(too short|ROI a is damaged, truncated)"),
         ({"a.roi": roi[:70]}, "ROI a is damaged, truncated"),
         ({"a.roi": line}, "no ROI with an area: 1 line"),
         ({"a.roi": bytes(2**26 + 1)}, "unpacks to more than"),

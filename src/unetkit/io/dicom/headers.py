@@ -146,6 +146,6 @@ def _content_and_series(file: Path) -> tuple[Content, str] | None:
     """What a file holds and of which series; None where that cannot be read."""
     try:
         header = read_header(file)
-    except ValueError:
+    except (ValueError, MemoryError):  # told with its name when it is read
         return None
     return content_of(header), str(header.get("SeriesInstanceUID", ""))

@@ -69,7 +69,10 @@ def file_of_all(outlines: Sequence[Path], names: Collection[str]) -> Path | None
     """The file of COCO among some outlines that holds those of all images; None where there is none, or several."""
     keys = {name_key(name) for name in names}
     own = [file for file in outlines if suffix_of(file) == ".json" and name_key(mask_stem(file)) not in keys]
-    return own[0] if len(own) == 1 and named_images(own[0]) is not None else None
+    if len(own) != 1:
+        return None
+    with naming(own[0]):
+        return own[0] if named_images(own[0]) is not None else None
 
 
 def shared_images(images: Sequence[Path], file: Path) -> tuple[list[Path], list[Problem]]:
