@@ -131,13 +131,13 @@ def test_jpeg_of_two_values_is_exact(tmp_path: Path) -> None:
 def test_jpeg_of_ids_is_refused(tmp_path: Path, ids: np.ndarray) -> None:
     ids[50:, 50:] = ids[50:, 50:] // 2 + 3
     Pillow.fromarray(ids).save(tmp_path / "a.jpg", quality=90)
-    with pytest.raises(ValueError, match=r"JPEG, which is lossy: [0-9]+ different values, among them [0-9]+"):
+    with pytest.raises(ValueError, match=r"compressed with loss .*: [0-9]+ different values, among them [0-9]+"):
         io.read_labels(tmp_path / "a.jpg")
 
 
 def test_jpeg_inside_tiff_is_lossy_too(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", squares() // 2, compression="jpeg", compressionargs={"level": 80})
-    with pytest.raises(ValueError, match="JPEG, which is lossy"):
+    with pytest.raises(ValueError, match="compressed with loss .*"):
         io.read_labels(tmp_path / "a.tif")
 
 
