@@ -137,7 +137,7 @@ def test_jpeg_of_ids_is_refused(tmp_path: Path, ids: np.ndarray) -> None:
 
 def test_jpeg_inside_tiff_is_lossy_too(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", squares() // 2, compression="jpeg", compressionargs={"level": 80})
-    with pytest.raises(ValueError, match="compressed with loss .*"):
+    with pytest.raises(ValueError, match=r"compressed with loss"):
         io.read_labels(tmp_path / "a.tif")
 
 
