@@ -241,6 +241,28 @@ def test_labels_stored_as_floats_or_scaled(tmp_path: Path) -> None:
         io.read_labels(path)
 
 
+@pytest.mark.parametrize("slope", [1000 / 32767, 4095 / 65535, 0.3, 0.9])
+def test_labels_under_the_slope_of_their_image(tmp_path: Path, slope: float) -> None:
+    """As programs leave them that save a mask with the header of its image: each a multiple of the slope."""
+    labels = np.random.default_rng(0).integers(0, 4, (5, 6, 7)).astype(np.int16)
+    picture = nibabel.Nifti1Image(np.rint(labels / slope).astype(np.int16), np.eye(4))
+    picture.header.set_slope_inter(slope, 0)
+    read = io.read_labels(saved(tmp_path / "a.nii", picture))
+    assert np.array_equal(read.array.T, labels)
+    assert "pixels of them off by rounding" in read.notes[-1]
+
+
+def test_labels_that_a_slope_has_lost_are_refused_with_it(tmp_path: Path) -> None:
+    picture = nibabel.Nifti1Image(np.ones((2, 3, 4), np.uint8), np.eye(4))
+    picture.header.set_slope_inter(1000 / 255, 0)
+    with pytest.raises(ValueError, match=r"a\.nii: label image .* such as 3\.92.*saved under a slope of 3\.92157"):
+        io.read_labels(saved(tmp_path / "a.nii", picture))
+    halves = nibabel.Nifti1Image(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), np.eye(4))
+    halves.header.set_slope_inter(1 / 23, 0)
+    with pytest.raises(ValueError, match="is this a probability map"):
+        io.read_labels(saved(tmp_path / "b.nii", halves))
+
+
 # --- writing ---
 
 

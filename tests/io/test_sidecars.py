@@ -97,6 +97,39 @@ def test_rational_polynomials_come_to_the_mask(tmp_path: Path) -> None:
         assert mask.rpcs.to_gdal() == source.rpcs.to_gdal()
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(("image", "beside"), [("W.TIF", "W.TFW"), ("x.tif", "x.TFW"), ("y.png", "y.PGW")])
+def test_capitals_of_a_world_file(tmp_path: Path, image: str, beside: str) -> None:
+    path = tmp_path / image
+    if path.suffix == ".png":
+        Picture.fromarray(bands()[0]).save(path)
+    else:
+        save(path, bands())
+    world_file(tmp_path / beside)
+    with rasterio.open(path) as file:
+        expected = tuple(file.transform)[:6]
+    georeference = io.read(path).georeference
+    assert georeference is not None
+    assert georeference.transform == expected == tuple(PLACE)[:6]
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("ending", ["_RPC.TXT", "_rpc.txt"])
+def test_polynomials_beside_a_scene_come_to_the_mask(tmp_path: Path, ending: str) -> None:
+    path = save(tmp_path / "a.tif", bands())
+    numbers = {
+        f"{axis}_{part}": 45.5 for axis in ("HEIGHT", "LAT", "LINE", "LONG", "SAMP") for part in ("OFF", "SCALE")
+    }
+    for name in ("LINE_NUM", "LINE_DEN", "SAMP_NUM", "SAMP_DEN"):
+        numbers |= {f"{name}_COEFF_{i}": float(i) for i in range(1, 21)}
+    (tmp_path / f"a{ending}").write_text("".join(f"{name}: {value}\n" for name, value in numbers.items()))
+    image = io.read(path)
+    assert any(f"a{ending} beside it used" in note for note in image.notes)
+    io.write_labels(tmp_path / "mask.tif", np.zeros(SIZE, np.uint8), like=image)
+    with rasterio.open(tmp_path / "mask.tif") as mask, rasterio.open(path) as source:
+        assert mask.rpcs.to_gdal().items() >= source.rpcs.to_gdal().items()
+
+
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
 @pytest.mark.parametrize("number", [1, 2])
 def test_the_gaps_of_floats_in_lerc(tmp_path: Path, number: int, interleave: str) -> None:

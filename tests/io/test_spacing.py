@@ -67,8 +67,14 @@ def test_imagej(tmp_path: Path, unit: str) -> None:
     assert spacing_of(path) == ((2.5, 0.25, 0.2), "µm", ())
 
 
-def test_imagej_without_unit(tmp_path: Path) -> None:
+def test_imagej_without_unit_says_the_proportions(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", STACK, {"spacing": 2.5}, imagej=True, resolution=(5.0, 4.0))
+    assert spacing_of(path) == ((12.5, 1.25, 1.0), "px", ())
+    path = write(tmp_path / "b.tif", STACK, {"spacing": 2.5}, imagej=True)
+    assert spacing_of(path) == ((2.5, 1.0, 1.0), "px", ())
+    path = write(tmp_path / "c.tif", STACK, {"spacing": 2.5}, imagej=True, resolution=(72.0, 72.0))
+    assert spacing_of(path) == ((1.0, 1.0, 1.0), "px", ())
+    path = write(tmp_path / "d.tif", STACK, {}, imagej=True, resolution=(5.0, 4.0))
     assert spacing_of(path) == ((1.0, 1.0, 1.0), "px", ())
 
 

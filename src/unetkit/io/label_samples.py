@@ -14,6 +14,7 @@ MOST_COLOURS = 64
 # Measured on binary masks of cells: quality 75 moves pixels beside an edge by up to 45, quality 90 by 18.
 JPEG_TOLERANCE = 48
 ROUNDING = 1e-3  # what scaling by a slope and resampling by nearest leave in float32 and float16
+_HALF = 0.501  # of the step of a file that scales integers, and its rounding
 _EXACT = {"float16": 2**11, "float32": 2**24, "float64": 2**53}  # integers beyond are rounded to their neighbours
 
 RGB = tuple[int, int, int]
@@ -87,7 +88,7 @@ def _labels(stored: Stored) -> tuple[Image, ValueCode | None]:
     if array.dtype.kind == "f":
         if stored.georeference is not None:
             array, stored = _without_gaps(array, stored, notes)
-        array = _integers(array, notes)
+        array = _integers(array, notes, stored.step)
     elif array.dtype.kind == "b":
         array = array.astype(np.uint8)
     elif array.dtype.kind not in "ui":
@@ -228,16 +229,24 @@ def _snapped(stored: Stored, notes: list[str]) -> np.ndarray:
     return np.where(array > full // 2, full, 0).astype(array.dtype)
 
 
-def _integers(array: np.ndarray, notes: list[str]) -> np.ndarray:
+def _integers(array: np.ndarray, notes: list[str], step: float) -> np.ndarray:
+    """Integers of floats that hold some, but for rounding: of a file that scales integers by half a step."""
+    scaled = step * _HALF if 0 < step < 1 else 0.0
     with np.errstate(invalid="ignore", over="ignore"):  # of NaN and infinities, which are refused
         nearest = np.rint(array)
         last_bits = (2 * np.finfo(array.dtype).eps * np.abs(nearest)).clip(max=0.25)
-        is_wrong = ~np.isfinite(array) | (np.abs(array - nearest) > np.maximum(ROUNDING, last_bits))
+        is_wrong = ~np.isfinite(array) | (np.abs(array - nearest) > np.maximum(max(ROUNDING, scaled), last_bits))
     if is_wrong.any():
         place = tuple(int(index) for index in np.argwhere(is_wrong)[0])
         raise ValueError(
             f"label image of {array.dtype} with {int(is_wrong.sum())} values that are not integers, such as "
-            f"{array[place]} at {place}: expected ids; is this a probability map? Threshold or round it first"
+            f"{array[place]} at {place}: expected ids; "
+            + (
+                f"it was saved under a slope of {step:g}, perhaps that of its image, between whose steps ids are lost: "
+                "save it again with slope 1"
+                if step >= 1
+                else "is this a probability map? Threshold or round it first"
+            )
         )
     low, high = float(nearest.min()), float(nearest.max())  # float16 cannot be compared with 2**63
     if max(-low, high) >= 2**63:

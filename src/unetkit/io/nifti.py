@@ -78,7 +78,8 @@ def read_nifti_bytes(content: bytes, notes: list[str]) -> Stored:
         place, spacing, unit = _place(picture, notes)
         array = _scaled(picture)
     turned = apply_orientation(array.reshape(*_size(picture), -1), axcodes2ornt(place.orientation))
-    return Stored(turned.T, "zyx", Colour(), spacing, unit, tuple(dict.fromkeys(notes)), place=place)
+    step = _step(picture)
+    return Stored(turned.T, "zyx", Colour(), spacing, unit, tuple(dict.fromkeys(notes)), place=place, step=step)
 
 
 def write_nifti(path: Path, image: Image) -> None:
@@ -198,6 +199,13 @@ def _scaled(picture: Nifti) -> np.ndarray:
     wide = np.result_type(stored.dtype.newbyteorder("="), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite pixels are reported where the image is used
         return stored.astype(wide) * wide.type(slope) + wide.type(offset)
+
+
+def _step(picture: Nifti) -> float:
+    """Between the values that scaled integers can take; 0 where pixels are stored as they are."""
+    pixels = _pixels(picture)
+    is_scaled = (float(pixels.slope), float(pixels.inter)) != (1, 0) and picture.get_data_dtype().kind in "ui"
+    return abs(float(pixels.slope)) if is_scaled else 0.0
 
 
 def _place(picture: Nifti, notes: list[str]) -> tuple[WorldAffine, tuple[float, ...], str]:

@@ -89,6 +89,8 @@ class Stored:
         Where a map holds data, by a mask of its own.
     names : mapping of int to str
         Of values, where a mask states those of its classes or objects.
+    step : float
+        Between the values that the file can hold, where it scales integers; 0 where it does not.
     """
 
     array: np.ndarray
@@ -103,6 +105,7 @@ class Stored:
     origin: tuple[float, ...] | None = None
     valid: np.ndarray | None = None
     names: Mapping[int, str] = field(default_factory=dict)
+    step: float = 0.0
 
 
 def as_image(stored: Stored) -> Image:

@@ -27,6 +27,7 @@ LERC = 34887  # compression
 TELLING = (b"<GeoTransform", b"<SRS", b"<NoDataValue", b"<GCPList", b'domain="RPC"')
 # The boxes in which a JPEG 2000 states its place: GeoJP2, and GML.
 PLACE_BOXES = (bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03"), b"gml.root-instance")
+_POLYNOMIALS = ("_RPC.TXT", "_rpc.txt", ".RPB", ".rpb")  # of satellites' scenes, behind the stem
 NEEDS = "rasterio is not installed: pip install 'unetkit[geo]'"
 
 
@@ -92,7 +93,10 @@ def _sidecars(path: Path, georeference: GeoReference | None) -> list[Path]:
     listed = path.with_name(path.name + ".aux.xml")
     beside = [listed] if listed.is_file() and any(word in listed.read_bytes() for word in TELLING) else []
     if georeference is None or georeference.transform is None:  # world files come after the tags
-        beside += [file for file in map(path.with_suffix, _world_suffixes(path)) if file.is_file()][:1]
+        worlds = [path.with_suffix(each) for suffix in _world_suffixes(path) for each in (suffix, suffix.upper())]
+        beside += [file for file in worlds if file.is_file()][:1]
+    if georeference is None or not georeference.polynomials:
+        beside += [file for ending in _POLYNOMIALS if (file := path.with_name(f"{path.stem}{ending}")).is_file()][:1]
     return beside
 
 

@@ -147,13 +147,21 @@ def _imagej(tif: tifffile.TiffFile, notes: list[str]) -> Sizes:
     unit, per_unit = units["x"], _per_unit(tif)
     of_x = ALIASES.get(unit.lower(), unit)
     if of_x == "px":
-        return {}
+        return _proportions(metadata, per_unit)
     if of_x in ("in", "cm") and _is_for_print(per_unit, METRES[of_x]):
         notes.append(f"{per_unit['x']:g} pixels per {unit} in ImageJ's description: a print resolution, ignored")
         return {}
     sizes: Sizes = {axis: (1 / number, units[axis]) for axis, number in per_unit.items() if number}
     # The sign is a direction: of stacks that were recorded downwards.
     return sizes | ({"z": (abs(_number(metadata["spacing"])), units["z"])} if "spacing" in metadata else {})
+
+
+def _proportions(metadata: dict[str, object], per_unit: dict[str, float]) -> Sizes:
+    """Steps between planes and rows in those between columns: without a unit, a file still says how they compare."""
+    if "spacing" not in metadata or _is_for_print(per_unit, METRES["in"]):
+        return {}
+    x, y = (1 / number if number else 1.0 for number in per_unit.values())
+    return {"x": (1.0, "px"), "y": (y / x, "px"), "z": (abs(_number(metadata["spacing"])) / x, "px")}
 
 
 def _resolution(tif: tifffile.TiffFile) -> Sizes:

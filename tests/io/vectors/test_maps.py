@@ -118,6 +118,15 @@ def test_an_outline_across_the_date_line_is_refused(tmp_path):
         read_labels(geojson(tmp_path / "b.geojson", ring), image=image)
 
 
+def test_an_outline_that_crosses_it_on_the_image_only_is_refused(tmp_path):
+    """In a system of the Pacific it is a small square; in degrees from -180 to 180 it would be all but one."""
+    image = raster(tmp_path / "b.tif", crs="EPSG:4326", transform=rasterio.Affine(0.1, 0, 176, 0, -0.1, 10))
+    left, right = 3_328_895.9, 3_351_159.9  # metres at 179.9 and 180.1 degrees in EPSG:3832, of 150 degrees
+    ring = [[left, 1e6], [right, 1e6], [right, 9e5], [left, 9e5], [left, 1e6]]
+    with pytest.raises(ValueError, match="180 degrees wide"):
+        read_labels(geojson(tmp_path / "b.geojson", ring, crs="EPSG:3832"), image=image)
+
+
 @pytest.mark.parametrize("crs, transform", [("EPSG:32633", PLACE), (None, None), ("EPSG:4326", "degrees")])
 def test_our_own_polygons_come_back_as_the_mask(tmp_path, crs, transform):
     """Holes, regions of one value, and values with gaps."""

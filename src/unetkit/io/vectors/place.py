@@ -89,11 +89,7 @@ def _reprojected(outlines: Sequence[Outline], source: Any, target: Any) -> list[
     except CRSError as error:
         raise Refused(f"its coordinate system {str(source)[:80]!r} is not known ({error})") from None
     rings = [ring for outline in outlines for ring in outline.rings]
-    if own.is_geographic and any(np.ptp(ring[:, 0]) > _HALF_WAY for ring in rings):
-        raise Refused(
-            "an outline is more than 180 degrees wide, as those are that cross the date line: cut it there (RFC 7946, "
-            "3.1.9)"
-        )
+    _check_width(rings, own)
     if own == target:
         return list(outlines)
     points = np.concatenate(rings)
@@ -109,8 +105,19 @@ def _reprojected(outlines: Sequence[Outline], source: Any, target: Any) -> list[
     if not np.isfinite(moved).all():
         raise Refused(f"its coordinates, {extent}, have no place in {target}")
     ends = np.cumsum([len(ring) for ring in rings])[:-1]
-    parts = iter(np.split(moved, ends))
+    split = np.split(moved, ends)
+    _check_width(split, target)
+    parts = iter(split)
     return [replace(outline, rings=tuple(next(parts) for _ in outline.rings)) for outline in outlines]
+
+
+def _check_width(rings: Sequence[np.ndarray], system: Any) -> None:
+    """Refuse outlines in degrees that cross the date line, whose inside is then their outside."""
+    if system.is_geographic and any(np.ptp(ring[:, 0]) > _HALF_WAY for ring in rings):
+        raise Refused(
+            "an outline is more than 180 degrees wide, as those are that cross the date line: cut it there (RFC 7946, "
+            "3.1.9)"
+        )
 
 
 def _through(outlines: Sequence[Outline], transform: Sequence[float]) -> list[Outline]:
