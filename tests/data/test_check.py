@@ -1,4 +1,4 @@
-"""Twenty-eight faults planted in sound data: which are found, and is anything sound accused?"""
+"""Twenty-nine faults planted in sound data: which are found, and is anything sound accused?"""
 
 import os
 import shutil
@@ -155,6 +155,10 @@ def other_units(folder: Path) -> None:
     write(folder, "c01", *again(folder, "c01"), spacing=500, unit="µm")  # nanometres
 
 
+def one_micrometre(folder: Path) -> None:
+    write(folder, "c01", *again(folder, "c01"), spacing=1.0)
+
+
 def class_missing(folder: Path) -> None:
     image, mask = again(folder, "c01")
     write(folder, "c01", image, np.where(mask == 2, 1, mask).astype(mask.dtype))
@@ -244,6 +248,7 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (palette, "ids"),
     (no_spacing, "ids"),
     (other_units, "ids"),
+    (one_micrometre, "ids"),
     (class_missing, "classes"),
     (broken_ids, "ids"),
     (corrupt, "ids"),
@@ -320,7 +325,7 @@ def test_every_file_is_read_once(sound: Path, tmp_path: Path, monkeypatch: pytes
     opened: list[str] = []
     monkeypatch.setattr(dataset, "read_channels", lambda files, _: opened.append(str(files[0])) or read_channels(files))
     read = io.read_coded_labels
-    monkeypatch.setattr(dataset, "read_coded_labels", lambda file, axes, grid: opened.append(str(file)) or read(file))
+    monkeypatch.setattr(dataset, "read_coded_labels", lambda file, **_: opened.append(str(file)) or read(file))
     result = check(folder)
     assert sorted(opened) == sorted(map(str, folder.rglob("*.tif")))
     stages = (("c05",), ("c01",), ("c04",), ("c02", "c03"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from skimage.measure import label
 
 from unetkit import io
@@ -15,6 +16,7 @@ from unetkit.data.split import split, train_val_split
 from unetkit.image import Image, WorldAffine
 from unetkit.labels.borders import border_weights
 from unetkit.labels.kind import IGNORE_INDEX, LabelKind
+from unetkit.metrics.folders import evaluate
 
 
 def write_image(path, array, spacing=None, unit="px"):
@@ -321,6 +323,23 @@ def test_a_volume_and_other_channels_among_images(folder):
     text = refused(folder)
     assert "deep.tif: has 3 spatial axes, 6 x 20 x 20, most others 2: planes and volumes are not mixed" in text
     assert "two.tif: got an image of 2 channels, expected 1" in text
+
+
+@pytest.mark.parametrize("n_planes", [3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32])
+def test_planes_that_were_saved_as_the_samples_of_a_picture(tmp_path, n_planes, dtype):
+    """As napari saves labels of three or four planes, by tifffile."""
+    labels = np.zeros((n_planes, 20, 24), dtype)
+    labels[:, 3:9, 3:9], labels[1:, 12:18, 12:20] = 1, 2
+    for name in ("a", "b"):
+        write_image(tmp_path / f"images/{name}.tif", gray(1, labels.shape))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / f"masks/{name}.tif", labels, photometric="rgb", planarconfig="separate")
+    loaded = load_dataset(find_pairs(tmp_path))
+    assert np.array_equal(loaded.cases[0].classes, labels)
+    assert any(f"a picture of {n_planes} samples per pixel: read as the planes" in note for note in loaded.notes)
+    io.write_labels(tmp_path / "predicted.tif", labels)
+    assert evaluate(tmp_path / "predicted.tif", tmp_path / "masks" / "a.tif").dice == 1
 
 
 def test_nothing_to_load():

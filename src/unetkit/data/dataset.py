@@ -338,7 +338,8 @@ def _read(pairs: Sequence[Pair], options: ReadOptions, progress: Progress) -> tu
             is_read = len(problems) == before
             grid = Grid.of(pair.image, image, is_one_of_many=pair.shares_mask) if is_read else None
             if grid is not None or not needs_image(pair.mask):
-                mask, code = read_coded_labels(pair.mask, axes=options.axes, grid=grid)
+                size = image.size if is_read else ()
+                mask, code = read_coded_labels(pair.mask, axes=options.axes, grid=grid, size=size)
         except _UNREADABLE as error:
             of = f" (for {pair.image})" if pair.shares_mask else ""
             problems.append(Problem(f"{error}{of}", files))

@@ -36,6 +36,7 @@ _FILLS = (-9999.0, -99999.0, -32768.0, -32767.0, -999.0)  # usual values of pixe
 _CELLS = 16  # per axis, of an image seen coarsely
 _ALIKE_COARSELY, _ALIKE = 0.8, 0.9  # correlation of edges
 _SIZE_FACTOR, _SPACING_FACTOR = 4.0, 3.0
+_SAME_SIZE = 1.02  # times as large, of pixels that are alike
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,12 @@ def _images(items: Sequence[Summary], _: LabelKind) -> Iterator[LabelIssue]:
                 yield LabelIssue(
                     item.pair.image,
                     f"states pixels of {item.spacing[-1]:g} {item.unit}, {factor:.3g} times as large or small as usual",
+                )
+            elif factor > _SAME_SIZE and set(item.spacing) == {1.0} and item.unit == "µm":  # as iohub 0.3.11 writes
+                yield LabelIssue(
+                    item.pair.image,
+                    f"states pixels of 1 µm along every axis, which programs write where they do not know; "
+                    f"{median(known) / _METRES['µm']:.3g} µm is usual here",
                 )
 
 

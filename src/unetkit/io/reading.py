@@ -30,7 +30,7 @@ from .label_samples import ValueCode, as_coded_labels, as_labels
 from .lazy import LazyImage, banded, whole_lazy
 from .png_jpeg import read_jpeg, read_png
 from .read_options import AS_STATED, ReadOptions, chosen, read_options, told_image
-from .samples import Stored
+from .samples import Stored, with_planes
 from .sidecars import placed_picture
 from .tiff.layout import TiffImage, read_tiff
 from .tiff.regions import TiffRegions, can_slice
@@ -133,17 +133,21 @@ def read_labels(path: str | Path, *, image: str | Path | None = None) -> Image:
         return as_labels(_read_stored(path, AS_STATED, is_mask=True))
 
 
-def read_coded_labels(path: str | Path, *, axes: str = "", grid: Grid | None = None) -> tuple[Image, ValueCode | None]:
+def read_coded_labels(
+    path: str | Path, *, axes: str = "", grid: Grid | None = None, size: Sequence[int] = ()
+) -> tuple[Image, ValueCode | None]:
     """Read a label image as `read_labels` does, with the colours, or names of classes, of its values.
 
     By them the files of a set are compared (`labels.numbering`), as each file alone numbers them in its own way.
-    Outlines are drawn on the `grid` of their image.
+    Outlines are drawn on the `grid` of their image. Where its `size` is given, (z, y, x), the samples of a picture that
+    are as many as its planes are planes: napari 0.9.2 saves labels of three or four planes as a colour picture.
     """
     path = Path(path)
     if needs_image(path):
         return _drawn(path, grid)
     with naming(path):
-        labels, code = as_coded_labels(_read_stored(path, read_options(axes, ()), is_mask=True))
+        stored = _read_stored(path, read_options(axes, ()), is_mask=True)
+        labels, code = as_coded_labels(with_planes(stored, size))
         names = category_names(path)
     return labels, ValueCode({**names}, is_numbered=True) if names else code
 

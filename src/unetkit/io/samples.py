@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -106,6 +106,15 @@ class Stored:
     valid: np.ndarray | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     step: float = 0.0
+
+
+def with_planes(stored: Stored, size: Sequence[int]) -> Stored:
+    """Samples of a picture as planes, where a volume of the given size has as many."""
+    if stored.spatial != "yx" or len(stored.array) < 2 or tuple(size) != stored.array.shape:
+        return stored
+    note = f"a picture of {len(stored.array)} samples per pixel: read as the planes that its image has"
+    spacing, notes = (1.0, *stored.spacing), (*stored.notes, note)
+    return Stored(stored.array[None], "zyx", Colour(), spacing, stored.unit, notes, stored.is_lossy)
 
 
 def as_image(stored: Stored) -> Image:

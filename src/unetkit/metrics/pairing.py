@@ -59,7 +59,7 @@ class MaskPair:
         predicted, own = read_coded_labels(self.predicted), None
         if needs_image(self.truth):
             own = Grid.of(self.predicted, predicted[0], is_one_of_many=self.shares_truth)
-        return predicted, read_coded_labels(self.truth, grid=own)
+        return predicted, read_coded_labels(self.truth, grid=own, size=predicted[0].size)
 
     def _drawn_on(self, path: Path | None) -> tuple[_Coded, _Coded]:
         if path is None:
