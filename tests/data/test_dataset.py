@@ -23,7 +23,7 @@ def write_image(path, array, spacing=None, unit="px"):
     """An array (*spatial), or (C, *spatial) of 3 channels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     array = np.asarray(array)
-    array = array if array.ndim > 2 and array.shape[0] == 3 else array[None]
+    array = array if array.ndim == 4 or (array.ndim > 2 and array.shape[0] == 3) else array[None]
     ndim = array.ndim - 1
     io.write(path, Image(array, {2: "cyx", 3: "czyx"}[ndim], spacing or (1.0,) * ndim, unit))
 
@@ -332,7 +332,7 @@ def test_planes_that_were_saved_as_the_samples_of_a_picture(tmp_path, n_planes, 
     labels = np.zeros((n_planes, 20, 24), dtype)
     labels[:, 3:9, 3:9], labels[1:, 12:18, 12:20] = 1, 2
     for name in ("a", "b"):
-        write_image(tmp_path / f"images/{name}.tif", gray(1, labels.shape))
+        write_image(tmp_path / f"images/{name}.tif", gray(1, labels.shape)[None])
         (tmp_path / "masks").mkdir(exist_ok=True)
         tifffile.imwrite(tmp_path / f"masks/{name}.tif", labels, photometric="rgb", planarconfig="separate")
     loaded = load_dataset(find_pairs(tmp_path))
