@@ -149,6 +149,7 @@ def test_the_longest_side_is_cut_first() -> None:
     assert fit_core(net, (1000, 20), memory_bytes=20 * 400, cost=prod) == (334, 20)
 
 
+@settings(max_examples=40)
 @given(
     st.integers(1, 3), st.sampled_from(["same", "valid"]), st.integers(40, 400), st.integers(1, 200), st.integers(1, 9)
 )

@@ -1,6 +1,7 @@
 """From image files to masks: names, sizes and spacing kept, the same in tiles, and every conflict named at once."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from unetkit.model.files import save_model
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
+SLOW = partial(pytest.param, marks=pytest.mark.slow)
 BINARY = LabelKind("binary", (0, 255))
 
 
@@ -123,7 +125,7 @@ def test_volumes_with_spacing(tmp_path):
     assert (written.size, written.spacing) == ((9, 20, 17), (2.0, 0.5, 0.5))
 
 
-@pytest.mark.parametrize(("planes", "channels"), [(1, 1), (3, 1), pytest.param(3, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("planes", "channels"), [SLOW(1, 1), (3, 1), SLOW(3, 2)])
 def test_volumes_plane_by_plane(tmp_path, planes, channels):
     """The mask of a volume by a 2D net is that of each plane with its neighbours, standardised as one volume."""
     net = model(tmp_path / "run", planes=planes, in_channels=planes * channels)

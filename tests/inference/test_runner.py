@@ -108,6 +108,7 @@ MIRRORED["3D, depth 1"] = ({"depth": 1, "ndim": 3}, (21, 6, 5))
 MIRRORED["3D, depth 2"] = ({"depth": 2, "ndim": 3}, (21, 4, 5))
 MIRRORED["3D, depth 3"] = ({"depth": 3, "ndim": 3}, (19, 3, 5))
 MIRRORED["strides and kernels per axis"] = (SHAPES["strides and kernels per axis"][0], (5, 17, 13))
+LONG = ("3D, depth 3", "3D, depth 4")
 CASES = [(name, *case, "same") for name, case in SHAPES.items()]
 CASES += [(name, *case, "valid") for name, case in MIRRORED.items()]
 
@@ -121,7 +122,13 @@ def cores(stride: tuple[int, ...], size: tuple[int, ...]) -> list[tuple[int, ...
     return [smallest, some, odd, tuple(n + 5 for n in size)]
 
 
-@pytest.mark.parametrize("options, size, padding", [case[1:] for case in CASES], ids=[f"{c[3]}-{c[0]}" for c in CASES])
+@pytest.mark.parametrize(
+    "options, size, padding",
+    [
+        pytest.param(*case[1:], id=f"{case[3]}-{case[0]}", marks=pytest.mark.slow if case[0] in LONG else ())
+        for case in CASES
+    ],
+)
 def test_tiled_is_whole(options: dict[str, Any], size: tuple[int, ...], padding: str) -> None:
     net = build(**options, padding=padding)
     image = picture(1, *size)

@@ -46,7 +46,7 @@ def names(found: tuple[Variant, ...]) -> list[str]:
     return list(dict.fromkeys(one.name for one in found))
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("ndim", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_each_is_the_net_with_that_difference_built_from_the_seed(ndim: int) -> None:
     inspected = inspection(ndim)
     found = compare_variants(inspected, seed=3)

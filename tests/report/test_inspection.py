@@ -222,6 +222,7 @@ def test_where_the_page_goes(run: Path) -> None:
     assert page_path(None, "unet++", image=None, out=Path("p.html")) == Path("p.html")
 
 
+@pytest.mark.slow
 def test_from_python_any_net_and_array(run: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     image = np.random.default_rng(0).normal(size=(1, 66, 60)).astype(np.float32)

@@ -151,7 +151,7 @@ def quick_pictures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
             monkeypatch.setattr(module, "svg", lambda figure, label: Html(f"<svg>{len(figure.axes)}</svg>"))
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("ndim", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_real_training_gets_a_whole_report(tmp_path: Path, ndim: int) -> None:
     data = _make_data(tmp_path / "data", ndim, side=5, n=6)
     result = train_flat(

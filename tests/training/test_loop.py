@@ -198,7 +198,7 @@ def test_planes_of_volumes(tmp_path, planes, channels):
         fit(data, tmp_path / "run", planes=5, patch=16, steps=2, resume=True)
 
 
-@pytest.mark.parametrize("planes", [None, 1])
+@pytest.mark.parametrize("planes", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_one_labelled_plane_in_five(tmp_path, planes):
     data = noise(tmp_path / "data", every=5, n=1)
     recorder = Recorder()
