@@ -244,6 +244,23 @@ def test_nrrd_spaces_and_channels(tmp_path: Path) -> None:
         read(tmp_path / "c.nrrd")
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_planes_of_itk_keep_their_pixel_size(tmp_path: Path, suffix: str) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    pytest.importorskip("nrrd")
+    values = RNG.integers(0, 99, (20, 30)).astype(np.uint8)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((0.7, 0.5))
+    sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    found = read(tmp_path / f"a{suffix}")
+    assert np.array_equal(found.array[0], values)
+    assert (found.spacing, found.unit) == ((0.5, 0.7), "mm")
+    if suffix == ".nrrd":
+        content = (tmp_path / "a.nrrd").read_bytes()
+        (tmp_path / "a.nrrd").write_bytes(content.replace(b"sizes:", b'space units: "um" "um"\nsizes:'))
+        assert read(tmp_path / "a.nrrd").unit == "µm"
+
+
 # --- microscopes and slides ---
 
 
