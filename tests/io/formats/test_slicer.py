@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unetkit.data.dataset import load_dataset
+from unetkit.data.pairs import Pair
 from unetkit.io import read_labels
 from unetkit.io.reading import read_coded_labels
 from unetkit.labels.numbering import number_values
@@ -82,6 +84,14 @@ def test_files_of_old_versions_have_a_layer_per_segment(tmp_path: Path) -> None:
     assert code is not None
     assert code.keys == {1: "liver", 2: "Segment_2"}
     assert np.array_equal(labels.array, blocks().T)
+
+
+def test_a_part_of_an_image_is_refused_with_what_would_mend_it(tmp_path: Path) -> None:
+    saved(tmp_path / "ct.nrrd", np.arange(60).reshape(SHAPE))
+    saved(tmp_path / "ct.seg.nrrd", blocks()[:3], segment("liver", 1), segment("tumour", 2))
+    message = r"ct\.nrrd: is \(3, 4, 5\) pixels, its mask .*ct\.seg\.nrrd \(3, 4, 3\); .*the image as reference volume"
+    with pytest.raises(ValueError, match=message):
+        load_dataset([Pair(tmp_path / "ct.nrrd", tmp_path / "ct.seg.nrrd", "ct")])
 
 
 @pytest.mark.parametrize(
