@@ -263,6 +263,15 @@ def test_labels_that_a_slope_has_lost_are_refused_with_it(tmp_path: Path) -> Non
         io.read_labels(saved(tmp_path / "b.nii", halves))
 
 
+@pytest.mark.parametrize("intent", [0, 1006])  # 1006: displacements, of which ITK turns x and y around
+def test_vectors_are_channels_as_stored(tmp_path: Path, intent: int) -> None:
+    source = saved(tmp_path / "a.nii", volume((4, 5, 6, 3), intent_code=intent))
+    assert np.array_equal(io.read(source).array.T, np.asanyarray(written(source).dataobj))
+    saved(source, volume((4, 5, 6, 1, 3), intent_code=intent))
+    with pytest.raises(ValueError, match=r"a\.nii: 5 axes of lengths \(4, 5, 6, 1, 3\)"):
+        io.read(source)
+
+
 # --- writing ---
 
 

@@ -77,3 +77,11 @@ def test_sizes(spacing, unit, target, target_unit, expected):
 def test_a_factor_of_a_thousand_is_another_unit():
     with pytest.raises(ValueError, match=r"has pixels of 500 x 500 µm, where 0.5 x 0.5 µm are usual: correct"):
         size_at((100, 60), (500.0, 500.0), "µm", (0.5, 0.5), "µm")
+
+
+def test_nearest_takes_the_later_of_two_pixels_as_near():
+    """Halving 0 to 5: 1 3 5 as Pillow and scikit-image have it, where OpenCV, ITK and torch's nearest take 0 2 4."""
+    row = np.arange(6)
+    assert to_size(row[None], (1, 3)).tolist() == [[1, 3, 5]]
+    assert to_size(row[None, None], (1, 1, 3)).tolist() == [[[1, 3, 5]]]
+    assert to_size(row[:, None, None], (3, 1, 1)).ravel().tolist() == [1, 3, 5]

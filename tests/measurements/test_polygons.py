@@ -121,3 +121,34 @@ def test_a_map_without_a_code_is_in_degrees_or_said_not_to_say(tmp_path: Path, s
     assert written.coordinates.startswith("longitude and latitude (WGS 84)")
     x, y = warp.transform("EPSG:4326", system, *([value] for value in corner))
     np.testing.assert_allclose((x[0], y[0]), (500030, 4999980), atol=0.1)
+
+
+def map_of(path: Path, mask: np.ndarray, system: str, place: Affine) -> Path:
+    height, width = mask.shape
+    profile = {"driver": "GTiff", "count": 1, "height": height, "width": width, "dtype": mask.dtype.name}
+    with rasterio.open(path, "w", crs=system, transform=place, **profile) as file:
+        file.write(mask[None])
+    return path
+
+
+def test_ids_in_floats_that_gdal_takes_for_equal(tmp_path: Path) -> None:
+    """rasterio 1.4.4 joins neighbours of float32 and float64 from 2^20 on."""
+    ids = np.zeros((4, 8), np.float32)
+    ids[:, 1:3], ids[:, 3:5] = 2**20, 2**20 + 1
+    mask = map_of(tmp_path / "a.tif", ids, "EPSG:32633", Affine(10, 0, 500000, 0, -10, 5400000))
+    (written,) = write_polygons([mask], tmp_path / "out")
+    features = json.loads(written.path.read_text())["features"]
+    assert [feature["properties"]["value"] for feature in features] == [2**20, 2**20 + 1]
+
+
+def test_a_region_across_the_date_line_is_written_in_two_parts(tmp_path: Path) -> None:
+    mask = np.zeros((6, 10), np.uint8)
+    mask[2:4, 3:9] = 1  # from 2000 m west of 180 degrees to 4000 m east of it
+    place = Affine(1000, 0, -5000, 0, -1000, 3000)
+    path = map_of(tmp_path / "a.tif", mask, "+proj=laea +lat_0=0 +lon_0=180 +datum=WGS84 +units=m", place)
+    (written,) = write_polygons([path], tmp_path / "out")
+    (feature,) = json.loads(written.path.read_text())["features"]
+    assert feature["geometry"]["type"] == "MultiPolygon"
+    west, east = sorted((np.array(part[0])[:, 0] for part in feature["geometry"]["coordinates"]), key=np.min)[::-1]
+    np.testing.assert_allclose((west.min(), west.max()), (180 - 2000 / 111320, 180), atol=1e-4)
+    np.testing.assert_allclose((east.min(), east.max()), (-180, -180 + 4000 / 111320), atol=1e-4)

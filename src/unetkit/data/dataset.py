@@ -377,18 +377,27 @@ def _laid_on(image: Image, mask: Image, pair: Pair) -> Image:
     except ValueError as error:
         raise ValueError(f"{pair.mask}: {error} (counterpart: {pair.image})") from None
     if image.size != mask.size:
-        turned = [note for each in (image, mask) for note in each.notes if note.startswith(TURNED)]
-        reason = (
-            f"; one of the two was {turned[0]}: turn the other as well, or store the picture upright, without the tag"
-            if turned
-            else ""
-        )
-        raise ValueError(f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}{reason}")
+        raise ValueError(f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}{_why(image, mask)}")
     upright = [any(note.startswith(TURNED) for note in each.notes) for each in (image, mask)]
     if upright[0] != upright[1]:  # by half a turn, or square
         note = f"the {'image' if upright[0] else 'mask'} alone was turned by its Exif tag: are both drawn upright?"
         return replace(mask, notes=(*mask.notes, note))
     return mask
+
+
+def _why(image: Image, mask: Image) -> str:
+    """What may be the cause of two sizes, and would mend it; "" where nothing is known of it."""
+    turned = [note for each in (image, mask) for note in each.notes if note.startswith(TURNED)]
+    if turned:
+        mend = "turn the other as well, or store the picture upright, without the tag"
+        return f"; one of the two was {turned[0]}: {mend}"
+    lie_in_body = all(each.place is not None and each.place.is_stated for each in (image, mask))
+    if lie_in_body and mask.ndim == image.ndim and all(np.less_equal(mask.size, image.size)):
+        return (
+            "; if it covers a part of it, as 3D Slicer crops segmentations, save it on the voxels of the image (in "
+            "Slicer: export to a labelmap, with the image as reference volume)"
+        )
+    return ""
 
 
 def _not_finite(image: Image) -> str:

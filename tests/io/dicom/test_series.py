@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dicom_files import SAGITTAL, pydicom, series, volume
+from dicom_files import SAGITTAL, pydicom, series, slices, volume
 
 from unetkit import io
 
@@ -53,6 +53,17 @@ def test_slope_and_intercept_are_applied(slope, offset, dtype, tmp_path):
     image = io.read(series(tmp_path / "ct", array, RescaleSlope=slope, RescaleIntercept=offset))
     assert image.array.dtype == dtype
     np.testing.assert_allclose(image.array[0], array[:, ::-1, ::-1] * slope + offset)
+
+
+def test_every_slice_has_its_own_slope(tmp_path):
+    array, slopes = volume(), np.array([1, 0.37, 0.5, 1, 0.25])
+    folder = series(tmp_path / "pet", array)
+    for each, slope in zip(slices(folder), slopes, strict=True):
+        each.RescaleSlope = str(slope)
+        each.save_as(each.filename)
+    image = io.read(folder)
+    assert image.array.dtype == np.float32
+    np.testing.assert_allclose(image.array[0], (array * slopes[:, None, None])[:, ::-1, ::-1], atol=1e-4)
 
 
 def test_regions_equal_the_whole(tmp_path):

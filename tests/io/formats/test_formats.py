@@ -11,6 +11,7 @@ from PIL import Image as Picture
 from unetkit.io import list_images, open_lazy, read, read_labels
 from unetkit.io.formats import FORMATS
 from unetkit.io.formats.sliced import SlicedSource, assumed_order
+from unetkit.io.placement import turn_onto
 from unetkit.io.read_options import AS_STATED
 
 RNG = np.random.default_rng(0)
@@ -153,6 +154,13 @@ def test_hdf5_with_several_datasets_is_not_guessed(tmp_path: Path) -> None:
         file["one"], file["two"] = np.zeros((4, 5)), np.zeros((4, 5))
     with pytest.raises(ValueError, match=r"a.h5: its datasets .* one \(4, 5\), two \(4, 5\)"):
         read(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "c.h5", "w") as file:  # as BigDataViewer writes it, with 40000 as -25536
+        for name in ("s00/resolutions", "s00/subdivisions"):
+            file[name] = np.ones((1, 3))
+        file["t00000/s00/0/cells"] = np.full((2, 4, 5), 40000, np.uint16).view(np.int16)
+    listed = r"s00/resolutions \(1, 3\), s00/subdivisions \(1, 3\), t00000/s00/0/cells \(2, 4, 5\)"
+    with pytest.raises(ValueError, match=rf"c.h5: its datasets of two axes and more are {listed}: expected one"):
+        read(tmp_path / "c.h5")
     (tmp_path / "b.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(40))
     with pytest.raises(ValueError, match=r"b.h5: damaged, truncated or unsupported HDF5"):
         read(tmp_path / "b.h5")
@@ -202,6 +210,20 @@ def test_mrc_keeps_its_pixel_size(tmp_path: Path) -> None:
     assert same_by_region(tmp_path / "a.mrc", (slice(None), slice(2, 5), slice(3, 9), slice(5, 30)))
 
 
+@pytest.mark.parametrize("maps", ["zyx", "yxz", "xzy"])  # of sections, rows and columns
+def test_mrc_axes_that_its_header_maps(tmp_path: Path, maps: str) -> None:
+    mrcfile = pytest.importorskip("mrcfile")
+    values = RNG.integers(-99, 99, (3, 4, 5)).astype(np.int16)
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(values)
+        file.voxel_size = (1.5, 2.5, 3.5)
+        file.header.maps, file.header.mapr, file.header.mapc = ("xyz".index(letter) + 1 for letter in maps)
+    image = read(tmp_path / "a.mrc")
+    assert np.array_equal(image.array[0], values.transpose([maps.index(letter) for letter in "zyx"]))
+    assert image.spacing == pytest.approx((3.5, 2.5, 1.5))
+    assert same_by_region(tmp_path / "a.mrc", (slice(None), slice(1, 3), slice(0, 2), slice(1, 3)))
+
+
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
 def test_one_volume_in_three_formats_lies_at_one_place(tmp_path: Path, suffix: str) -> None:
     """Written by SimpleITK, turned about two axes; the NIfTI that it writes is read the same way."""
@@ -221,6 +243,9 @@ def test_one_volume_in_three_formats_lies_at_one_place(tmp_path: Path, suffix: s
     assert found.place is not None
     assert expected.place is not None
     np.testing.assert_allclose(found.place.affine_in_memory, expected.place.affine_in_memory, atol=1e-5)
+    turn, note = turn_onto(found, expected)  # ITK refuses to combine files whose origins differ by 5e-6 mm
+    assert not turn.changes
+    assert note == ""
     assert same_by_region(tmp_path / f"a{suffix}", (slice(None), slice(1, 5), slice(3, 6), slice(2, 7)))
 
 
@@ -236,12 +261,37 @@ def test_nrrd_spaces_and_channels(tmp_path: Path) -> None:
     assert image.axes == "czyx"
     assert image.spacing == (3.0, 2.0, 2.0)
     assert np.array_equal(image.array, values.transpose(3, 2, 1, 0))
-    nrrd.write(str(tmp_path / "b.nrrd"), values[..., 0], {"spacings": [0.5, 0.5, 2.0]})
-    assert read(tmp_path / "b.nrrd").spacing == (2.0, 0.5, 0.5)
+    nrrd.write(str(tmp_path / "b.nrrd"), values[..., 0], {"spacings": [0.5, 0.5, 2.0], "axis mins": [9.0] * 3})
+    plain = read(tmp_path / "b.nrrd")
+    assert plain.spacing == (2.0, 0.5, 0.5)
+    assert plain.place is None  # axis mins without directions say none
+    first = {"kinds": ["list"] + ["domain"] * 3, "space directions": np.roll(header["space directions"], 1, 0)}
+    named = {"space units": ["um"] * 3, "encoding": "bzip2"}
+    nrrd.write(str(tmp_path / "d.nrrd"), values.transpose(3, 0, 1, 2), header | first | named)
+    other = read(tmp_path / "d.nrrd")
+    assert np.array_equal(other.array, image.array)
+    assert (other.spacing, other.unit, image.unit) == (image.spacing, "µm", "mm")
     header |= {"space": "scanner-xyz", "space origin": [0.0, 0.0, 0.0]}
     nrrd.write(str(tmp_path / "c.nrrd"), values, header)
     with pytest.raises(ValueError, match="space 'scanner-xyz': expected one of"):
         read(tmp_path / "c.nrrd")
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_planes_of_itk_keep_their_pixel_size(tmp_path: Path, suffix: str) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    pytest.importorskip("nrrd")
+    values = RNG.integers(0, 99, (20, 30)).astype(np.uint8)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((0.7, 0.5))
+    sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    found = read(tmp_path / f"a{suffix}")
+    assert np.array_equal(found.array[0], values)
+    assert (found.spacing, found.unit) == ((0.5, 0.7), "mm")
+    if suffix == ".nrrd":
+        content = (tmp_path / "a.nrrd").read_bytes()
+        (tmp_path / "a.nrrd").write_bytes(content.replace(b"sizes:", b'space units: "um" "um"\nsizes:'))
+        assert read(tmp_path / "a.nrrd").unit == "µm"
 
 
 # --- microscopes and slides ---
@@ -299,6 +349,46 @@ def test_scenes_of_a_czi_are_images_of_their_own(tmp_path: Path) -> None:
     assert read(tmp_path / "b.czi#1").array.shape == (1, 8, 9)
     with pytest.raises(FileNotFoundError, match=r"c\.czi#1"):
         read(tmp_path / "c.czi#1")
+
+
+def test_tiles_of_a_czi_that_overlap_and_leave_gaps(tmp_path: Path) -> None:
+    """Those that are written later lie on top; where there is none, it is 0."""
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    with czi.create_czi(str(tmp_path / "a.czi")) as file:
+        for value, location in ((50, (-15, -5)), (60, (-10, -5)), (70, (10, 0))):
+            file.write(np.full((10, 10, 1), value, np.uint8), location=location)
+    expected = np.zeros((15, 35), np.uint8)
+    expected[:10, :10], expected[:10, 5:15], expected[5:, 25:] = 50, 60, 70
+    assert np.array_equal(read(tmp_path / "a.czi").array[0], expected)
+    assert same_by_region(tmp_path / "a.czi", (slice(None), slice(3, 12), slice(2, 30)))
+
+
+def test_channels_of_a_czi_of_different_pixel_types(tmp_path: Path) -> None:
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    with czi.create_czi(str(tmp_path / "a.czi")) as file:
+        for channel, dtype in enumerate((np.uint16, np.uint8)):
+            file.write(np.ones((8, 9, 1), dtype), plane={"C": channel, "Z": 0, "T": 0})
+    with pytest.raises(ValueError, match=r"a\.czi: pixels of Gray16 and Gray8: expected one of"):
+        read(tmp_path / "a.czi")
+
+
+def test_a_slide_is_white_where_the_scanner_left_pixels_out() -> None:
+    pytest.importorskip("openslide")
+    from unetkit.io.formats.slides import _Level
+
+    class Slide:
+        level_dimensions = ((9, 8),)
+
+        def read_region(self, corner: tuple[int, int], level: int, size: tuple[int, int]) -> Picture.Image:
+            pixels = np.zeros((8, 9, 4), np.uint8)
+            pixels[:5, :6] = (10, 20, 30, 255)
+            return Picture.fromarray(pixels).crop((*corner, corner[0] + size[0], corner[1] + size[1]))
+
+    found = _Level(Slide())[2:8, 4:9, 0:3]  # type: ignore[arg-type]
+    assert found.shape == (6, 5, 3)
+    assert (found[:3, :2] == (10, 20, 30)).all()
+    assert (found[3:] == 255).all()
+    assert (found[:, 2:] == 255).all()
 
 
 def test_a_slide_at_full_resolution(tmp_path: Path) -> None:

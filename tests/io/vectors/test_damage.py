@@ -264,10 +264,23 @@ def test_composites_rectangles_and_planes_of_imagej(image, tmp_path):
     box = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, top=3, left=4, bottom=9, right=6, group=2)
     box.tofile(tmp_path / "b.roi")
     assert np.count_nonzero(read_labels(tmp_path / "b.roi", image=image).array[3:9, 4:6]) == 12
-    stack = [roifile.ImagejRoi.frompoints(np.array(SQUARE[:-1], float), position=z) for z in (0, 4)]
-    roifile.roiwrite(tmp_path / "c.zip", stack, mode="w")
-    with pytest.raises(ValueError, match=r"several planes of a stack \(1, 5\), but the image has one"):
-        read_labels(tmp_path / "c.zip", image=image)
+    for field in ("position", "z"):  # the latter of a stack with channels or times
+        stack = [roifile.ImagejRoi.frompoints(np.array(SQUARE[:-1], float), **{field: z}) for z in (0, 4)]
+        roifile.roiwrite(tmp_path / "c.zip", stack, mode="w")
+        with pytest.raises(ValueError, match=r"several planes of a stack \(1, 5\), but the image has one"):
+            read_labels(tmp_path / "c.zip", image=image)
+
+
+def test_rois_of_imagej_beyond_65535(tmp_path):
+    """The header has 16 bits for a place, the coordinates more."""
+    pytest.importorskip("roifile")
+    from unetkit.measurements.rois import object_rois, write_rois
+
+    grid = Grid(tmp_path / "a.tif", (9, 70010), (1.0, 1.0))
+    ids = np.zeros(grid.size, np.uint8)
+    ids[1:4, 70000:70005], ids[1:6, 65530:65540], ids[3, 65534:65538] = 1, 2, 0  # the second has a hole
+    write_rois(tmp_path / "a.zip", list(object_rois(ids, None)))
+    np.testing.assert_array_equal(read_coded_labels(tmp_path / "a.zip", grid=grid)[0].array, ids)
 
 
 def test_outlines_need_their_image(tmp_path):

@@ -6,7 +6,6 @@ missing between others there is background.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ import numpy as np
 from ..decoder_errors import Refused, decoding, logged, warned
 from ..formats.placed import placed_volume
 from ..samples import Colour, Stored
+from ..segments import combined, segments_note
 from .headers import import_pydicom
 
 _FROM = 0.5  # of a fractional segment
-_NAMED = 8
 
 
 def read_segmentation(path: Path, *, is_plane: bool = False) -> Stored:
@@ -55,9 +54,7 @@ def read_segmentation(path: Path, *, is_plane: bool = False) -> Stored:
             notes.append(f"fractional segments ({meaning}): {_FROM:g} and more are the segment")
         where = getattr(segments.coordinate_system, "value", "")  # the patient, a slide, or nothing
         array, affine = (_plane(segments, names), None) if is_plane or not where else _volume(segments, names, where)
-    listed = ", ".join(f"{number} {name}" for number, name in list(names.items())[:_NAMED])
-    more = ", ..." if len(names) > _NAMED else ""
-    notes.insert(0, f"DICOM SEG of {len(names)} segment{'s'[: len(names) > 1]}: {listed}{more}")
+    notes.insert(0, segments_note("DICOM SEG", names))
     if affine is None:
         return Stored(array[None], "yx", Colour(), (1.0, 1.0), notes=tuple(notes), names=names)
     # From (slice, row, column) in left, posterior, superior to (column, row, slice) in right, anterior, superior.
@@ -74,7 +71,7 @@ def _volume(segments: Any, names: dict[int, str], where: str) -> tuple[np.ndarra
         return segments.get_volume(combine_segments=True).array, geometry.affine
     # One by one, as a file may hold hundreds.
     volumes = ((number, segments.get_volume(segment_numbers=[number]).array[..., 0]) for number in names)
-    return _combined(((number, values >= _FROM) for number, values in volumes), names), geometry.affine
+    return combined(((number, values >= _FROM) for number, values in volumes), names), geometry.affine
 
 
 def _plane(segments: Any, names: dict[int, str]) -> np.ndarray:
@@ -89,7 +86,7 @@ def _plane(segments: Any, names: dict[int, str]) -> np.ndarray:
     if len(numbers) != len(frames) or len(set(numbers)) < len(numbers):
         raise Refused(f"{len(frames)} frames of {len(set(numbers))} segments, but its image is a picture")
     full = float(segments.get("MaximumFractionalValue") or 1)
-    return _combined(((number, frame >= _FROM * full) for number, frame in zip(numbers, frames, strict=True)), names)
+    return combined(((number, frame >= _FROM * full) for number, frame in zip(numbers, frames, strict=True)), names)
 
 
 def _with_dimensions(file: Any, notes: list[str]) -> Any:
@@ -112,20 +109,3 @@ def _with_dimensions(file: Any, notes: list[str]) -> Any:
         frame.FrameContentSequence = [content]
     notes.append("states no index of its frames: taken by their segments and positions")
     return file
-
-
-def _combined(parts: Iterable[tuple[int, np.ndarray]], names: dict[int, str]) -> np.ndarray:
-    """Segments, each with where it is, drawn into one label image; ValueError where two overlap."""
-    labels: np.ndarray | None = None
-    for number, inside in parts:
-        if labels is None:
-            labels = np.zeros(inside.shape, np.min_scalar_type(max(names)))
-        if (both := inside & (labels > 0)).any():
-            others = ", ".join(f"{value} {names[int(value)]}" for value in np.unique(labels[both])[:_NAMED])
-            raise Refused(
-                f"segment {number} {names[number]} overlaps with {others} in {int(both.sum())} voxels: a mask holds "
-                "one class per voxel; save segments that overlap in files of their own"
-            )
-        labels[inside] = number
-    assert labels is not None, "no segments"
-    return labels

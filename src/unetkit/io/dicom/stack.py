@@ -72,6 +72,7 @@ def volume_of(slices: list[Slice], notes: list[str]) -> Stored:
         across = _across(headers, normal * step, notes)
         note_monochrome1(headers, notes)
         array = np.stack([rescaled(each.stored(), each.header) for each in slices])  # (k, j, i)
+        array = array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array  # float64 of both kinds
         content = _nifti(array, headers, across)
     return read_nifti_bytes(content, notes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import numpy as np
 
 from ..decoder_errors import Refused, check_inside
 from ..samples import Colour, Stored
+from ..segments import segments_note
+from ..spacing import ALIASES
 from .placed import placed_volume
+from .slicer import labels_of, segments_of
 
 # Signs that turn a space to right, anterior, superior; teem's documentation, section "space".
 _SIGNS = {
@@ -39,15 +43,15 @@ def read(path: Path) -> Stored:
             f"{len(spatial)} axes in space and {len(others)} others (kinds {', '.join(kinds) or 'not stated'})"
         )
     values = values.transpose(*spatial, *others)  # x, y, z, channels
+    segments, names = segments_of(path), dict[int, str]()
+    if segments:
+        values, names = labels_of(values if others else values[..., None], segments)
+    notes = [segments_note("3D Slicer segmentation", names)] if names else []
     if directions is not None and len(spatial) == 3:
-        return placed_volume(values, _affine(header, directions, spatial), _unit(header))
-    steps = header.get("spacings")
-    spacing = [float(steps[axis]) for axis in spatial] if steps is not None else []
-    is_known = bool(spacing) and all(np.isfinite(step) and step > 0 for step in spacing)
-    array = values.T if others else values.T[None]
-    sizes = tuple(reversed(spacing)) if is_known else (1.0,) * len(spatial)
-    unit = next(iter(header.get("units", [])), "") or "px"
-    return Stored(array, "zyx"[-len(spatial) :], Colour(), sizes, unit if is_known else "px")
+        return replace(placed_volume(values, _affine(header, directions, spatial), _unit(header), notes), names=names)
+    array = values.T if values.ndim > len(spatial) else values.T[None]
+    sizes, unit = _pixel_size(header, directions, spatial)
+    return Stored(array, "zyx"[-len(spatial) :], Colour(), sizes, unit, tuple(notes), names=names)
 
 
 def _spatial_axes(ndim: int, directions: Any, kinds: list[str]) -> list[bool]:
@@ -66,6 +70,20 @@ def _affine(header: dict[str, Any], directions: Any, spatial: list[int]) -> np.n
     affine[:3, :3] = np.asarray(directions, float)[spatial].T
     affine[:3, 3] = header.get("space origin", np.zeros(3))
     return np.diag([*_SIGNS[space], 1.0]) @ affine
+
+
+def _pixel_size(header: dict[str, Any], directions: Any, spatial: list[int]) -> tuple[tuple[float, ...], str]:
+    """The lengths of the steps along the axes, last first, and their unit; 1 px where the header does not say."""
+    if directions is not None:
+        steps, unit = np.linalg.norm(np.asarray(directions, float)[spatial], axis=1), _unit(header)
+    elif header.get("spacings") is not None:
+        steps = np.asarray(header["spacings"], float)[spatial]
+        unit = next(iter(header.get("units", [])), "") or "px"
+    else:
+        return (1.0,) * len(spatial), "px"
+    if not (np.isfinite(steps) & (steps > 0)).all():
+        return (1.0,) * len(spatial), "px"
+    return tuple(float(step) for step in reversed(steps)), ALIASES.get(unit.lower(), unit)
 
 
 def _unit(header: dict[str, Any]) -> str:

@@ -27,7 +27,10 @@ _STEP = 0.5  # pixels between the points of an oval
 
 
 def of_rois(path: Path) -> Shapes:
-    """The areas among the ROIs of a file; lines and points are named."""
+    """The areas among the ROIs of a file; lines and points are named.
+
+    Positions count planes from 1, as they are stored and as roifile 2026.2.10 reads them; 0 stands for all planes.
+    """
     outlines, left_out, notes = list[Outline](), Counter[str](), list[str]()
     with logged("roifile", notes):
         for i, (name, content) in enumerate(_contents(path, notes)):
