@@ -27,7 +27,7 @@ def group(folder: Path, ome: object, *, form: int = 3) -> Path:
 
 
 def image(axes: object = SPACE, scale: object = (0.5, 0.25), **more: object) -> dict:
-    scaled = [{"type": "scale", "scale": list(scale)}] if isinstance(scale, tuple | list) else scale
+    scaled = [{"type": "scale", "scale": list(scale)}] if isinstance(scale, tuple) else scale
     return {"multiscales": [{"axes": axes, "datasets": [{"path": "s0", "coordinateTransformations": scaled}], **more}]}
 
 
@@ -50,6 +50,22 @@ def test_scales_of_the_level_and_of_all_levels_are_multiplied(tmp_path: Path) ->
     assert [axis.step for axis in found.axes or ()] == [5, 25]
     found = full_resolution(group(tmp_path, image(scale=None, coordinateTransformations=both)))
     assert [axis.step for axis in found.axes or ()] == [10, 100]
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_a_place_is_that_of_the_level_within_that_of_all_levels(tmp_path: Path, form: int) -> None:
+    """In each list the scale comes first: the translation of a level is scaled once more, by that of all levels."""
+    own = [{"type": "scale", "scale": [2, 4]}, {"type": "translation", "translation": [0.5, 1.5]}]
+    of_all = [{"type": "scale", "scale": [10, 100]}, {"type": "translation", "translation": [9, -7]}]
+    found = full_resolution(group(tmp_path, image(scale=own, coordinateTransformations=of_all), form=form))
+    assert [axis.step for axis in found.axes or ()] == [20, 400]
+    assert [axis.start for axis in found.axes or ()] == [0.5 * 10 + 9, 1.5 * 100 - 7]
+    found = full_resolution(group(tmp_path, image(scale=own), form=form))
+    assert [axis.start for axis in found.axes or ()] == [0.5, 1.5]
+    found = full_resolution(group(tmp_path, image(coordinateTransformations=of_all), form=form))
+    assert [axis.start for axis in found.axes or ()] == [9, -7]
+    found = full_resolution(group(tmp_path, image(coordinateTransformations=of_all[:1]), form=form))
+    assert [axis.start for axis in found.axes or ()] == [None, None]
 
 
 @pytest.mark.parametrize("scale", [None, [], "none", [{"type": "identity"}], [3]])

@@ -37,6 +37,20 @@ def test_dots_and_discs_are_no_lines():
     assert line_width(dataset(((y - 30) ** 2 + (x - 30) ** 2 < 200).astype(np.uint8))) == np.inf
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_class_that_fills_its_image_is_no_line(ndim):
+    """Its border is not in sight; a tenth of the class and more that lies in it is wide, whatever the rest is."""
+    filled = np.ones((24,) * ndim, np.uint8)
+    assert line_width(dataset(filled)) == np.inf
+    comb = np.zeros((200, 200) if ndim == 2 else (40, 60, 60), np.uint8)
+    for row in range(3):
+        comb[..., row::10, :] = 1
+    comb[..., :3] = 1
+    assert line_width(dataset(comb)) < 3
+    share = int((np.count_nonzero(comb) / 8.7) ** (1 / ndim)) + 1  # pixels per axis: 10.3% of all
+    assert line_width(dataset(comb, np.ones((share,) * ndim, np.uint8))) == np.inf
+
+
 def test_the_thinnest_of_several_classes():
     mask = line(3)
     mask[40:60, 10:50] = 2

@@ -71,7 +71,7 @@ def line_width(dataset: Dataset) -> float:
         for value in range(1, dataset.kind.n_classes):
             inside = labels == value
             if inside.any():
-                distance = ndimage.distance_transform_edt(inside, sampling=spacing)
+                distance = _to_border(inside, spacing)
                 parts, _ = ndimage.label(inside, np.ones((3,) * inside.ndim))
                 sizes = np.bincount(parts.ravel())[parts[inside]]  # of the connected part of every pixel
                 by_class.setdefault(value, []).append((distance[inside], sizes))
@@ -82,6 +82,13 @@ def line_width(dataset: Dataset) -> float:
         if np.median(part_sizes) > _LONG * width**dataset.ndim:
             widths.append(width)
     return float(min(widths))
+
+
+def _to_border(inside: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Distance of every pixel of a class to the nearest outside of it; more than any where the class fills all."""
+    if inside.all():  # scipy's transform would return distances to nothing
+        return np.full(inside.shape, float(np.dot(inside.shape, spacing)))
+    return ndimage.distance_transform_edt(inside, sampling=spacing)
 
 
 def orientation(dataset: Dataset) -> str | None:
