@@ -50,7 +50,7 @@ def refuse_work(monkeypatch):
 
     for name in (
         "unetkit.data.dataset.read_channels",
-        "unetkit.metrics.folders.read_coded_labels",
+        "unetkit.metrics.pairing.read_coded_labels",
         "unetkit.measurements.table.read_coded_labels",
         "unetkit.measurements.polygons.read_labels",
         "unetkit.inference.files.InputImage.open",

@@ -1,8 +1,10 @@
 """One writer of a folder."""
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,18 @@ def test_the_lock_of_a_killed_process_is_no_lock(tmp_path):
     with sole_writer(tmp_path):
         assert f"process {os.getpid()} " in (tmp_path / ".writer").read_text()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_with_the_path(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        for held in (sole_writer(tmp_path / "run"), sole_writer_of(tmp_path / "a.tif")):
+            with pytest.raises(OSError, match=r"cannot write .*\.writer: No space left on device"), held:
+                pass
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):

@@ -58,6 +58,12 @@ def test_a_damaged_card_is_refused_in_a_line(change):
         parse_card(OLD | change)
 
 
+@pytest.mark.parametrize("change", [{"axes": "q" * 100_000}, {"channels": [0] * 100_000}])
+def test_what_a_card_says_of_reading_is_checked_and_told_in_short(change):
+    with pytest.raises(ValueError, match=rf"^its card cannot be used: .*{next(iter(change))} .{{1,300}}$"):
+        parse_card(OLD | change)
+
+
 def test_scored_classes():
     assert parse_card(OLD).scored_classes == ["background", "foreground"]
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from unetkit.graph.cost import map_sizes
 from unetkit.nets.architecture import Architecture
+from unetkit.nets.build import build
 from unetkit.nets.unet import UNet
 
 OPTIONS = {
@@ -231,3 +232,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(**options)
+
+
+def test_weights_that_do_not_fit_into_memory():
+    with pytest.raises(MemoryError, match=r"weights of a net of widths \(1000000, 2000000\) do not fit"):
+        build(Architecture(widths=(1_000_000, 2_000_000)))

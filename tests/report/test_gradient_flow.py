@@ -111,7 +111,7 @@ def test_without_two_entries_there_is_no_section(tmp_path: Path, rows: list[dict
 
 def test_values_that_are_not_finite_are_left_out(tmp_path: Path, charts: list[tuple[Any, Any]]) -> None:
     rows = [*logged(dict.fromkeys(PARTS, 1e-3)), *logged(dict.fromkeys(PARTS, float("nan")), n=1)]
-    rows += logged(dict.fromkeys(PARTS, float("inf")), n=1)
+    rows += logged(dict.fromkeys(PARTS, float("inf")), n=1) + logged(dict.fromkeys(PARTS, 1e308), n=1)
     read(run_of(tmp_path / "run", rows))
     assert len(charts[0][0][0].points) == 3
 

@@ -68,3 +68,5 @@ def test_which_were_held_out(cases, tmp_path):
     assert held_out_names(tmp_path / "none.json") is None
     (tmp_path / "old.json").write_text('{"cases": [{"name": "a1"}]}')
     assert held_out_names(tmp_path / "old.json") is None
+    (tmp_path / "deep.json").write_text('{"cases": ' + "[" * 2000 + "]" * 2000 + "}")
+    assert held_out_names(tmp_path / "deep.json") is None

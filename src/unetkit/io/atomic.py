@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["check_folder_writable", "check_writable", "replace_file", "replace_folder", "write_bytes", "write_text"]
+__all__ = [
+    "check_folder_writable",
+    "check_writable",
+    "replace_file",
+    "replace_folder",
+    "write_bytes",
+    "write_text",
+    "writing",
+]
 
 
 def check_writable(path: Path, *, suffix: str = "") -> None:
@@ -65,7 +73,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     try:
-        with _naming(path):
+        with writing(path):
             yield temporary
             os.replace(temporary, path)
     finally:
@@ -87,7 +95,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     former = temporary.with_suffix(".old")
     try:
-        with _naming(path):
+        with writing(path):
             temporary.mkdir()
             yield temporary
             if not path.exists():
@@ -109,7 +117,8 @@ def _temporary(path: Path) -> Path:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Put the path before the message of any OSError raised inside (disk full, no permission)."""
     try:
         yield
     except OSError as error:

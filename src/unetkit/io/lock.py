@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .atomic import check_folder_writable
+from .atomic import check_folder_writable, writing
 
 __all__ = ["LOCK_FILES", "sole_writer", "sole_writer_of"]
 
@@ -76,7 +76,8 @@ def _held(path: Path, writer: Path, text: str) -> Iterator[None]:
         ) from None
     try:
         began = time.strftime("%Y-%m-%d %H:%M:%S")
-        writer.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {began},", encoding="utf-8")
+        with writing(writer):
+            writer.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {began},", encoding="utf-8")
         yield
     finally:
         writer.unlink(missing_ok=True)

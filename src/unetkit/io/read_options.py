@@ -16,6 +16,9 @@ from .samples import Colour, Stored, as_image
 __all__ = ["AS_STATED", "ReadOptions", "chosen", "parse_channels", "read_options", "told_image"]
 
 
+_SHOWN = 20  # letters, or numbers, in an error
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """What a person says of files.
@@ -36,9 +39,11 @@ class ReadOptions:
     def __post_init__(self) -> None:
         letters = sorted(self.axes)
         if self.axes and (len(set(letters)) != len(letters) or not {"y", "x"} <= set(letters) <= set("czyx")):
-            raise ValueError(f"axes {self.axes!r}: expected y and x, and c and z where there are such, each once: zyxc")
+            raise ValueError(
+                f"axes {self.axes[:_SHOWN]!r}: expected y and x, and c and z where there are such, each once: zyxc"
+            )
         if len(set(self.channels)) != len(self.channels) or any(number < 1 for number in self.channels):
-            raise ValueError(f"channels {self.channels}: expected numbers from 1 on, each once, such as 1,2,4")
+            raise ValueError(f"channels {self.channels[:_SHOWN]}: expected numbers from 1 on, each once, such as 1,2,4")
 
     def order(self, shape: Sequence[int]) -> str:
         """Letters of the axes of an array that names none, as told; a mask may be without c."""

@@ -97,7 +97,7 @@ def parse_classes(text: str) -> tuple[tuple[int, str], ...]:
 
 def _of_json_classes(text: str) -> tuple[tuple[int, str], ...]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         return _checked({int(value): str(name) for value, name in content.items()}, repr(text))
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{text!r} does not name classes ({error})") from None

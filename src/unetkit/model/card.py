@@ -91,10 +91,11 @@ class Card(BaseModel):
         return read_options(self.axes, self.channels)
 
     @model_validator(mode="after")
-    def _check_planes(self) -> Card:
+    def _check_reading(self) -> Card:
         ndim, channels = self.architecture.get("ndim", 2), self.architecture.get("in_channels", 1)
         if self.planes is not None and (ndim != 2 or self.planes < 1 or self.planes % 2 == 0 or channels % self.planes):
             raise ValueError(f"planes is {self.planes} for a {ndim}D net of {channels} input channels")
+        read_options(self.axes, self.channels)  # raises where they cannot be meant
         return self
 
 

@@ -9,5 +9,10 @@ from .unetpp import UNetPlusPlus
 
 
 def build(architecture: Architecture) -> Net:
-    """Build the net of an architecture, with fresh weights."""
-    return {"unet": UNet, "unet++": UNetPlusPlus}[architecture.topology](architecture)
+    """Build the net of an architecture, with fresh weights; MemoryError where they do not fit into memory."""
+    try:
+        return {"unet": UNet, "unet++": UNetPlusPlus}[architecture.topology](architecture)
+    except RuntimeError as error:  # of torch's allocator
+        if "allocate memory" not in str(error):
+            raise
+        raise MemoryError(f"the weights of a net of widths {architecture.widths} do not fit into it") from None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from statistics import fmean, pstdev
 
+from ..io.decoder_errors import naming
+from ..json_text import parse_json
 from ..metrics.evaluation import Evaluation
 from ..model.run_paths import RunPaths
 from ..plotting.html import Html, duration, header, page, paragraph, section, table
@@ -19,7 +20,8 @@ __all__ = ["cross_validation_page"]
 def cross_validation_page(folder: Path) -> str:
     """The page of a folder that `training.cross_validation` wrote."""
     name, paths = folder.resolve().name, RunPaths(folder)
-    summary = json.loads(paths.folds_summary.read_text())
+    with naming(paths.folds_summary):
+        summary = parse_json(paths.folds_summary.read_text())
     runs = [read_run(paths.fold(k).root) for k in range(len(summary["dice"]))]
     scores = Evaluation.from_json(paths.validation_json.read_text())
     known = [dice for dice in summary["dice"] if dice is not None]  # of folds whose images show an object

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, log10
 from statistics import median
 from typing import Literal
 
@@ -17,6 +17,7 @@ from .training import time_unit
 __all__ = ["gradient_flow_section"]
 
 _USUAL, _TOO_SLOW, _TOO_FAST = 1e-3, 1e-5, 1e-1  # updates as a share of the weights
+_BEYOND = 1e300  # no value of a training, nor NaN, which is not smaller either
 _MOST_DECADES = 7  # of an axis: lines may leave the chart below
 _FAINT = ("ups.", "skips.")
 _UPDATES = (
@@ -75,7 +76,7 @@ def _lines(run: Run, key: Literal["gradients", "updates"]) -> Lines:
     lines: Lines = {}
     for entry in entries if len(entries) > 1 else []:
         for name, value in entry[key].items():
-            if isinstance(value, int | float) and isfinite(value):
+            if isinstance(value, int | float) and abs(value) < _BEYOND:
                 lines.setdefault(name, []).append((entry["elapsed_s"], value))
     return lines
 

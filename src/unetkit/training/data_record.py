@@ -36,7 +36,7 @@ def held_out_names(path: Path) -> set[str] | None:
     if not path.is_file():
         return None
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        rows = parse_json(path.read_text(encoding="utf-8"))["cases"]
         return {row["name"] for row in rows if row["held_out"]}
     except (ValueError, KeyError, TypeError):
         return None

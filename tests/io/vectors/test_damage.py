@@ -47,7 +47,7 @@ def shape(points, kind="polygon", **more):
     [
         ("", "not JSON"),
         ("{", "not JSON"),
-        ("[" * 100_000, "nested too deep"),
+        ("[" * 100_000, "nested more than 100 levels deep"),
         (b"\xff\xfe\x00", "not JSON"),
         ({"answer": 42}, "this is an object of answer"),
         ([], "this is other"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...image import Image
+from ...json_text import parse_json
 from ..decoder_errors import Refused, decoding
 from ..filenames import suffix_of
 from ..grid import Grid
@@ -123,9 +123,7 @@ def _parsed(path: Path, size: int, changed_ns: int) -> Any:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(text_of(path))
-    except RecursionError:
-        raise Refused("JSON that is nested too deep to be read") from None
+        return parse_json(text_of(path))
     except Refused:
         raise
     except ValueError as error:
