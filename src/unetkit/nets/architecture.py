@@ -16,6 +16,7 @@ Down = Literal["max", "strided", "first", "blur", "transition"]
 Up = Literal["transposed", "overlapping", "nearest", "linear"]
 PerLevel = int | Sequence[int] | Sequence[Sequence[int]]
 _MOST_LEVELS = 16  # the image is 2^15 times as large as the bottom's map then
+_MOST_CONVOLUTIONS = 1000  # of a block: more are a slip, and take minutes to build
 _CHOICES = {
     "topology": ("unet", "unet++"),
     "block": ("plain", "residual", "preactivation", "dense"),
@@ -228,9 +229,10 @@ def architecture_of(values: Mapping[str, Any]) -> Architecture:
 
 def _counts(value: int | Sequence[int], levels: int) -> tuple[int, ...]:
     row = (value,) * levels if isinstance(value, int) else tuple(value)
-    if len(row) != levels or any(not isinstance(n, int) or n < 1 for n in row):
+    if len(row) != levels or any(not isinstance(n, int) or not 1 <= n <= _MOST_CONVOLUTIONS for n in row):
         raise ValueError(
-            f"convolutions are {value}; expected one whole number of at least 1, or {levels}, one per level"
+            f"convolutions are {value}; expected one whole number from 1 to {_MOST_CONVOLUTIONS}, or {levels}, one per "
+            "level"
         )
     return row
 
