@@ -9,8 +9,9 @@ from ..io.read_options import AS_STATED, ReadOptions
 from ..labels.options import LabelOptions
 from ..progress import SILENT, Progress
 from .dataset import Dataset, load_usable
-from .issues import LabelIssue, find_issues, summarise
+from .issues import find_issues
 from .pairs import match_files
+from .summary import LabelIssue, summarise
 
 __all__ = ["CheckResult", "check"]
 

@@ -240,12 +240,12 @@ def images_within(path: str | Path) -> list[Path]:
 
     The path itself where it holds one image, or cannot be opened, which reading it then tells.
 
-    >>> images_within("cells.png")
-    [PosixPath('cells.png')]
+    >>> [path.name for path in images_within("cells.png")]
+    ['cells.png']
     """
     path = Path(path)
     found = format_of(path)
-    if found is None or not found.noun or not path.is_file():
+    if found is None or not found.may_hold_several or not path.is_file():
         return [path]
     try:
         numbers = found.image_numbers(path)

@@ -41,9 +41,9 @@ class Format:
         Of masks of its images, since none of these formats is written.
     begins_as : str
         The format that its first bytes are of, where they are not its own: slides are mostly TIFF.
-    noun : str
-        What it calls the images of a file that holds several, each of which is read by its number: `a.czi#2`. Its
-        module has `image_numbers`. "" where a file is one image.
+    may_hold_several : bool
+        Whether a file may hold several images, each of which is read by its number: `a.czi#2`. Its module has
+        `image_numbers` then.
     names_axes : bool
         Whether every file says what its axes are; else `open_source` takes `ReadOptions`.
     signatures : tuple of bytes
@@ -57,7 +57,7 @@ class Format:
     extra: str = ""
     mask_suffix: str = ".tif"
     begins_as: str = ""
-    noun: str = ""
+    may_hold_several: bool = False
     names_axes: bool = True
     signatures: tuple[bytes, ...] = ()
 
@@ -97,7 +97,7 @@ class Format:
 
     def image_numbers(self, path: Path) -> Sequence[int]:
         """Of the images of a file that may hold several."""
-        if not self.noun:
+        if not self.may_hold_several:
             return (1,)
         with decoding(self.name):
             numbers: Sequence[int] = self._module().image_numbers(path)
@@ -142,9 +142,9 @@ FORMATS = (
         ".nii.gz",
         signatures=(b"ObjectType", b"NDims", b"Comment"),
     ),
-    Format("CZI", (".czi",), "czi", "pylibCZIrw", "formats", noun="scene", signatures=(b"ZISRAWFILE",)),
-    Format("LIF", (".lif",), "lif", "liffile", "formats", noun="image", signatures=(b"\x70\x00\x00\x00",)),
-    Format("ND2", (".nd2",), "nd2", "nd2", "formats", noun="position", signatures=(b"\xda\xce\xbe\x0a", _JP2)),
+    Format("CZI", (".czi",), "czi", "pylibCZIrw", "formats", may_hold_several=True, signatures=(b"ZISRAWFILE",)),
+    Format("LIF", (".lif",), "lif", "liffile", "formats", may_hold_several=True, signatures=(b"\x70\x00\x00\x00",)),
+    Format("ND2", (".nd2",), "nd2", "nd2", "formats", may_hold_several=True, signatures=(b"\xda\xce\xbe\x0a", _JP2)),
     Format(
         "whole slide",
         (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".bif"),

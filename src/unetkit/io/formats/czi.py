@@ -63,7 +63,7 @@ class _Planes:
 
 
 def image_numbers(path: Path) -> Sequence[int]:
-    """Of the scenes, as ZEN numbers them: from 1 on, and where one was deleted its number is missing."""
+    """Of the scenes, from 1 on, as ZEN numbers them; those of a part of a file may begin later."""
     with czi.open_czi(str(path)) as file:
         return _numbers(file.scenes_bounding_rectangle_no_pyramid)
 
