@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from unetkit.graph.allocation import laid_out_as
-from unetkit.graph.graph import read
 from unetkit.graph.memory import measured_bytes, peak_memory
+from unetkit.graph.read import read
 from unetkit.inference.prepare import prepare
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build

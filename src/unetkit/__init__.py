@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for editors and type checkers, which do not run `__getattr__`
     from .data.check import check as check
     from .export import export_model as export_model
-    from .graph.graph import read as read_graph  # noqa: F401
+    from .graph.read import read as read_graph  # noqa: F401
     from .image import Image as Image
     from .inference.execution import Execution as Execution
     from .inference.outputs import Outputs as Outputs
@@ -56,7 +56,7 @@ _HOMES = {
     "make_plan": ("training.plan.rules", "make_plan"),
     "papers": ("nets.papers", ""),
     "read": ("io", "read"),
-    "read_graph": ("graph.graph", "read"),
+    "read_graph": ("graph.read", "read"),
     "read_labels": ("io", "read_labels"),
     "train": ("training.loop", "train"),
     "write": ("io", "write"),

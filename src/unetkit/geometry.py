@@ -158,11 +158,14 @@ class Axis:
         Per layer the layers that it reads; several where maps are joined.
     multiple : int
         Only multiples of it pass: that of a net whose resizes to the size of another map are whole factors only there.
+    only : int or None
+        The one size that passes, of a net that takes no other.
     """
 
     windows: tuple[Window, ...]
     inputs: tuple[tuple[int, ...], ...]
     multiple: int = 1
+    only: int | None = None
 
     @cached_property
     def places(self) -> tuple[tuple[Fraction, Fraction], ...]:
@@ -179,7 +182,7 @@ class Axis:
 
     def sizes(self, n: int) -> tuple[int, ...] | None:
         """Size of every layer for an input of `n` pixels, or None where `n` does not fit."""
-        if n % self.multiple:
+        if n % self.multiple or self.only not in (None, n):
             return None
         sizes = [n]
         for window, inputs in zip(self.windows[1:], self.inputs[1:], strict=True):
@@ -202,6 +205,10 @@ class Axis:
         ValueError
             If none fits, because branches of the net never agree in size.
         """
+        if self.only is not None:
+            if n <= self.only:
+                return self.only
+            raise ValueError(f"no size from {n} pixels on fits the net: it takes {self.only} pixels alone")
         last = max(n, 1) + self._settled
         for m in range(max(n, 1), last + 1):
             if self.fits(m):
@@ -228,6 +235,8 @@ class Axis:
             If `n` does not fit; the two nearest sizes are named.
         """
         sizes = self.sizes(n)
+        if sizes is None and self.only is not None:
+            raise ValueError(f"input size {n} does not fit the net: it takes {self.only} pixels alone")
         if sizes is None:
             below, above = self.below(n), self.above(n)
             nearest = f"{below} and {above}" if below else f"{above} (the smallest)"

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.flop_counter import FlopCounterMode
 
 from unetkit.graph.cost import cost, map_sizes
-from unetkit.graph.graph import read
+from unetkit.graph.read import read
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 from unetkit.nets.papers import PAPERS

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import product
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.geometry import Window
-from unetkit.graph.graph import Graph, read
+from unetkit.graph.graph import Graph
+from unetkit.graph.read import read
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
@@ -157,6 +158,57 @@ def shuffled(d: int) -> nn.Module:
     return nn.Sequential(down, CONV[d](8, 4, 3, padding=1), nn.PixelShuffle(2))
 
 
+def channels_last(d: int) -> nn.Module:
+    """As in ConvNeXt: a wide convolution, then linear layers with the channels last."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        y = net.wide(net.down(x)).movedim(1, -1)
+        return net.up(net.mlp(y).movedim(-1, 1))
+
+    layers = {"down": CONV[d](1, 3, 4, stride=4), "wide": CONV[d](3, 3, 5, padding=2, groups=3)}
+    mlp = nn.Sequential(nn.Linear(3, 4), nn.Softplus(), nn.Linear(4, 3))
+    return Net(forward, **layers, mlp=mlp, up=TRANSPOSED[d](3, 1, 4, stride=4))
+
+
+def padded_last(d: int) -> nn.Module:
+    """Padded, cropped and taken by the second pixel with the channels last."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        y = F.pad(net.a(x).movedim(1, -1), (0, 1) + (2, 3) * d)
+        y = y[(slice(None), *(slice(2, None, 2),) * d)]
+        return net.b(y.movedim(-1, 1))
+
+    return Net(forward, a=CONV[d](1, 2, 3, padding=1), b=CONV[d](3, 1, 3, padding=1))
+
+
+def merged(d: int) -> nn.Module:
+    """As in Swin: pixels of 2 x 2 are joined as channels; and back by reshapes alone."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        y = net.a(x)
+        n, c, *size = y.shape
+        y = y.view(n, c, *(k for m in size for k in (m // 2, 2)))
+        y = y.permute(0, *range(3, 2 * d + 2, 2), 1, *range(2, 2 * d + 2, 2))
+        y = net.b(y.reshape(n, c * 2**d, *(m // 2 for m in size)))
+        y = y.view(n, *(2,) * d, 1, *y.shape[2:])
+        y = y.permute(0, d + 1, *(k for m in range(d) for k in (d + 2 + m, 1 + m)))
+        return y.reshape(n, 1, *size)
+
+    return Net(forward, a=CONV[d](1, 2, 3, padding=1), b=CONV[d](2 * 2**d, 2**d, 3, padding=1))
+
+
+def shrunk(d: int) -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        y = F.interpolate(net.a(x), scale_factor=1 / 4, mode=LINEAR[d])
+        return net.b(F.interpolate(y, scale_factor=4))
+
+    return Net(forward, a=CONV[d](1, 1, 3, padding=1), b=CONV[d](1, 1, 3, padding=1))
+
+
+def shrunk_by_area(d: int) -> nn.Module:
+    return nn.Sequential(CONV[d](1, 1, 3, padding=1), nn.Upsample(scale_factor=1 / 3, mode="area"))
+
+
 def unet(**options: object) -> Callable[[int], nn.Module]:
     return lambda d: UNet(Architecture(**({"ndim": d, "widths": (1, 2, 2), "norm": "none"} | options)))  # type: ignore[arg-type]
 
@@ -165,6 +217,7 @@ NETS: dict[str, Callable[[int], nn.Module]] = {
     **{f.__name__: f for f in (plain, dilated, same_by_word, strided, overlapping_up, overlapping_pool)},
     **{f.__name__: f for f in (up_to_the_ceiling, anisotropic, residual, gated, padded_to_the_skip, mirrored)},
     **{f.__name__: f for f in (uneven_pad, cropped_skip, narrowed, chunked, every_second)},
+    **{f.__name__: f for f in (channels_last, padded_last, merged, shrunk, shrunk_by_area)},
     "resized skip, nearest": resized_skip("nearest"),
     "resized skip, linear": resized_skip("linear"),
     "U-Net": unet(),
@@ -287,8 +340,16 @@ def test_what_is_only_watched_may_be_unreadable() -> None:
 
 def test_an_unreadable_layer_says_more_than_the_failure_behind_it() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(7, 2))
-    with pytest.raises(ValueError, match=r"layer '1' \(flatten\) cannot be read: .* axes from 4 to 2"):
+    with pytest.raises(ValueError, match=r"first error was: .*same reduction dim"):
         read(net)
+
+    class Written(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x[:, :, 0] = 0
+            raise RuntimeError("of no use")
+
+    with pytest.raises(ValueError, match=r"layer '1' \(setitem, test_graph.py line \d+\) cannot be read"):
+        read(nn.Sequential(nn.Conv2d(1, 2, 3), Written()))
 
 
 class WithBody(nn.Module):
@@ -330,14 +391,41 @@ def test_channels_and_axes_come_from_the_first_convolution_or_the_caller() -> No
         read(nn.MaxPool2d(2))
 
 
-def test_a_net_for_one_size_is_refused() -> None:
+def test_a_net_for_one_size_takes_no_other() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
-        if x.shape[2] != 256:
-            raise RuntimeError("256 pixels, please")
+        if x.shape[2] != 96:
+            raise RuntimeError("96 pixels, please")
         return net.a(x)
 
-    with pytest.raises(ValueError, match=r"passes some sizes, but not \(257, 258\).*256 pixels, please"):
-        read(Net(forward, a=nn.Conv2d(1, 1, 1)))
+    graph = read(Net(forward, a=nn.Conv2d(1, 1, 1)))
+    assert graph.only == (96, 96)
+    assert not graph.is_local
+    assert graph.describe_reach() == "it takes images of 96 x 96 pixels alone"
+    with pytest.raises(ValueError, match="input size 97 does not fit the net: it takes 96 pixels alone"):
+        graph.geometry.output_size((97, 96))
+
+
+def test_a_size_that_a_part_of_a_net_states_is_tried() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        if tuple(x.shape[2:]) != (40, 52):
+            raise RuntimeError("40 x 52 pixels, please")
+        return net.a(x)
+
+    net = Net(forward, a=nn.Conv2d(1, 1, 1))
+    net.img_size = (40, 52)  # type: ignore[assignment]
+    assert read(net).only == (40, 52)
+
+
+def test_refused_sizes_are_left_out() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        if x.shape[2] % 8 or x.shape[3] % 8:
+            raise RuntimeError("multiples of 8, please")
+        return net.up(net.a(x))
+
+    net = Net(forward, a=nn.Conv2d(1, 1, 2, stride=2), up=nn.ConvTranspose2d(1, 1, 2, stride=2))
+    graph = read(net)
+    assert graph.is_local
+    assert [n for n in range(1, 34) if graph.geometry.fits((n, n))] == [8, 16, 24, 32]
 
 
 def test_a_net_that_fails_everywhere_shows_its_first_error() -> None:
@@ -357,11 +445,37 @@ def test_branches_that_never_agree_are_refused() -> None:
         read(Net(forward, a=nn.Conv2d(1, 1, 3, padding=1), pool=nn.MaxPool2d(2)))
 
 
-def test_a_net_must_return_one_tensor() -> None:
-    with pytest.raises(ValueError, match="the net returns list that is not one tensor"):
-        read(Net(lambda net, x: [net.a(x), x], a=nn.Conv2d(1, 1, 3)))
-    with pytest.raises(ValueError, match="the net returns Tensor that is not one tensor computed from its input"):
-        read(Net(lambda net, x: net.a.weight, a=nn.Conv2d(1, 1, 3)))
+def test_one_of_several_outputs_is_read() -> None:
+    class Named(NamedTuple):
+        out: Tensor
+        aux: Tensor
+
+    layers = {"a": nn.Conv2d(1, 1, 3), "b": nn.Conv2d(1, 2, 5)}
+    for returned in (list, tuple, lambda maps: {"out": maps[0], "aux": maps[1]}, lambda maps: Named(*maps)):
+        net = Net(lambda net, x, returned=returned: returned([net.a(x), net.b(x)]), **layers)
+        is_named = returned not in (list, tuple)
+        assert read(net).layers[-1].channels == 1
+        assert read(net, output="out" if is_named else 0).layers[-1].name == "a"
+        assert read(net, output="aux" if is_named else -1).layers[-1].name == "b"
+        with pytest.raises(ValueError, match="output is 7"):
+            read(net, output=7)
+    with pytest.raises(ValueError, match="the net returns the outputs 'x'; output is 'y'"):
+        read(Net(lambda net, x: {"x": net.a(x)}, a=layers["a"]), output="y")
+    with pytest.raises(ValueError, match="the net returns NoneType; expected a tensor, or a list"):
+        read(Net(lambda net, x: None, a=layers["a"]))
+    with pytest.raises(ValueError, match="not computed from its input"):
+        read(Net(lambda net, x: net.a.weight, a=layers["a"]))
+
+
+def test_a_compiled_net_is_read_as_what_was_compiled() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    assert read(torch.compile(net, backend="eager")) == read(net)  # type: ignore[arg-type]
+
+
+def test_a_net_that_begins_with_pixel_unshuffle_is_asked_for_its_channels() -> None:
+    net = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4, 8, 3, padding=1), nn.PixelShuffle(2))
+    with pytest.raises(ValueError, match="begins with PixelUnshuffle: pass in_channels"):
+        read(net)
 
 
 def _bytes(graph: Graph, *size: int) -> int:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from unetkit.graph.graph import read
+from unetkit.graph.read import read
 
 
 class ToTheSkip(nn.Module):
@@ -40,7 +40,7 @@ class PaddedAndCropped(nn.Module):
 def test_sizes_are_multiples_of_the_stride(ndim: int) -> None:
     graph = read(ToTheSkip(ndim), in_channels=1, ndim=ndim)
     geometry = graph.geometry
-    assert graph.is_gridded
+    assert graph.grid == 1
     assert geometry.stride == (4,) * ndim
     assert geometry.fits((64,) * ndim)
     assert not geometry.fits((62,) * ndim)

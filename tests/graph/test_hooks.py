@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.graph.graph import read
 from unetkit.graph.hooks import run_with_hooks
+from unetkit.graph.read import read
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
 

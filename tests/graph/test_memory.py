@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from unetkit.graph import memory
 from unetkit.graph.allocation import laid_out_as
-from unetkit.graph.graph import read
 from unetkit.graph.memory import measured_bytes, peak_memory, window_memory
+from unetkit.graph.read import read
 from unetkit.inference.prepare import prepare
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
@@ -71,7 +71,7 @@ from unetkit.graph.allocation import laid_out_as
 from unetkit.graph.memory import peak_memory
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build
-from unetkit.graph.graph import read
+from unetkit.graph.read import read
 
 def status(key):
     return 1024 * int(re.search(rf"{key}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])

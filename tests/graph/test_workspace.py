@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from unetkit.graph.allocation import laid_out_as, trace_allocations
-from unetkit.graph.graph import read
 from unetkit.graph.memory import measured_bytes, peak_memory
+from unetkit.graph.read import read
 from unetkit.graph.workspace import is_channels_last, laid_out_on_cpu, workspace_bytes
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}

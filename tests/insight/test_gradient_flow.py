@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from unetkit.graph.graph import read
+from unetkit.graph.read import read
 from unetkit.insight.gradient_flow import GradientFlow, StageFlow, draw_flow, gradient_flow, loss_against, set_log_ticks
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.build import build

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unetkit.graph.graph import read
+from unetkit.graph.read import read
 from unetkit.insight import shift
 from unetkit.insight.frequency import checkerboard as checkerboard_module
 from unetkit.insight.frequency.checkerboard import constant_response, draw_artefact, inner

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from unetkit.graph.graph import read
+from unetkit.graph.read import read
 from unetkit.insight.summary import choose_net, field_text, macs_text, size_text, summarise, write_drawing
 
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unetkit.geometry import Geometry
 from unetkit.graph.cost import map_sizes
-from unetkit.graph.graph import read
+from unetkit.graph.read import read
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.papers import PAPERS, ronneberger2015
 from unetkit.nets.unet import UNet

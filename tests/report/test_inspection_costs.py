@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.graph.cost import cost
-from unetkit.graph.graph import read
 from unetkit.graph.memory import peak_memory
+from unetkit.graph.read import read
 from unetkit.inference.prepare import prepare
 from unetkit.insight.inspection import Inspection, inspect_array, inspect_noise
 from unetkit.insight.resources.concatenation import concatenation_share, reducing_net

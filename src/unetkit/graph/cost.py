@@ -78,7 +78,7 @@ def cost(graph: Graph, size: Sequence[int], *, itemsize: int = 4) -> Cost:
     Parameters
     ----------
     graph : Graph
-        Of `graph.graph.read`.
+        Of `graph.read.read`.
     size : sequence of int
         Input size in pixels per axis, one that fits the net.
     itemsize : int
@@ -92,13 +92,12 @@ def cost(graph: Graph, size: Sequence[int], *, itemsize: int = 4) -> Cost:
     Examples
     --------
     >>> from torch import nn
-    >>> from unetkit.graph.graph import read
+    >>> from unetkit.graph.read import read
     >>> of_net = cost(read(nn.Conv2d(3, 8, 3, padding=1)), (32, 32))
     >>> of_net.parameters, of_net.macs == 3 * 8 * 9 * 32 * 32
     (224, True)
     """
-    pixel = (1,) * len(size)
-    sizes = [pixel if x.is_pixel else n for x, n in zip(graph.layers, map_sizes(graph, size), strict=True)]
+    sizes = [x.fixed_size or n for x, n in zip(graph.layers, map_sizes(graph, size), strict=True)]
     layers = tuple(
         LayerCost(
             layer.name,

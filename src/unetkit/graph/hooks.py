@@ -25,14 +25,14 @@ def run_with_hooks(
 ) -> Tensor:
     """Run a net with hooks on the layers of its graph.
 
-    The net itself is not changed: its torch functions are intercepted as by `graph.graph.read`, in the same order, so
+    The net itself is not changed: its torch functions are intercepted as by `graph.read.read`, in the same order, so
     this works for every net that can be read.
 
     Parameters
     ----------
     net : Module
     graph : Graph
-        Of `graph.graph.read` for this net.
+        Of `graph.read.read` for this net.
     x : Tensor of shape (N, in_channels, *spatial)
         Of a size that fits the net.
     on_layer : callable, optional
@@ -57,7 +57,7 @@ def run_with_hooks(
     Examples
     --------
     >>> import torch
-    >>> from unetkit.graph.graph import read
+    >>> from unetkit.graph.read import read
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
     >>> graph, shapes = read(net), {}
     >>> def record(i, features):

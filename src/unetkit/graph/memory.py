@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.profiler import profile
 
 from .allocation import BACKWARD, laid_out_as, trace_allocations
-from .graph import Graph, read
+from .graph import Graph
+from .read import read
 from .trace import Body
 
 __all__ = ["PeakMemory", "WindowMemory", "allocated_bytes", "measured_bytes", "peak_memory", "window_memory"]
@@ -78,7 +79,7 @@ def peak_memory(
     size : sequence of int
         Of the image in pixels per axis, one that fits.
     graph : Graph, optional
-        Of `graph.graph.read` for this net as it is now, if it is at hand.
+        Of `graph.read.read` for this net as it is now, if it is at hand.
     is_training : bool
         Forward and backward pass with gradients of all parameters, and AdamW's state. The loss between the two comes
         on top: a few maps of as many channels as the net's output.
@@ -135,7 +136,7 @@ class WindowMemory:
     net : Module
         As it runs in evaluation mode. Not kept alive.
     graph : Graph
-        Of `graph.graph.read` for this net.
+        Of `graph.read.read` for this net.
     """
 
     def __init__(self, net: nn.Module, graph: Graph) -> None:

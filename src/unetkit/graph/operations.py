@@ -83,7 +83,7 @@ def operations(net: nn.Module, graph: Graph) -> tuple[Operation, ...]:
     net : Module
         In evaluation mode. It is run once, on a small image.
     graph : Graph
-        Of `graph.graph.read` for this net.
+        Of `graph.read.read` for this net.
     """
     weight = next(net.parameters())
     size = graph.geometry.above((_SIDE,) * len(graph.geometry.axes))

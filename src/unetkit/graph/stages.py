@@ -133,7 +133,7 @@ def structure(graph: Graph) -> Structure:
     Parameters
     ----------
     graph : Graph
-        Of `graph.graph.read`: of our nets, or of any Module.
+        Of `graph.read.read`: of our nets, or of any Module.
     """
     return _Reader(graph).structure()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -12,9 +12,25 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from .layout import Placement
 from .signatures import Arguments, bind
 
-__all__ = ["Body", "CallTracer", "TracedCall", "flat", "mode", "replaced", "without_data"]
+__all__ = [
+    "Body",
+    "CallTracer",
+    "NoSuchOutput",
+    "TracedCall",
+    "chosen_output",
+    "flat",
+    "mode",
+    "replaced",
+    "without_data",
+]
+
+FACTORIES = (  # which read the shape of a map, not its values
+    *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"),
+    *("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,10 +51,10 @@ class TracedCall:
         The other tensors among the arguments: weights.
     numbers : tuple of int
         Of the maps that it reads, each once, in order; 0 is the input.
-    result : Size
-        Shape of the first tensor that it returns, once it was made.
-    pooled : tuple of bool
-        For each of `maps` whether it is pooled over all of space: one pixel that stands for all.
+    results : tuple of Size
+        Shapes of the tensors that it returns, once they were made.
+    placements : tuple of Placement
+        Where each of `maps` lies in the image, once that is known.
     """
 
     function: str
@@ -48,12 +64,17 @@ class TracedCall:
     shapes: tuple[torch.Size, ...]
     constants: tuple[Tensor, ...]
     numbers: tuple[int, ...]
-    result: torch.Size = torch.Size()  # noqa: RUF009 - immutable
-    pooled: tuple[bool, ...] = ()
+    results: tuple[torch.Size, ...] = ()
+    placements: tuple[Placement, ...] = ()
+
+    @property
+    def result(self) -> torch.Size:
+        """Shape of the first tensor that it returns."""
+        return self.results[0]
 
     @property
     def ndim(self) -> int:
-        """Number of spatial axes of the result."""
+        """Number of axes of the result after samples and channels."""
         return len(self.result) - 2
 
     def bind(self) -> Arguments:
@@ -91,8 +112,10 @@ class CallTracer(TorchFunctionMode):
         tensors = [a for a in flat((args, kwargs or {})) if isinstance(a, Tensor)]
         maps = tuple(t for t in tensors if id(t) in self.known)
         constants = tuple(t for t in tensors if id(t) not in self.known)
+        name = _name(func)
+        if name in FACTORIES:
+            maps, constants = (), tuple(tensors)
         numbers = tuple(dict.fromkeys(self.known[id(t)] for t in maps))
-        name = func.__name__.strip("_") or "function"
         call = TracedCall(name, args, kwargs or {}, maps, tuple(t.shape for t in maps), constants, numbers)
         result = self.execute(func, call)
         outputs = [r for r in flat((result,)) if isinstance(r, Tensor)]
@@ -110,18 +133,61 @@ class CallTracer(TorchFunctionMode):
         return result
 
 
-class Body(nn.Module):
-    """The traced part of a net: `body` of our own nets, whose `forward` pads the image first; any other net whole."""
+def _name(func: Callable[..., Any]) -> str:
+    """Name of a torch function; of the reading of an attribute that of the attribute."""
+    owner = getattr(func, "__self__", None)
+    name = str(owner.__name__) if func.__name__ == "__get__" and owner is not None else func.__name__
+    return name.strip("_") or "function"
 
-    def __init__(self, net: nn.Module) -> None:
+
+class Body(nn.Module):
+    """The traced part of a net: `body` of our own nets, whose `forward` pads the image first; any other net whole.
+
+    Parameters
+    ----------
+    net : Module
+    output : int or str, optional
+        Which tensor, of a net that returns several; the first by default.
+    """
+
+    def __init__(self, net: nn.Module, output: int | str | None = None) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.output = net, output
         self.pads_input = all(hasattr(type(net), name) for name in ("body", "geometry", "is_local"))
 
     def forward(self, x: Tensor) -> Tensor:
         inner: Any = self.net
-        result: Tensor = inner.body(x) if self.pads_input else inner(x)
+        return chosen_output(inner.body(x) if self.pads_input else inner(x), self.output)
+
+
+def chosen_output(result: Any, output: int | str | None) -> Tensor:
+    """One tensor of what a net returns: a tensor, or a list, a tuple or a dict of them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such output; what there is is named.
+    """
+    if isinstance(result, Tensor) and output is None:
         return result
+    if output is None:
+        tensor = next((value for value in flat((result,)) if isinstance(value, Tensor)), None)
+    elif isinstance(result, Mapping):
+        tensor = result.get(output)
+    elif isinstance(result, tuple | list) and isinstance(output, int):
+        tensor = result[output] if -len(result) <= output < len(result) else None
+    else:
+        tensor = getattr(result, str(output), None) if not isinstance(result, Tensor) else None
+    if isinstance(tensor, Tensor):
+        return tensor
+    names = f"the outputs {', '.join(map(repr, result))}" if isinstance(result, Mapping) else ""
+    several = f"{len(result)} outputs" if isinstance(result, tuple | list) else type(result).__name__
+    wanted = "expected a tensor, or a list, tuple or dict of them" if output is None else f"output is {output!r}"
+    raise NoSuchOutput(f"the net returns {names or several}; {wanted}")
+
+
+class NoSuchOutput(ValueError):
+    """A net does not return the output that is wanted."""
 
 
 def without_data(net: nn.Module) -> dict[str, Tensor]:
@@ -148,7 +214,7 @@ def flat(values: Any) -> Iterator[Any]:
     if isinstance(values, tuple | list):
         for value in values:
             yield from flat(value)
-    elif isinstance(values, dict):
+    elif isinstance(values, Mapping):
         for value in values.values():
             yield from flat(value)
     else:

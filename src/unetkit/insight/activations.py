@@ -116,7 +116,7 @@ def attention_maps(inspection: Inspection) -> tuple[Attention, ...]:
         j: layers[product].name
         for product in sorted(roles.products)
         for j in layers[product].inputs
-        if j in roles.gates and not layers[j].is_pixel
+        if j in roles.gates and not layers[j].fixed_size
     }
     maps = _maps_of(inspection, set(gates))
     return tuple(Attention(gates[i].rsplit(".", 1)[0], maps[i].mean(0).numpy()) for i in sorted(maps))

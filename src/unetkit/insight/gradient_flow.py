@@ -124,7 +124,7 @@ def gradient_flow(net: nn.Module, graph: Graph, x: Tensor, *, loss: Loss) -> Gra
     ----------
     net : Module
     graph : Graph
-        Of `graph.graph.read` for this net.
+        Of `graph.read.read` for this net.
     x : Tensor of shape (N, in_channels, *spatial)
         Of a size that fits the net.
     loss : callable
@@ -185,7 +185,7 @@ def _has_lone_values(graph: Graph, shape: Sequence[int]) -> bool:
     """True if a batch norm gets one value per channel, which has no variance."""
     sizes = map_sizes(graph, shape[2:])
     rows = zip(graph.layers, sizes, strict=True)
-    alone = [layer for layer, size in rows if layer.is_pixel or math.prod(size) == 1]
+    alone = [layer for layer, size in rows if layer.fixed_size or math.prod(size) == 1]
     return shape[0] == 1 and any(layer.function == "batch_norm" for layer in alone)
 
 

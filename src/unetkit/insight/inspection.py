@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ..data.channels import read_channels
 from ..data.normalise import prepare_for_net
 from ..graph.cost import cost
-from ..graph.graph import Graph, read
+from ..graph.graph import Graph
+from ..graph.read import read
 from ..inference.input import InputImage
 from ..io import read_coded_labels
 from ..io.decoder_errors import naming
@@ -105,7 +106,7 @@ def inspect_array(
     Parameters
     ----------
     net : Module
-        One that `graph.graph.read` can read.
+        One that `graph.read.read` can read.
     image : ndarray of shape (C, *spatial), float32
         As the net takes it: standardised, if it was trained so.
     name, source : str

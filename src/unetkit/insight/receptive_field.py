@@ -62,7 +62,7 @@ def stage_fields(graph: Graph) -> tuple[StageField, ...]:
     Parameters
     ----------
     graph : Graph
-        Of any net that `graph.graph.read` reads.
+        Of any net that `graph.read.read` reads.
 
     Returns
     -------

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..graph.cost import cost
-from ..graph.graph import Graph, read
+from ..graph.graph import Graph
+from ..graph.read import read
 from ..nets.net import Net
 from ..plotting.matplotlib_style import new_figure, show_image
 from ..plotting.palette import ACCENT, QUIET, WARM
@@ -112,7 +113,7 @@ def shift_changes(
     image : ndarray of shape (C, *spatial)
         As the net takes it, of its dtype.
     graph : Graph, optional
-        Of `graph.graph.read` for this net, if it is at hand.
+        Of `graph.read.read` for this net, if it is at hand.
     shifts : sequence of int
         Pixels, at least 1.
 

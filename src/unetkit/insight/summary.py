@@ -201,7 +201,7 @@ def choose_net(model: Path | None = None, net: str | None = None, **options: Any
 
 
 def summarise(graph: Graph, size: Sequence[int] | None = None) -> Summary:
-    """Summarise a net: one of this package, or any Module that `graph.graph.read` reads.
+    """Summarise a net: one of this package, or any Module that `graph.read.read` reads.
 
     Parameters
     ----------

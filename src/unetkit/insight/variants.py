@@ -151,7 +151,7 @@ def _flow_of(net: Net, inspection: Inspection, middle: tuple[slice, ...]) -> Gra
     truth = None if inspection.truth is None else inspection.truth[middle[2:]]
     part = inspect_array(net, image, name="", source="", truth=truth)
     rows = zip(part.graph.layers, map_sizes(part.graph, part.size), strict=True)
-    if min(min(size) for layer, size in rows if not layer.is_pixel) < 2:
+    if min(min(size) for layer, size in rows if not layer.fixed_size) < 2:
         return None
     return gradient_flow(net, part.graph, part.image, loss=loss_against(part.output_truth))
 

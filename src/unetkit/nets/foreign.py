@@ -7,8 +7,9 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from ..geometry import Geometry
-from ..graph.graph import Graph, read
+from ..graph.graph import Graph
 from ..graph.memory import WindowMemory, window_memory
+from ..graph.read import read
 from .net import Net
 
 __all__ = ["ForeignNet", "as_net"]

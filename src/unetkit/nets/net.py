@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry import Geometry, mirror
-from ..graph.graph import Graph, read
+from ..graph.graph import Graph
 from ..graph.memory import WindowMemory, window_memory
+from ..graph.read import read
 from .architecture import Architecture
 
 

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unetkit.graph.graph import Graph, read
+from unetkit.graph.graph import Graph
+from unetkit.graph.read import read
 from unetkit.graph.stages import NodeKey, structure
 from unetkit.insight.drawing.draw import draw
 from unetkit.nets.architecture import Architecture

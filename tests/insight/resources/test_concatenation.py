@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.graph.cost import cost
-from unetkit.graph.graph import read
+from unetkit.graph.read import read
 from unetkit.graph.stages import structure
 from unetkit.insight.resources.concatenation import concatenation_share, draw_concatenation, reducing_net
 from unetkit.nets.architecture import Architecture

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from unetkit.graph.graph import read
 from unetkit.graph.memory import peak_memory
+from unetkit.graph.read import read
 from unetkit.graph.stages import structure
 from unetkit.inference.prepare import prepare
 from unetkit.insight.resources.memory import draw_memory

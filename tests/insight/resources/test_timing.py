@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from unetkit.graph.cost import cost
-from unetkit.graph.graph import Graph, read
+from unetkit.graph.graph import Graph
+from unetkit.graph.read import read
 from unetkit.graph.stages import structure
 from unetkit.insight.resources import timing
 from unetkit.insight.resources.timing import LayerTimes, draw_times, layer_times, predict_time, stage_times

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ...geometry import Axis, Window
-from ...graph.graph import Graph, read
+from ...graph.graph import Graph
 from ...graph.operations import Operation, Ref, operations
+from ...graph.read import read
 from ...nets.net import Net
 from ...tiles import Slices, Tile
 from .layers import RowRange, maker, mirrors

@@ -26,7 +26,7 @@ def draw(graph: Graph, size: Sequence[int], *, title: str = "") -> str:
     Parameters
     ----------
     graph : Graph
-        Of `graph.graph.read`.
+        Of `graph.read.read`.
     size : sequence of int
         Input size in pixels per axis, one that fits the net.
     title : str

@@ -51,7 +51,7 @@ def inner(axis: Axis, n: int) -> range:
     Examples
     --------
     >>> from torch import nn
-    >>> from unetkit.graph.graph import read
+    >>> from unetkit.graph.read import read
     >>> net = nn.Sequential(nn.Conv2d(1, 1, 5, padding=2), nn.Conv2d(1, 1, 3, padding=1))
     >>> inner(read(net).geometry.axes[0], 16)
     range(3, 13)

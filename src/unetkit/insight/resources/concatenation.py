@@ -135,7 +135,7 @@ def concatenation_share(graph: Graph, size: Sequence[int], *, itemsize: int = 4)
     Parameters
     ----------
     graph : Graph
-        Of `graph.graph.read`.
+        Of `graph.read.read`.
     size : sequence of int
         Input size in pixels per axis, one that fits the net.
     itemsize : int

@@ -117,7 +117,7 @@ def layer_times(net: nn.Module, graph: Graph, image: Tensor, *, repeats: int = 3
     net : Module
         In evaluation mode.
     graph : Graph
-        Of `graph.graph.read` for this net as it is now (`inference.prepare.prepare` folds layers away).
+        Of `graph.read.read` for this net as it is now (`inference.prepare.prepare` folds layers away).
     image : Tensor of shape (N, C, *spatial)
         Of a size that fits.
     repeats : int
@@ -185,7 +185,7 @@ def predict_time(net: nn.Module, graph: Graph, size: Sequence[int], *, repeats: 
     net : Module
         In evaluation mode.
     graph : Graph
-        Of `graph.graph.read` for this net.
+        Of `graph.read.read` for this net.
     size : sequence of int
         Of the image, one that fits.
     repeats : int

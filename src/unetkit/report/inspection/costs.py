@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ...graph.allocation import laid_out_as
 from ...graph.cost import cost
-from ...graph.graph import Graph, read
+from ...graph.graph import Graph
 from ...graph.memory import PeakMemory, measured_bytes, peak_memory
+from ...graph.read import read
 from ...graph.stages import structure
 from ...inference.prepare import prepare
 from ...insight.inspection import Inspection
