@@ -11,9 +11,9 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run `__getattr_
     from .export import export_model as export_model
     from .graph.read import read as read_graph  # noqa: F401
     from .image import Image as Image
+    from .inference.arrays import Prediction as Prediction
     from .inference.execution import Execution as Execution
     from .inference.outputs import Outputs as Outputs
-    from .inference.predictor import Prediction as Prediction
     from .inference.predictor import Predictor as Predictor
     from .inference.predictor import load_model as load_model
     from .io import read as read
@@ -42,7 +42,7 @@ _HOMES = {
     "Image": ("image", "Image"),
     "Outputs": ("inference.outputs", "Outputs"),
     "Plan": ("training.plan.plan", "Plan"),
-    "Prediction": ("inference.predictor", "Prediction"),
+    "Prediction": ("inference.arrays", "Prediction"),
     "Predictor": ("inference.predictor", "Predictor"),
     "Run": ("training.run", "Run"),
     "build": ("nets.build", "build"),

@@ -159,7 +159,7 @@ class WindowMemory:
         """
         if size in self._exact:
             return self._exact[size]
-        if budget is not None and _FAR * self.maps_bytes(size) <= budget:
+        if budget is not None and self._graph.only is None and _FAR * self.maps_bytes(size) <= budget:
             near = tuple(2 ** (n - 1).bit_length() for n in size)
             if near not in self._ratios:
                 fitting = self._graph.geometry.above(near)

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..geometry import Window
 from .graph import Graph, Layer
 from .tape import FAILURES, trace
-from .trace import Body, NoSuchOutput
+from .trace import Body, NoSuchOutput, mode, without_data
 from .windows import Misfit, Unreadable
 
 __all__ = ["read", "takes"]
@@ -78,12 +79,15 @@ def read(
 
 
 def takes(net: nn.Module, in_channels: int, size: Sequence[int], output: int | str | None = None) -> bool:
-    """Whether a net that can be read takes an image of a size, and returns a map of the same size."""
+    """Whether a net takes an image of a size, and returns a map of the same size: it is run without data."""
+    body = Body(net, output)
+    x = torch.empty(1, in_channels, *size, device="meta")
     try:
-        graph = trace(Body(net, output), (1, in_channels, *size))
-    except (*FAILURES, Unreadable):
+        with torch.no_grad(), mode(body, is_training=False):
+            y = torch.func.functional_call(body, without_data(body), (x,))
+    except FAILURES:
         return False
-    return graph.geometry.fits(tuple(size))
+    return tuple(y.shape[2:]) == tuple(size)
 
 
 class _Checked:

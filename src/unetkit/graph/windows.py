@@ -176,7 +176,7 @@ def _interpolate(call: TracedCall) -> _Windows:
 
 def _shrinking(factor: int, *, taps: int) -> Window:
     """Window of an interpolation to every so many pixels, half-pixel centres: those around the middle of each cell."""
-    taps = taps if factor % 2 == 0 else max(taps - 1, 1)  # odd factors hit a pixel exactly
+    taps = taps if factor % 2 == 0 else 1  # odd factors hit a pixel exactly
     first = (factor - taps + 1) // 2
     return Window(taps, factor, before=-first, after=first + taps - factor)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,13 +17,14 @@ from ..geometry import mirror
 from ..image import Image, to_channels
 from ..io import LazyImage
 from ..io.decoder_errors import naming
+from ..io.lazy import Region
 from ..io.resample import Resampled, size_at
 from ..model.card import Card
 from ..nets.net import Net
 from ..tiles import Slices
 from .runner import Read
 
-__all__ = ["ArrayInput", "InputImage", "NetInput"]
+__all__ = ["ArrayInput", "InputImage", "NetInput", "SlicedArray"]
 
 
 class NetInput(Protocol):
@@ -56,27 +57,64 @@ class NetInput(Protocol):
         ...
 
 
-class ArrayInput:
-    """A normalised image in memory.
+class SlicedArray:
+    """An array of another library as a source that is read by region: Zarr, HDF5, a memory map.
 
     Parameters
     ----------
-    image : ndarray of shape (C, *spatial), float32
+    array
+        Of shape (C, *spatial), or (*spatial); it has a shape and a dtype, and can be sliced.
+    has_channels : bool
+        Whether the first axis is that of the channels.
+    """
+
+    unit: str = "px"
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, array: Any, has_channels: bool) -> None:
+        self._array, self._has_channels = array, has_channels
+        self.shape = tuple(array.shape) if has_channels else (1, *array.shape)
+        self.dtype = np.dtype(array.dtype)
+        self.axes = {3: "cyx", 4: "czyx"}[len(self.shape)]
+        self.spacing = (1.0,) * (len(self.shape) - 1)
+
+    def read(self, region: Region) -> np.ndarray:
+        """Channels of a region."""
+        values = np.asarray(self._array[region if self._has_channels else region[1:]])
+        return values if self._has_channels else values[None]
+
+    def close(self) -> None:
+        """Nothing: the array is its owner's."""
+
+
+class ArrayInput:
+    """An image that the net takes as it is, normalised before or never.
+
+    Parameters
+    ----------
+    image : ndarray of shape (C, *spatial), or LazyImage
+        Of any real dtype; regions are made float32 as they are read.
     planes : int, optional
         Of a volume for a 2D net: how many adjacent planes it reads.
     """
 
     missing = 0
 
-    def __init__(self, image: np.ndarray, planes: int | None = None) -> None:
+    def __init__(self, image: np.ndarray | LazyImage, planes: int | None = None) -> None:
         self._image, self._planes, self.size = image, planes or 1, image.shape[1:]
 
     def __call__(self, pixels: Slices) -> Tensor:
-        """Pixels of the image; a view."""
-        return torch.from_numpy(self._image[(slice(None), *pixels)])
+        """Pixels of the image; a view of float32 in memory."""
+        values = np.asarray(self._image[(slice(None), *pixels)], np.float32)
+        if isinstance(self._image, LazyImage) and self._image.dtype.kind == "f" and not np.isfinite(values).all():
+            box = ", ".join(f"{part.start}:{part.stop}" for part in pixels)
+            raise ValueError(f"values of the image at ({box}) are NaN or infinite: replace them first")
+        return torch.from_numpy(values)
 
     def plane(self, z: int) -> Read:
         """The reader of plane `z`, its neighbours as further channels."""
+        if isinstance(self._image, LazyImage):
+            raise ValueError("a net that reads planes takes volumes in memory")
         return ArrayInput(around(self._image, z, self._planes))
 
     def valid(self, pixels: Slices) -> np.ndarray:

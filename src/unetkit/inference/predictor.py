@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from math import prod
 from pathlib import Path
@@ -15,11 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..image import Image
 from ..io.block_store import BlockStore
-from ..io.lazy import whole_lazy
-from ..io.resample import resampled, to_size
-from ..labels.instances import decode, unpack_maps
 from ..model.card import Card
 from ..model.files import read_members
 from ..nets.foreign import as_net
@@ -27,12 +23,13 @@ from ..nets.net import Net
 from ..nets.unetpp import pruned
 from ..progress import SILENT, Progress, subrange
 from ..tiles import Slices
+from .arrays import ArrayLike, Prediction, Sliceable, predict_array, predict_into
 from .averaging import Member, average_symmetries, ensemble_parts
 from .engines.engine import Engine, window_core, with_engine
 from .engines.select import choose_engine
 from .execution import Execution
-from .input import ArrayInput, InputImage, NetInput
-from .outputs import Outputs, PixelRecords, entropy, scored_probabilities
+from .input import ArrayInput, NetInput
+from .outputs import Outputs, PixelRecords
 from .prefetch import BackgroundWriter, Prefetcher
 from .prepare import prepare
 from .runner import Read
@@ -47,45 +44,16 @@ __all__ = ["Prediction", "Predictor", "load_model"]
 Existing = Literal["refuse", "overwrite", "resume"]
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a predictor says of one image.
-
-    Attributes
-    ----------
-    labels : ndarray of shape (*spatial), integer
-        Values as in the training masks: of classes, or an id for each object; without a card the index of the largest
-        logit. Of the image's size.
-    probabilities : ndarray of shape (K, *spatial), float32, or None
-        Of the classes, or of background and object; calibrated.
-    uncertainty : ndarray of shape (*spatial), float32, or None
-        Entropy of the probabilities as a share of the largest possible, 0 to 1.
-    logits : ndarray of shape (K, *spatial), float32, or None
-        The net's own output, of a predictor without a card.
-    image : Image
-        What was predicted, for its spacing and place.
-    """
-
-    labels: np.ndarray
-    probabilities: np.ndarray | None
-    uncertainty: np.ndarray | None
-    logits: np.ndarray | None
-    image: Image
-
-    def to_image(self) -> Image:
-        """The labels as an `Image` with the spacing, unit and place of the image, ready for `write_labels`."""
-        axes = self.image.axes.removeprefix("c")
-        return replace(self.image, array=self.labels, axes=axes, notes=())
-
-
 class Predictor:
     """A model, ready to run on images of any size: arrays in, masks out.
 
     Parameters
     ----------
     net : Module or sequence of Module
-        A net of this package, or any Module that `read_graph` can read; several of one architecture are an ensemble,
-        whose class probabilities are averaged. Taken as it is in evaluation mode; a copy is made ready to run.
+        A net of this package, or any Module that maps one tensor to one, or to a list, a tuple or a dict of them;
+        several of one architecture are an ensemble, whose class probabilities are averaged. Taken as it is in
+        evaluation mode; a copy is made ready to run. One that is not local (`is_local`) is run whole where that fits
+        the memory, else in tiles that are blended.
     card : Card, optional
         How images are normalised, and what the classes are. Without one images are taken as they are, and labels are
         the index of the largest logit.
@@ -94,6 +62,10 @@ class Predictor:
         Where the model was read from; needed by engine int8, and to predict on a cluster.
     progress : Progress
         Told which engine was chosen.
+    in_channels, ndim : int, optional
+        Of a Module that does not show its number of channels, or of spatial axes.
+    output : int or str, optional
+        Which tensor, of a Module that returns several: its index or key; the first by default.
 
     Attributes
     ----------
@@ -130,10 +102,20 @@ class Predictor:
         *,
         source: Path | str | Sequence[Path | str] = (),
         progress: Progress = SILENT,
+        in_channels: int | None = None,
+        ndim: int | None = None,
+        output: int | str | None = None,
     ) -> None:
-        nets = [as_net(one) for one in ([net] if isinstance(net, nn.Module) else net)]
+        modules = [net] if isinstance(net, nn.Module) else net
+        nets = [as_net(module, in_channels=in_channels, ndim=ndim, output=output) for module in modules]
         if not nets:
             raise ValueError("got no net; expected one, or several of one architecture")
+        if any(scale != 1 for scale in nets[0].geometry.scale):
+            scale = " x ".join(str(1 / step) for step in nets[0].geometry.scale)
+            raise ValueError(
+                f"the net returns {scale} of the image's pixels per axis; expected all of them: wrap it in a module "
+                "that resizes its output, such as nn.Sequential(net, nn.Upsample(scale_factor=...))"
+            )
         flips = card.flips if card else None
         if execution.tta and flips is not None and not any(flips):
             raise ValueError(
@@ -399,14 +381,16 @@ class Predictor:
 
     # --- arrays ---
 
-    def __call__(self, image: np.ndarray | Tensor | Image, outputs: Outputs = Outputs()) -> Prediction:  # noqa: B008
-        """Segment one image in memory.
+    def __call__(self, image: ArrayLike, outputs: Outputs = Outputs()) -> Prediction:  # noqa: B008 - frozen
+        """Segment one image.
 
         Parameters
         ----------
-        image : ndarray or Tensor of shape (C, *spatial) or (*spatial), or Image
-            Any real dtype, finite. An `Image` also says its pixel size: it is resampled to that of the training images
-            where the model asks for it; arrays are taken to have it.
+        image : array of shape (C, *spatial) or (*spatial), Tensor, or Image
+            Any real dtype, finite. An array may be of numpy, or anything that has a shape and a dtype and can be sliced
+            (a Zarr array, a memory map, a dataset of HDF5): it is read part by part. An `Image` also says its pixel
+            size: it is resampled to that of the training images where the model asks for it; arrays are taken to have
+            it.
         outputs : Outputs
             Maps that are wanted beside the labels.
 
@@ -422,74 +406,36 @@ class Predictor:
         ValueError
             If the image is empty, has other axes or channels than the net takes, or a value is not finite.
         """
-        image = self._as_image(image)
-        if self.card is None:
-            logits = self.run(image.array.astype(np.float32), lambda k: k.float().cpu().numpy())
-            probabilities = torch.from_numpy(logits).softmax(0).numpy()
-            uncertainty = entropy(probabilities) if outputs.uncertainty else None
-            labels = logits.argmax(0).astype(np.min_scalar_type(max(len(logits) - 1, 1)))
-            return Prediction(labels, probabilities if outputs.probabilities else None, uncertainty, logits, image)
-        source = whole_lazy(Path("image"), image)
-        with InputImage(source, self.net, self.card) as read:
-            return self._predict(read, image, self.card, outputs)
+        return predict_array(self, image, outputs)
 
-    def _predict(self, read: InputImage, image: Image, card: Card, outputs: Outputs) -> Prediction:
-        size, has_maps = read.size, outputs.probabilities or outputs.uncertainty
-        records = PixelRecords(card, Outputs())
-        labels = np.empty(size, records.dtype)
-        n_scored = 2 if card.labels.has_distance else len(card.labels.values)
-        probabilities = np.empty((n_scored, *size), np.float32) if has_maps else None
-        for pixels, logits in self.logits(read):
-            labels[pixels] = records.encode(logits)
-            if probabilities is not None:
-                probabilities[(slice(None), *pixels)] = scored_probabilities(logits, card)
-        missing = ~read.valid(tuple(slice(0, n) for n in size)) if read.missing and self.planes is None else None
-        if missing is not None:
-            records.erase(labels, missing)
-        if card.decoding:
-            labels = decode(*unpack_maps(labels), card.decoding)
-        labels = to_size(labels, image.size)
-        if probabilities is not None:
-            probabilities = resampled(probabilities, image.size, (1.0,) * len(size), nearest=True)
-            if missing is not None:
-                probabilities[:, missing] = np.nan
-        uncertainty = entropy(probabilities) if outputs.uncertainty and probabilities is not None else None
-        return Prediction(labels, probabilities if outputs.probabilities else None, uncertainty, None, image)
+    def predict_into(
+        self,
+        image: ArrayLike,
+        *,
+        labels: Sliceable | None = None,
+        logits: Sliceable | None = None,
+        progress: Progress = SILENT,
+    ) -> None:
+        """Segment one image into arrays that are there, part by part, so that neither need fit into memory.
 
-    def _as_image(self, image: np.ndarray | Tensor | Image) -> Image:
-        """The image with channels first, checked for everything that can be known without its pixels' meaning."""
-        ndim = self.net.ndim + (self.planes is not None)
-        channels = self.net.in_channels // (self.planes or 1)
-        if isinstance(image, Image):
-            array = image.array
-        elif isinstance(image, Tensor):
-            array = image.detach().cpu().to(torch.float32 if image.dtype == torch.bfloat16 else image.dtype).numpy()
-        else:
-            array = np.asarray(image)
-        axes = "zyx"[-ndim:]
-        expected = f"({channels}, {', '.join(axes)})" + (f" or ({', '.join(axes)})" if channels == 1 else "")
-        if array.dtype.kind not in "buif":
-            raise TypeError(f"the image has dtype {array.dtype}; expected real numbers: integers, floats or booleans")
-        if array.size == 0:
-            raise ValueError(f"the image of shape {array.shape} is empty; expected {expected}")
-        if array.ndim == ndim and not (isinstance(image, Image) and image.axes.startswith("c")):
-            array = array[None]
-        if array.ndim != ndim + 1:
-            raise ValueError(f"the image has shape {array.shape}; expected {expected} for this model")
-        if self.card is None and array.shape[0] != channels:
-            raise ValueError(f"the image has shape {array.shape}; expected {expected}: channels come first")
-        if array.shape[0] not in (channels, 1, 3):
-            last = ", channels first: move the last axis to the front" if array.shape[-1] in (channels, 3, 4) else ""
-            raise ValueError(f"the image has shape {array.shape}; expected {expected}{last}")
-        if array.dtype.kind == "b":
-            array = array.astype(np.uint8)
-        if isinstance(image, Image):
-            return replace(image, array=array, axes="c" + axes)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            bad = int(np.count_nonzero(~np.isfinite(array)))
-            raise ValueError(f"{bad} of {array.size} values are NaN or infinite: replace them first")
-        spacing = (1.0,) * ndim
-        return Image(array, "c" + axes, spacing)
+        Parameters
+        ----------
+        image
+            As `__call__` takes it.
+        labels : array of shape (*spatial), integer, optional
+            Anything that can be sliced: of numpy, a memory map, Zarr, HDF5.
+        logits : array of shape (K, *spatial), float, optional
+            For the net's raw output.
+        progress : Progress
+            In pixels.
+
+        Raises
+        ------
+        ValueError
+            If there is neither, a shape is not that of the result, or the model separates objects, which needs the
+            whole mask: see `predict_files`.
+        """
+        predict_into(self, image, labels=labels, logits=logits, progress=progress)
 
     # --- files ---
 

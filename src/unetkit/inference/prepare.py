@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from itertools import chain
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..nets.foreign import ForeignNet
 from ..nets.net import Net
 
 __all__ = ["CHANNELS_LAST", "prepare"]
@@ -18,14 +20,22 @@ CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 def prepare(net: Net, *, device: torch.device | str = "cpu") -> Net:
     """A copy of the net for inference: evaluation mode, batch norm folded into the convolutions, channels last.
 
-    Folding changes float32 results by rounding only (about 1e-6 of their range).
+    Folding changes float32 results by rounding only (about 1e-6 of their range). Foreign nets with group norm keep
+    their channels first: with channels last torch computes it from sums of squares, and is off by 0.5 to 4 where the
+    mean is 100 times the deviation, as in an image that is not normalised (torch 2.13).
     """
     net.read()  # before the copy, so that copies share the graph
     ready = copy.deepcopy(net).eval().requires_grad_(False)
     for module in list(ready.modules()):
         if isinstance(module, nn.Sequential):
             _fold(module)
-    return ready.to(device=device).to(memory_format=CHANNELS_LAST[net.ndim])  # type: ignore[call-overload]
+    ready = ready.to(device=device)
+    if isinstance(net, ForeignNet) and any(layer.function == "group_norm" for layer in net.graph.layers):
+        return ready
+    for tensor in chain(ready.parameters(), ready.buffers()):
+        if tensor.ndim == net.ndim + 2:  # others may have as many axes as the other formats ask for
+            tensor.data = tensor.data.contiguous(memory_format=CHANNELS_LAST[net.ndim])
+    return ready
 
 
 def _fold(block: nn.Sequential) -> None:

@@ -4,14 +4,15 @@
 start at multiples of the total stride and carry the halo that the net's graph asks for.
 "Valid" nets: the overlap-tile strategy of the 2015 paper; the image is mirrored at its
 borders by the net's margin, and every output pixel has its full context. A tile runs at
-once, or flows through the net slab by slab. Nets that take statistics over space (instance
-and group norm) cannot be tiled exactly: they run whole where memory allows, else in
+once, or flows through the net slab by slab. Nets that read all of space (instance and group
+norm, attention) cannot be tiled exactly: they run whole where memory allows, else in
 overlapping tiles that are blended, and say so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from math import prod
 
 import numpy as np
@@ -19,10 +20,10 @@ import torch
 from torch import Tensor
 
 from ..geometry import mirror
+from ..graph.allocation import laid_out_as
 from ..nets.net import Net
 from ..progress import SILENT, Progress
 from ..tiles import Slices, Tile
-from .prepare import CHANNELS_LAST
 from .streaming.stream import Stream
 from .tiling import Tiling
 
@@ -57,8 +58,7 @@ def parts(
     """
     padded = _Padded(read, net, tiling)
     if not tiling.is_exact:
-        whole = tuple(slice(0, n) for n in tiling.size)
-        yield whole, _blend(net, padded, tiling)
+        yield from _blended(net, padded, tiling)
         return
     for tile in tiling.tiles if tiles is None else tiles:
         if any(part.start >= n for part, n in zip(tile.core, tiling.size, strict=True)):
@@ -132,8 +132,7 @@ class _Padded:
     """The image with its border as the net reads it: mirrored at the far end ("same") or all around ("valid")."""
 
     def __init__(self, read: Read, net: Net, tiling: Tiling) -> None:
-        self._read, self._device = read, next(net.parameters()).device
-        self._format = CHANNELS_LAST[net.ndim]
+        self._read, self._net, self._device = read, net, next(net.parameters()).device
         sizes = zip(tiling.size, tiling.padded, net.geometry.margin, strict=True)
         self._shown = [mirror(-before, padded, n) for n, padded, (before, _) in sizes]  # per position a pixel's index
 
@@ -145,22 +144,37 @@ class _Padded:
         for axis, (at, part) in enumerate(zip(shown, hull, strict=True), start=1):
             if len(at) != part.stop - part.start or (np.diff(at) != 1).any():
                 values = values.index_select(axis, torch.from_numpy(at - part.start).to(values.device))
-        return values[None].to(self._device).contiguous(memory_format=self._format)
+        return laid_out_as(self._net, values[None].to(self._device))
 
 
 def _logits(net: Net, window: Tensor, tile: Tile) -> Tensor:
     return net.body(window)[0][(slice(None), *tile.keep)]
 
 
-def _blend(net: Net, padded: _Padded, tiling: Tiling) -> Tensor:
-    """Average overlapping tiles, their middle weighing most (Gaussian of 1/8 of the tile, as nnU-Net has it)."""
-    size = net.geometry.output_size(tiling.padded)
-    total, weights = torch.zeros((net.out_channels, *size)), torch.zeros(size)
-    for tile in tiling.tiles:
-        weight = _gaussian([s.stop - s.start for s in tile.core])
-        total[(slice(None), *tile.core)] += weight * _logits(net, padded(tile.window), tile).to("cpu", torch.float32)
-        weights[tile.core] += weight
-    return (total / weights)[(slice(None), *(slice(n) for n in tiling.size))]
+def _blended(net: Net, padded: _Padded, tiling: Tiling) -> Iterator[tuple[Slices, Tensor]]:
+    """Average overlapping tiles, their middle weighing most (Gaussian of 1/8 of the tile, as nnU-Net has it).
+
+    Rows are handed on once no later tile writes them, so that no more than two tiles' height of logits is held.
+    """
+    height, *across = (max(tile.core[k].stop for tile in tiling.tiles) for k in range(len(tiling.size)))
+    inside = tuple(slice(0, n) for n in tiling.size[1:])
+    total, weights = torch.zeros((net.out_channels, 0, *across)), torch.zeros((0, *across))
+    top = 0
+    by_row = [(rows, list(group)) for rows, group in groupby(tiling.tiles, key=lambda tile: tile.core[0].start)]
+    for (start, row), (following, _) in zip(by_row, [*by_row[1:], (height, [])], strict=True):
+        longer = row[0].core[0].stop - top - len(weights)
+        total = torch.cat([total, total.new_zeros((net.out_channels, longer, *across))], 1)
+        weights = torch.cat([weights, weights.new_zeros((longer, *across))])
+        for tile in row:
+            weight = _gaussian([part.stop - part.start for part in tile.core])
+            here = (slice(start - top, tile.core[0].stop - top), *tile.core[1:])
+            total[(slice(None), *here)] += weight * _logits(net, padded(tile.window), tile).to("cpu", torch.float32)
+            weights[here] += weight
+        done = min(following, tiling.size[0]) - top
+        if done > 0:
+            rows = (slice(0, done), *inside)
+            yield (slice(top, top + done), *inside), total[(slice(None), *rows)] / weights[rows]
+        total, weights, top = total[:, following - top :], weights[following - top :], following
 
 
 def _gaussian(size: Sequence[int]) -> Tensor:

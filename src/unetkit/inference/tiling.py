@@ -45,6 +45,8 @@ class Tiling:
         Pixels that are handed on together, per axis: the image is a grid of such blocks, the last ones cut.
     slab : int or None
         Rows (2D) or planes (3D) of a tile that flow through the net at a time; None where the window runs at once.
+    reason : str
+        Why the tiles are not exact; empty where they are.
     """
 
     size: tuple[int, ...]
@@ -55,6 +57,7 @@ class Tiling:
     redundancy: float
     block: tuple[int, ...]
     slab: int | None = None
+    reason: str = ""
 
     def describe(self) -> str:
         """One line for the user."""
@@ -67,7 +70,7 @@ class Tiling:
             return f"{slabs}{strips}, exact, {twice}, {about}"
         if n == 1:
             return f"whole image at once, {about}"
-        kind = "exact" if self.is_exact else "approximate, blended (the net takes statistics over space)"
+        kind = "exact" if self.is_exact else f"approximate, blended, since the net is not local: {self.reason}"
         return f"{n} tiles of {' x '.join(core)}, {kind}, {twice}, {about}"
 
 
@@ -177,22 +180,76 @@ def plan_tiles(
         If not even the smallest tile fits the budget; the least that works is named.
     """
     size, geometry, memory = tuple(size), net.geometry, net.memory
+    if not net.is_local:
+        return _plan_blended(net, size, memory_bytes=memory_bytes, core=core)
     padded = _padded(geometry, size)
     out = geometry.output_size(padded)
     if core is None:
         core = out if memory_bytes is None else _exact_core(geometry, padded, memory, memory_bytes)
     if most is not None:
         core = tuple(min(c, _part(n, most, s)) for c, n, s in zip(core, out, geometry.stride, strict=True))
-    whole = all(c >= n for c, n in zip(core, out, strict=True))
-    if net.is_local or whole:
-        covering = tiles(geometry, padded, core, even=most is not None)
-    else:
-        covering = _overlapping(geometry, padded, core)
+    covering = tiles(geometry, padded, core, even=most is not None)
     largest = max((tile.window_size for tile in covering), key=prod)
     peak = memory.peak_bytes(largest, budget=memory_bytes)
-    is_exact = net.is_local or whole
-    block = tuple(max(min(c, n) if is_exact else n, 1) for c, n in zip(core, size, strict=True))
-    return Tiling(size, padded, tuple(covering), is_exact, peak, redundancy(covering, padded), block)
+    block = tuple(max(min(c, n), 1) for c, n in zip(core, size, strict=True))
+    return Tiling(size, padded, tuple(covering), True, peak, redundancy(covering, padded), block)
+
+
+def _plan_blended(net: Net, size: tuple[int, ...], *, memory_bytes: int | None, core: Sequence[int] | None) -> Tiling:
+    """A net that is not local: the whole image where it fits, in the size that it has if the net takes that."""
+    geometry, memory = net.geometry, net.memory
+    only = [axis.only for axis in geometry.axes]
+    if any(n is not None and n < m for n, m in zip(only, size, strict=True)):  # a net for one size, and a larger image
+        padded = tuple(max(n or 0, m) for n, m in zip(only, size, strict=True))
+        window = tuple(n or m for n, m in zip(only, padded, strict=True))
+    else:
+        padded = window = _padded(geometry, size)
+        if core is not None:
+            rows = zip(geometry.axes, core, padded, strict=True)
+            window = tuple(
+                min(n, axis.above(ceil(c / axis.stride) * axis.stride + sum(axis.margin))) for axis, c, n in rows
+            )
+        elif memory_bytes is not None:
+            window = _blended_window(geometry, padded, memory, memory_bytes)
+    peak = memory.peak_bytes(window, budget=memory_bytes)
+    if window == padded:
+        read, writes = padded, geometry.output_size(padded)
+        if size != padded and not any(map(any, geometry.margin)) and net.takes(size):
+            read = writes = size
+        out, pixels = (tuple(slice(0, n) for n in extent) for extent in (writes, read))
+        return Tiling(size, read, (Tile(out, pixels, out),), True, peak, prod(read) / prod(size), size)
+    covering = _overlapping(geometry, padded, window)
+    return Tiling(
+        size,
+        padded,
+        tuple(covering),
+        False,
+        peak,
+        redundancy(covering, padded),
+        size,
+        reason=net.graph.describe_reach(),
+    )
+
+
+def _blended_window(
+    geometry: Geometry, padded: tuple[int, ...], memory: WindowMemory, memory_bytes: int
+) -> tuple[int, ...]:
+    """The largest window, of equal parts of the image, that fits the memory."""
+    parts = [1] * len(padded)
+    while True:
+        rows = zip(geometry.axes, padded, parts, strict=True)
+        window = tuple(n if p == 1 else min(axis.above(ceil(n / p)), n) for axis, n, p in rows)
+        need = memory.peak_bytes(window, budget=memory_bytes)
+        if need <= memory_bytes:
+            return window
+        divisible = [k for k, axis in enumerate(geometry.axes) if window[k] > axis.above(1)]
+        if not divisible:
+            raise ValueError(
+                f"a memory budget of {memory_bytes / 2**20:.0f} MB is too small for this net: its smallest tile, "
+                f"{window} pixels, needs {need / 2**20:.0f} MB"
+            )
+        widest = max(divisible, key=lambda k: window[k])
+        parts[widest] += parts[widest] if need > 4 * memory_bytes else 1
 
 
 def _exact_core(
@@ -229,11 +286,10 @@ def _padded(geometry: Geometry, size: Sequence[int]) -> tuple[int, ...]:
     return geometry.above([n + sum(m) for n, m in zip(size, geometry.margin, strict=True)])
 
 
-def _overlapping(geometry: Geometry, size: Sequence[int], core: Sequence[int]) -> list[Tile]:
+def _overlapping(geometry: Geometry, size: Sequence[int], window: Sequence[int]) -> list[Tile]:
     """Tiles of one size that overlap by half, each on the grid of the total stride, the last at the border."""
     windows, cores = [], []
-    for axis, n, c in zip(geometry.axes, size, core, strict=True):
-        length = min(n, axis.above(ceil(c / axis.stride) * axis.stride + sum(axis.margin)))
+    for axis, n, length in zip(geometry.axes, size, window, strict=True):
         writes = axis.output_size(length)
         step = max(axis.stride, int(writes * _BLEND_OVERLAP) // axis.stride * axis.stride)
         starts = [*range(0, n - length, step), n - length]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -66,6 +67,10 @@ class Net(nn.Module):
     def is_local(self) -> bool:
         """Whether an output depends on its receptive field only."""
         return self.graph.is_local
+
+    def takes(self, size: Sequence[int]) -> bool:
+        """Whether the body takes an image of this size as it is."""
+        return self.geometry.fits(size)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """Maps that a head can be put on, the one that matters most first; for deep supervision."""

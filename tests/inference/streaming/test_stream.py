@@ -211,7 +211,7 @@ def test_memory_does_not_grow_with_the_length() -> None:
 
 def test_what_takes_statistics_over_space_is_refused() -> None:
     net = build(Architecture(widths=(4, 8), norm="instance")).eval()
-    with pytest.raises(ValueError, match=r"takes statistics over space .* cannot be streamed"):
+    with pytest.raises(ValueError, match=r"is not local, and cannot be streamed: .*instance_norm"):
         Stream(net)
     uneven = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AvgPool2d(3, 2, 1, count_include_pad=False))
     with pytest.raises(ValueError, match="layer '1' averages fewer pixels at the borders"):

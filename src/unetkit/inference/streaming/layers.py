@@ -15,7 +15,7 @@ from ...graph.graph import Layer
 from ...graph.operations import Operation
 from ...graph.signatures import base_name, per_axis
 
-__all__ = ["RowRange", "maker", "mirrors"]
+__all__ = ["RowRange", "has_maker", "maker", "mirrors"]
 
 _MAX_POOL: dict[int, Any] = {2: F.max_pool2d, 3: F.max_pool3d}
 _AVG_POOL: dict[int, Any] = {2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -52,6 +52,11 @@ def mirrors(layer: Layer, operation: Operation) -> bool:
     return layer.function == "pad" and operation.bind()["mode"] == "reflect"
 
 
+def has_maker(layer: Layer) -> bool:
+    """Whether rows of a layer with a window can be computed from rows of its input."""
+    return base_name(layer.function) in _MAKERS
+
+
 def maker(layer: Layer, operation: Operation) -> Maker | None:
     """The function that computes rows of a layer with a window; None for layers that work pixel by pixel.
 
@@ -65,6 +70,8 @@ def maker(layer: Layer, operation: Operation) -> Maker | None:
         return None
     if make is _avg_pool:
         _check_average(layer, operation)
+    if make is _interpolate and not layer.windows[0].transposed and operation.bind()["mode"] == "bicubic":
+        raise ValueError(f"layer {layer.name!r} shrinks by bicubic interpolation: it cannot be streamed")
 
     def of_layer(rows: Tensor, wanted: RowRange) -> Tensor:
         return make(layer, operation, rows, wanted)
@@ -155,6 +162,10 @@ def _interpolate(layer: Layer, operation: Operation, rows: Tensor, wanted: RowRa
     a = operation.bind()
     mode, window = a["mode"], layer.windows[0]
     options = {} if mode.startswith("nearest") else {"align_corners": False}
+    if not window.transposed and (window.kernel > 1 or not mode.startswith("nearest")):  # as a whole: of aligned cells
+        factor = window.stride
+        rows = _span(rows, wanted, wanted.start * factor, wanted.stop * factor)
+        return F.interpolate(rows, size=(wanted.stop - wanted.start, *wanted.size[1:]), mode=mode, **options)
     if not window.transposed:  # nearest neighbour of every so many rows
         rows = _span(rows, wanted, *_read_by(window, wanted))[:, :, :: window.stride]
         return F.interpolate(rows, size=(rows.shape[2], *wanted.size[1:]), mode=mode, **options)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ...geometry import Axis, Window
-from ...graph.graph import Graph
-from ...graph.operations import Operation, Ref, operations
+from ...graph.graph import Graph, Layer
+from ...graph.operations import Operation, operations
 from ...graph.read import read
 from ...nets.net import Net
 from ...tiles import Slices, Tile
-from .layers import RowRange, maker, mirrors
+from .folding import folded, nothing
+from .layers import RowRange, has_maker, maker, mirrors
 from .onednn import fused
 from .schedule import ScheduledRows, longest_queues, schedule
 
@@ -58,8 +59,9 @@ class Stream:
     def __init__(self, net: Net) -> None:
         self.graph = read(net)  # of the folded net: its norms are gone
         if not self.graph.is_local:
-            raise ValueError("the net takes statistics over space (instance or group norm): it cannot be streamed")
+            raise ValueError(f"the net is not local, and cannot be streamed: {self.graph.describe_reach()}")
         self.stages = _stages(self.graph)
+        _check(self.graph, self.stages)
         self.operations = _fused(operations(net, self.graph), self.stages)
         self.axes = tuple(
             Axis(tuple(stage.windows[k] for stage in self.stages), tuple(stage.inputs for stage in self.stages))
@@ -183,7 +185,7 @@ def _stages(graph: Graph) -> tuple[Stage, ...]:
     groups: list[list[int]] = []
     home: dict[int, int] = {}
     for i, layer in enumerate(graph.layers):
-        joins = layer.kind == "pointwise" and len(layer.inputs) == 1 and layer.inputs[0] != 0
+        joins = _is_pixelwise(layer) and len(layer.inputs) == 1 and layer.inputs[0] != 0
         if joins and uses[layer.inputs[0]] == 1:
             home[i] = home[layer.inputs[0]]
             groups[home[i]].append(i)
@@ -196,14 +198,40 @@ def _stages(graph: Graph) -> tuple[Stage, ...]:
     )
 
 
+def _is_pixelwise(layer: Layer) -> bool:
+    return layer.kind == "pointwise" or layer.function == "linear"
+
+
+def _check(graph: Graph, stages: tuple[Stage, ...]) -> None:
+    """Raise a ValueError unless rows of every stage can be computed from rows of others."""
+    for layer in graph.layers:
+        if layer.function in _SIZED:
+            raise ValueError(f"layer {layer.name!r} ({layer.function}) is called with the size of the whole map")
+        if any(window != Window() for window in layer.windows) and not has_maker(layer):
+            raise ValueError(f"layer {layer.name!r} ({layer.function}) cannot be computed in parts")
+    for stage in stages:
+        last = graph.layers[stage.layers[-1]]
+        if not last.is_map:
+            raise ValueError(f"layer {last.name!r} is joined with others while its channels are not first")
+
+
+# Functions that are called with sizes, those of the whole map.
+_SIZED = ("view", "reshape", "unflatten", "expand", "broadcast_to")
+
+
 def _fused(operations: tuple[Operation, ...], stages: tuple[Stage, ...]) -> tuple[Operation, ...]:
-    """Convolutions as oneDNN runs them fastest; an activation fused into one returns its input."""
+    """Convolutions as oneDNN runs them fastest; a norm or an activation folded into one hands on its map."""
     fastest = list(operations)
     for first, *rest in (stage.layers for stage in stages):
-        with_next = fused(operations[first], operations[rest[0]]) if rest else None
+        before = first  # the last layer whose map the convolution makes
+        with_norm = folded(operations[first], operations[rest[0]]) if rest else None
+        if with_norm is not None:
+            fastest[first], fastest[rest[0]] = with_norm, nothing(before)
+            before, *rest = rest
+        with_next = fused(fastest[first], operations[rest[0]]) if rest else None
         if with_next is not None:
-            fastest[rest[0]] = Operation("as_tensor", torch.as_tensor, (Ref(first),), {})
-        fastest[first] = with_next or fused(operations[first]) or operations[first]
+            fastest[rest[0]] = nothing(before)
+        fastest[first] = with_next or fused(fastest[first]) or fastest[first]
     return tuple(fastest)
 
 
