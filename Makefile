@@ -10,7 +10,7 @@ OLDEST_PYTHON ?= python3.11
 NEWEST_TORCH ?=
 OLDEST_TORCH ?=
 
-.PHONY: demo test test-slow test-newest test-oldest test-io-newest check clean
+.PHONY: demo test test-slow test-newest test-oldest test-io-newest test-pretrained check clean
 
 demo: .venv/ready
 	$(BIN)/unetkit demo
@@ -44,6 +44,13 @@ test-io-newest:
 	.venv-io-newest/bin/pip install --quiet --upgrade --upgrade-strategy eager -r .venv-io-newest/names.txt
 	.venv-io-newest/bin/pip install --quiet --no-deps -e .
 	.venv-io-newest/bin/python -m pytest tests/io
+
+# timm needs torchvision, which does not import beside the CPU build of torch 2.13: an environment of its own, of 6 GB.
+test-pretrained:
+	$(PYTHON) -m venv .venv-pretrained
+	.venv-pretrained/bin/pip install --quiet torch==2.14.1 torchvision==0.29.1 timm
+	.venv-pretrained/bin/pip install --quiet -e ".[dev]"
+	.venv-pretrained/bin/python -m pytest tests/nets/test_timm.py tests/nets/test_pretrained.py
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -197,6 +197,21 @@ def merged(d: int) -> nn.Module:
     return Net(forward, a=CONV[d](1, 2, 3, padding=1), b=CONV[d](2 * 2**d, 2**d, 3, padding=1))
 
 
+def merged_last(d: int) -> nn.Module:
+    """As in Swin, with the channels last: pixels of 2 x 2 are joined, weighed, and taken apart again."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        y = net.a(x).movedim(1, -1)
+        n, *size, c = y.shape
+        y = y.reshape(n, *(k for m in size for k in (m // 2, 2)), c)
+        y = net.mlp(y.permute(0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1).flatten(d + 1))
+        y = y.unflatten(-1, (*(2,) * d, 2)).permute(0, *(k for m in range(d) for k in (1 + m, d + 1 + m)), 2 * d + 1)
+        return net.b(y.reshape(n, *size, 2).movedim(-1, 1))
+
+    layers = {"a": CONV[d](1, 2, 3, padding=1), "b": CONV[d](2, 1, 3, padding=1)}
+    return Net(forward, **layers, mlp=nn.Linear(2 * 2**d, 2 * 2**d))
+
+
 def shrunk(d: int) -> nn.Module:
     def forward(net: Any, x: Tensor) -> Tensor:
         y = F.interpolate(net.a(x), scale_factor=1 / 4, mode=LINEAR[d])
@@ -217,7 +232,7 @@ NETS: dict[str, Callable[[int], nn.Module]] = {
     **{f.__name__: f for f in (plain, dilated, same_by_word, strided, overlapping_up, overlapping_pool)},
     **{f.__name__: f for f in (up_to_the_ceiling, anisotropic, residual, gated, padded_to_the_skip, mirrored)},
     **{f.__name__: f for f in (uneven_pad, cropped_skip, narrowed, chunked, every_second)},
-    **{f.__name__: f for f in (channels_last, padded_last, merged, shrunk, shrunk_by_area)},
+    **{f.__name__: f for f in (channels_last, padded_last, merged, merged_last, shrunk, shrunk_by_area)},
     "resized skip, nearest": resized_skip("nearest"),
     "resized skip, linear": resized_skip("linear"),
     "U-Net": unet(),

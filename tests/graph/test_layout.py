@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unetkit.graph.layout import CHANNEL, Layout, Part, aligned, laid_out_as, standard, unfolded, whole_axes
+from unetkit.graph.layout import CHANNEL, Layout, Part, aligned, laid_out_as, rescaled, standard, whole_axes
 
 SIZES = {2: (6, 8), 3: (4, 6, 8)}
 
@@ -72,12 +72,24 @@ def test_axes_that_meet() -> None:
 
 
 def test_pixels_that_became_channels() -> None:
-    parted: Layout = ((), (Part(CHANNEL, 3), Part(0, 2), Part(1, 4)), (Part(0, 3, 2),), (Part(1, 2, 4),))
-    assert unfolded(parted, (6, 8)) == (2, 4)
-    back: Layout = ((), (), (Part(0, 6), Part(CHANNEL, 2)), (Part(1, 8), Part(CHANNEL, 4)))
-    assert unfolded(back, (6, 8)) == (-2, -4)
-    assert unfolded(standard((1, 3, 6, 8)), (6, 8)) == (-1, -1)
-    assert unfolded(((), (), (Part(0, 3, 2),), (Part(1, 8),)), (6, 8)) is None  # half of the rows are nowhere
+    size = (6, 8)
+    outer = ((Part(0, 3, 2),), (Part(1, 2, 4),))
+    first: Layout = ((), (Part(CHANNEL, 3), Part(0, 2), Part(1, 4)), *outer)
+    assert rescaled(first, size) == ((2, 4), ((), (Part(CHANNEL, 24),), (Part(0, 3),), (Part(1, 2),)))
+    last: Layout = ((), *outer, (Part(1, 4), Part(0, 2), Part(CHANNEL, 3)))
+    assert rescaled(last, size) == ((2, 4), ((), (Part(0, 3),), (Part(1, 2),), (Part(CHANNEL, 24),)))
+    windows: Layout = ((), (Part(0, 3, 2),), (Part(0, 2),), (Part(1, 2, 4),), (Part(1, 4),), (Part(CHANNEL, 3),))
+    assert rescaled(windows, size) is None  # pixels of a window, not yet joined with channels
+    assert rescaled(((), (), (Part(0, 3, 2),), (Part(1, 8),)), size) is None  # half of the rows are nowhere
+
+
+def test_channels_that_became_pixels() -> None:
+    size, grown = (6, 8), ((Part(0, 12),), (Part(1, 32),))
+    axes = ((Part(0, 6), Part(CHANNEL, 2)), (Part(1, 8), Part(CHANNEL, 4)))
+    assert rescaled(((), (), *axes), size) == ((-2, -4), ((), (), *grown))
+    assert rescaled(((), *axes, (Part(CHANNEL, 3),)), size) == ((-2, -4), ((), *grown, (Part(CHANNEL, 3),)))
+    assert rescaled(standard((1, 3, 6, 8)), size) is None
+    assert rescaled(((), (Part(0, 6),), (Part(1, 8), Part(CHANNEL, 3))), size) is None  # rows of features
 
 
 def test_whole_axes() -> None:

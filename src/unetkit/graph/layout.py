@@ -19,7 +19,7 @@ from itertools import zip_longest
 from math import prod
 
 __all__ = ["CHANNEL", "Layout", "Part", "Placement", "aligned", "channels_only", "has_space", "laid_out_as", "standard"]
-__all__ += ["unfolded", "whole_axes"]
+__all__ += ["rescaled", "whole_axes"]
 
 CHANNEL = -1  # in place of a spatial axis: channels, samples, heads, whatever is not space
 
@@ -155,23 +155,50 @@ def whole_axes(layout: Layout, size: Sequence[int]) -> Iterator[tuple[int, int]]
             yield at, parts[0].axis
 
 
-def unfolded(layout: Layout, size: Sequence[int]) -> tuple[int, ...] | None:
-    """Per axis how many neighbouring pixels became channels (negative: channels became pixels); None if it is neither.
+def rescaled(layout: Layout, size: Sequence[int]) -> tuple[tuple[int, ...], Layout] | None:
+    """Per axis how many neighbouring pixels became channels (negative: channels became pixels), and what that leaves.
 
-    What `pixel_unshuffle` and `pixel_shuffle` do, written as reshapes and permutations.
+    What `pixel_unshuffle` and `pixel_shuffle` do, written as reshapes and permutations, with the channels anywhere.
+    None if the layout is neither.
+
+    ::
+
+        (), (y 3 step 2), (x 2 step 2), (y 2, x 2, channel 8)    ->    (), (y 3), (x 2), (channel 32)
     """
-    if len(layout) != len(size) + 2:
+    is_standard = len(layout) == len(size) + 2 and all(
+        parts and parts[0].axis == k for k, parts in enumerate(layout[2:])
+    )
+    axes, factors = list(layout), []
+    for k, n in enumerate(size):
+        places = [(at, part) for at, parts in enumerate(layout) for part in parts if part.axis == k]
+        if not places:
+            return None
+        at, outer = max(places, key=lambda place: place[1].step)
+        inner = [(i, part) for i, part in places if part != outer]
+        others = tuple(part for part in layout[at] if part != outer)
+        if outer.length * outer.step != n or prod(part.length for _, part in inner) != outer.step:
+            return None
+        if not others and all((is_standard and i == 1) or _has_channels(layout[i]) for i, _ in inner):
+            factors.append(outer.step)
+            axes[at] = (Part(k, outer.length),)
+        elif not inner and layout[at] == (outer, *others) and len(others) == 1 and others[0].axis == CHANNEL:
+            factors.append(-others[0].length)
+            axes[at] = (Part(k, n * others[0].length),)
+        else:
+            return None
+    grows, shrinks = [f < -1 for f in factors], [f > 1 for f in factors]
+    if any(grows) == any(shrinks) or (any(grows) and not is_standard and not all(grows)):
         return None
-    factors = []
-    for k, (parts, n) in enumerate(zip(layout[2:], size, strict=True)):
-        pixels = [part for part in parts if part.axis == k]
-        others = prod(part.length for part in parts if part.axis == CHANNEL)
-        if len(pixels) != 1 or parts[0] != pixels[0] or len(pixels) + (others > 1) != len(parts):
-            return None
-        factor = pixels[0].step
-        if pixels[0].length * factor != n or (factor > 1 and others > 1):
-            return None
-        factors.append(factor if factor > 1 else -others)
-    inner = [part for parts in layout[:2] for part in parts if part.axis != CHANNEL]
-    wanted = {Part(k, f) for k, f in enumerate(factors) if f > 1}
-    return tuple(factors) if set(inner) == wanted and len(inner) == len(wanted) else None
+    for at, parts in enumerate(axes):
+        if _has_channels(parts) or at not in {i for i, _ in whole_axes(tuple(axes), _sizes(axes, size))}:
+            axes[at] = _joined([part if part.axis == CHANNEL else Part(CHANNEL, part.length) for part in parts])
+    return tuple(factors), tuple(axes)
+
+
+def _sizes(axes: Sequence[Sequence[Part]], size: Sequence[int]) -> tuple[int, ...]:
+    whole = {part.axis: part.length for parts in axes for part in parts if len(parts) == 1 and part.step == 1}
+    return tuple(whole.get(k, n) for k, n in enumerate(size))
+
+
+def _has_channels(parts: Iterable[Part]) -> bool:
+    return any(part.axis == CHANNEL for part in parts)

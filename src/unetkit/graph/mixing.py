@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..geometry import Window
-from .layout import CHANNEL, Layout, Part, Placement, aligned, channels_only, has_space, laid_out_as, standard, unfolded
+from .layout import CHANNEL, Layout, Part, Placement, aligned, channels_only, has_space, laid_out_as, rescaled, standard
 from .signatures import REDUCTIONS, base_name
 from .trace import TracedCall, flat
 from .windows import Misfit, Reading, Unreadable, function_kind
@@ -131,12 +131,13 @@ def _view(func: Callable[..., Any], call: TracedCall) -> Reading:
         view = func(*args, **kwargs)
     result = laid_out_as(layout, view.shape, view.stride())
     size = call.placements[0].size
-    factors = None if result is None else unfolded(result, size)
-    if factors is None or all(factor == -1 for factor in factors):
+    moved = None if result is None else rescaled(result, size)
+    if moved is None:
         return _reading(call, [result])
+    factors, result = moved
     windows = tuple(Window(abs(f), abs(f), transposed=f < 0) if abs(f) > 1 else Window() for f in factors)
     new = tuple(n // f if f > 0 else n * -f for n, f in zip(size, factors, strict=True))
-    return Reading("interpolation", windows, (Placement(new, standard(call.result)),))
+    return Reading("interpolation", windows, (Placement(new, result),))
 
 
 def _repeat(call: TracedCall) -> Reading:

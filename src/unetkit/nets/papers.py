@@ -9,6 +9,8 @@ from typing import Any
 
 from .architecture import Architecture
 
+_FINEST = 32  # channels at full resolution, above an encoder of timm
+
 
 def _divided(widths: Sequence[int], divisor: int) -> tuple[int, ...]:
     return tuple(max(1, width // divisor) for width in widths)
@@ -228,7 +230,8 @@ def named(name: str, *, width_divisor: int | None = None, **options: Any) -> Arc
     width_divisor : int, optional
         Divides the widths of a paper's net.
     **options
-        Values of `Architecture` that replace the net's own. A paper's widths and axes are fixed.
+        Values of `Architecture` that replace the net's own. A paper's widths and axes are fixed; those of a net with an
+        `encoder` of timm are the encoder's, where they are not stated.
 
     Raises
     ------
@@ -242,7 +245,13 @@ def named(name: str, *, width_divisor: int | None = None, **options: Any) -> Arc
             raise ValueError(
                 f"width_divisor is {width_divisor}, but {name} has no paper's widths to divide; give widths"
             )
-        return Architecture(**CONFIGURABLE[name] | options)
+        fields: dict[str, Any] = CONFIGURABLE[name] | options
+        if fields.get("encoder") is not None and not {"widths", "strides"} & options.keys():
+            from .pretrained import encoder_shape  # needs torch
+
+            in_channels = fields.get("in_channels", Architecture.in_channels)
+            fields = encoder_shape(fields["encoder"], in_channels=in_channels, width=_FINEST) | fields
+        return Architecture(**fields)
     if "widths" in options:
         raise ValueError(
             f"widths are {tuple(options['widths'])}, but {name} has its paper's widths; give width_divisor instead"

@@ -7,7 +7,9 @@ of our own, on the image itself, and the levels below it are timm's::
             +-- timm's first maps --- widths[1], stride 2 (4 for some, whose first pooling is then one of 4)
                   timm's next ones -- widths[2], stride 4 ...
 
-Images come normalised by their own mean and deviation, not by those of ImageNet; the first convolution adapts.
+Images come normalised to mean 0 and deviation 1, once per image, as photographs come to most models on average. Models
+that were trained with another mean and deviation get them so: an image of mean 0 and deviation 1 becomes what the
+average photograph was to them. That is one scale and offset per channel, the same for tiles and for the whole image.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ from .net import Net
 from .parts import Encoder, Parts
 
 # First parts of names that belong to a classifier behind the encoder, and to what some models have just before it.
-_CLASSIFIER = {"fc", "classifier", "head", "head_dist", "last_linear", "conv_head", "norm_head", "bn2"}
+_CLASSIFIER = {"fc", "classifier", "head", "head_dist", "last_linear", "conv_head", "norm_head", "norm", "bn2"}
 _PICKLED = {".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl"}
 _NAMED = 3  # tensors named in an error
+_PHOTOGRAPHS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of ImageNet per channel, 0 to 1
 
 
 def contracting_path(parts: Parts) -> nn.Module:
@@ -50,6 +53,8 @@ class TimmEncoder(nn.Module):
     ----------
     channels : tuple of int
         Of each map.
+    scale, offset : Tensor of shape (C, 1, 1), or None
+        By which an image of mean 0 and deviation 1 becomes what the model was trained with; None if that is the same.
 
     Raises
     ------
@@ -58,6 +63,9 @@ class TimmEncoder(nn.Module):
     ValueError
         If timm has no such encoder, or its widths or strides are not the architecture's.
     """
+
+    scale: Tensor | None
+    offset: Tensor | None
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
@@ -72,11 +80,40 @@ class TimmEncoder(nn.Module):
             )
         self.dropouts = nn.ModuleList(parts.dropout(level) for level in range(parts.depth + 1))
         self.channels: tuple[int, ...] = (self.block.out_channels, *channels)
+        scale, offset = _photograph(self.body, a.in_channels) or (None, None)
+        self.register_buffer("scale", scale)
+        self.register_buffer("offset", offset)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps (N, channels[i], *spatial / stride), finest first."""
-        maps = [self.block(x), *self.body(x)]
+        photograph = x if self.scale is None or self.offset is None else x * self.scale + self.offset
+        maps = [self.block(x), *map(self._channels_first, self.body(photograph))]
         return [dropout(features) for dropout, features in zip(self.dropouts, maps, strict=True)]
+
+    def _channels_first(self, features: Tensor) -> Tensor:
+        """A map with its channels first: those of some transformers come last."""
+        return features.permute(0, 3, 1, 2) if getattr(self.body, "output_fmt", "") == "NHWC" else features
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
+        if self.scale is not None and self.offset is not None:  # models of version 0.1 have none
+            state_dict.setdefault(f"{prefix}scale", torch.ones_like(self.scale))
+            state_dict.setdefault(f"{prefix}offset", torch.zeros_like(self.offset))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _photograph(model: Any, in_channels: int) -> tuple[Tensor, Tensor] | None:
+    """Scale and offset that make the average photograph, of mean 0 and deviation 1, what a model was trained with."""
+    about = getattr(model, "pretrained_cfg", None) or {}
+    own = tuple(tuple(about.get(key, known)) for key, known in zip(("mean", "std"), _PHOTOGRAPHS, strict=True))
+    if own == _PHOTOGRAPHS or any(len(values) != 3 for values in own):
+        return None
+    (photo_mean, photo_std), (mean, std) = (map(torch.tensor, values) for values in (_PHOTOGRAPHS, own))
+    scale, offset = photo_std / std, (photo_mean - mean) / std
+    if in_channels == 3:
+        index = torch.arange(3)
+    else:  # as the weights of the first convolution: one channel is the sum of three alike
+        scale, offset, index = scale.mean().expand(3), offset.mean().expand(3), torch.arange(in_channels) % 3
+    return scale[index].view(-1, 1, 1).clone(), offset[index].view(-1, 1, 1).clone()
 
 
 def encoder_shape(name: str, *, in_channels: int, width: int) -> dict[str, Any]:
@@ -186,7 +223,11 @@ def _create(name: str, in_channels: int, *, levels: int | None = None, pretraine
     options: dict[str, Any] = {"features_only": True, "in_chans": in_channels, "pretrained": pretrained}
     try:
         with torch.device("cpu"):  # some models compute with numbers of tensors, which none on "meta" has
-            model: Any = timm.create_model(name, **options)
+            try:  # Swin and its like take images of one size, unless they are told otherwise
+                model: Any = timm.create_model(name, **options, strict_img_size=False)
+                options["strict_img_size"] = False
+            except TypeError:
+                model = timm.create_model(name, **options)
             if levels is not None and levels < len(model.feature_info.channels()):
                 model = timm.create_model(name, out_indices=tuple(range(levels)), **options)
     except Exception as error:
