@@ -158,29 +158,32 @@ NETS: dict[str, tuple[Build, int, int]] = {
 METHODS = ("whole", "predictor", "sliding")
 
 
-def trained(net: nn.Module) -> nn.Module:
-    """Norms, gates and layer scales as after training."""
+def trained(net: nn.Module, channels: int, size: tuple[int, ...]) -> nn.Module:
+    """Gains, gates and layer scales as after training, and the statistics that batch norms take of two images."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
+        for name, tensor in net.named_parameters():
             last = name.rpartition(".")[2]
-            is_gain = tensor.ndim == 1 and last == "weight"
-            if is_gain or last in ("running_var", "gamma") or "layer_scale" in name:
+            if (tensor.ndim == 1 and last == "weight") or last == "gamma" or "layer_scale" in name:
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-            elif last == "running_mean":
-                tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.1)
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = None  # the mean over all images
+        image = torch.from_numpy(np.stack([picture(channels, size, seed) for seed in (1, 2)]))
+        net.train()(image)
     return net.eval()
 
 
 def build(name: str) -> nn.Module:
-    NETS[name][0]()  # libraries draw random numbers as they are imported
+    make, ndim, channels = NETS[name]
+    make()  # libraries draw random numbers as they are imported
     torch.manual_seed(0)
-    return trained(NETS[name][0]())
+    return trained(make(), channels, ((96,) if ndim == 3 else (256,)) * ndim)
 
 
-def picture(channels: int, size: tuple[int, ...]) -> np.ndarray:
+def picture(channels: int, size: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """Blobs over noise, near mean 0 and deviation 1, float32."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     image = rng.standard_normal((channels, *size), dtype=np.float32) * 0.5
     axes = np.meshgrid(*(np.linspace(0, 12 * np.pi, n, dtype=np.float32) for n in size), indexing="ij", sparse=True)
     for axis in axes:

@@ -272,8 +272,13 @@ class Axis:
     def margin(self) -> tuple[int, int]:
         """Pixels lost before and after by unpadded layers (0, 0 for a "same" net)."""
         n = self.above(self.stride)
-        before = ceil(self.places[-1][1])
-        return before, n - before - self.output_size(n)
+        scale, centre = self.places[-1]
+        before, lost = ceil(centre), n - self.output_size(n)
+        if (
+            scale == 1
+        ):  # centres drift where a net shrinks and enlarges by different rules, but its pixels are the image's
+            before = min(max(before, 0), max(lost, 0))
+        return before, lost - before
 
     @cached_property
     def reach(self) -> int:

@@ -1,6 +1,7 @@
 """Any net, read once: what the graph says against what the net does."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import product
 from math import ceil
 from typing import Any, NamedTuple
@@ -505,3 +506,26 @@ def test_activation_bytes_count_the_maps_alive(ndim: int) -> None:
     assert read(chain).activation_bytes((8,) * ndim, itemsize=8) == 8 * 8 * pixels
     skip = Net(lambda net, x: torch.cat([x, net.a(x)], 1), a=CONV[ndim](1, 4, 1))
     assert _bytes(read(skip), *(8,) * ndim) == 4 * (1 + 4 + 5) * pixels
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_module_in_two_places_keeps_its_weights(ndim: int) -> None:
+    """As in MONAI's DynUNet; `functional_call` of torch 2.13 leaves tensors without data in such a net."""
+    inner = nn.Sequential(CONV[ndim](1, 2, 3, padding=1), BATCH_NORM[ndim](2))
+    net = Net(lambda net, x: net.outer[0](x), outer=nn.ModuleList([inner]), again=inner)
+    net.tied = CONV[ndim](1, 2, 3)
+    net.tied.weight = inner[0].weight
+    before = {name: (id(t), t.clone()) for name, t in net.named_parameters(remove_duplicate=False)}
+    assert [layer.parameters for layer in read(net).layers] == [0, 2 * 3**ndim + 2, 4]
+    after = dict(net.named_parameters(remove_duplicate=False))
+    assert all(id(after[name]) == own and torch.equal(after[name], value) for name, (own, value) in before.items())
+
+
+def test_pixels_of_the_output_are_those_of_the_image_though_centres_drift() -> None:
+    """Convolutions of stride 2 look at even pixels, nearest neighbours enlarge around the middle of two."""
+    down = nn.Sequential(*(nn.Conv2d(1, 1, 3, stride=2, padding=1) for _ in range(4)))
+    geometry = read(nn.Sequential(down, nn.Upsample(scale_factor=16))).geometry
+    assert geometry.axes[0].places[-1][1] == Fraction(-15, 2)
+    assert geometry.margin == ((0, 0), (0, 0))
+    assert geometry.axes[0].reads(0, 15) == (-15, 15)
+    assert geometry.axes[0].reach == 15

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .trace import Body, CallTracer, TracedCall, flat, mode, without_data
+from .trace import Body, CallTracer, TracedCall, flat, mode, replaced_tensors, without_data
 from .workspace import is_channels_last, laid_out_on_cpu, workspace_bytes
 
 __all__ = ["BACKWARD", "AllocationCounter", "ReleasingTracer", "laid_out_as", "trace_allocations"]
@@ -119,8 +119,8 @@ def trace_allocations(net: nn.Module, x: Tensor, *, is_training: bool) -> Alloca
     counter.add(x)
     counter.note()
     with mode(net, is_training=is_training), torch.set_grad_enabled(is_training), counter:
-        with _Marker(x, counter):
-            y = torch.func.functional_call(body, ghosts, (x,))
+        with replaced_tensors(body, ghosts), _Marker(x, counter):
+            y = body(x)
         if is_training:
             counter.call = BACKWARD
             torch.autograd.backward(y, torch.empty_like(y))

@@ -15,7 +15,7 @@ from .trace import Body, CallTracer, TracedCall, flat, replaced
 
 __all__ = ["Operation", "Ref", "operations"]
 
-_SIDE = 16  # pixels of the image on which a net is run once: some poolings refuse less
+_SIDES = (16, 64, 256)  # pixels of the image on which a net is run once: some refuse less
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,26 @@ def operations(net: nn.Module, graph: Graph) -> tuple[Operation, ...]:
     graph : Graph
         Of `graph.read.read` for this net.
     """
+    failure: Exception | None = None
+    for side in _SIDES:
+        try:
+            recorded = _recorded(net, graph, side)
+        except (RuntimeError, ValueError) as error:
+            failure = failure or error
+        else:
+            identity = Operation("as_tensor", torch.as_tensor, (Ref(0),), {})
+            return tuple(recorded.get(i, identity) for i in range(len(graph.layers)))
+    raise ValueError(f"the net ran on none of the sizes {', '.join(map(str, _SIDES))}: {failure}")
+
+
+def _recorded(net: nn.Module, graph: Graph, side: int) -> dict[int, Operation]:
     weight = next(net.parameters())
-    size = graph.geometry.above((_SIDE,) * len(graph.geometry.axes))
+    size = graph.geometry.above((side,) * len(graph.geometry.axes))
     x = torch.zeros(1, graph.layers[0].channels, *size, dtype=weight.dtype, device=weight.device)
     recorder = _Recorder(x, graph)
     with torch.no_grad(), recorder:
         Body(net)(x)
-    identity = Operation("as_tensor", torch.as_tensor, (Ref(0),), {})
-    return tuple(recorder.operations.get(i, identity) for i in range(len(graph.layers)))
+    return recorder.operations
 
 
 class _Recorder(CallTracer):

@@ -18,7 +18,7 @@ from torch import nn
 from ..geometry import Window
 from .graph import Graph, Layer
 from .tape import FAILURES, trace
-from .trace import Body, NoSuchOutput, mode, without_data
+from .trace import Body, NoSuchOutput, mode, replaced_tensors, without_data
 from .windows import Misfit, Unreadable
 
 __all__ = ["read", "takes"]
@@ -83,8 +83,8 @@ def takes(net: nn.Module, in_channels: int, size: Sequence[int], output: int | s
     body = Body(net, output)
     x = torch.empty(1, in_channels, *size, device="meta")
     try:
-        with torch.no_grad(), mode(body, is_training=False):
-            y = torch.func.functional_call(body, without_data(body), (x,))
+        with torch.no_grad(), mode(body, is_training=False), replaced_tensors(body, without_data(body)):
+            y = body(x)
     except FAILURES:
         return False
     return tuple(y.shape[2:]) == tuple(size)

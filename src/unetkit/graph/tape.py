@@ -17,7 +17,7 @@ from ..geometry import Window
 from .graph import Graph, Layer
 from .layout import Placement, standard
 from .mixing import read_axes
-from .trace import Body, CallTracer, TracedCall, mode, without_data
+from .trace import Body, CallTracer, TracedCall, mode, replaced_tensors, without_data
 from .windows import Reading, Unreadable, has_window, read_windows, resized_windows
 
 __all__ = ["FAILURES", "trace"]
@@ -51,8 +51,8 @@ def trace(net: Body, shape: tuple[int, ...]) -> Graph:
     learned = {name for name, _ in net.named_parameters()}
     tape = _Tape(x, {name: ghost for name, ghost in ghosts.items() if name in learned})
     try:
-        with torch.no_grad(), mode(net, is_training=False), _names(net, tape.path), tape:
-            y = torch.func.functional_call(net, ghosts, (x,))
+        with torch.no_grad(), mode(net, is_training=False), _names(net, tape.path), replaced_tensors(net, ghosts), tape:
+            y = net(x)
     except FAILURES as error:
         raise next(iter(tape.unread.values()), error) from None  # an unread layer says more than what follows from it
     if id(y) not in tape.known:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -192,9 +191,38 @@ class NoSuchOutput(ValueError):
 
 def without_data(net: nn.Module) -> dict[str, Tensor]:
     """Tensors on the meta device like the parameters and buffers of a net; floats of any precision as float32."""
-    tensors = chain(net.named_parameters(), net.named_buffers())
-    types = {True: torch.float32, False: None}
-    return {n: torch.empty_like(t, device="meta", dtype=types[t.is_floating_point()]) for n, t in tensors}
+    ghosts: dict[int, Tensor] = {}
+    result = {}
+    for name, held, last in _tensors(net):
+        tensor = held[last]
+        dtype = torch.float32 if tensor.is_floating_point() else None
+        result[name] = ghosts.setdefault(id(tensor), torch.empty_like(tensor, device="meta", dtype=dtype))
+    return result
+
+
+def _tensors(net: nn.Module) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """(name, where it is held, key) of parameters and buffers; of a module in two places once."""
+    for path, module in net.named_modules():
+        for held in (module._parameters, module._buffers):
+            for last, tensor in held.items():
+                if tensor is not None:
+                    yield f"{path}.{last}".removeprefix("."), held, last
+
+
+@contextmanager
+def replaced_tensors(net: nn.Module, ghosts: dict[str, Tensor]) -> Iterator[None]:
+    """Put tensors in place of the parameters and buffers of a net by name, and the net's own back afterwards.
+
+    As `torch.func.functional_call` does, which leaves some in a net that has a module in two places (torch 2.13).
+    """
+    kept = [(held, last, held[last], name) for name, held, last in _tensors(net)]
+    try:
+        for held, last, _, name in kept:
+            held[last] = ghosts[name]
+        yield
+    finally:
+        for held, last, own, _ in kept:
+            held[last] = own
 
 
 @contextmanager
