@@ -81,7 +81,18 @@ def with_deconvolution(d: int) -> nn.Module:
     return nn.Sequential(block(d, 1, 6, stride=2), up)
 
 
-LOCAL = {f.__name__: f for f in (with_resnet, with_convnext, with_shuffle, with_deconvolution)}
+def with_zeros(d: int) -> nn.Module:
+    """As shortcuts of residual nets: zeros of the size of the map in place of channels; and one that is added."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        y = net.a(x)
+        zeros = torch.zeros(y.shape[0], 2, *y.shape[2:], device=y.device)
+        return net.b(torch.cat([y, zeros], dim=1)) + torch.ones_like(y[:, :1])
+
+    return Net(forward, a=block(d, 1, 4), b=CONV[d](6, 3, 3, padding=1))
+
+
+LOCAL = {f.__name__: f for f in (with_zeros, with_resnet, with_convnext, with_shuffle, with_deconvolution)}
 
 
 def trained(net: nn.Module) -> nn.Module:

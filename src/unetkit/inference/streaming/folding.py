@@ -1,7 +1,8 @@
-"""Batch norms of a net that runs in evaluation mode, folded into the convolutions that they alone follow."""
+"""Operations of a net made simpler: batch norms folded into convolutions, constants that are the same everywhere."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from ...graph.operations import Operation, Ref
 from ...graph.signatures import base_name
+from ...graph.trace import flat, replaced
 
-__all__ = ["folded"]
+__all__ = ["folded", "nothing", "without_sizes"]
 
 _ORDER = {
     "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
@@ -43,3 +45,26 @@ def folded(convolution: Operation, norm: Operation) -> Operation | None:
 def nothing(layer: int) -> Operation:
     """In place of an operation that was folded into the one before it: hands on the map of `layer`."""
     return Operation("as_tensor", torch.as_tensor, (Ref(layer),), {})
+
+
+def without_sizes(operation: Operation, ndim: int) -> Operation:
+    """A pixel by pixel operation with constants of the size of a map, such as zeros for channels, as a single pixel.
+
+    Those of a local net are the same everywhere.
+    """
+
+    def pixel(constant: Tensor) -> Tensor:
+        return constant[(..., *(slice(0, 1),) * ndim)] if constant.ndim == ndim + 2 else constant
+
+    constants = [t for t in flat((operation.args, operation.kwargs)) if isinstance(t, Tensor) and t.ndim == ndim + 2]
+    if not constants:
+        return operation
+    func = _joined if operation.function in ("cat", "concat", "concatenate") else operation.func
+    return replace(operation, func=func, args=replaced(operation.args, pixel), kwargs=replaced(operation.kwargs, pixel))
+
+
+def _joined(tensors: Sequence[Tensor], dim: int = 0, **_: object) -> Tensor:
+    """Join tensors of which some are a single pixel."""
+    size = [max(lengths) for lengths in zip(*(t.shape for t in tensors), strict=True)]
+    size[dim] = -1
+    return torch.cat([t.expand(size) for t in tensors], dim)

@@ -15,7 +15,7 @@ from ...graph.operations import Operation, operations
 from ...graph.read import read
 from ...nets.net import Net
 from ...tiles import Slices, Tile
-from .folding import folded, nothing
+from .folding import folded, nothing, without_sizes
 from .layers import RowRange, has_maker, maker, mirrors
 from .onednn import fused
 from .schedule import ScheduledRows, longest_queues, schedule
@@ -62,7 +62,11 @@ class Stream:
             raise ValueError(f"the net is not local, and cannot be streamed: {self.graph.describe_reach()}")
         self.stages = _stages(self.graph)
         _check(self.graph, self.stages)
-        self.operations = _fused(operations(net, self.graph), self.stages)
+        recorded = tuple(
+            operation if has_maker(layer) else without_sizes(operation, net.ndim)
+            for layer, operation in zip(self.graph.layers, operations(net, self.graph), strict=True)
+        )
+        self.operations = _fused(recorded, self.stages)
         self.axes = tuple(
             Axis(tuple(stage.windows[k] for stage in self.stages), tuple(stage.inputs for stage in self.stages))
             for k in range(len(self.graph.geometry.axes))
