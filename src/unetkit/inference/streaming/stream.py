@@ -63,7 +63,7 @@ class Stream:
         self.stages = _stages(self.graph)
         _check(self.graph, self.stages)
         recorded = tuple(
-            operation if has_maker(layer) else without_sizes(operation, net.ndim)
+            operation if has_maker(layer) else without_sizes(operation, len(self.graph.geometry.axes))
             for layer, operation in zip(self.graph.layers, operations(net, self.graph), strict=True)
         )
         self.operations = _fused(recorded, self.stages)
