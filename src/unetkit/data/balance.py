@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..labels.kind import IGNORE_INDEX
-from .dataset import Case
+from .case import Case
 
 __all__ = ["EMPTY", "content_of", "duplicates", "even_folds", "even_out", "shown_classes", "split_notes"]
 

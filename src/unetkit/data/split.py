@@ -12,7 +12,7 @@ import numpy as np
 from ..labels.kind import IGNORE_INDEX
 from ..tiles import Slices
 from .balance import duplicates, even_folds, even_out, shown_classes
-from .dataset import Case
+from .case import Case
 
 __all__ = ["EVEN", "FEW", "split", "train_val_split"]
 

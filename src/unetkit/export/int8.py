@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..geometry import Geometry
 from ..inference.engines.int8_card import FILE, QuantisationReport, is_current, read_report
 from ..inference.engines.openvino import calibrated_model, check_installed, int8_engine, save_openvino

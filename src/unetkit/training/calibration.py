@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..labels.kind import IGNORE_INDEX
 
 __all__ = ["SAMPLED_PIXELS", "Calibration", "calibrate", "calibration_error", "sample_pixels"]

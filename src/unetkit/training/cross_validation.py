@@ -12,7 +12,8 @@ from statistics import fmean, pstdev
 import numpy as np
 
 from ..allocator import keep_freed_memory
-from ..data.dataset import Case, Dataset
+from ..data.case import Case
+from ..data.dataset import Dataset
 from ..data.split import FEW
 from ..inference.execution import Execution
 from ..inference.files import mask_name

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..data.balance import content_of
-from ..data.dataset import Case
+from ..data.case import Case
 from ..io.atomic import write_text
 from ..io.filenames import file_of
 from ..json_text import parse_json

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..allocator import keep_freed_memory
 from ..data.balance import split_notes
-from ..data.dataset import Case, Dataset
+from ..data.case import Case
+from ..data.dataset import Dataset
 from ..data.split import FEW
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor

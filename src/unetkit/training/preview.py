@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..image import Image
 from ..io import write
 from ..labels.colours import class_colour

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from typing_extensions import TypedDict  # of typing, from 3.12 on, as pydantic needs it
 
-from ..data.dataset import Case, Dataset, load_dataset
+from ..data.case import Case
+from ..data.dataset import Dataset, load_dataset
 from ..data.pairs import find_pairs
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor

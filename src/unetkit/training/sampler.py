@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..data.planes import fold
 from ..geometry import mirror
 from ..labels.kind import IGNORE_INDEX

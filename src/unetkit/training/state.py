@@ -12,7 +12,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from ..data.dataset import Case, Dataset
+from ..data.case import Case
+from ..data.dataset import Dataset
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor
 from ..inference.prepare import CHANNELS_LAST

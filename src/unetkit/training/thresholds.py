@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..labels.instances import InstanceThresholds, decode, unpack_maps
 from ..labels.kind import IGNORE_INDEX
 from ..metrics.objects import ObjectScore, mean_average_precision, overlaps, score_objects

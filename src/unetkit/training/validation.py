@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..inference.input import ArrayInput
 from ..inference.predictor import Predictor
 from ..labels.instances import CODE, decode, pack_maps, unpack_maps

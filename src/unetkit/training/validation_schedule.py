@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, prod
 
-from ..data.dataset import Case
+from ..data.case import Case
 from .plan.plan import Plan
 from .state import Training
 

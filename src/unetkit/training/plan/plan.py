@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ...data.dataset import Case
+from ...data.case import Case
 from ...data.split import EVEN, train_val_split
 from ...io.read_options import ReadOptions
 from ...labels.options import Ignore, LabelOptions, parse_classes
