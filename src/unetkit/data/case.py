@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..labels.kind import IGNORE_INDEX
+from .readable import Readable
 
 __all__ = ["Case"]
 
@@ -19,11 +20,11 @@ class Case:
     Attributes
     ----------
     name : str
-    image : ndarray of shape (C, *spatial), float32
-        Standardised.
+    image : array of shape (C, *spatial), float32
+        Standardised where it is read: kept in the dtype of the file. `numpy.asarray` reads all of it.
     labels : ndarray of shape (*spatial), uint8
         Class indices; 255 is not labelled.
-    pixel_weights : ndarray of shape (*spatial), float32, or None
+    pixel_weights : array of shape (*spatial), float32, or None
         Weight of each pixel in the loss.
     group : str or None
     path : Path
@@ -33,9 +34,9 @@ class Case:
     """
 
     name: str
-    image: np.ndarray
+    image: Readable
     labels: np.ndarray
-    pixel_weights: np.ndarray | None
+    pixel_weights: Readable | None
     group: str | None
     path: Path
     ids: np.ndarray | None = None

@@ -12,7 +12,8 @@ from ..io.resample import resampled, size_at, to_size
 from ..labels.borders import border_weights
 from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
 from .case import Case
-from .normalise import prepare_for_net
+from .normalised import normalise_image
+from .readable import Readable, Tabulated
 from .sample import Sample
 
 __all__ = ["encode_samples", "resample_samples"]
@@ -52,7 +53,7 @@ def encode_samples(
     for sample in samples:
         pair, image, mask = sample.pair, sample.image, sample.mask.array
         try:
-            array = prepare_for_net(image, channels=channels, ndim=ndim)
+            normalised = normalise_image(image, channels=channels, ndim=ndim)
             classes, valid = to_classes(mask, kind, spacing=image.spacing), image.valid_mask()
             for each in (valid, sample.mask.valid):  # of the image, and of the mask by a mask of its own
                 if each is not None:
@@ -64,17 +65,23 @@ def encode_samples(
                 left_out.append(str(pair.image))
                 continue
             is_object = (classes > 0) & is_labelled
-            ids = np.where(is_object, mask, 0) if kind.has_distance else None
-            weights = None
+            ids = _smallest(np.where(is_object, mask, 0)) if kind.has_distance else None
+            weights: Readable | None = None
             if ids is not None:
                 steps = [step / min(image.spacing) for step in image.spacing]
-                weights = border_weights(ids, w0=_GAP_WEIGHT, sigma=_GAP_SIGMA, spacing=steps)
+                weights = Tabulated.of(border_weights(ids, w0=_GAP_WEIGHT, sigma=_GAP_SIGMA, spacing=steps))
             elif border_weight:
-                weights = _paper_weights(mask, is_object, kind)
-            cases.append(Case(pair.name, array, classes, weights, pair.group, pair.image, ids))
+                weights = Tabulated.of(_paper_weights(mask, is_object, kind))
+            cases.append(Case(pair.name, normalised, classes, weights, pair.group, pair.image, ids))
         except ValueError as error:
             problems.append(Problem(f"{pair.image}: {error}", (*pair.files, pair.mask)))
     return cases, left_out, problems
+
+
+def _smallest(ids: np.ndarray) -> np.ndarray:
+    """Ids in the smallest dtype that holds them."""
+    small = np.min_scalar_type(int(ids.max(initial=0)))
+    return ids.astype(small) if small.itemsize < min(ids.itemsize, 8) else ids
 
 
 def _paper_weights(ids: np.ndarray, is_object: np.ndarray, kind: LabelKind) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..data.case import Case
 from ..data.planes import fold
+from ..data.readable import read_rows
 from ..geometry import mirror
 from ..labels.kind import IGNORE_INDEX
 from .augment import spatial
@@ -163,9 +164,8 @@ class Sampler:
         case = self.cases[index]
         window = window if self.planes is None else (self.planes, *window)
         rows = [mirror(c - w // 2, w, n) for c, w, n in zip(centre, window, case.size, strict=True)]
-        at = np.ix_(*rows)
-        image, labels = np.stack([channel[at] for channel in case.image]), case.labels[at]
-        weights = None if case.pixel_weights is None else case.pixel_weights[at]
+        image, labels = read_rows(case.image, rows), read_rows(case.labels, rows)
+        weights = None if case.pixel_weights is None else read_rows(case.pixel_weights, rows)
         if self.planes is None:
             return image, labels, weights
         middle = self.planes // 2
