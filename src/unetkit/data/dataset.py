@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -17,9 +19,12 @@ from ..labels.options import LabelOptions, label_options
 from ..progress import SILENT, Progress
 from .agreement import common_channels, common_ndim, kind_of_labels, typical_spacing
 from .case import Case
-from .encode import encode_samples, resample_samples
+from .encode import encode_samples
 from .pairs import Pair
+from .resampled import resample_samples
 from .sample import Sample, read_samples, with_common_values
+from .store import ArrayStore
+from .targets import TargetSettings
 
 __all__ = ["Case", "Dataset", "load_dataset", "load_usable"]
 
@@ -62,7 +67,7 @@ class Dataset:
     @property
     def labelled_share(self) -> float:
         """Share of the pixels that are labelled, 0 to 1."""
-        return float(self.class_pixels.sum() / max(sum(case.labels.size for case in self.cases), 1))
+        return float(self.class_pixels.sum() / max(sum(prod(case.size) for case in self.cases), 1))
 
     @property
     def scored_names(self) -> list[str]:
@@ -117,6 +122,7 @@ def load_dataset(
     border_weight: bool = False,
     objects: bool = True,
     resample: bool = True,
+    store: ArrayStore | None = None,
     progress: Progress = SILENT,
 ) -> Dataset:
     """Read, check and convert every pair.
@@ -137,8 +143,10 @@ def load_dataset(
     resample : bool
         Bring images whose pixels are of another physical size than the median to that, and their masks with them; maps
         stay as they are.
+    store : ArrayStore, optional
+        Where arrays lie; without one all are held in memory.
     progress : Progress
-        Takes the number of pairs that are read.
+        Takes the number of pairs that are read; where there is a store, then of those that are encoded.
 
     Raises
     ------
@@ -157,6 +165,7 @@ def load_dataset(
         border_weight=border_weight,
         objects=objects,
         resample=resample,
+        store=store,
         progress=progress,
     )
     if len(errors) == 1:
@@ -175,6 +184,7 @@ def load_usable(
     border_weight: bool = False,
     objects: bool = True,
     resample: bool = True,
+    store: ArrayStore | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Dataset | None, list[Sample], list[ValueError]]:
     """Load the pairs that can be used, as `load_dataset` does; every file is read once.
@@ -189,15 +199,27 @@ def load_usable(
         What is wrong with the other pairs: `Problems` of every stage, or an error of the set as a whole.
     """
     stated = label_options(labels, [pair.mask for pair in pairs])
-    samples, problems = read_samples(pairs, options, progress)
+    store = ArrayStore() if store is None else store
+    samples, problems = read_samples(pairs, options, store, progress)
     try:
-        samples = with_common_values(samples, stated, problems)
+        samples = with_common_values(samples, stated, store, problems)
     except ValueError as error:
         return None, [], [*([Problems("unusable file", problems)] if problems else []), error.with_traceback(None)]
     errors: list[ValueError] = [Problems("unusable file", problems)] if problems else []
+    build = partial(
+        _build,
+        options=stated,
+        border_weight=border_weight,
+        objects=objects,
+        resample=resample,
+        store=store,
+        progress=progress,
+    )
     while samples or not errors:  # what the values mean, and the usual spacing, depend on which pairs are left
         try:
-            dataset = _build(samples, stated, border_weight=border_weight, objects=objects, resample=resample)
+            dataset = build(samples)
+            for sample in samples:
+                store.release(sample.mask.array)
             return dataset, samples, errors
         except ValueError as error:
             errors.append(error.with_traceback(None))  # which would hold all arrays
@@ -212,25 +234,33 @@ def load_usable(
 
 
 def _build(
-    samples: Sequence[Sample], options: LabelOptions, *, border_weight: bool, objects: bool, resample: bool
+    samples: Sequence[Sample],
+    *,
+    options: LabelOptions,
+    border_weight: bool,
+    objects: bool,
+    resample: bool,
+    store: ArrayStore,
+    progress: Progress,
 ) -> Dataset:
     """Make a data set of samples, or raise what is wrong in the first stage that fails."""
     ndim = common_ndim(samples)
     kind = kind_of_labels(samples, options)
     images = [sample.image for sample in samples]
     spacing, unit = typical_spacing(images)
-    resampled_samples, problems = resample_samples(samples, spacing, unit) if resample else (samples, [])
+    resampled_samples, problems = resample_samples(samples, spacing, unit, store) if resample else (samples, [])
     raise_problems(problems, "image of another pixel size")
     n_resampled = sum(new is not old for new, old in zip(resampled_samples, samples, strict=True))
     if kind.kind == "instances" and objects and options.labels != "foreground":
         kind = kind.with_distance(_LEVELS)
     channels = common_channels(images)
-    cases, left_out, problems = encode_samples(resampled_samples, kind, channels, ndim, border_weight=border_weight)
+    settings, encoding = TargetSettings(kind, border_weight), progress if store.folder else SILENT
+    cases, left_out, problems = encode_samples(resampled_samples, settings, channels, ndim, store, encoding)
     raise_problems(problems, "unusable file")
     some = ", ".join(left_out[:8]) + (f" and {len(left_out) - 8} more" if len(left_out) > 8 else "")
     if not cases:
         raise ValueError(f"none of the {len(left_out)} maps has a pixel that holds data and is labelled: {some}")
-    counts = sum(np.bincount(case.labels.ravel(), minlength=256)[: len(kind.values)] for case in cases)
+    counts = sum(case.label_pixels[: len(kind.values)] for case in cases)
     # In two dimensions a place is where a map lies on the earth, which says nothing of how its objects are turned.
     is_oriented = ndim == 3 and all(image.place is not None and image.place.is_stated for image in images)
     notes = [f"left out, since no pixel holds data and is labelled: {some}"] if left_out else []

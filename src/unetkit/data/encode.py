@@ -1,92 +1,119 @@
-"""From samples to cases: resampled to one pixel size, standardised, masks as class indices with their weights."""
+"""From samples to cases, each with its arrays held in memory, or all of them in the cache."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from ..errors import Problem
-from ..io.resample import resampled, size_at, to_size
-from ..labels.borders import border_weights
-from ..labels.kind import IGNORE_INDEX, LabelKind, to_classes
+from ..progress import Progress
 from .case import Case
-from .normalised import normalise_image
-from .readable import Readable, Tabulated
+from .normalise import Normalisation
+from .normalised import NormalisedImage, normalise_image
+from .readable import Tabulated, bytes_of
 from .sample import Sample
+from .store import ArrayStore
+from .targets import Targets, TargetSettings, saved_targets, whole_targets
 
-__all__ = ["encode_samples", "resample_samples"]
-
-_GAP_WEIGHT, _GAP_SIGMA = 10.0, 5.0  # of pixels between objects that (almost) touch, and how near: those of 2015
+__all__ = ["encode_samples"]
 
 
-def resample_samples(
-    samples: Sequence[Sample], spacing: tuple[float, ...], unit: str
-) -> tuple[list[Sample], list[Problem]]:
-    """Bring samples of another spacing to this one; the others are the same objects as before."""
-    results: list[Sample] = []
-    problems: list[Problem] = []
-    for sample in samples:
-        image, mask = sample.image, sample.mask
-        try:
-            is_map = image.georeference is not None
-            size = image.size if is_map else size_at(image.size, image.spacing, image.unit, spacing, unit)
-        except ValueError as error:
-            problems.append(Problem(f"{sample.pair.image}: {error}", sample.pair.files))
-            continue
-        if size != image.size:
-            own = tuple(s * a / b for s, a, b in zip(image.spacing, image.size, size, strict=True))
-            image = replace(image, array=resampled(image.array, size, image.spacing), spacing=own)
-            sample = replace(sample, image=image, mask=replace(mask, array=to_size(mask.array, size), spacing=own))
-        results.append(sample)
-    return results, problems
+@dataclass(frozen=True)
+class _Record:
+    """What was measured of a case of which arrays lie in the cache."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    is_gray: bool
+    missing: int
+    has_gaps: bool
+    has_ids: bool
+    has_weights: bool
+    has_labels: bool
+
+    @classmethod
+    def of(cls, scaling: Normalisation, targets: Targets) -> _Record:
+        """Floats of float32 keep all their digits in JSON."""
+        return cls(
+            tuple(scaling.mean.tolist()),
+            tuple(scaling.std.tolist()),
+            scaling.is_gray,
+            scaling.missing,
+            scaling.has_gaps,
+            targets.ids is not None,
+            targets.weights is not None,
+            targets.has_labels,
+        )
+
+    @property
+    def scaling(self) -> Normalisation:
+        """As it was measured."""
+        mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
+        return Normalisation(mean, std, self.is_gray, self.missing, self.has_gaps)
 
 
 def encode_samples(
-    samples: Sequence[Sample], kind: LabelKind, channels: int, ndim: int, *, border_weight: bool
+    samples: Sequence[Sample], settings: TargetSettings, channels: int, ndim: int, store: ArrayStore, progress: Progress
 ) -> tuple[list[Case], list[str], list[Problem]]:
     """Cases; the names of maps without a labelled pixel, which are left out; and what is wrong with the others."""
     cases: list[Case] = []
     left_out: list[str] = []
     problems: list[Problem] = []
-    for sample in samples:
-        pair, image, mask = sample.pair, sample.image, sample.mask.array
+    for done, sample in enumerate(samples, start=1):
+        pair, image = sample.pair, sample.image
         try:
-            normalised = normalise_image(image, channels=channels, ndim=ndim)
-            classes, valid = to_classes(mask, kind, spacing=image.spacing), image.valid_mask()
-            for each in (valid, sample.mask.valid):  # of the image, and of the mask by a mask of its own
-                if each is not None:
-                    classes[~each] = IGNORE_INDEX
-            is_labelled = classes != IGNORE_INDEX
-            if not is_labelled.any():
-                if image.georeference is None:
-                    raise ValueError(f"its mask {pair.mask} labels none of its {classes.size} pixels; leave both out")
+            normalised, targets = _encoded(sample, settings, channels, ndim, store)
+            if targets.has_labels:
+                arrays = normalised, targets.classes, targets.weights, pair.group, pair.image, targets.ids
+                cases.append(Case(pair.name, *arrays))
+            elif image.georeference is None:
+                size = prod(sample.mask.size)
+                raise ValueError(f"its mask {pair.mask} labels none of its {size} pixels; leave both out")
+            else:
                 left_out.append(str(pair.image))
-                continue
-            is_object = (classes > 0) & is_labelled
-            ids = _smallest(np.where(is_object, mask, 0)) if kind.has_distance else None
-            weights: Readable | None = None
-            if ids is not None:
-                steps = [step / min(image.spacing) for step in image.spacing]
-                weights = Tabulated.of(border_weights(ids, w0=_GAP_WEIGHT, sigma=_GAP_SIGMA, spacing=steps))
-            elif border_weight:
-                weights = Tabulated.of(_paper_weights(mask, is_object, kind))
-            cases.append(Case(pair.name, normalised, classes, weights, pair.group, pair.image, ids))
         except ValueError as error:
             problems.append(Problem(f"{pair.image}: {error}", (*pair.files, pair.mask)))
+        progress.update(done, len(samples), "measuring images, encoding masks")
     return cases, left_out, problems
 
 
-def _smallest(ids: np.ndarray) -> np.ndarray:
-    """Ids in the smallest dtype that holds them."""
-    small = np.min_scalar_type(int(ids.max(initial=0)))
-    return ids.astype(small) if small.itemsize < min(ids.itemsize, 8) else ids
+def _encoded(
+    sample: Sample, settings: TargetSettings, channels: int, ndim: int, store: ArrayStore
+) -> tuple[NormalisedImage, Targets]:
+    """The image, and what is learned of it: from the cache as far as it is there."""
+    image, size = sample.image, sample.mask.size
+    if store.folder is None:
+        normalised, targets = normalise_image(image, channels=channels, ndim=ndim), whole_targets(sample, settings)
+        return normalised, _held(targets, store)
+    states = repr((settings, channels, size, image.spacing if settings.kind.has_distance else ()))
+    name = f"{sample.name}-{hashlib.blake2b(states.encode(), digest_size=6).hexdigest()}"
+    record = store.record(name, _Record)
+    if record is not None and (known := _arrays_of_cache(record, name, store)) is not None:
+        return normalise_image(image, channels=channels, ndim=ndim, scaling=record.scaling), known
+    normalised = normalise_image(image, channels=channels, ndim=ndim)
+    bytes_per_pixel = 5 if settings.kind.has_distance or settings.border_weight else 1  # class, id of 16 bits, weight
+    if prod(size) <= min(store.block_pixels, store.left_bytes / bytes_per_pixel):
+        return normalised, _held(whole_targets(sample, settings), store)
+    targets = saved_targets(sample, settings, store, name)
+    store.write_record(name, _Record.of(normalised.scaling, targets))
+    return normalised, targets
 
 
-def _paper_weights(ids: np.ndarray, is_object: np.ndarray, kind: LabelKind) -> np.ndarray:
-    """Weight map of the 2015 paper, from the ids where there are any, else from connected components."""
-    from skimage.measure import label
+def _held(targets: Targets, store: ArrayStore) -> Targets:
+    weights = None if targets.weights is None else Tabulated.of(np.asarray(targets.weights))
+    for array in (targets.classes, targets.ids, weights):
+        store.held_bytes += 0 if array is None else bytes_of(array)
+    return Targets(targets.classes, targets.ids, weights, targets.has_labels)
 
-    instances = np.where(is_object, ids, 0) if kind.kind == "instances" else label(is_object)
-    return border_weights(np.asarray(instances), class_weights=(1.0, 1.0))
+
+def _arrays_of_cache(record: _Record, name: str, store: ArrayStore) -> Targets | None:
+    """Arrays of the cache; None where one is not there."""
+    wanted = {"classes": True, "ids": record.has_ids, "weights": record.has_weights}
+    arrays = {each: store.saved(f"{name}-{each}") if is_there else None for each, is_there in wanted.items()}
+    if any(arrays[each] is None for each, is_there in wanted.items() if is_there) or arrays["classes"] is None:
+        return None
+    return Targets(arrays["classes"], arrays["ids"], arrays["weights"], record.has_labels)

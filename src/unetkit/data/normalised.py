@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from ..georeference import holds_data
 from ..image import Image, to_channels
 from .normalise import Normalisation, measure_normalisation
+from .opened import OpenedImage
 from .readable import ByRegion, Readable, Region
 
-__all__ = ["NormalisedImage", "normalise_image", "prepare_for_net"]
+__all__ = ["NormalisedImage", "holds_data_of", "normalise_image", "prepare_for_net"]
 
 HoldsData = Callable[[np.ndarray, Region], np.ndarray]  # of stored samples and their region over space
 
@@ -49,8 +51,8 @@ class NormalisedImage(ByRegion):
         return scaling(values, valid)
 
 
-def normalise_image(image: Image, *, channels: int, ndim: int) -> NormalisedImage:
-    """Check an image for a net of `channels` channels, and measure its scale and offset.
+def normalise_image(image: Image, *, channels: int, ndim: int, scaling: Normalisation | None = None) -> NormalisedImage:
+    """Check an image for a net of `channels` channels, and measure its scale and offset unless they are known.
 
     Samples of a map that hold no data (NaN, the file's nodata value, or by its mask) are left out of the statistics and
     become 0.
@@ -62,25 +64,43 @@ def normalise_image(image: Image, *, channels: int, ndim: int) -> NormalisedImag
     """
     if image.ndim != ndim:
         raise ValueError(f"has {image.ndim} spatial axes, {' x '.join(map(str, image.size))}; this is a {ndim}D net")
-    corner = replace(image, array=image.array[(slice(None), *(slice(1),) * ndim)], valid=None)
-    to_channels(corner, channels)  # or raises; gray is repeated where it is read
-    array = image.array
-    repeated = np.broadcast_to(array, (channels, *array.shape[1:]))
-    held = image.holds_data()
-    if held is None:
-        scaling = measure_normalisation(repeated)
-    else:
-        shown = np.broadcast_to(held, repeated.shape)
-        scaling = measure_normalisation(repeated, lambda _, rows: shown[:, rows])
-    if array.dtype.itemsize > 4 and not scaling.is_wide and image.georeference is None:
+    if image.channels != channels:  # or raises; gray is repeated where it is read
+        to_channels(replace(image, array=np.asarray(image.array[(slice(None), *(slice(1),) * ndim)])), channels)
+    array, holds = image.array, holds_data_of(image)
+    whole: Readable = array if image.channels == channels else _Repeated(array, channels)
+    if scaling is None:
+        is_valid = None if holds is None else partial(_holds_rows, holds, image.size)
+        scaling = measure_normalisation(whole, is_valid)
+    is_in_memory = not isinstance(array, ByRegion)
+    if is_in_memory and array.dtype.itemsize > 4 and not scaling.is_wide and image.georeference is None:
         array = array.astype(np.float32)  # as it is read in any case; the nodata of a map may be a number of 64 bits
-    return NormalisedImage(array, scaling, None if held is None else _held_where(image))
+    return NormalisedImage(array, scaling, holds if scaling.has_gaps else None)
 
 
-def _held_where(image: Image) -> HoldsData:
-    """Tells of regions of a map in memory which samples hold data."""
-    nodata, valid = image.georeference.nodata if image.georeference else None, image.valid
-    return lambda values, space: holds_data(values, nodata, None if valid is None else valid[space])
+def _holds_rows(holds: HoldsData, size: tuple[int, ...], stored: np.ndarray, rows: slice) -> np.ndarray:
+    return holds(stored, (rows, *(slice(0, n) for n in size[1:])))
+
+
+class _Repeated(ByRegion):
+    """One channel as several that are equal."""
+
+    def __init__(self, gray: Readable, channels: int) -> None:
+        self._gray, self.shape, self.dtype = gray, (channels, *gray.shape[1:]), gray.dtype
+
+    def _read(self, region: Region) -> np.ndarray:
+        channels, *space = region
+        values = self._gray[(slice(0, 1), *space)]
+        return np.broadcast_to(values, (channels.stop - channels.start, *values.shape[1:]))
+
+
+def holds_data_of(image: Image) -> HoldsData | None:
+    """Tells of regions of a map which samples hold data, as `Image.holds_data`; None where all do."""
+    if image.georeference is None:
+        return None
+    if isinstance(image.array, OpenedImage):
+        return image.array.holds_data
+    nodata, valid = image.georeference.nodata, image.valid
+    return lambda stored, space: holds_data(stored, nodata, None if valid is None else valid[space])
 
 
 def prepare_for_net(image: Image, *, channels: int, ndim: int) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Readable", "Tabulated", "read_rows", "region_of"]
+__all__ = ["ByRegion", "Readable", "Region", "Tabulated", "blocks", "bytes_of", "read_rows", "region_of"]
 
 Region = tuple[slice, ...]
 
@@ -41,6 +42,16 @@ class ByRegion:
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values, were they in memory."""
+        return self.size * self.dtype.itemsize
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -87,6 +98,11 @@ class Tabulated(ByRegion):
         return self._values[self._places[region]]
 
 
+def bytes_of(array: Readable) -> int:
+    """Bytes that an array takes, or would take in memory."""
+    return int(getattr(array, "nbytes", prod(array.shape) * array.dtype.itemsize))
+
+
 def region_of(index: Any, shape: Sequence[int]) -> Region | None:
     """The region that an index means: slices of one start and stop per axis; None where it is anything else.
 
@@ -122,3 +138,24 @@ def read_rows(array: Readable, rows: Sequence[np.ndarray]) -> np.ndarray:
         at: tuple[Any, ...] = (*leading, *np.ix_(*inner))
         block = block[at]
     return np.array(block, order="C")
+
+
+def blocks(size: Sequence[int], most: float) -> Iterator[Region]:
+    """Cut an array into blocks of at most `most` values: bands of its first axis, cut along the others where need be.
+
+    >>> [rows for rows, columns in blocks((5, 4), 8)]
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    if prod(size) <= most:
+        yield tuple(slice(0, n) for n in size)
+        return
+    first, *others = size
+    within = prod(others)
+    if within > most:  # a row, or a plane, is too large
+        for i in range(first):
+            for inner in blocks(others, most):
+                yield (slice(i, i + 1), *inner)
+        return
+    step = int(most // within)
+    for start in range(0, first, step):
+        yield (slice(start, min(start + step, first)), *(slice(0, n) for n in others))

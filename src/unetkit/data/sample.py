@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
 from ..errors import Problem
 from ..image import Image
-from ..io import read_coded_labels
 from ..io.grid import Grid
 from ..io.label_samples import ValueCode
 from ..io.placement import turned_onto
@@ -21,8 +21,10 @@ from ..labels.numbering import number_values
 from ..labels.options import LabelOptions
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..progress import Progress
-from .channels import read_channels
+from .kept import kept_image, kept_mask
 from .pairs import Pair
+from .readable import ByRegion
+from .store import ArrayStore
 
 __all__ = ["Sample", "read_samples", "with_common_values"]
 
@@ -31,7 +33,10 @@ _UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged hea
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its mask as they were read, with the values of the files, and what these stand for."""
+    """An image and its mask as they were read, with the values of the files, and what these stand for.
+
+    `name` is that of its arrays in the cache, "" where there is none.
+    """
 
     pair: Pair
     image: Image
@@ -39,6 +44,7 @@ class Sample:
     code: ValueCode | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     are_objects: bool = False
+    name: str = ""
 
     @cached_property
     def statistics(self) -> LabelStatistics:
@@ -48,14 +54,16 @@ class Sample:
         return replace(counted, names=self.names, are_objects=self.are_objects)
 
 
-def read_samples(pairs: Sequence[Pair], options: ReadOptions, progress: Progress) -> tuple[list[Sample], list[Problem]]:
+def read_samples(
+    pairs: Sequence[Pair], options: ReadOptions, store: ArrayStore, progress: Progress
+) -> tuple[list[Sample], list[Problem]]:
     """Open every file once, and check each pair by itself."""
     samples: list[Sample] = []
     problems: list[Problem] = []
     for done, pair in enumerate(pairs, start=1):
         before, files = len(problems), (*pair.files, pair.mask)
         try:
-            image = read_channels(pair.files, options)
+            image = kept_image(pair.files, options, store)
             if reason := _not_finite(image):
                 problems.append(Problem(f"{pair.image}: {reason}", files))
         except _UNREADABLE as error:
@@ -65,32 +73,42 @@ def read_samples(pairs: Sequence[Pair], options: ReadOptions, progress: Progress
             grid = Grid.of(pair.image, image, is_one_of_many=pair.shares_mask) if is_read else None
             if grid is not None or not needs_image(pair.mask):
                 size = image.size if is_read else ()
-                mask, code = read_coded_labels(pair.mask, axes=options.axes, grid=grid, size=size)
+                mask, code = kept_mask(pair, options, store, grid=grid, size=size)
         except _UNREADABLE as error:
             of = f" (for {pair.image})" if pair.shares_mask else ""
             problems.append(Problem(f"{error}{of}", files))
         if len(problems) == before:
             try:
-                samples.append(Sample(pair, image, _laid_on(image, mask, pair), code))
+                name = store.name_of((pair.mask, *pair.files), options) if store.folder else ""
+                samples.append(Sample(pair, image, _laid_on(image, mask, pair), code, name=name))
             except ValueError as error:
                 problems.append(Problem(str(error), files))
         progress.update(done, len(pairs))
     return samples, problems
 
 
-def with_common_values(samples: list[Sample], options: LabelOptions, problems: list[Problem]) -> list[Sample]:
+def with_common_values(
+    samples: list[Sample], options: LabelOptions, store: ArrayStore, problems: list[Problem]
+) -> list[Sample]:
     """The samples with one value per colour, or per name of a class, in all masks."""
     numbering = number_values([sample.code for sample in samples], options)
     results = []
     for sample in samples:
         mask, code = sample.mask, sample.code
-        if code is None and numbering.values and not options.classes and mask.array.any():
+        if code is None and numbering.values and not options.classes and np.asarray(mask.array).any():
             kind = "names" if any(isinstance(key, str) for key in numbering.values) else "colours"
             message = f"{sample.pair.mask}: holds numbers, the other masks {kind}: save all in one way"
             problems.append(Problem(message, (*sample.pair.files, sample.pair.mask)))
             continue
         notes = (*mask.notes, numbering.text) if numbering.text and code is not None else mask.notes
-        mask = replace(mask, array=numbering.array(mask.array, code), notes=notes)
+        if code is not None:
+            before = np.asarray(mask.array)
+            numbered = numbering.array(before, code)
+            if numbered is not before:
+                store.release(mask.array)
+                name = f"{sample.name}-numbered" if store.folder else ""
+                mask = replace(mask, array=cast(np.ndarray, store.keep(name, numbered)))
+        mask = replace(mask, notes=notes)
         names, are_objects = numbering.names(code), numbering.keeps(code)
         results.append(replace(sample, mask=mask, names=names, are_objects=are_objects))
     return results
@@ -127,6 +145,8 @@ def _why(image: Image, mask: Image) -> str:
 
 
 def _not_finite(image: Image) -> str:
+    if isinstance(image.array, ByRegion):  # too large to look at twice: told when its mean is measured
+        return ""
     finite = np.isfinite(image.array) if image.array.dtype.kind == "f" else None
     held = image.holds_data()
     if finite is not None and held is not None:  # of a map, what holds no data may be anything

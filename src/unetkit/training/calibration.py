@@ -42,7 +42,7 @@ class Calibration:
 
 def sample_pixels(case: Case, n: int, seed: int) -> np.ndarray:
     """Flat indices of up to `n` labelled pixels of a case, (n,), int64."""
-    labelled = np.flatnonzero(case.labels.ravel() != IGNORE_INDEX)
+    labelled = np.flatnonzero(np.asarray(case.labels).ravel() != IGNORE_INDEX)
     return np.random.default_rng(seed).choice(labelled, min(n, len(labelled)), replace=False)
 
 

@@ -104,7 +104,7 @@ def train(
             if is_main:
                 check_out(paths.root, resume)
             broadcast(None)  # before anything is written
-            dataset = request.load(saved, progress)
+            dataset = request.load(saved, paths.cache, progress)
             with naming(paths.plan) if saved else nullcontext():
                 plan = request.plan(saved, dataset, progress)
             return run_training(plan, dataset, paths, resume=resume, progress=progress)

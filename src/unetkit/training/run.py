@@ -12,6 +12,7 @@ from typing_extensions import TypedDict  # of typing, from 3.12 on, as pydantic 
 from ..data.case import Case
 from ..data.dataset import Dataset, load_dataset
 from ..data.pairs import find_pairs
+from ..data.store import ArrayStore
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor
 from ..json_text import parse_json
@@ -176,7 +177,12 @@ class Run:
         pairs = find_pairs(self.paths.data(data.images), None if data.masks is None else self.paths.data(data.masks))
         objects = net["out_channels"] > 2
         dataset = load_dataset(
-            pairs, labels=data.label_options, options=data.read_options, objects=objects, resample=data.resample
+            pairs,
+            labels=data.label_options,
+            options=data.read_options,
+            objects=objects,
+            resample=data.resample,
+            store=ArrayStore(self.plan.device.memory_bytes, self.paths.cache),
         )
         now = len(dataset.cases), dataset.channels * (data.planes or 1), len(dataset.kind.values)
         before = data.n_images, net["in_channels"], net["out_channels"]

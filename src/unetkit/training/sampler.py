@@ -78,7 +78,7 @@ class Sampler:
     def _foreground(self, case: Case, index: int) -> list[np.ndarray]:
         """Some pixels of each foreground class of a case, as flat indices."""
         rng = np.random.default_rng([self.seed, index])
-        flat = case.labels.ravel()
+        flat = np.asarray(case.labels).ravel()
         by_class = []
         for value in np.unique(flat):
             if value not in (0, IGNORE_INDEX):
@@ -88,7 +88,7 @@ class Sampler:
 
     def _some_labelled(self, case: Case, index: int) -> np.ndarray | None:
         """Some of a case's labelled pixels as flat indices; None where all are, or none is."""
-        is_labelled = case.labels.ravel() != IGNORE_INDEX
+        is_labelled = np.asarray(case.labels).ravel() != IGNORE_INDEX
         if is_labelled.all() or not is_labelled.any():
             return None
         pixels = np.flatnonzero(is_labelled)
@@ -152,7 +152,7 @@ class Sampler:
         if labelled is None:
             return centre
         for _ in range(_TRIES):
-            if labels[tuple(centre)] != IGNORE_INDEX:
+            if labels[tuple(slice(c, c + 1) for c in centre)] != IGNORE_INDEX:
                 return centre
             centre = np.array([rng.integers(n) for n in labels.shape])
         return np.array(np.unravel_index(rng.choice(labelled), labels.shape))

@@ -114,7 +114,7 @@ def mirrored_axes(dataset: Dataset) -> tuple[bool, ...]:
 def _sides(dataset: Dataset, axis: int) -> Iterator[tuple[str, np.ndarray]]:
     """Name of every class that nearly all images have, and its share in the first half of each image."""
     for value, name in enumerate(dataset.class_names):
-        all_shares = (_share_before_middle(case.labels == value, axis) for case in dataset.cases)
+        all_shares = (_share_before_middle(np.asarray(case.labels) == value, axis) for case in dataset.cases)
         shares = [share for share in all_shares if share is not None]
         if len(shares) >= max(_MANY, _ALIKE * len(dataset.cases)):
             yield name, np.array(shares)

@@ -12,6 +12,7 @@ from ...data.split import EVEN, train_val_split
 from ...io.read_options import ReadOptions
 from ...labels.options import Ignore, LabelOptions, parse_classes
 from ...nets.architecture import architecture_of
+from ...processors import byte_count, machine_memory
 from ..augment.augment import Augmentation
 from .device import Precision
 
@@ -145,6 +146,21 @@ class DevicePlan(_Group):
     name: str = Field(default="cpu", description="cpu or cuda.")
     precision: Precision = Field(default="float32", description="float32 or bfloat16, of the convolutions in training.")
     compile: Compile = Field(default="auto", description="torch.compile: auto (measured), yes or no.")
+    memory: str = Field(
+        default="", description="For images and masks, 2GB; those beyond are read from disk. none: half."
+    )
+
+    @property
+    def memory_bytes(self) -> int:
+        """For images and masks, and the work on them: as stated, else half of what the machine has."""
+        return byte_count(self.memory) if self.memory else machine_memory() // 2
+
+    @field_validator("memory")
+    @classmethod
+    def _check_memory(cls, memory: str) -> str:
+        if memory:
+            byte_count(memory)
+        return memory
 
 
 class Plan(BaseModel):

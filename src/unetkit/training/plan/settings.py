@@ -106,6 +106,7 @@ class DeviceSettings(TypedDict, total=False):
     name: str
     precision: Precision
     compile: Compile
+    memory: str
 
 
 class PlanSettings(TypedDict, total=False):
