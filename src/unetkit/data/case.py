@@ -11,10 +11,10 @@ import numpy as np
 from ..labels.kind import IGNORE_INDEX
 from .readable import ByRegion, Readable, Region, blocks
 
-__all__ = ["EMPTY", "Case", "pixels_of_values", "shown_in"]
+__all__ = ["COUNTED_PIXELS", "EMPTY", "Case", "pixels_of_values", "shown_in"]
 
 EMPTY = 0  # kind of an image without foreground; the others are the indices of the classes that an image shows
-_COUNTED = 2**24  # pixels at a time
+COUNTED_PIXELS = 2**24  # at a time
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,20 @@ class Case:
         return np.asarray(foreground) if isinstance(self.labels, np.ndarray) else foreground
 
     @cached_property
+    def label_blocks(self) -> list[tuple[Region, np.ndarray]]:
+        """Blocks of the labels, in the order of memory, and the pixels of every value in each, (256,), uint32."""
+        every = blocks(self.size, COUNTED_PIXELS)
+        return [(space, pixels_of_values(self.labels, space).astype(np.uint32)) for space in every]
+
+    @property
     def label_pixels(self) -> np.ndarray:
         """Pixels of every value of the labels, (256,), int64."""
-        return pixels_of_values(self.labels, tuple(slice(0, n) for n in self.size))
+        return np.asarray(np.sum([counts for _, counts in self.label_blocks], axis=0, dtype=np.int64))
+
+    @property
+    def n_labelled(self) -> int:
+        """Pixels that are labelled."""
+        return int(self.label_pixels[:IGNORE_INDEX].sum())
 
     @property
     def shown_classes(self) -> frozenset[int]:
@@ -73,7 +84,7 @@ class Case:
 def pixels_of_values(labels: Readable, box: Region) -> np.ndarray:
     """Pixels of every value in a box of labels, (256,), int64."""
     counts = np.zeros(IGNORE_INDEX + 1, np.int64)
-    for inner in blocks([part.stop - part.start for part in box], _COUNTED):
+    for inner in blocks([part.stop - part.start for part in box], COUNTED_PIXELS):
         space = tuple(slice(b.start + i.start, b.start + i.stop) for b, i in zip(box, inner, strict=True))
         counts += np.bincount(labels[space].ravel(), minlength=IGNORE_INDEX + 1)
     return counts

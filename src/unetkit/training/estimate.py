@@ -11,6 +11,7 @@ from .plan.plan import Plan
 from .state import card_of, time_steps, training_of
 from .validation import validate
 from .validation_schedule import validation_interval_s, validation_interval_steps
+from .windows import validation_cases
 
 __all__ = ["TrainingEstimate", "estimate_training"]
 
@@ -50,6 +51,7 @@ def estimate_training(plan: Plan, dataset: Dataset) -> TrainingEstimate:
     """
     keep_freed_memory()  # as `train` does
     cases, held_out = plan.split(dataset.cases)
+    held_out, _ = validation_cases(held_out, seed=plan.budget.seed)
     training, budget = training_of(plan, cases), plan.budget
     step_s, validation_s = time_steps(training), 0.0
     if held_out:

@@ -34,6 +34,7 @@ from .run import LogEntry, Run
 from .state import Training, card_of, choose_forward, training_of
 from .validation import ValidationScore, predict_held_out, validate, validate_fully
 from .validation_schedule import IntervalTimer
+from .windows import validation_cases
 from .writer import RunWriter, check_out
 
 __all__ = ["run_training", "saved_plan", "train"]
@@ -133,6 +134,9 @@ def run_training(
         if not paths.data_record.is_file():
             learned = {case.name for case in cases}  # of a few images a part each is held out: all are learned from
             write_record(paths.data_record, dataset.cases, held_out={case.name for case in held_out} - learned)
+    held_out, text = validation_cases(held_out, seed=plan.budget.seed)
+    if text:
+        progress.update(message=text)
     with interruptible() as stop:
         timer, score = IntervalTimer(training, held_out), None
         start, first_step = time.perf_counter() - training.elapsed_s, training.step

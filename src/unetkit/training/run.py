@@ -22,6 +22,7 @@ from .checkpoint import Numbers, numbers_of
 from .data_record import check_record
 from .plan.files import read_plan_file
 from .plan.plan import Plan
+from .windows import validation_cases
 
 __all__ = ["LogEntry", "Run"]
 
@@ -196,8 +197,9 @@ class Run:
         return dataset
 
     def split(self) -> tuple[list[Case], list[Case]]:
-        """Cases that the net was trained on, and those that were held out; of `dataset`."""
-        return self.plan.split(self.dataset().cases)
+        """Cases that the net was trained on, and those that were held out, of large images windows; of `dataset`."""
+        training, held_out = self.plan.split(self.dataset().cases)
+        return training, validation_cases(held_out, seed=self.plan.budget.seed)[0]
 
     def predictor(self, execution: Execution = Execution()) -> Predictor:  # noqa: B008 - frozen
         """The model of the run, as `unetkit.load_model` gives it."""

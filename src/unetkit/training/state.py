@@ -212,8 +212,16 @@ class Training:
 def training_of(plan: Plan, cases: Sequence[Case]) -> Training:
     """The training that a plan describes, on these cases, before its first step."""
     augmentation, patches = augmentation_of(plan), plan.patches
+    shares = [case.n_labelled for case in cases] if patches.draw == "labelled" else ()
     sampler = Sampler(
-        cases, patches.size, patches.size, patches.batch, augmentation, plan.budget.seed, planes=plan.data.planes
+        cases,
+        patches.size,
+        patches.size,
+        patches.batch,
+        augmentation,
+        plan.budget.seed,
+        planes=plan.data.planes,
+        shares=shares,
     )
     training = Training(plan, sampler)
     sampler.target = training.net.geometry.output_size(patches.size)

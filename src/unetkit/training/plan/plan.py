@@ -23,6 +23,7 @@ __all__ = [
     "Compile",
     "DataPlan",
     "DevicePlan",
+    "Draw",
     "Loss",
     "NetPlan",
     "OptimPlan",
@@ -34,6 +35,7 @@ __all__ = [
 Compile = Literal["auto", "yes", "no"]
 Loss = Literal["dice", "focal", "tversky", "generalised", "cldice"]
 AugmentationKind = Literal["full", "oriented", "none"]
+Draw = Literal["images", "labelled"]
 FORMAT = 2
 
 
@@ -119,6 +121,9 @@ class PatchPlan(_Group):
 
     size: tuple[int, ...] = Field(default=(), description="Pixels per axis: 8x128x128, or 128 for all axes.")
     batch: int = Field(default=4, ge=1, description="Patches per step.")
+    draw: Draw = Field(
+        default="images", description="images: as many of each image; labelled: in proportion to its labelled pixels."
+    )
     augmentation: AugmentationKind = Field(
         default="full", description="full, oriented (turns of at most 30 degrees) or none."
     )
