@@ -54,6 +54,7 @@ def estimate_training(plan: Plan, dataset: Dataset) -> TrainingEstimate:
     held_out, _ = validation_cases(held_out, seed=plan.budget.seed)
     training, budget = training_of(plan, cases), plan.budget
     step_s, validation_s = time_steps(training), 0.0
+    training.drawn.close()
     if held_out:
         score = validate(training.predictor(card_of(plan, dataset)), held_out[:1])
         cost_s = score.time_s * sum(prod(case.size) for case in held_out) / prod(held_out[0].size)

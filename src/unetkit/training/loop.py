@@ -40,6 +40,7 @@ from .writer import RunWriter, check_out
 __all__ = ["run_training", "saved_plan", "train"]
 
 _SAVE_EVERY_S = 20.0
+_MOST_WAITING = 0.03  # share of the time
 
 
 def train(
@@ -140,7 +141,7 @@ def run_training(
     with interruptible() as stop:
         timer, score = IntervalTimer(training, held_out), None
         start, first_step = time.perf_counter() - training.elapsed_s, training.step
-        next_save_s = training.elapsed_s + _SAVE_EVERY_S
+        next_save_s, logged = training.elapsed_s + _SAVE_EVERY_S, (training.elapsed_s, 0.0)
         if training.fraction() < 1:
             progress.update(message=choose_forward(training))  # may take steps
         while True:
@@ -157,7 +158,8 @@ def run_training(
                     if score is None or score.quality > training.best:
                         training.best = score.quality if score else -1.0
                         writer.model(training.averaged, score.mean_dice if score else None)
-                    writer.log(_log_entry(training, new))
+                    writer.log(_log_entry(training, new, logged))
+                    logged = training.elapsed_s, training.drawn.waited_s
                 if is_due or training.elapsed_s > next_save_s:
                     save_s = writer.state(training)
                     next_save_s = training.elapsed_s + max(_SAVE_EVERY_S, 50 * save_s)
@@ -172,7 +174,10 @@ def run_training(
         training.elapsed_s = time.perf_counter() - start
         was_interrupted = stop.is_set()
     if is_main:
+        if (waiting := _share(training.drawn.waited_s, training.elapsed_s)) > _MOST_WAITING:
+            progress.update(message=f"steps waited for data {waiting:.0%} of the time: more --memory, or a faster disk")
         _finish(training, held_out, writer, progress)
+    training.drawn.close()
     return Run(paths, plan, was_interrupted)
 
 
@@ -229,7 +234,8 @@ def _preview(writer: RunWriter, case: Case, score: ValidationScore, progress: Pr
         progress.update(message=f"early preview: {early} (image, truth, prediction, differences)")
 
 
-def _log_entry(training: Training, score: ValidationScore | None) -> LogEntry:
+def _log_entry(training: Training, score: ValidationScore | None, last: tuple[float, float]) -> LogEntry:
+    """A line of the log; `last` holds the seconds of the training, and of waiting, at the line before."""
     recent, updates = training.losses[-50:], update_ratios(training)
     entry: LogEntry = {
         "step": training.step,
@@ -239,12 +245,17 @@ def _log_entry(training: Training, score: ValidationScore | None) -> LogEntry:
         "gradient_norm": training.gradient_norm,
         "gradients": {name: update.gradient for name, update in updates.items()},
         "updates": {name: update.ratio for name, update in updates.items()},
+        "waiting": _share(training.drawn.waited_s - last[1], training.elapsed_s - last[0]),
     }
     if score:
         if score.mean_dice is not None:
             entry |= {"dice": list(score.dice), "mean_dice": score.mean_dice}
         entry |= {"pixel_error": score.pixel_error, "validation_s": round(score.time_s, 2)}
     return entry
+
+
+def _share(part_s: float, whole_s: float) -> float:
+    return round(min(part_s / whole_s, 1.0), 4) if whole_s > 0 else 0.0
 
 
 def _finish(training: Training, held_out: Sequence[Case], writer: RunWriter, progress: Progress) -> None:

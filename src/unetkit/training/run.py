@@ -31,7 +31,8 @@ class LogEntry(TypedDict, total=False):
     """A line of `log.jsonl`, written at each validation.
 
     `loss` is the mean of the last 50 steps; `gradients` and `updates` are those of the last step, by part of the net
-    (`training.diagnostics`); `dice` is that of each class; the last four are missing where nothing was held out.
+    (`training.diagnostics`); `waiting` is the share of the time since the line before that steps waited for data;
+    `dice` is that of each class; it and those up to `validation_s` are missing where nothing was held out.
     """
 
     step: int
@@ -45,6 +46,7 @@ class LogEntry(TypedDict, total=False):
     mean_dice: float
     pixel_error: float
     validation_s: float
+    waiting: float
 
 
 _LOG_ENTRY = TypeAdapter(LogEntry)
