@@ -172,3 +172,20 @@ def test_thousands_of_arrays_need_no_more_files_than_one(tmp_path):
     many = [SavedArray(array.path) for _ in range(min(n, 3000) + 10)]
     assert all(int(each[1:2, 2:3][0, 0]) == 6 for each in many)
     assert Path(array.path).is_file()
+
+
+def test_what_is_wrong_at_every_stage_is_named_as_without_a_store(tmp_path):
+    pairs = make(tmp_path / "data", 2, ".png", "classes", n=5)
+    (tmp_path / "data/images/c0.png").write_bytes(b"")
+    mask = np.zeros((148, 128), np.uint8)
+    mask[0, :2] = 1, 2  # values that only this mask has
+    io.write_labels(tmp_path / "data/masks/c2.png", mask)
+    empty = np.full((147, 127), 255, np.uint8)  # not labelled, where the others hold classes
+    io.write_labels(tmp_path / "data/masks/c3.png", empty)
+    texts = []
+    for store in (None, ArrayStore(1000, tmp_path / "cache")):
+        with pytest.raises(ValueError, match="2 problems") as caught:
+            load_dataset(pairs, store=store)
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+    assert all(name in texts[0] for name in ("c0.png", "c3.png"))

@@ -194,7 +194,7 @@ def load_usable(
     Dataset or None
         None where nothing can be used.
     list of Sample
-        What its cases were made of.
+        What its cases were made of; of a store with a folder none, as each mask is let go of when it is encoded.
     list of ValueError
         What is wrong with the other pairs: `Problems` of every stage, or an error of the set as a whole.
     """
@@ -216,25 +216,26 @@ def load_usable(
         progress=progress,
     )
     while samples or not errors:  # what the values mean, and the usual spacing, depend on which pairs are left
+        before = [sample.pair for sample in samples]
         try:
-            dataset = build(samples)
-            for sample in samples:
-                store.release(sample.mask.array)
-            return dataset, samples, errors
+            return build(samples), samples, errors
         except ValueError as error:
             errors.append(error.with_traceback(None))  # which would hold all arrays
             bad = error.bad_files if isinstance(error, Problems) else frozenset()
             # A file of outlines may be the mask of many images, of which one is bad.
-            are_bad = [not bad.isdisjoint(sample.pair.files) for sample in samples]
+            are_bad = [not bad.isdisjoint(pair.files) for pair in before]
             if not any(are_bad):
-                are_bad = [sample.pair.mask in bad for sample in samples]
-            left = [sample for sample, is_bad in zip(samples, are_bad, strict=True) if not is_bad]
-            samples = left if any(are_bad) else []
+                are_bad = [pair.mask in bad for pair in before]
+            left = [pair for pair, is_bad in zip(before, are_bad, strict=True) if not is_bad]
+            if len(samples) < len(before) and left != before:  # let go of: they are read again
+                store.held_bytes = 0
+                samples = with_common_values(read_samples(left, options, store, SILENT)[0], stated, store, [])
+            samples = [sample for sample in samples if sample.pair in left] if any(are_bad) else []
     return None, [], errors
 
 
 def _build(
-    samples: Sequence[Sample],
+    samples: list[Sample],
     *,
     options: LabelOptions,
     border_weight: bool,
@@ -254,8 +255,12 @@ def _build(
     if kind.kind == "instances" and objects and options.labels != "foreground":
         kind = kind.with_distance(_LEVELS)
     channels = common_channels(images)
+    remarks, left = _notes(samples, channels), list(resampled_samples)
+    del resampled_samples
+    if store.folder:
+        samples.clear()
     settings, encoding = TargetSettings(kind, border_weight), progress if store.folder else SILENT
-    cases, left_out, problems = encode_samples(resampled_samples, settings, channels, ndim, store, encoding)
+    cases, left_out, problems = encode_samples(left, settings, channels, ndim, store, encoding)
     raise_problems(problems, "unusable file")
     some = ", ".join(left_out[:8]) + (f" and {len(left_out) - 8} more" if len(left_out) > 8 else "")
     if not cases:
@@ -264,7 +269,7 @@ def _build(
     # In two dimensions a place is where a map lies on the earth, which says nothing of how its objects are turned.
     is_oriented = ndim == 3 and all(image.place is not None and image.place.is_stated for image in images)
     notes = [f"left out, since no pixel holds data and is labelled: {some}"] if left_out else []
-    notes += _notes(samples, channels)
+    notes += remarks
     if n_resampled:
         size = " x ".join(f"{step:g}" for step in spacing)
         notes.append(f"{n_resampled} of {len(images)} images have pixels of another size: resampled to {size} {unit}")

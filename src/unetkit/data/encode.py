@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -57,13 +56,18 @@ class _Record:
 
 
 def encode_samples(
-    samples: Sequence[Sample], settings: TargetSettings, channels: int, ndim: int, store: ArrayStore, progress: Progress
+    samples: list[Sample], settings: TargetSettings, channels: int, ndim: int, store: ArrayStore, progress: Progress
 ) -> tuple[list[Case], list[str], list[Problem]]:
-    """Cases; the names of maps without a labelled pixel, which are left out; and what is wrong with the others."""
+    """Cases; the names of maps without a labelled pixel, which are left out; and what is wrong with the others.
+
+    The list is emptied, so that each mask as it was read is let go of.
+    """
     cases: list[Case] = []
     left_out: list[str] = []
     problems: list[Problem] = []
-    for done, sample in enumerate(samples, start=1):
+    n = len(samples)
+    while samples:
+        sample = samples.pop(0)
         pair, image = sample.pair, sample.image
         try:
             normalised, targets = _encoded(sample, settings, channels, ndim, store)
@@ -77,7 +81,8 @@ def encode_samples(
                 left_out.append(str(pair.image))
         except ValueError as error:
             problems.append(Problem(f"{pair.image}: {error}", (*pair.files, pair.mask)))
-        progress.update(done, len(samples), "measuring images, encoding masks")
+        store.release(sample.mask.array)
+        progress.update(n - len(samples), n, "measuring images, encoding masks")
     return cases, left_out, problems
 
 
