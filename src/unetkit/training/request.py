@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from ..allocator import return_freed_memory
 from ..data.dataset import Dataset, load_dataset
 from ..data.pairs import find_pairs
 from ..data.store import ArrayStore
@@ -117,6 +118,7 @@ class TrainingRequest:
             store=store,
             progress=_Reading(progress),
         )
+        return_freed_memory()  # of decoding and of distances: the steps need other sizes
         progress.update(message=store.describe())
         return dataset
 
