@@ -10,7 +10,7 @@ from unetkit.allocator import return_freed_memory
 
 CODE = """
 import ctypes, resource
-from unetkit.allocator import keep_freed_memory, return_freed_memory
+from unetkit.allocator import keep_freed_memory
 print(keep_freed_memory())
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ class ArrayStore:
 
     def create(self, name: str, shape: Sequence[int], dtype: np.dtype) -> SavedArray:
         """A new array of zeros in the cache, to be written block by block and then given its name by `finish`."""
-        path = self._path(name, ".partial.npy")
+        path = self._path(f".{name}.{secrets.token_hex(4)}", ".tmp")  # several processes may make the same
         path.parent.mkdir(parents=True, exist_ok=True)
         np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=tuple(shape)).flush()
         return SavedArray(path)

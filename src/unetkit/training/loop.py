@@ -203,6 +203,7 @@ def _prepare(training: Training, writer: RunWriter, resume: bool, progress: Prog
             with naming(state):
                 training.restore(*load_state(state))
             progress.update(message=f"resumed at step {training.step}")
+        broadcast(None)  # none still writes into the cache
         if rank() == 0:
             writer.clean(training.step)
         broadcast(None)  # all have read the state before it is written again
