@@ -189,3 +189,12 @@ def test_what_is_wrong_at_every_stage_is_named_as_without_a_store(tmp_path):
         texts.append(str(caught.value))
     assert texts[0] == texts[1]
     assert all(name in texts[0] for name in ("c0.png", "c3.png"))
+
+
+def test_gray_stored_as_rgb_holds_one_channel_only(tmp_path):
+    gray = np.random.default_rng(0).integers(0, 255, (32, 32), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([gray] * 3, -1), photometric="rgb")
+    for folder in (None, tmp_path / "cache"):
+        array = kept_image([tmp_path / "a.tif"], AS_STATED, ArrayStore(10**6, folder)).array
+        assert array.shape == (1, 32, 32)
+        assert array.base is None or array.base.nbytes == array.nbytes

@@ -42,14 +42,14 @@ class _Header:
 def kept_image(files: Sequence[Path], options: ReadOptions, store: ArrayStore) -> Image:
     """Read an image as `read_channels` does; its array is held, or read by region where the budget is used up."""
     if store.folder is None:
-        return _held(read_channels(files, options), store)
+        return _held(_owned(read_channels(files, options)), store)
     name = store.name_of(files, options)
     if saved := _saved(name, store):
         return saved[0]
     if opened := open_image(files, options, store.opened, least_bytes=store.left_bytes):
         store.in_files_bytes += opened.array.nbytes
         return opened
-    return _kept(name, read_channels(files, options), None, store)
+    return _kept(name, _owned(read_channels(files, options)), None, store)
 
 
 def kept_mask(
@@ -67,6 +67,14 @@ def kept_mask(
         return opened, None
     mask, code = read_coded_labels(pair.mask, axes=options.axes, grid=grid, size=size)
     return _kept(name, mask, code, store), code
+
+
+def _owned(image: Image) -> Image:
+    """The image with an array of its own: gray stored as RGB is a view of all three channels, which it would hold."""
+    base = image.array
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    return replace(image, array=image.array.copy()) if base.nbytes > image.array.nbytes else image
 
 
 def _held(image: Image, store: ArrayStore) -> Image:
