@@ -198,3 +198,11 @@ def test_gray_stored_as_rgb_holds_one_channel_only(tmp_path):
         array = kept_image([tmp_path / "a.tif"], AS_STATED, ArrayStore(10**6, folder)).array
         assert array.shape == (1, 32, 32)
         assert array.base is None or array.base.nbytes == array.nbytes
+
+
+def test_what_was_encoded_block_by_block_is_held_where_it_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(ArrayStore, "block_pixels", 40**2)
+    pairs = make(tmp_path / "data", 2, ".tif", "classes", n=2)
+    dataset = load_dataset(pairs, store=ArrayStore(10**9, tmp_path / "cache"))
+    assert all(isinstance(case.labels, np.ndarray) for case in dataset.cases)
+    assert_same(load_dataset(pairs), dataset)

@@ -69,6 +69,7 @@ def encode_samples(
     while samples:
         sample = samples.pop(0)
         pair, image = sample.pair, sample.image
+        store.release(sample.mask.array)  # in a moment
         try:
             normalised, targets = _encoded(sample, settings, channels, ndim, store)
             if targets.has_labels:
@@ -81,7 +82,6 @@ def encode_samples(
                 left_out.append(str(pair.image))
         except ValueError as error:
             problems.append(Problem(f"{pair.image}: {error}", (*pair.files, pair.mask)))
-        store.release(sample.mask.array)
         progress.update(n - len(samples), n, "measuring images, encoding masks")
     return cases, left_out, problems
 

@@ -123,10 +123,12 @@ class ArrayStore:
         np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=tuple(shape)).flush()
         return SavedArray(path)
 
-    def finish(self, name: str, array: SavedArray) -> SavedArray:
-        """The array under its own name, by which it is found again."""
-        array.path.replace(self._path(name, ".npy"))
-        return self._saved(self._path(name, ".npy"))
+    def finish(self, name: str, array: SavedArray) -> Readable:
+        """The array under its own name, by which it is found again; read into memory if it may be held."""
+        path = self._path(name, ".npy")
+        array.path.replace(path)
+        found = self.saved(name)
+        return self._saved(path) if found is None else found
 
     def release(self, array: Readable) -> None:
         """Take an array that is let go of from the budget."""

@@ -152,7 +152,7 @@ class DevicePlan(_Group):
     precision: Precision = Field(default="float32", description="float32 or bfloat16, of the convolutions in training.")
     compile: Compile = Field(default="auto", description="torch.compile: auto (measured), yes or no.")
     memory: str = Field(
-        default="", description="For images and masks, 2GB; those beyond are read from disk. none: half."
+        default="", description="For images and masks, such as 2GB; the others stay on disk. Empty: half."
     )
 
     @property
