@@ -1,5 +1,6 @@
 """Where arrays lie: in memory within a budget, in the cache, or in their files; a training cannot tell."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +207,10 @@ def test_what_was_encoded_block_by_block_is_held_where_it_fits(tmp_path, monkeyp
     dataset = load_dataset(pairs, store=ArrayStore(10**9, tmp_path / "cache"))
     assert all(isinstance(case.labels, np.ndarray) for case in dataset.cases)
     assert_same(load_dataset(pairs), dataset)
+
+
+def test_a_missing_folder_is_named_by_its_file(tmp_path):
+    pairs = make(tmp_path / "data", 2, ".png")
+    gone = replace(pairs[0], image=tmp_path / "gone/c0.png")
+    with pytest.raises(ValueError, match=r"No such file or directory: '.*gone/c0.png'"):
+        load_dataset([gone, *pairs[1:]], store=ArrayStore(1000, tmp_path / "cache"))

@@ -177,7 +177,7 @@ class ArrayStore:
         folder = path.parent
         if folder not in self._siblings:
             by_stem: dict[str, list[str]] = defaultdict(list)
-            for entry in sorted(os.listdir(folder)):
+            for entry in sorted(os.listdir(folder)) if folder.is_dir() else ():  # reading says what is missing
                 by_stem[entry.split(".")[0]].append(entry)
             self._siblings[folder] = dict(by_stem)
         return [
