@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from unetkit import read
-from unetkit.data.normalise import prepare_for_net
+from unetkit.data.normalised import prepare_for_net
 from unetkit.insight.shift import Shifts, shift_changes
 from unetkit.model.files import read_model
 

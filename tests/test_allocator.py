@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from unetkit.allocator import return_freed_memory
+
 CODE = """
 import ctypes, resource
 from unetkit.allocator import keep_freed_memory
@@ -30,3 +32,7 @@ def test_blocks_are_kept(given: dict[str, str]) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | given
     done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ([str(not given)] * 2)
+
+
+def test_freed_memory_is_returned_where_it_can_be():
+    assert return_freed_memory() in (True, False)

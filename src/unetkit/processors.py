@@ -1,14 +1,17 @@
-"""The processors that this process may use: of a machine that is shared, those of the job."""
+"""The processors and the memory that this process may use: of a machine that is shared, those of the job."""
 
 from __future__ import annotations
 
 import os
+import re
 from math import ceil
 from pathlib import Path
 
-__all__ = ["count_processors", "limit_threads"]
+__all__ = ["byte_count", "count_processors", "limit_threads", "machine_memory"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_USUAL_MEMORY = 8 * 2**30  # bytes, where the system does not say
 
 
 def count_processors() -> int:
@@ -64,3 +67,30 @@ def _quota(group: Path, *, is_old: bool) -> float | None:
     except (OSError, ValueError):
         return None
     return used / period if used > 0 and period > 0 else None
+
+
+def machine_memory() -> int:
+    """Bytes of memory of this machine, or those that the control group of this process may use."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has none
+        total = _USUAL_MEMORY
+    limits = [total]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # of version 2 and 1; "max" where there is none
+        try:
+            limits.append(int((_CGROUPS / name).read_text()))
+        except (OSError, ValueError):
+            continue
+    return min(limits)
+
+
+def byte_count(text: str) -> int:
+    """Read a memory size: "2GB", "512M" or plain bytes; units are powers of 1024.
+
+    >>> byte_count("2GB") == 2 * 2**30
+    True
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), flags=re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{text!r} is not a memory size: expected one such as 2GB or 500MB")
+    return int(float(match[1]) * _UNITS_BYTES[match[2].upper()])

@@ -3,7 +3,8 @@
 import pytest
 
 from unetkit.cli.console import PredictionBar, TrainingBar, clock, print_table
-from unetkit.cli.options import byte_count, seconds
+from unetkit.cli.options import seconds
+from unetkit.processors import byte_count
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def refuse_work(monkeypatch):
         pytest.fail("the work was begun")
 
     for name in (
-        "unetkit.data.dataset.read_channels",
+        "unetkit.data.kept.read_channels",
         "unetkit.metrics.pairing.read_coded_labels",
         "unetkit.measurements.table.read_coded_labels",
         "unetkit.measurements.polygons.read_labels",

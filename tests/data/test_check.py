@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as Picture
 
 from unetkit import io
-from unetkit.data import dataset
+from unetkit.data import dataset, kept
 from unetkit.data.channels import read_channels
 from unetkit.data.check import CheckResult, check
 from unetkit.data.pairs import find_pairs
@@ -323,9 +323,9 @@ def test_every_file_is_read_once(sound: Path, tmp_path: Path, monkeypatch: pytes
     corrupt_file = folder / "images" / "c05.tif"
     corrupt_file.write_bytes(corrupt_file.read_bytes()[:300])
     opened: list[str] = []
-    monkeypatch.setattr(dataset, "read_channels", lambda files, _: opened.append(str(files[0])) or read_channels(files))
+    monkeypatch.setattr(kept, "read_channels", lambda files, _: opened.append(str(files[0])) or read_channels(files))
     read = io.read_coded_labels
-    monkeypatch.setattr(dataset, "read_coded_labels", lambda file, **_: opened.append(str(file)) or read(file))
+    monkeypatch.setattr(kept, "read_coded_labels", lambda file, **_: opened.append(str(file)) or read(file))
     result = check(folder)
     assert sorted(opened) == sorted(map(str, folder.rglob("*.tif")))
     stages = (("c05",), ("c01",), ("c04",), ("c02", "c03"))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from unetkit.data.normalise import prepare_for_net, standardise
+from unetkit.data.normalise import standardise
+from unetkit.data.normalised import prepare_for_net
 from unetkit.georeference import GeoReference
 from unetkit.image import Image
 

@@ -12,7 +12,7 @@ from flat import train_flat
 from numpy.lib.stride_tricks import sliding_window_view
 from recorder import Recorder, Update
 
-from unetkit.data.normalise import prepare_for_net
+from unetkit.data.normalised import prepare_for_net
 from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.export import export_model
 from unetkit.export import int8 as int8_module

@@ -83,7 +83,7 @@ def test_all_nets_predict_as_one(run, tmp_path):
     assert len(nets) == 3
     dataset = load_dataset(find_pairs(folder / "cells"))
     with torch.no_grad():
-        logits = [net(torch.from_numpy(dataset.cases[0].image)[None])[0] for net in nets]
+        logits = [net(torch.from_numpy(np.asarray(dataset.cases[0].image))[None])[0] for net in nets]
     mean = torch.stack([one.softmax(0) for one in logits]).mean(0)
     calibrated = (mean.log() / card.temperature).softmax(0)
     foreground = 1 - calibrated[0].numpy() if card.labels.has_distance else calibrated[1].numpy()

@@ -89,6 +89,7 @@ def test_a_first_batch_that_is_bad_leaves_no_update():
     run = training(net={"widths": (4, 8), "norm": "none"})
     good = run.sampler.draw
     run.sampler.draw = lambda step: (batch := good(step)).images.fill_(math.nan) is not None and batch
+    run.drawn.close()  # those that were drawn ahead
     run.take_step()
     assert update_ratios(run) == {}
     assert not run.optimiser.state

@@ -69,6 +69,24 @@ def test_the_losses_and_weights_of_one_process(data, tmp_path):
 
 
 @pytest.mark.slow
+def test_data_that_memory_does_not_hold(data, tmp_path):
+    """Two processes that make one cache, and share it, train the net that two train with all data in memory."""
+    script = tmp_path / "unetkit"
+    script.write_text("from unetkit.cli.main import main\nmain()\n")
+    nets = []
+    for name, memory in (("held", "1GB"), ("cached", "1K")):
+        words = ["--devices", "2", "--json", "--memory", memory]
+        shared = [sys.executable, str(script), *command(data, tmp_path / name, *words)]
+        done = subprocess.run(shared, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        nets.append(read_model(tmp_path / name)[0].state_dict())
+    assert all(torch.equal(weights, nets[1][name]) for name, weights in nets[0].items())
+    cache = tmp_path / "cached" / "cache"
+    assert list(cache.glob("*-classes.npy"))
+    assert not list(cache.glob("*.tmp"))
+
+
+@pytest.mark.slow
 def test_an_error_is_said_once(tmp_path, capfd):
     code = "from unetkit.cli.main import main; main()"
     assert launch([sys.executable, "-c", code, *command((tmp_path / "none",) * 2, tmp_path / "out")], 2) == 1

@@ -45,7 +45,6 @@ NETS = (
 )
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def seconds(text: str) -> float:
@@ -61,18 +60,6 @@ def seconds(text: str) -> float:
     if not total > 0:
         raise ValueError(f"the duration is {text!r}; expected more than 0")
     return float(total)
-
-
-def byte_count(text: str) -> int:
-    """Read a memory size: "2GB", "512M" or plain bytes; units are powers of 1024.
-
-    >>> byte_count("2GB") == 2 * 2**30
-    True
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), flags=re.IGNORECASE)
-    if not match:
-        raise ValueError(f"{text!r} is not a memory size: expected one such as 2GB or 500MB")
-    return int(float(match[1]) * _UNITS_BYTES[match[2].upper()])
 
 
 def _whole_numbers(text: str, separator: str, *, expected: str) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import AsJson, Classes, Ignore, Labels, byte_count, option
+from ..processors import byte_count
+from .options import AsJson, Classes, Ignore, Labels, option
 
 __all__ = ["evaluate", "predict"]
 

@@ -66,6 +66,10 @@ def train(
     validation: Annotated[float | None, typer.Option(help="Share held out, by group where given; 0: none.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split, the weights and the patches.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: the fastest).")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="For images and masks, such as 2GB (default: half of the machine's); others stay on disk."),
+    ] = None,
     devices: Annotated[int, typer.Option(min=1, help="Processes that share every batch: one per GPU.")] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -102,6 +106,7 @@ def train(
         "data.planes": planes,
         "data.validation_fraction": validation,
         "device.name": device,
+        "device.memory": memory,
         "budget.seed": seed,
     }
     pairs = [(path, value) for path, value in flags.items() if value is not None]
@@ -153,14 +158,17 @@ def _print_result(trained: Run, page: Path, as_json: bool) -> None:
 
 
 def _with_plan(file: Path, settings: PlanSettings) -> Plan:
-    """The plan of a file, with another seed where one is given; everything else stands in the file."""
+    """The plan of a file, with another seed and memory where they are given; everything else stands in the file."""
     from ..training.plan.files import read_plan_file
     from ..training.plan.settings import flat_settings
 
     whole, seed = read_plan_file(file), settings.pop("budget", {}).get("seed")
-    if settings:
+    memory = settings.get("device", {}).pop("memory", None)
+    if flat_settings(settings):
         names = ", ".join(flat_settings(settings))
-        raise ValueError(f"the plan has all values but budget and seed: leave out {names}, or change the file")
+        raise ValueError(f"the plan has all values but budget, seed and memory: leave out {names}, or change the file")
+    if memory is not None:
+        whole = whole.model_copy(update={"device": whole.device.model_copy(update={"memory": memory})})
     if seed is None:
         return whole
     return whole.model_copy(update={"budget": whole.budget.model_copy(update={"seed": seed})})

@@ -62,7 +62,8 @@ def open_channels(files: Sequence[Path], options: ReadOptions = AS_STATED) -> La
         first, stacked = images[0], _Stacked(images, *_laid_on_first(files, images))
         with naming(files[0]):
             source = chosen(stacked, options)
-        return LazyImage(files[0], source, first.place, first.georeference, first.origin, stacked.validity)
+        place = first.place, first.georeference, first.origin
+        return LazyImage(files[0], source, *place, stacked.validity, piece_bytes=stacked.piece_bytes)
     except BaseException:
         for image in images:
             image.close()
@@ -89,6 +90,12 @@ class _Stacked:
                 parts.append(turn(image[(slice(low, high), *turn.source(tuple(space), image.size))]))
             at += n
         return np.concatenate(parts).astype(self.dtype, copy=False)
+
+    @property
+    def piece_bytes(self) -> int | None:
+        """Bytes that are decoded at least to read any pixel; None where the whole of a file may be."""
+        pieces = [image.piece_bytes for image in self._images]
+        return None if None in pieces else max(piece or 0 for piece in pieces)
 
     @property
     def validity(self) -> Callable[[Region], np.ndarray] | None:

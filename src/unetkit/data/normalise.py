@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol
 
 import numpy as np
 
-from ..image import Image, to_channels
+from .readable import Readable
 
 _CHUNK = 2**20  # values whose moments are taken at a time: few enough for the processor's cache
 _BAND_BYTES = 2**26  # read at a time from a file
@@ -19,18 +18,6 @@ _WIDE = 1e30  # a deviation from which on differences to the mean may not fit in
 
 
 IsValid = Callable[[np.ndarray, slice], np.ndarray]
-
-
-class Readable(Protocol):
-    """An array of shape (C, *spatial), in memory or on disk, whose regions can be read."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype: ...
-
-    def __getitem__(self, region: tuple[slice, ...], /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +42,19 @@ class Normalisation:
     missing: int = 0
     has_gaps: bool = False
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether differences to the mean may not fit into float32."""
+        return bool(self.std.max(initial=0) > _WIDE)
+
     def __call__(self, values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-        """Scale a region of the image, (C, *region), to float32, the mean where samples are not valid; a copy."""
+        """Scale a region of the image, (C, *region), to float32, the mean where samples are not valid; a copy.
+
+        Of an image of one channel whose gray is repeated, the one channel will do.
+        """
         axes = (slice(None), *(None,) * (values.ndim - 1))
         with np.errstate(invalid="ignore"):  # of what is not valid
-            if self.std.max(initial=0) > _WIDE:
+            if self.is_wide:
                 wide = (values.astype(np.float64) - self.mean[axes]) / self.std[axes]
                 scaled = wide.astype(np.float32)
             else:
@@ -182,20 +177,3 @@ def standardise(array: np.ndarray, valid: np.ndarray | None = None) -> np.ndarra
         return measure_normalisation(array)(array)
     held = np.broadcast_to(valid, array.shape)
     return measure_normalisation(array, lambda _, rows: held[:, rows])(array, held)
-
-
-def prepare_for_net(image: Image, *, channels: int, ndim: int) -> np.ndarray:
-    """Make an image the input of a net: checked, converted to `channels` channels, standardised.
-
-    Samples of a map that hold no data (NaN, the file's nodata value, or by its mask) are left out of the statistics and
-    become 0.
-
-    Raises
-    ------
-    ValueError
-        If the image's axes or channels cannot be made the net's, or a value is not finite.
-    """
-    if image.ndim != ndim:
-        raise ValueError(f"has {image.ndim} spatial axes, {' x '.join(map(str, image.size))}; this is a {ndim}D net")
-    image = to_channels(image, channels)
-    return standardise(image.array, image.holds_data())

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..geometry import mirror
+from .readable import Readable
 
 
 def check_planes(planes: int, ndim: int) -> None:
@@ -36,10 +37,11 @@ def fold(window: np.ndarray) -> np.ndarray:
     return window.reshape(-1, *window.shape[2:])
 
 
-def around(volume: np.ndarray, index: int, planes: int) -> np.ndarray:
+def around(volume: Readable, index: int, planes: int) -> np.ndarray:
     """Stack plane `index` of a volume (C, z, y, x) with its neighbours: (C * planes, y, x), edges mirrored."""
     at = mirror(index - planes // 2, planes, volume.shape[1])
-    return fold(volume[:, at])
+    low = int(at.min())
+    return fold(volume[:, low : int(at.max()) + 1][:, at - low])
 
 
 def by_planes(volume: np.ndarray, planes: int, predict: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:

@@ -11,8 +11,9 @@ import numpy as np
 
 from ..labels.kind import IGNORE_INDEX
 from ..tiles import Slices
-from .balance import duplicates, even_folds, even_out, shown_classes
-from .dataset import Case
+from .balance import duplicates, even_folds, even_out
+from .case import Case, pixels_of_values, shown_in
+from .readable import ByRegion, Readable, Region
 
 __all__ = ["EVEN", "FEW", "split", "train_val_split"]
 
@@ -69,8 +70,9 @@ def _parts(case: Case, fraction: float, fold: Fold | None, *, is_even: bool) -> 
                 f"{case.path}: an image of {case.size} pixels cannot be cut into a part to train on and one to "
                 "validate on; leave it out"
             )
-        lost = [_lost(case.labels, strip) if is_even else 0 for strip in strips]
-        keys = [(n, _unlike(case.labels[strip], case.labels)) for n, strip in zip(lost, strips, strict=True)]
+        whole, parts = case.label_pixels, [pixels_of_values(case.labels, strip) for strip in strips]
+        lost = [_lost(whole, part) if is_even else 0 for part in parts]
+        keys = [(n, _unlike(part, whole)) for n, part in zip(lost, parts, strict=True)]
         strip = strips[keys.index(min(keys))]
     else:
         axis, (k, n) = int(np.argmax(case.size)), fold  # strips across the longest axis
@@ -78,9 +80,32 @@ def _parts(case: Case, fraction: float, fold: Fold | None, *, is_even: bool) -> 
             raise ValueError(f"{case.path}: an image of {case.size} pixels cannot be cut into {n} folds")
         part = slice(k * case.size[axis] // n, (k + 1) * case.size[axis] // n)
         strip = tuple(part if i == axis else slice(0, m) for i, m in enumerate(case.size))
-    training, held_out = case.labels.copy(), np.full_like(case.labels, IGNORE_INDEX)
-    held_out[strip], training[strip] = case.labels[strip], IGNORE_INDEX
+    training, held_out = (_PartLabelled(case.labels, strip, is_inside=is_inside) for is_inside in (False, True))
+    if isinstance(case.labels, np.ndarray):
+        return replace(case, labels=np.asarray(training)), replace(case, labels=np.asarray(held_out))
     return replace(case, labels=training), replace(case, labels=held_out)
+
+
+class _PartLabelled(ByRegion):
+    """Labels of which only those inside a box are labelled, or only those outside."""
+
+    def __init__(self, labels: Readable, box: Slices, *, is_inside: bool) -> None:
+        self._labels, self._box, self._is_inside = labels, box, is_inside
+        self.shape, self.dtype = labels.shape, labels.dtype
+
+    def _read(self, region: Region) -> np.ndarray:
+        labels = np.array(self._labels[region])
+        inside = tuple(
+            slice(max(box.start - part.start, 0), max(box.stop - part.start, 0))
+            for box, part in zip(self._box, region, strict=True)
+        )
+        if self._is_inside:
+            kept = labels[inside].copy()
+            labels[...] = IGNORE_INDEX
+            labels[inside] = kept
+        else:
+            labels[inside] = IGNORE_INDEX
+        return labels
 
 
 def _strips(size: tuple[int, ...], fraction: float) -> list[Slices]:
@@ -95,17 +120,15 @@ def _strips(size: tuple[int, ...], fraction: float) -> list[Slices]:
     return strips
 
 
-def _lost(labels: np.ndarray, strip: Slices) -> int:
+def _lost(pixels: np.ndarray, in_strip: np.ndarray) -> int:
     """Classes that a side lacks if a strip is held out: those that nothing is left of to learn count as more."""
-    rest = labels.copy()
-    rest[strip] = IGNORE_INDEX
-    whole, held_out, left = (shown_classes(part) for part in (labels, labels[strip], rest))
+    whole, held_out, left = (shown_in(part) for part in (pixels, in_strip, pixels - in_strip))
     return 100 * len(whole - left) + len(whole - held_out)
 
 
 def _unlike(part: np.ndarray, whole: np.ndarray) -> float:
     """Distance of the class shares of a part from those of the whole, 0 to 2; 3 where nothing is labelled."""
-    counts = [np.bincount(labels.ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX] for labels in (part, whole)]
+    counts = [pixels[:IGNORE_INDEX] for pixels in (part, whole)]
     if not counts[0].sum():
         return 3.0
     own, other = (count / max(count.sum(), 1) for count in counts)
@@ -158,9 +181,7 @@ def _split(
         )
     names = sorted(groups)
     random.Random(seed).shuffle(names)
-    traits = {
-        name: frozenset[int]().union(*(shown_classes(own[i].classes) for i in groups[name])) for name in names if own
-    }
+    traits = {name: frozenset[int]().union(*(own[i].shown_classes for i in groups[name])) for name in names if own}
     sizes = {name: len(groups[name]) for name in names}
     if fold is not None:
         folds = _folds(groups, names, fold)

@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from ..image import Image
 from ..labels.statistics import LabelStatistics
-from .dataset import Sample
 from .pairs import Pair
+from .sample import Sample
 
 __all__ = ["LabelIssue", "Summary", "summarise"]
 

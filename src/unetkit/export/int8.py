@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..geometry import Geometry
 from ..inference.engines.int8_card import FILE, QuantisationReport, is_current, read_report
 from ..inference.engines.openvino import calibrated_model, check_installed, int8_engine, save_openvino
@@ -111,7 +112,7 @@ def export_int8(
             patches=patches,
             measured_on="validation" if held_out else "training",
             images=len(cases),
-            pixels=sum(case.labels.size for case in cases),
+            pixels=sum(prod(case.size) for case in cases),
             dice_float32=before.quality,
             dice_int8=after.quality,
             pixel_error_float32=before.pixel_error,
@@ -157,8 +158,8 @@ def _measure(
             start = time.perf_counter()
             masks.append(predict_classes(predictor, case))
             times[i] += time.perf_counter() - start
-            totals[i] += confusion(masks[i], case.classes, n)
+            totals[i] += confusion(masks[i], np.asarray(case.classes), n)
         known.add(case.size)
         changed += int(np.count_nonzero(masks[0] != masks[1]))
     before, after = (ValidationScore.from_confusion(*pair) for pair in zip(totals, times, strict=True))
-    return before, after, changed / sum(case.labels.size for case in cases)
+    return before, after, changed / sum(prod(case.size) for case in cases)

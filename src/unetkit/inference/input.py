@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data.channels import open_channels
 from ..data.normalise import Normalisation, measure_normalisation
 from ..data.planes import around, fold
+from ..data.readable import Readable
 from ..geometry import mirror
 from ..image import Image, to_channels
 from ..io import LazyImage
@@ -92,7 +93,7 @@ class ArrayInput:
 
     Parameters
     ----------
-    image : ndarray of shape (C, *spatial), or LazyImage
+    image : array of shape (C, *spatial), in memory or read by region
         Of any real dtype; regions are made float32 as they are read.
     planes : int, optional
         Of a volume for a 2D net: how many adjacent planes it reads.
@@ -100,7 +101,7 @@ class ArrayInput:
 
     missing = 0
 
-    def __init__(self, image: np.ndarray | LazyImage, planes: int | None = None) -> None:
+    def __init__(self, image: Readable | LazyImage, planes: int | None = None) -> None:
         self._image, self._planes, self.size = image, planes or 1, image.shape[1:]
 
     def __call__(self, pixels: Slices) -> Tensor:

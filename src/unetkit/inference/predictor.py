@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.readable import Readable
 from ..io.block_store import BlockStore
 from ..model.card import Card
 from ..model.files import read_members
@@ -317,12 +318,12 @@ class Predictor:
             total = total + average_symmetries(member, image, memory_bytes=memory_bytes, flips=flips, progress=share)
         return (total / n).log()
 
-    def run(self, image: np.ndarray, finish: Callable[[Tensor], np.ndarray]) -> np.ndarray:
-        """Run the net over a normalised image in memory, and keep what `finish` makes of the logits.
+    def run(self, image: Readable, finish: Callable[[Tensor], np.ndarray]) -> np.ndarray:
+        """Run the net over a normalised image, and keep what `finish` makes of the logits.
 
         Parameters
         ----------
-        image : ndarray of shape (C, *spatial), float32
+        image : array of shape (C, *spatial), float32
             A volume for a net that reads planes.
         finish : callable
             Called with logits (K, *pixels); returns values (..., *pixels), such as their argmax.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.channels import read_channels
-from ..data.normalise import prepare_for_net
+from ..data.normalised import prepare_for_net
 from ..graph.cost import cost
 from ..graph.graph import Graph
 from ..graph.read import read

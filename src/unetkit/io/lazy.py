@@ -99,6 +99,11 @@ class LazyImage:
         Position of the first pixel in `unit`.
     validity : callable, optional
         Where a map holds data by a mask of its own: takes a region over space.
+    piece_bytes : int, optional
+        Bytes that are decoded at least to read any pixel; None where the whole image may be.
+    is_plain : bool
+        Whether its samples are channels as they are: no colours, of which `read` makes one channel where all are
+        equal, no opacity, and no compression that changes values.
 
     Attributes
     ----------
@@ -124,9 +129,11 @@ class LazyImage:
         georeference: GeoReference | None = None,
         origin: tuple[float, ...] | None = None,
         validity: Callable[[Region], np.ndarray] | None = None,
+        piece_bytes: int | None = None,
+        is_plain: bool = True,
     ) -> None:
         self.path, self.place, self.georeference, self.origin = path, place, georeference, origin
-        self.validity = validity
+        self.validity, self.piece_bytes, self.is_plain = validity, piece_bytes, is_plain
         self._source: Source | None = source
         self.axes, self.shape, self.dtype = source.axes, source.shape, source.dtype
         self.spacing, self.unit, self.notes = source.spacing, source.unit, source.notes

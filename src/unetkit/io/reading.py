@@ -36,6 +36,7 @@ from .tiff.layout import TiffImage, read_tiff
 from .tiff.regions import TiffRegions, can_slice
 from .zarr.reading import ZarrRegions, read_omezarr
 
+_MAPPED = ("NPY", "MRC")  # formats of `formats` whose arrays are mapped
 READABLE = (*SUFFIXES, DICOM_SUFFIX, *(suffix for each in FORMATS for suffix in each.suffixes))
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -219,20 +220,36 @@ def open_lazy(path: str | Path, *, axes: str = "", channels: Sequence[int] = ())
         kind = _kind(path)
         if kind == "OME-Zarr":
             chunked = ZarrRegions(path, options)
-            return LazyImage(path, chosen(banded(chunked, chunked.height), options), origin=chunked.origin)
+            rows = chosen(banded(chunked, chunked.height), options)
+            return LazyImage(path, rows, origin=chunked.origin, piece_bytes=chunked.piece_bytes)
         if kind == "TIFF":
             tiff = TiffImage(path, options)
             if can_slice(tiff):
                 regions = TiffRegions(tiff)
                 rows = chosen(banded(regions, regions.height), options)
-                return LazyImage(path, rows, georeference=tiff.georeference, validity=tiff.validity)
+                return LazyImage(
+                    path,
+                    rows,
+                    georeference=tiff.georeference,
+                    validity=tiff.validity,
+                    piece_bytes=regions.piece_bytes,
+                    is_plain=tiff.colour.kind == "plain" and tiff.colour.alpha is None and not tiff.is_lossy,
+                )
             tiff.close()
         found = format_of(path)
         source = found.open_source(path, options) if found is not None and kind == found.name else None
         if source is not None:
-            return LazyImage(path, chosen(source, options))
+            pieces = source.piece_bytes
+            return LazyImage(path, chosen(source, options), piece_bytes=pieces, is_plain=not source.is_rgb)
         image = told_image(_read_stored(path, options), options)
         return whole_lazy(path, image)
+
+
+def has_regions(path: Path) -> bool:
+    """Whether `open_lazy` may read a file by region: not where its format can only be decoded whole."""
+    with naming(path):
+        kind = _kind(path)
+    return kind in ("TIFF", "OME-Zarr") or kind in _MAPPED
 
 
 def images_within(path: str | Path) -> list[Path]:

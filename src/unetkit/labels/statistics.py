@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -48,7 +51,7 @@ def label_statistics(labels: np.ndarray, *, nodata: float | None = None) -> Labe
     Parameters
     ----------
     labels : ndarray of shape (*spatial)
-        Integers or booleans; floats only if all are whole numbers.
+        Integers or booleans; floats only if all are whole numbers. Anything else that can be sliced is read in bands.
     nodata : float, optional
         The value that the file states to hold no data.
 
@@ -66,14 +69,18 @@ def label_statistics(labels: np.ndarray, *, nodata: float | None = None) -> Labe
     >>> label_statistics(np.array([[0, 0, 3], [7, 0, 3]])).components
     {3: 1, 7: 1}
     """
-    labels = as_integers(labels)
-    if labels.size == 0:
+    if isinstance(labels, np.ndarray):
+        labels = as_integers(labels)
+    if prod(labels.shape) == 0:
         raise ValueError(f"label image of shape {labels.shape} holds no pixels")
-    counts = count_values(labels)
+    total = Counter[int]()
+    for band in _bands(labels):
+        total.update(count_values(as_integers(labels[band])))
+    counts = dict(sorted(total.items()))
     tag = int(nodata) if nodata is not None and float(nodata).is_integer() else None
     if len(counts) <= 2:
         return LabelStatistics(counts, nodata=tag)
-    middle = _middle(labels)
+    middle = as_integers(labels[_middle(labels.shape)])
     return LabelStatistics(counts, _components(middle), _between(middle, counts), tag)
 
 
@@ -131,13 +138,24 @@ def _between(labels: np.ndarray, counts: dict[int, int]) -> dict[int, float]:
     return {value: float(n[value] / pixels[value]) for value in np.flatnonzero(pixels).tolist()}
 
 
-def _middle(labels: np.ndarray) -> np.ndarray:
+def _bands(labels: Any) -> Iterator[tuple[slice, ...]]:
+    """All of an array in memory; of another one bands of rows, none of them larger than the window in the middle."""
+    rows = len(labels)
+    step = rows if isinstance(labels, np.ndarray) else max(WINDOW_PIXELS * rows // prod(labels.shape), 1)
+    for start in range(0, rows, step):
+        yield (slice(start, min(start + step, rows)),)
+
+
+def _middle(size: Sequence[int]) -> tuple[slice, ...]:
     """The middle of a large image."""
-    while labels.size > WINDOW_PIXELS:
-        axis = int(np.argmax(labels.shape))
-        quarter = labels.shape[axis] // 4
-        labels = labels[(slice(None),) * axis + (slice(quarter, labels.shape[axis] - quarter),)]
-    return labels
+    region = [slice(0, n) for n in size]
+    lengths = list(size)
+    while prod(lengths) > WINDOW_PIXELS:
+        axis = int(np.argmax(lengths))
+        quarter = lengths[axis] // 4
+        region[axis] = slice(region[axis].start + quarter, region[axis].stop - quarter)
+        lengths[axis] -= 2 * quarter
+    return tuple(region)
 
 
 def values_text(values: Iterable[int]) -> str:

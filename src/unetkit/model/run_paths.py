@@ -108,6 +108,11 @@ class RunPaths:
         return self.previews / f"{name}.png"
 
     @property
+    def cache(self) -> Path:
+        """Folder of the images and masks that memory does not hold, as arrays; made anew where it is removed."""
+        return self.root / "cache"
+
+    @property
     def int8(self) -> Path:
         """Folder of the int8 model."""
         return self.root / "int8"

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..labels.kind import IGNORE_INDEX
 
 __all__ = ["SAMPLED_PIXELS", "Calibration", "calibrate", "calibration_error", "sample_pixels"]
@@ -42,7 +42,7 @@ class Calibration:
 
 def sample_pixels(case: Case, n: int, seed: int) -> np.ndarray:
     """Flat indices of up to `n` labelled pixels of a case, (n,), int64."""
-    labelled = np.flatnonzero(case.labels.ravel() != IGNORE_INDEX)
+    labelled = np.flatnonzero(np.asarray(case.labels).ravel() != IGNORE_INDEX)
     return np.random.default_rng(seed).choice(labelled, min(n, len(labelled)), replace=False)
 
 

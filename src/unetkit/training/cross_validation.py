@@ -12,7 +12,8 @@ from statistics import fmean, pstdev
 import numpy as np
 
 from ..allocator import keep_freed_memory
-from ..data.dataset import Case, Dataset
+from ..data.case import Case
+from ..data.dataset import Dataset
 from ..data.split import FEW
 from ..inference.execution import Execution
 from ..inference.files import mask_name
@@ -147,7 +148,7 @@ def _train_folds(
     request: TrainingRequest, paths: RunPaths, folds: int, resume: bool, progress: Progress
 ) -> CrossValidation:
     requests = [request.for_fold(k, folds) for k in range(folds)]
-    dataset = requests[0].load(saved_plan(paths.fold(0), resume), progress)
+    dataset = requests[0].load(saved_plan(paths.fold(0), resume), paths.cache, progress)
     runs: list[Run] = []
     for k, request in enumerate(requests):
         progress.update(k, folds, f"fold {k + 1} of {folds}")
@@ -202,7 +203,7 @@ def _predict_out_of_fold(
     has_distance, classes = dataset.kind.has_distance, predicted
     if has_distance:
         classes = [(unpack_maps(packed)[0] > 0.5).astype(np.uint8) for packed in predicted]
-    triples = ((case.name, mask, case.classes) for case, mask in zip(dataset.cases, classes, strict=True))
+    triples = ((case.name, mask, np.asarray(case.classes)) for case, mask in zip(dataset.cases, classes, strict=True))
     evaluation = evaluate_arrays(triples, dataset.scored_names)
     temperature = fmean(member.card.temperature for member in members)
     card = members[0].card.model_copy(update={"temperature": temperature, "score": evaluation.dice})
@@ -231,7 +232,7 @@ def _predict_cases(members: Sequence[_Member], dataset: Dataset) -> list[np.ndar
         for case in member.held_out:
             predicted = predict(member.predictor, case)
             if case.path in whole:
-                np.copyto(whole[case.path], predicted, where=case.labels != IGNORE_INDEX)
+                np.copyto(whole[case.path], predicted, where=np.asarray(case.labels) != IGNORE_INDEX)
             else:
                 whole[case.path] = predicted
     return [whole[case.path] for case in dataset.cases]
@@ -250,6 +251,6 @@ def _doubtful_masks(evaluation: Evaluation, dataset: Dataset, members: Sequence[
             others = [member for member in members if all(other.path != case.path for other in member.held_out)]
             seen = []
             for member in others:
-                triple = case.name, predict_classes(member.predictor, case), case.classes
+                triple = case.name, predict_classes(member.predictor, case), np.asarray(case.classes)
                 seen.append(evaluate_arrays([triple], dataset.scored_names).per_image[0].dice)
             yield DoubtfulMask(case.name, unseen, fmean(seen))

@@ -8,16 +8,18 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..data.balance import content_of
-from ..data.dataset import Case
+from ..data.case import Case
 from ..io.atomic import write_text
 from ..io.filenames import file_of
 from ..json_text import parse_json
 
 __all__ = ["check_record", "held_out_names", "write_record"]
 
-_FORMAT = 1
+_FORMAT = 2  # 1 digested large files whole
 _MOST_NAMES = 5
 _CHUNK = 1 << 20
+_WHOLE = 1 << 28  # bytes of a file, or of all in a folder, up to which it is digested whole; of others some parts
+_PARTS = 64
 
 _Contents = dict[str, tuple[str, str]]  # name of an image -> digests of its file and of its classes
 
@@ -53,11 +55,13 @@ def check_record(path: Path, cases: Sequence[Case]) -> None:
     if not path.is_file():
         return
     try:
-        rows = parse_json(path.read_text(encoding="utf-8"))["cases"]
+        document = parse_json(path.read_text(encoding="utf-8"))
+        rows = document["cases"]
+        is_whole = document["format"] == 1
         before: _Contents = {row["name"]: (row["image"], row["labels"]) for row in rows}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None
-    if parts := _differences(before, _contents(cases)):
+    if parts := _differences(before, _contents(cases, is_whole=is_whole)):
         raise ValueError(
             f"the data are not those that {path.parent} was planned with: {'; '.join(parts)}. The images held out "
             "would be others: bring the data back, or begin a new run from its weights (--from)"
@@ -86,19 +90,31 @@ def _listed(names: Sequence[str], words: str) -> str:
     return f"{words} {', '.join(names[:_MOST_NAMES])}{more}"
 
 
-def _contents(cases: Sequence[Case]) -> _Contents:
-    digests = {file: _digest(file) for file in dict.fromkeys(file_of(case.path) for case in cases)}
+def _contents(cases: Sequence[Case], *, is_whole: bool = False) -> _Contents:
+    digests = {file: _digest(file, is_whole=is_whole) for file in dict.fromkeys(file_of(case.path) for case in cases)}
     return {case.name: (digests[file_of(case.path)], content_of(case.classes)) for case in cases}
 
 
-def _digest(path: Path) -> str:
-    """Of the bytes of a file, or of all files of a folder: pixels in memory differ in the last bit between machines."""
+def _digest(path: Path, *, is_whole: bool) -> str:
+    """Of the bytes of a file, or of all files of a folder: pixels in memory differ in the last bit between machines.
+
+    Of large ones the sizes, and parts spread over them, unless all is to be read.
+    """
     digest = hashlib.blake2b(digest_size=8)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if file.is_file():
-            digest.update(file.relative_to(path).as_posix().encode())
-            with file.open("rb") as stream:
-                while chunk := stream.read(_CHUNK):
-                    digest.update(chunk)
+    sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
+    step = 1 if is_whole or sum(sizes) <= _WHOLE else max(sum(sizes) // (_PARTS * _CHUNK), 2)
+    number = 0  # of a chunk, over all files
+    for file, size in zip(files, sizes, strict=True):
+        if not file.is_file():
+            continue
+        digest.update(file.relative_to(path).as_posix().encode())
+        if step > 1:
+            digest.update(str(size).encode())
+        with file.open("rb") as stream:
+            for start in range(0, size, _CHUNK):
+                if number % step == 0:
+                    stream.seek(start)
+                    digest.update(stream.read(_CHUNK))
+                number += 1
     return digest.hexdigest()

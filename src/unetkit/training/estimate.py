@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from ..allocator import keep_freed_memory
 from ..data.dataset import Dataset
@@ -10,6 +11,7 @@ from .plan.plan import Plan
 from .state import card_of, time_steps, training_of
 from .validation import validate
 from .validation_schedule import validation_interval_s, validation_interval_steps
+from .windows import validation_cases
 
 __all__ = ["TrainingEstimate", "estimate_training"]
 
@@ -49,11 +51,13 @@ def estimate_training(plan: Plan, dataset: Dataset) -> TrainingEstimate:
     """
     keep_freed_memory()  # as `train` does
     cases, held_out = plan.split(dataset.cases)
+    held_out, _ = validation_cases(held_out, seed=plan.budget.seed)
     training, budget = training_of(plan, cases), plan.budget
     step_s, validation_s = time_steps(training), 0.0
+    training.drawn.close()
     if held_out:
         score = validate(training.predictor(card_of(plan, dataset)), held_out[:1])
-        cost_s = score.time_s * sum(case.labels.size for case in held_out) / held_out[0].labels.size
+        cost_s = score.time_s * sum(prod(case.size) for case in held_out) / prod(held_out[0].size)
         if budget.steps:
             validation_s = budget.steps // validation_interval_steps(budget.steps) * cost_s
         elif budget.time_s:  # those on the way, and the one at the end

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..allocator import keep_freed_memory
 from ..data.balance import split_notes
-from ..data.dataset import Case, Dataset
+from ..data.case import Case
+from ..data.dataset import Dataset
 from ..data.split import FEW
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor
@@ -33,11 +34,13 @@ from .run import LogEntry, Run
 from .state import Training, card_of, choose_forward, training_of
 from .validation import ValidationScore, predict_held_out, validate, validate_fully
 from .validation_schedule import IntervalTimer
+from .windows import validation_cases
 from .writer import RunWriter, check_out
 
 __all__ = ["run_training", "saved_plan", "train"]
 
 _SAVE_EVERY_S = 20.0
+_MOST_WAITING = 0.03  # share of the time
 
 
 def train(
@@ -103,7 +106,7 @@ def train(
             if is_main:
                 check_out(paths.root, resume)
             broadcast(None)  # before anything is written
-            dataset = request.load(saved, progress)
+            dataset = request.load(saved, paths.cache, progress)
             with naming(paths.plan) if saved else nullcontext():
                 plan = request.plan(saved, dataset, progress)
             return run_training(plan, dataset, paths, resume=resume, progress=progress)
@@ -132,10 +135,13 @@ def run_training(
         if not paths.data_record.is_file():
             learned = {case.name for case in cases}  # of a few images a part each is held out: all are learned from
             write_record(paths.data_record, dataset.cases, held_out={case.name for case in held_out} - learned)
+    held_out, text = validation_cases(held_out, seed=plan.budget.seed)
+    if text:
+        progress.update(message=text)
     with interruptible() as stop:
         timer, score = IntervalTimer(training, held_out), None
         start, first_step = time.perf_counter() - training.elapsed_s, training.step
-        next_save_s = training.elapsed_s + _SAVE_EVERY_S
+        next_save_s, logged = training.elapsed_s + _SAVE_EVERY_S, (training.elapsed_s, 0.0)
         if training.fraction() < 1:
             progress.update(message=choose_forward(training))  # may take steps
         while True:
@@ -152,7 +158,8 @@ def run_training(
                     if score is None or score.quality > training.best:
                         training.best = score.quality if score else -1.0
                         writer.model(training.averaged, score.mean_dice if score else None)
-                    writer.log(_log_entry(training, new))
+                    writer.log(_log_entry(training, new, logged))
+                    logged = training.elapsed_s, training.drawn.waited_s
                 if is_due or training.elapsed_s > next_save_s:
                     save_s = writer.state(training)
                     next_save_s = training.elapsed_s + max(_SAVE_EVERY_S, 50 * save_s)
@@ -167,7 +174,10 @@ def run_training(
         training.elapsed_s = time.perf_counter() - start
         was_interrupted = stop.is_set()
     if is_main:
+        if (waiting := _share(training.drawn.waited_s, training.elapsed_s)) > _MOST_WAITING:
+            progress.update(message=f"steps waited for data {waiting:.0%} of the time: more --memory, or a faster disk")
         _finish(training, held_out, writer, progress)
+    training.drawn.close()
     return Run(paths, plan, was_interrupted)
 
 
@@ -193,6 +203,7 @@ def _prepare(training: Training, writer: RunWriter, resume: bool, progress: Prog
             with naming(state):
                 training.restore(*load_state(state))
             progress.update(message=f"resumed at step {training.step}")
+        broadcast(None)  # none still writes into the cache
         if rank() == 0:
             writer.clean(training.step)
         broadcast(None)  # all have read the state before it is written again
@@ -224,7 +235,8 @@ def _preview(writer: RunWriter, case: Case, score: ValidationScore, progress: Pr
         progress.update(message=f"early preview: {early} (image, truth, prediction, differences)")
 
 
-def _log_entry(training: Training, score: ValidationScore | None) -> LogEntry:
+def _log_entry(training: Training, score: ValidationScore | None, last: tuple[float, float]) -> LogEntry:
+    """A line of the log; `last` holds the seconds of the training, and of waiting, at the line before."""
     recent, updates = training.losses[-50:], update_ratios(training)
     entry: LogEntry = {
         "step": training.step,
@@ -234,12 +246,17 @@ def _log_entry(training: Training, score: ValidationScore | None) -> LogEntry:
         "gradient_norm": training.gradient_norm,
         "gradients": {name: update.gradient for name, update in updates.items()},
         "updates": {name: update.ratio for name, update in updates.items()},
+        "waiting": _share(training.drawn.waited_s - last[1], training.elapsed_s - last[0]),
     }
     if score:
         if score.mean_dice is not None:
             entry |= {"dice": list(score.dice), "mean_dice": score.mean_dice}
         entry |= {"pixel_error": score.pixel_error, "validation_s": round(score.time_s, 2)}
     return entry
+
+
+def _share(part_s: float, whole_s: float) -> float:
+    return round(min(part_s / whole_s, 1.0), 4) if whole_s > 0 else 0.0
 
 
 def _finish(training: Training, held_out: Sequence[Case], writer: RunWriter, progress: Progress) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..image import Image
 from ..io import write
 from ..labels.colours import class_colour
@@ -72,10 +72,11 @@ def middle_plane(classes: np.ndarray) -> np.ndarray:
 def write_panel(path: Path, case: Case, predicted: np.ndarray) -> None:
     """Write the `panel` of a case and the classes, or ids of objects, predicted for it; the folder is made."""
     path.parent.mkdir(exist_ok=True)
+    image, truth = np.asarray(case.image), np.asarray(case.classes)
     if case.ids is None:
-        picture = panel(case.image, predicted, case.classes)
+        picture = panel(image, predicted, truth)
     else:
         foreground = (predicted > 0).astype(np.uint8)
-        picture = panel(case.image, foreground, case.classes, ids=(predicted, case.ids))
+        picture = panel(image, foreground, truth, ids=(predicted, np.asarray(case.ids)))
     picture = picture.transpose(2, 0, 1)
     write(path, Image(picture, "cyx", (1.0, 1.0), "px"))

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from ..allocator import return_freed_memory
 from ..data.dataset import Dataset, load_dataset
 from ..data.pairs import find_pairs
+from ..data.store import ArrayStore
 from ..model.files import read_model
 from ..nets.pretrained import check_encoder
 from ..progress import Progress
 from .distributed import broadcast, world_size
 from .plan.device import use_threads
 from .plan.files import read_plan, read_plan_file
-from .plan.plan import Plan
+from .plan.plan import DevicePlan, Plan
 from .plan.reuse import check_resumable, reuse_plan, with_longer_budget
 from .plan.rules import make_plan
 from .plan.settings import BudgetSettings, DataSettings, PlanSettings, check_settings, options_of, read_options_of
 
 __all__ = ["TrainingRequest"]
+
+_TELL_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,17 @@ class TrainingRequest:
         time_s, steps = budget.get("time_s"), budget.get("steps")
         return replace(self, settings=settings, time_s=time_s and time_s / n, steps=steps and max(steps // n, 1))
 
-    def load(self, saved: Plan | None, progress: Progress) -> Dataset:
+    @cached_property
+    def memory_bytes(self) -> int:
+        """For images and masks, and the work on them: as set here or in a whole plan, else half of the machine's."""
+        plan = self.whole_plan
+        device = self.plan_settings.get("device", {}) if plan is None else {}
+        return (plan.device if plan else DevicePlan(memory=device.get("memory", ""))).memory_bytes // world_size()
+
+    def load(self, saved: Plan | None, cache: Path, progress: Progress) -> Dataset:
         """Read the images and masks, as a saved plan, the whole plan or the settings say.
+
+        Those that the memory does not hold are read from their files, or kept in the folder `cache`.
 
         Raises
         ------
@@ -93,15 +107,20 @@ class TrainingRequest:
             resample, options = data.get("resample", True), read_options_of(data)
         check_encoder(encoder, weights)
         pairs = find_pairs(self.images, self.masks)
-        return load_dataset(
+        store = ArrayStore(self.memory_bytes, cache)
+        dataset = load_dataset(
             pairs,
             labels=labels,
             options=options,
             border_weight=border_weight,
             objects=not border_weight,
             resample=resample,
+            store=store,
             progress=_Reading(progress),
         )
+        return_freed_memory()  # of decoding and of distances: the steps need other sizes
+        progress.update(message=store.describe())
+        return dataset
 
     def plan(self, saved: Plan | None, dataset: Dataset, progress: Progress) -> Plan:
         """The plan of this training: the saved one of a run that is resumed, the whole one, or one by the rules.
@@ -141,13 +160,14 @@ class TrainingRequest:
         return read_plan(broadcast(plan.model_dump_json())) if world_size() > 1 else plan
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reading:
-    """Tells that all files are read; their number is no share of the training."""
+    """Tells that all files are read, and at times how many; their number is no share of the training."""
 
     progress: Progress
+    _next_s: float = field(default_factory=lambda: time.monotonic() + _TELL_EVERY_S)
 
     def update(self, done: float = 0.0, total: float = 0.0, message: str = "", **values: float) -> None:
-        line = f"reading files: {done:.0f} of {total:.0f}" if total and done == total else message
-        if line:
-            self.progress.update(message=line)
+        if total and ((done == total and not message) or time.monotonic() > self._next_s):
+            self._next_s = time.monotonic() + _TELL_EVERY_S
+            self.progress.update(message=f"{message or 'reading files'}: {done:.0f} of {total:.0f}")

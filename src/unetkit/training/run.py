@@ -9,8 +9,10 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from typing_extensions import TypedDict  # of typing, from 3.12 on, as pydantic needs it
 
-from ..data.dataset import Case, Dataset, load_dataset
+from ..data.case import Case
+from ..data.dataset import Dataset, load_dataset
 from ..data.pairs import find_pairs
+from ..data.store import ArrayStore
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor
 from ..json_text import parse_json
@@ -20,6 +22,7 @@ from .checkpoint import Numbers, numbers_of
 from .data_record import check_record
 from .plan.files import read_plan_file
 from .plan.plan import Plan
+from .windows import validation_cases
 
 __all__ = ["LogEntry", "Run"]
 
@@ -28,7 +31,8 @@ class LogEntry(TypedDict, total=False):
     """A line of `log.jsonl`, written at each validation.
 
     `loss` is the mean of the last 50 steps; `gradients` and `updates` are those of the last step, by part of the net
-    (`training.diagnostics`); `dice` is that of each class; the last four are missing where nothing was held out.
+    (`training.diagnostics`); `waiting` is the share of the time since the line before that steps waited for data;
+    `dice` is that of each class; it and those up to `validation_s` are missing where nothing was held out.
     """
 
     step: int
@@ -42,6 +46,7 @@ class LogEntry(TypedDict, total=False):
     mean_dice: float
     pixel_error: float
     validation_s: float
+    waiting: float
 
 
 _LOG_ENTRY = TypeAdapter(LogEntry)
@@ -175,7 +180,12 @@ class Run:
         pairs = find_pairs(self.paths.data(data.images), None if data.masks is None else self.paths.data(data.masks))
         objects = net["out_channels"] > 2
         dataset = load_dataset(
-            pairs, labels=data.label_options, options=data.read_options, objects=objects, resample=data.resample
+            pairs,
+            labels=data.label_options,
+            options=data.read_options,
+            objects=objects,
+            resample=data.resample,
+            store=ArrayStore(self.plan.device.memory_bytes, self.paths.cache),
         )
         now = len(dataset.cases), dataset.channels * (data.planes or 1), len(dataset.kind.values)
         before = data.n_images, net["in_channels"], net["out_channels"]
@@ -189,8 +199,9 @@ class Run:
         return dataset
 
     def split(self) -> tuple[list[Case], list[Case]]:
-        """Cases that the net was trained on, and those that were held out; of `dataset`."""
-        return self.plan.split(self.dataset().cases)
+        """Cases that the net was trained on, and those that were held out, of large images windows; of `dataset`."""
+        training, held_out = self.plan.split(self.dataset().cases)
+        return training, validation_cases(held_out, seed=self.plan.budget.seed)[0]
 
     def predictor(self, execution: Execution = Execution()) -> Predictor:  # noqa: B008 - frozen
         """The model of the run, as `unetkit.load_model` gives it."""

@@ -1,4 +1,4 @@
-"""Batches of patches that show every image equally often, and rare classes and sparse labels often enough."""
+"""Batches of patches that show every image equally often, or by its labels, and rare classes often enough."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..data.planes import fold
+from ..data.readable import read_rows
 from ..geometry import mirror
 from ..labels.kind import IGNORE_INDEX
 from .augment import spatial
 from .augment.augment import Augmentation, augment, window_size
+from .places import PlacesOfCases
 
 _FOREGROUND_SHARE = 1 / 3  # of the patches are drawn around a pixel of a random foreground class (nnU-Net's share)
-_REMEMBERED = 4096  # pixels remembered per class and case to draw around
 _TRIES = 20  # to hit a labelled pixel at random before one is looked up; with 1 plane in 5 labelled, 1 % need that
 
 
@@ -58,6 +59,8 @@ class Sampler:
     planes : int, optional
         Cases are volumes, cut to this many adjacent planes for a 2D net (see `data.planes`); the
         labels are those of the middle plane, and each plane is as likely as any other.
+    shares : sequence of float
+        Of the patches, for every case, in any unit; () for all alike.
     """
 
     cases: Sequence[Case]
@@ -67,43 +70,17 @@ class Sampler:
     augmentation: Augmentation
     seed: int
     planes: int | None = None
-    _pixels: list[list[np.ndarray]] = field(init=False, repr=False)
-    _labelled: list[np.ndarray | None] = field(init=False, repr=False)
+    shares: Sequence[float] = ()
+    _places: PlacesOfCases = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._pixels = [self._foreground(case, i) for i, case in enumerate(self.cases)]
-        self._labelled = [self._some_labelled(case, i) for i, case in enumerate(self.cases)]
-
-    def _foreground(self, case: Case, index: int) -> list[np.ndarray]:
-        """Some pixels of each foreground class of a case, as flat indices."""
-        rng = np.random.default_rng([self.seed, index])
-        flat = case.labels.ravel()
-        by_class = []
-        for value in np.unique(flat):
-            if value not in (0, IGNORE_INDEX):
-                pixels = np.flatnonzero(flat == value)
-                by_class.append(rng.choice(pixels, min(len(pixels), _REMEMBERED), replace=False))
-        return by_class
-
-    def _some_labelled(self, case: Case, index: int) -> np.ndarray | None:
-        """Some of a case's labelled pixels as flat indices; None where all are, or none is."""
-        is_labelled = case.labels.ravel() != IGNORE_INDEX
-        if is_labelled.all() or not is_labelled.any():
-            return None
-        pixels = np.flatnonzero(is_labelled)
-        rng = np.random.default_rng([self.seed, 3, index])
-        return np.asarray(rng.choice(pixels, min(len(pixels), _REMEMBERED), replace=False))
+        self._places = PlacesOfCases(self.seed)
 
     def draw(self, step: int) -> Batch:
         """The batch with number `step`, augmented."""
         rng = np.random.default_rng([self.seed, 1, step])
         window = window_size(self.patch, self.augmentation)
-        chosen = []
-        for position in range(step * self.batch, (step + 1) * self.batch):
-            epoch, place = divmod(position, len(self.cases))  # cases in a new random order in every epoch
-            order = np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.cases))
-            chosen.append(int(order[place]))
-        crops = [self._crop(index, self._centre(index, rng), window) for index in chosen]
+        crops = [self._crop(index, self._centre(index, rng), window) for index in self._chosen(step)]
         images = torch.from_numpy(np.stack([crop[0] for crop in crops]))
         labels = torch.from_numpy(np.stack([crop[1] for crop in crops]))
         extra = None
@@ -125,8 +102,21 @@ class Sampler:
         weights = None if extra is None else extra[:, 0][target]
         return Batch(images, labels[target], weights)
 
+    def _chosen(self, step: int) -> list[int]:
+        """The cases of a batch: each equally often, or by their shares."""
+        n = len(self.cases)
+        if self.shares:
+            rng = np.random.default_rng([self.seed, 2, step])
+            return [int(index) for index in rng.choice(n, self.batch, p=np.divide(self.shares, sum(self.shares)))]
+        chosen = []
+        for position in range(step * self.batch, (step + 1) * self.batch):
+            epoch, place = divmod(position, n)  # cases in a new random order in every epoch
+            chosen.append(int(np.random.default_rng([self.seed, 2, epoch]).permutation(n)[place]))
+        return chosen
+
     def _centre(self, index: int, rng: np.random.Generator) -> tuple[int, ...]:
-        size, classes = self.cases[index].size, self._pixels[index]
+        case = self.cases[index]
+        size, classes = case.size, self._places(case, index).foreground
         target = self.target if self.planes is None else (1, *self.target)
         around_foreground = rng.random() < _FOREGROUND_SHARE
         if around_foreground and classes:
@@ -146,12 +136,13 @@ class Sampler:
 
     def _anywhere(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """A random pixel that is labelled."""
-        labels, labelled = self.cases[index].labels, self._labelled[index]
+        case = self.cases[index]
+        labels, labelled = case.labels, self._places(case, index).labelled
         centre = np.array([rng.integers(n) for n in labels.shape])
         if labelled is None:
             return centre
         for _ in range(_TRIES):
-            if labels[tuple(centre)] != IGNORE_INDEX:
+            if labels[tuple(slice(c, c + 1) for c in centre)] != IGNORE_INDEX:
                 return centre
             centre = np.array([rng.integers(n) for n in labels.shape])
         return np.array(np.unravel_index(rng.choice(labelled), labels.shape))
@@ -163,9 +154,8 @@ class Sampler:
         case = self.cases[index]
         window = window if self.planes is None else (self.planes, *window)
         rows = [mirror(c - w // 2, w, n) for c, w, n in zip(centre, window, case.size, strict=True)]
-        at = np.ix_(*rows)
-        image, labels = np.stack([channel[at] for channel in case.image]), case.labels[at]
-        weights = None if case.pixel_weights is None else case.pixel_weights[at]
+        image, labels = read_rows(case.image, rows), read_rows(case.labels, rows)
+        weights = None if case.pixel_weights is None else read_rows(case.pixel_weights, rows)
         if self.planes is None:
             return image, labels, weights
         middle = self.planes // 2

@@ -12,7 +12,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from ..data.dataset import Case, Dataset
+from ..data.case import Case
+from ..data.dataset import Dataset
 from ..inference.execution import Execution
 from ..inference.predictor import Predictor
 from ..inference.prepare import CHANNELS_LAST
@@ -25,6 +26,7 @@ from ..nets.transfer import copy_weights
 from .checkpoint import Numbers, flatten_optimiser, restore_optimiser
 from .deep_supervision import Supervised
 from .distributed import rank, shard, world_size, wrap_ddp
+from .drawing import DrawnAhead
 from .plan.plan import Plan, augmentation_of
 from .sampler import Batch, Sampler
 from .thresholds import usual_thresholds
@@ -56,6 +58,8 @@ class Training:
         Best validation Dice so far, -1 before the first.
     losses : list of float
         Of every step; the report draws them.
+    drawn : DrawnAhead
+        The batches of the sampler, drawn in a thread while a step is taken.
     """
 
     plan: Plan
@@ -70,10 +74,13 @@ class Training:
     losses: list[float] = field(default_factory=list)
     gradient_norm: float = 0.0
     forward: Callable[[Tensor], list[Tensor]] = field(init=False)
+    drawn: DrawnAhead[Batch] = field(init=False)
     _not_finite: int = 0
 
     def __post_init__(self) -> None:
         plan, device = self.plan, self.plan.device.name
+        sampler = self.sampler
+        self.drawn = DrawnAhead(lambda step: sampler.draw(step))
         torch.manual_seed(plan.budget.seed)
         net = build(Architecture(**plan.net.architecture))
         net.read()  # before the copy
@@ -114,7 +121,7 @@ class Training:
 
     def take_step(self) -> float:
         """Draw a batch, take a step, and return the loss."""
-        plan, device, batch = self.plan, self.plan.device.name, shard(self.sampler.draw(self.step))
+        plan, device, batch = self.plan, self.plan.device.name, shard(self.drawn(self.step))
         # Drop-out: the same again after a resume.
         torch.manual_seed((plan.budget.seed * 1_000_003 + self.step + 7919 * rank()) % 2**63)
         for group in self.optimiser.param_groups:
@@ -173,7 +180,7 @@ class Training:
             norm.train()
         with torch.no_grad():
             for i in range(_BATCH_NORM_BATCHES):
-                self.averaged.body(self._input(self.sampler.draw(self.step + i)))
+                self.averaged.body(self._input(self.drawn(self.step + i)))
         self.averaged.eval()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -211,8 +218,16 @@ class Training:
 def training_of(plan: Plan, cases: Sequence[Case]) -> Training:
     """The training that a plan describes, on these cases, before its first step."""
     augmentation, patches = augmentation_of(plan), plan.patches
+    shares = [case.n_labelled for case in cases] if patches.draw == "labelled" else ()
     sampler = Sampler(
-        cases, patches.size, patches.size, patches.batch, augmentation, plan.budget.seed, planes=plan.data.planes
+        cases,
+        patches.size,
+        patches.size,
+        patches.batch,
+        augmentation,
+        plan.budget.seed,
+        planes=plan.data.planes,
+        shares=shares,
     )
     training = Training(plan, sampler)
     sampler.target = training.net.geometry.output_size(patches.size)

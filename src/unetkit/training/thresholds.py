@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from ..data.dataset import Case
+from ..data.case import Case
+from ..data.readable import Readable, blocks
 from ..labels.instances import InstanceThresholds, decode, unpack_maps
 from ..labels.kind import IGNORE_INDEX
 from ..metrics.objects import ObjectScore, mean_average_precision, overlaps, score_objects
@@ -18,6 +21,7 @@ from ..tiles import Slices
 
 __all__ = ["score_cases", "tune_thresholds", "usual_thresholds"]
 
+_COUNTED = 2**24  # pixels at a time
 _STRIPS = 4  # of a single image, in place of several
 _MOST_PIXELS = 2**22  # that thresholds are tuned on: some ten seconds
 # Values that are tried, one after the other, twice; sizes as factors of the first.
@@ -31,9 +35,19 @@ _TRIED: dict[str, tuple[float, ...]] = {
 
 def usual_thresholds(cases: Sequence[Case]) -> InstanceThresholds:
     """Thresholds in the middle, and a smallest object that all but 1 % of the true ones exceed."""
-    ids = [case.ids for case in cases if case.ids is not None]
-    sizes = np.concatenate([np.zeros(0, np.int64), *(np.unique(i[i != 0], return_counts=True)[1] for i in ids)])
+    each = [_pixels_of_objects(case.ids) for case in cases if case.ids is not None]
+    sizes = np.concatenate([np.zeros(0, np.int64), *each])
     return InstanceThresholds(min_size=max(1, int(np.quantile(sizes, 0.01))) if len(sizes) else 1)
+
+
+def _pixels_of_objects(ids: Readable) -> np.ndarray:
+    """Pixels of every object, in the order of their ids."""
+    pixels = Counter[int]()
+    for space in blocks(ids.shape, _COUNTED):
+        part = ids[space]
+        values, counts = np.unique(part[part != 0], return_counts=True)
+        pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    return np.array([pixels[value] for value in sorted(pixels)], np.int64)
 
 
 def tune_thresholds(maps: Sequence[np.ndarray], cases: Sequence[Case], start: InstanceThresholds) -> InstanceThresholds:
@@ -54,20 +68,22 @@ def tune_thresholds(maps: Sequence[np.ndarray], cases: Sequence[Case], start: In
     -------
     InstanceThresholds
     """
-    pixels = np.cumsum([case.labels.size for case in cases])
+    pixels = np.cumsum([prod(case.size) for case in cases])
     n = max(1, int(np.searchsorted(pixels, _MOST_PIXELS)))
     step = max(1, len(cases) // n)
     chosen = list(zip(maps, cases, strict=True))[::step][:n]
     is_single = len(chosen) == 1
 
+    truths = [(np.asarray(case.labels), _ids(case)) for _, case in chosen]
+
     @cache
     def precisions(thresholds: InstanceThresholds) -> np.ndarray:
         precision = []
-        for packed, case in chosen:
+        for (packed, _), (labels, true_ids) in zip(chosen, truths, strict=True):
             ids = decode(*unpack_maps(packed), thresholds)
-            for strip in _strips(case.size, _STRIPS if is_single else 1):
-                valid = case.labels[strip] != IGNORE_INDEX
-                precision.append(mean_average_precision(overlaps(ids[strip], _ids(case)[strip], valid=valid)))
+            for strip in _strips(labels.shape, _STRIPS if is_single else 1):
+                valid = labels[strip] != IGNORE_INDEX
+                precision.append(mean_average_precision(overlaps(ids[strip], true_ids[strip], valid=valid)))
         return np.array(precision)
 
     best = start
@@ -91,7 +107,7 @@ def _strips(size: tuple[int, ...], n: int) -> list[Slices]:
 def score_cases(objects: Sequence[np.ndarray], cases: Sequence[Case]) -> list[ObjectScore]:
     """Score predicted objects (*spatial), integer ids, one image per case."""
     return [
-        score_objects(ids, _ids(case), valid=case.labels != IGNORE_INDEX)
+        score_objects(ids, _ids(case), valid=np.asarray(case.labels) != IGNORE_INDEX)
         for ids, case in zip(objects, cases, strict=True)
     ]
 
@@ -99,4 +115,4 @@ def score_cases(objects: Sequence[np.ndarray], cases: Sequence[Case]) -> list[Ob
 def _ids(case: Case) -> np.ndarray:
     if case.ids is None:
         raise ValueError(f"{case.name}: its mask has no ids of objects")
-    return case.ids
+    return np.asarray(case.ids)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..inference.input import ArrayInput
 from ..inference.predictor import Predictor
 from ..labels.instances import CODE, decode, pack_maps, unpack_maps
@@ -150,7 +150,7 @@ def validate(predictor: Predictor, cases: Sequence[Case]) -> ValidationScore:
     total, first = np.zeros((n, n), dtype=np.int64), None
     for case in cases:
         classes = predict_classes(predictor, case)
-        total += confusion(classes, case.classes, n)
+        total += confusion(classes, np.asarray(case.classes), n)
         first = classes if first is None else first
     score = ValidationScore.from_confusion(total, time.perf_counter() - start)
     return replace(score, first_mask=first)
@@ -177,8 +177,8 @@ def predict_held_out(predictor: Predictor, cases: Sequence[Case]) -> HeldOutPred
         classes.append(predicted)
         maps.append(packed)
         logits.append(sampled)
-        labels.append(torch.from_numpy(case.labels.ravel()[at].astype(np.int64)))
-        total += confusion(predicted, case.classes, n)
+        labels.append(torch.from_numpy(np.asarray(case.labels).ravel()[at].astype(np.int64)))
+        total += confusion(predicted, np.asarray(case.classes), n)
     score = ValidationScore.from_confusion(total, time.perf_counter() - start)
     return HeldOutPredictions(
         classes, maps if cases[0].ids is not None else [], torch.cat(logits), torch.cat(labels), score
@@ -204,7 +204,9 @@ def validate_fully(
         Held out from its training.
     progress : Progress
     """
-    triples = ((case.name, mask, case.classes) for case, mask in zip(cases, predictions.classes, strict=True))
+    triples = (
+        (case.name, mask, np.asarray(case.classes)) for case, mask in zip(cases, predictions.classes, strict=True)
+    )
     evaluation = evaluate_arrays(triples, card.scored_classes)
     fit = calibrate(predictions.logits, predictions.labels)
     errors = f"off by {fit.error_before:.2%} on average, {fit.error_after:.2%}"

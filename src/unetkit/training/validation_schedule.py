@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, prod
 
-from ..data.dataset import Case
+from ..data.case import Case
 from .plan.plan import Plan
 from .state import Training
 
@@ -105,5 +105,5 @@ def expected_validation_s(plan: Plan, held_out: Sequence[Case], step_s: float) -
 
     The forward pass is a third of a step; tiles overlap, and validation is in float32.
     """
-    pixels = sum(case.labels.size for case in held_out)
+    pixels = sum(prod(case.size) for case in held_out)
     return 0.5 * step_s * pixels / (plan.patches.batch * prod(plan.patches.size))

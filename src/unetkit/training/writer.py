@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.dataset import Case
+from ..data.case import Case
 from ..io.atomic import write_bytes, write_text
 from ..io.lock import LOCK_FILES
 from ..json_text import parse_json

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import mmap
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ..decoder_errors import Refused, decoding
 from ..filenames import file_of, scene_of
 from ..lazy import Region
+from ..mapped import Mapped
 from ..read_options import ReadOptions
 from ..samples import Colour, Stored
 
@@ -39,28 +39,6 @@ class Sliceable(Protocol):
     def __getitem__(self, index: tuple[slice | int, ...], /) -> np.ndarray:
         """The values of a region."""
         ...
-
-
-class Mapped:
-    """A memory map that gives its pages back after each read: a large file that is read through takes no memory.
-
-    Parameters
-    ----------
-    array : memmap
-    """
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array, self.shape, self.dtype = array, array.shape, array.dtype
-        base: Any = array
-        while base is not None and not isinstance(base, mmap.mmap):
-            base = getattr(base, "base", None)
-        self._map: mmap.mmap | None = base
-
-    def __getitem__(self, index: tuple[slice | int, ...]) -> np.ndarray:
-        values = np.array(self.array[index])
-        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
-        return values
 
 
 class Framed:
@@ -163,6 +141,11 @@ class SlicedSource:
         self.unit = unit if spacing else "px"
         self.notes, self.is_rgb = tuple(notes), is_rgb
         self.format = "file"  # by its name, for messages
+
+    @property
+    def piece_bytes(self) -> int | None:
+        """Bytes that are read at least: none of a memory map. None where that is not known."""
+        return 0 if isinstance(self._stored, Mapped) else None
 
     def read(self, region: Region) -> np.ndarray:
         """Channels of a region."""

@@ -37,6 +37,14 @@ class TiffRegions:
             return 1
         return int(page.tilelength if page.is_tiled else min(page.rowsperstrip, self.shape[1]))
 
+    @property
+    def piece_bytes(self) -> int:
+        """Bytes that are decoded at least: a tile or strip, of the samples that it holds."""
+        page = self._tiff.page
+        if page.is_memmappable:
+            return 0
+        return math.prod(page.chunks) * np.dtype(page.dtype).itemsize
+
     def read(self, region: Region) -> np.ndarray:
         """Channels of a region."""
         layout, colour = self._tiff.layout, self._tiff.colour

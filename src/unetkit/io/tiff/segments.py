@@ -11,6 +11,7 @@ import tifffile
 
 from ..decoder_errors import Refused
 from ..lazy import Region, overlap
+from ..mapped import Mapped
 
 JPEG = (6, 7, 34892)
 
@@ -37,8 +38,8 @@ def region_reader(
     if offset is None or not series.keyframe.is_memmappable:
         return _Pages(series, lengths)
     typecode = tif.byteorder + np.dtype(series.dtype).char
-    mapped = tif.filehandle.memmap_array(typecode, lengths, offset=offset)
-    return lambda region: mapped[region]
+    mapped = Mapped(tif.filehandle.memmap_array(typecode, lengths, offset=offset))
+    return mapped.__getitem__
 
 
 class _Pages:

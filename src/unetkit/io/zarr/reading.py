@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,11 @@ class ZarrRegions:
     def height(self) -> int:
         """Rows (planes) that are decoded together: of a chunk."""
         return self._array.chunks[self._letters.index(self.axes[1])]
+
+    @property
+    def piece_bytes(self) -> int:
+        """Bytes that are decoded at least: a chunk."""
+        return prod(self._array.chunks) * self.dtype.itemsize
 
     def read(self, region: Region) -> np.ndarray:
         """Channels of a region."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from statistics import median
 
 import numpy as np
 from scipy import ndimage
 
+from ...data.case import COUNTED_PIXELS, Case
 from ...data.dataset import Dataset
 from ...data.planes import check_planes
+from ...data.readable import Readable, blocks
 
 __all__ = ["Fingerprint", "fingerprint", "line_width", "mirrored_axes", "orientation"]
 
@@ -19,6 +22,7 @@ _SIDE = {2: 512, 3: 96}  # pixels per axis of the middle of each
 _QUANTILE = 0.9
 _LONG = 25.0
 _SIDES = (("first", "last"), ("upper", "lower"), ("left", "right"))  # along z, y and x
+_MOST_PIXELS = 2**31  # of all images, that are read for their sides: half a minute per axis and class
 _EVEN = 0.05  # a class leans to one side by less than this share: neither side is its own
 _MANY = 16  # images from which one side of them may be told from the other
 _ONE_SIDED, _ALIKE = 0.65, 0.9  # of a class on one side of an image, on average; in so many images on the same one
@@ -113,15 +117,26 @@ def mirrored_axes(dataset: Dataset) -> tuple[bool, ...]:
 
 def _sides(dataset: Dataset, axis: int) -> Iterator[tuple[str, np.ndarray]]:
     """Name of every class that nearly all images have, and its share in the first half of each image."""
-    for value, name in enumerate(dataset.class_names):
-        all_shares = (_share_before_middle(case.labels == value, axis) for case in dataset.cases)
+    cases = _looked_at(dataset)
+    for value, name in enumerate(dataset.class_names if len(cases) >= _MANY else ()):
+        all_shares = (_share_before_middle(case.labels, value, axis) for case in cases)
         shares = [share for share in all_shares if share is not None]
-        if len(shares) >= max(_MANY, _ALIKE * len(dataset.cases)):
+        if len(shares) >= max(_MANY, _ALIKE * len(cases)):
             yield name, np.array(shares)
 
 
-def _share_before_middle(inside: np.ndarray, axis: int) -> float | None:
+def _looked_at(dataset: Dataset) -> list[Case]:
+    """All cases, or some of a set so large that they would take minutes to read."""
+    total = sum(prod(case.size) for case in dataset.cases)
+    step = min(-(-total // _MOST_PIXELS), max(len(dataset.cases) // _MANY, 1))
+    return list(dataset.cases[::step])
+
+
+def _share_before_middle(labels: Readable, value: int, axis: int) -> float | None:
     """Share of a class in the first half of an axis; None where there is none of it."""
-    profile = inside.sum(tuple(i for i in range(inside.ndim) if i != axis))
+    profile = np.zeros(labels.shape[axis], np.int64)
+    for space in blocks(labels.shape, COUNTED_PIXELS):
+        inside = labels[space] == value
+        profile[space[axis]] += inside.sum(tuple(i for i in range(inside.ndim) if i != axis))
     total, middle = profile.sum(), len(profile) // 2
     return float((profile[:middle].sum() + profile[middle] * (len(profile) % 2) / 2) / total) if total else None

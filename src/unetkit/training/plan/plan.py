@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ...data.dataset import Case
+from ...data.case import Case
 from ...data.split import EVEN, train_val_split
 from ...io.read_options import ReadOptions
 from ...labels.options import Ignore, LabelOptions, parse_classes
 from ...nets.architecture import architecture_of
+from ...processors import byte_count, machine_memory
 from ..augment.augment import Augmentation
 from .device import Precision
 
@@ -22,6 +23,7 @@ __all__ = [
     "Compile",
     "DataPlan",
     "DevicePlan",
+    "Draw",
     "Loss",
     "NetPlan",
     "OptimPlan",
@@ -33,6 +35,7 @@ __all__ = [
 Compile = Literal["auto", "yes", "no"]
 Loss = Literal["dice", "focal", "tversky", "generalised", "cldice"]
 AugmentationKind = Literal["full", "oriented", "none"]
+Draw = Literal["images", "labelled"]
 FORMAT = 2
 
 
@@ -118,6 +121,9 @@ class PatchPlan(_Group):
 
     size: tuple[int, ...] = Field(default=(), description="Pixels per axis: 8x128x128, or 128 for all axes.")
     batch: int = Field(default=4, ge=1, description="Patches per step.")
+    draw: Draw = Field(
+        default="images", description="images: as many of each image; labelled: in proportion to its labelled pixels."
+    )
     augmentation: AugmentationKind = Field(
         default="full", description="full, oriented (turns of at most 30 degrees) or none."
     )
@@ -145,6 +151,21 @@ class DevicePlan(_Group):
     name: str = Field(default="cpu", description="cpu or cuda.")
     precision: Precision = Field(default="float32", description="float32 or bfloat16, of the convolutions in training.")
     compile: Compile = Field(default="auto", description="torch.compile: auto (measured), yes or no.")
+    memory: str = Field(
+        default="", description="For images and masks, such as 2GB; the others stay on disk. Empty: half."
+    )
+
+    @property
+    def memory_bytes(self) -> int:
+        """For images and masks, and the work on them: as stated, else half of what the machine has."""
+        return byte_count(self.memory) if self.memory else machine_memory() // 2
+
+    @field_validator("memory")
+    @classmethod
+    def _check_memory(cls, memory: str) -> str:
+        if memory:
+            byte_count(memory)
+        return memory
 
 
 class Plan(BaseModel):

@@ -67,6 +67,9 @@ def with_longer_budget(saved: Plan, *, time_s: float | None, steps: int | None) 
     return saved, ""
 
 
+_MACHINE = "device.memory"  # of the machine at hand: where arrays lie changes no result
+
+
 def check_resumable(
     saved: Plan,
     dataset: Dataset,
@@ -83,7 +86,7 @@ def check_resumable(
     check_device(saved.device.name)
     architecture = Architecture(**saved.net.architecture)
     asked = flat_settings(settings or {})
-    pairs = {path: (saved.value(path), value) for path, value in asked.items()}
+    pairs = {path: (saved.value(path), value) for path, value in asked.items() if path != _MACHINE}
     if "patches.size" in asked:
         size = fitting_patch(architecture, asked["patches.size"], saved.patches.batch)
         pairs["patches.size"] = saved.patches.size, size

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import inf, prod
+from statistics import median_low
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from .settings import PlanSettings, check_settings, first_error, flat_settings, 
 
 __all__ = ["RULES", "make_plan"]
 
+_UNEQUAL = 16  # times the labelled pixels of a usual image, from which one is drawn more often
 _THIN = 2.0  # pixels of half a width up to which a line is thin
 _HELD_OUT = 24  # images that are enough to validate on
 _APART = 8.0  # pixels between planes above which neighbours say little
@@ -116,6 +118,19 @@ def choose_batch(context: PlanContext) -> dict[str, Choice]:
         n *= 2
     why = "steady gradients at many steps" if n == 4 else f"small planes: at most 16, and {pixels} pixels"
     return {"patches.batch": Choice(n, why)}
+
+
+#     Draw: as many patches of each image, unless one has far more labels than is usual: a slide beside crops would be
+#     learned from as little as a crop.
+def choose_draw(context: PlanContext) -> dict[str, Choice]:
+    pixels = [case.n_labelled for case in context.dataset.cases]
+    ratio = max(pixels) / max(median_low(pixels), 1)
+    if ratio < _UNEQUAL:
+        return {"patches.draw": Choice("images", "")}
+    why = (
+        f"the largest has {ratio:.0f} times the labelled pixels that are usual: each is drawn in proportion to its own"
+    )
+    return {"patches.draw": Choice("labelled", why)}
 
 
 # 10. Augmentation: everything, but for images that are all turned the same way: left is then not right.
@@ -217,6 +232,7 @@ RULES: tuple[Callable[[PlanContext], dict[str, Choice]], ...] = (
     choose_net,
     choose_patch,
     choose_batch,
+    choose_draw,
     choose_augmentation,
     choose_flips,
     choose_supervision,

@@ -18,7 +18,7 @@ from ...io.read_options import ReadOptions, read_options
 from ...labels.options import Ignore, LabelOptions, parse_classes
 from ...nets.architecture import Block, Down, Skip
 from .device import Precision
-from .plan import GROUPS, AugmentationKind, Compile, Loss
+from .plan import GROUPS, AugmentationKind, Compile, Draw, Loss
 
 __all__ = [
     "DERIVED",
@@ -83,6 +83,7 @@ class PatchSettings(TypedDict, total=False):
 
     size: int | Sequence[int]
     batch: int
+    draw: Draw
     augmentation: AugmentationKind
     flip_axes: Sequence[bool]
     border_weight: bool
@@ -106,6 +107,7 @@ class DeviceSettings(TypedDict, total=False):
     name: str
     precision: Precision
     compile: Compile
+    memory: str
 
 
 class PlanSettings(TypedDict, total=False):
@@ -141,6 +143,7 @@ DERIVED = frozenset(
         "net.deep_supervision",
         "patches.size",
         "patches.batch",
+        "patches.draw",
         "patches.augmentation",
         "patches.flip_axes",
         "optim.loss",

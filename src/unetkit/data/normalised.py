@@ -1,0 +1,113 @@
+"""Images as a net reads them, kept as they are stored: of the net's channels, and normalised where they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from ..georeference import holds_data
+from ..image import Image, to_channels
+from .normalise import Normalisation, measure_normalisation
+from .opened import OpenedImage
+from .readable import ByRegion, Readable, Region
+
+__all__ = ["NormalisedImage", "holds_data_of", "normalise_image", "prepare_for_net"]
+
+HoldsData = Callable[[np.ndarray, Region], np.ndarray]  # of stored samples and their region over space
+
+
+class NormalisedImage(ByRegion):
+    """An image (C, *spatial) that is kept in the dtype of its file, and read as float32 with mean 0 and deviation 1.
+
+    A region of it is, to the last bit, that region of the whole image normalised.
+
+    Parameters
+    ----------
+    stored : array of shape (C, *spatial), any real dtype
+        Of one channel where gray is repeated.
+    scaling : Normalisation
+        Of as many channels as the net is given.
+    holds_data : callable, optional
+        Of a map with gaps: takes stored samples and their region over space; which samples hold data.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, stored: Readable, scaling: Normalisation, holds_data: HoldsData | None = None) -> None:
+        self.stored, self.scaling, self._holds_data = stored, scaling, holds_data
+        self.shape = (len(scaling.mean), *stored.shape[1:])
+
+    def _read(self, region: Region) -> np.ndarray:
+        channels, *space = region
+        own = slice(None) if self.stored.shape[0] == 1 else channels
+        values = self.stored[(own, *space)]
+        valid = None if self._holds_data is None else self._holds_data(values, tuple(space))
+        scaling, whole = self.scaling, channels == slice(0, self.shape[0])
+        if not whole:
+            scaling = replace(scaling, mean=scaling.mean[channels], std=scaling.std[channels])
+        return scaling(values, valid)
+
+
+def normalise_image(image: Image, *, channels: int, ndim: int, scaling: Normalisation | None = None) -> NormalisedImage:
+    """Check an image for a net of `channels` channels, and measure its scale and offset unless they are known.
+
+    Samples of a map that hold no data (NaN, the file's nodata value, or by its mask) are left out of the statistics and
+    become 0.
+
+    Raises
+    ------
+    ValueError
+        If the image's axes or channels cannot be made the net's, or a value is not finite.
+    """
+    if image.ndim != ndim:
+        raise ValueError(f"has {image.ndim} spatial axes, {' x '.join(map(str, image.size))}; this is a {ndim}D net")
+    if image.channels != channels:  # or raises; gray is repeated where it is read
+        to_channels(replace(image, array=np.asarray(image.array[(slice(None), *(slice(1),) * ndim)])), channels)
+    array, holds = image.array, holds_data_of(image)
+    whole: Readable = array if image.channels == channels else _Repeated(array, channels)
+    if scaling is None:
+        is_valid = None if holds is None else partial(_holds_rows, holds, image.size)
+        scaling = measure_normalisation(whole, is_valid)
+    is_in_memory = not isinstance(array, ByRegion)
+    if is_in_memory and array.dtype.itemsize > 4 and not scaling.is_wide and image.georeference is None:
+        array = array.astype(np.float32)  # as it is read in any case; the nodata of a map may be a number of 64 bits
+    return NormalisedImage(array, scaling, holds if scaling.has_gaps else None)
+
+
+def _holds_rows(holds: HoldsData, size: tuple[int, ...], stored: np.ndarray, rows: slice) -> np.ndarray:
+    return holds(stored, (rows, *(slice(0, n) for n in size[1:])))
+
+
+class _Repeated(ByRegion):
+    """One channel as several that are equal."""
+
+    def __init__(self, gray: Readable, channels: int) -> None:
+        self._gray, self.shape, self.dtype = gray, (channels, *gray.shape[1:]), gray.dtype
+
+    def _read(self, region: Region) -> np.ndarray:
+        channels, *space = region
+        values = self._gray[(slice(0, 1), *space)]
+        return np.broadcast_to(values, (channels.stop - channels.start, *values.shape[1:]))
+
+
+def holds_data_of(image: Image) -> HoldsData | None:
+    """Tells of regions of a map which samples hold data, as `Image.holds_data`; None where all do."""
+    if image.georeference is None:
+        return None
+    if isinstance(image.array, OpenedImage):
+        return image.array.holds_data
+    nodata, valid = image.georeference.nodata, image.valid
+    return lambda stored, space: holds_data(stored, nodata, None if valid is None else valid[space])
+
+
+def prepare_for_net(image: Image, *, channels: int, ndim: int) -> np.ndarray:
+    """Make an image the input of a net: checked, converted to `channels` channels, standardised; see `normalise_image`.
+
+    Returns
+    -------
+    ndarray of shape (channels, *spatial), float32
+    """
+    return np.asarray(normalise_image(image, channels=channels, ndim=ndim))

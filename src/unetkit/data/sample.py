@@ -1,0 +1,157 @@
+"""Pairs of files as they are read: each opened once and checked by itself; all that is wrong is collected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+
+from ..errors import Problem
+from ..image import Image
+from ..io.grid import Grid
+from ..io.label_samples import ValueCode
+from ..io.placement import turned_onto
+from ..io.png_jpeg import TURNED
+from ..io.read_options import ReadOptions
+from ..io.reading import needs_image
+from ..labels.numbering import number_values
+from ..labels.options import LabelOptions
+from ..labels.statistics import LabelStatistics, label_statistics
+from ..progress import Progress
+from .kept import kept_image, kept_mask
+from .pairs import Pair
+from .readable import ByRegion
+from .store import ArrayStore
+
+__all__ = ["Sample", "read_samples", "with_common_values"]
+
+_UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged header asks for a huge array
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and its mask as they were read, with the values of the files, and what these stand for.
+
+    `name` is that of its arrays in the cache, "" where there is none.
+    """
+
+    pair: Pair
+    image: Image
+    mask: Image
+    code: ValueCode | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    are_objects: bool = False
+    name: str = ""
+
+    @cached_property
+    def statistics(self) -> LabelStatistics:
+        """Counts of the mask's values and of their connected components."""
+        georeference = self.mask.georeference
+        counted = label_statistics(self.mask.array, nodata=georeference.nodata if georeference else None)
+        return replace(counted, names=self.names, are_objects=self.are_objects)
+
+
+def read_samples(
+    pairs: Sequence[Pair], options: ReadOptions, store: ArrayStore, progress: Progress
+) -> tuple[list[Sample], list[Problem]]:
+    """Open every file once, and check each pair by itself."""
+    samples: list[Sample] = []
+    problems: list[Problem] = []
+    for done, pair in enumerate(pairs, start=1):
+        before, files = len(problems), (*pair.files, pair.mask)
+        try:
+            image = kept_image(pair.files, options, store)
+            if reason := _not_finite(image):
+                problems.append(Problem(f"{pair.image}: {reason}", files))
+        except _UNREADABLE as error:
+            problems.append(Problem(str(error), files))
+        try:  # outlines are drawn on their image, so that only its problem is told where that cannot be read
+            is_read = len(problems) == before
+            grid = Grid.of(pair.image, image, is_one_of_many=pair.shares_mask) if is_read else None
+            if grid is not None or not needs_image(pair.mask):
+                size = image.size if is_read else ()
+                mask, code = kept_mask(pair, options, store, grid=grid, size=size)
+        except _UNREADABLE as error:
+            of = f" (for {pair.image})" if pair.shares_mask else ""
+            problems.append(Problem(f"{error}{of}", files))
+        if len(problems) == before:
+            try:
+                name = store.name_of((pair.mask, *pair.files), options) if store.folder else ""
+                samples.append(Sample(pair, image, _laid_on(image, mask, pair), code, name=name))
+            except ValueError as error:
+                problems.append(Problem(str(error), files))
+        progress.update(done, len(pairs))
+    return samples, problems
+
+
+def with_common_values(
+    samples: list[Sample], options: LabelOptions, store: ArrayStore, problems: list[Problem]
+) -> list[Sample]:
+    """The samples with one value per colour, or per name of a class, in all masks."""
+    numbering = number_values([sample.code for sample in samples], options)
+    results = []
+    for sample in samples:
+        mask, code = sample.mask, sample.code
+        if code is None and numbering.values and not options.classes and np.asarray(mask.array).any():
+            kind = "names" if any(isinstance(key, str) for key in numbering.values) else "colours"
+            message = f"{sample.pair.mask}: holds numbers, the other masks {kind}: save all in one way"
+            problems.append(Problem(message, (*sample.pair.files, sample.pair.mask)))
+            continue
+        notes = (*mask.notes, numbering.text) if numbering.text and code is not None else mask.notes
+        if code is not None:
+            before = np.asarray(mask.array)
+            numbered = numbering.array(before, code)
+            if numbered is not before:
+                store.release(mask.array)
+                name = f"{sample.name}-numbered" if store.folder else ""
+                mask = replace(mask, array=cast(np.ndarray, store.keep(name, numbered)))
+        mask = replace(mask, notes=notes)
+        names, are_objects = numbering.names(code), numbering.keeps(code)
+        results.append(replace(sample, mask=mask, names=names, are_objects=are_objects))
+    return results
+
+
+def _laid_on(image: Image, mask: Image, pair: Pair) -> Image:
+    """The mask as it lies on its image; ValueError where it does not."""
+    try:
+        mask = turned_onto(mask, image)
+    except ValueError as error:
+        raise ValueError(f"{pair.mask}: {error} (counterpart: {pair.image})") from None
+    if image.size != mask.size:
+        raise ValueError(f"{pair.image}: is {image.size} pixels, its mask {pair.mask} {mask.size}{_why(image, mask)}")
+    upright = [any(note.startswith(TURNED) for note in each.notes) for each in (image, mask)]
+    if upright[0] != upright[1]:  # by half a turn, or square
+        note = f"the {'image' if upright[0] else 'mask'} alone was turned by its Exif tag: are both drawn upright?"
+        return replace(mask, notes=(*mask.notes, note))
+    return mask
+
+
+def _why(image: Image, mask: Image) -> str:
+    """What may be the cause of two sizes, and would mend it; "" where nothing is known of it."""
+    turned = [note for each in (image, mask) for note in each.notes if note.startswith(TURNED)]
+    if turned:
+        mend = "turn the other as well, or store the picture upright, without the tag"
+        return f"; one of the two was {turned[0]}: {mend}"
+    lie_in_body = all(each.place is not None and each.place.is_stated for each in (image, mask))
+    if lie_in_body and mask.ndim == image.ndim and all(np.less_equal(mask.size, image.size)):
+        return (
+            "; if it covers a part of it, as 3D Slicer crops segmentations, save it on the voxels of the image (in "
+            "Slicer: export to a labelmap, with the image as reference volume)"
+        )
+    return ""
+
+
+def _not_finite(image: Image) -> str:
+    if isinstance(image.array, ByRegion):  # too large to look at twice: told when its mean is measured
+        return ""
+    finite = np.isfinite(image.array) if image.array.dtype.kind == "f" else None
+    held = image.holds_data()
+    if finite is not None and held is not None:  # of a map, what holds no data may be anything
+        finite |= ~held
+    if finite is None or finite.all():
+        return ""
+    bad = int((~finite).sum())
+    return f"{bad} of {finite.size} pixel values are NaN or infinite; replace them, or leave the file out"
