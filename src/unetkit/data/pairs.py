@@ -45,7 +45,7 @@ _BESIDE = re.compile(r".+_(flows?\d?|outlines?|overlay|cp_output|probabilities)"
 _PICKLED = "_seg.npy"
 _CHANNEL_ENDING = re.compile(r"(.+)_(\d{4})")  # nnU-Net's: case_0000, case_0001, ...
 
-__all__ = ["Cases", "Pair", "channel_number", "find_pairs", "group_channels", "match_files"]
+__all__ = ["Cases", "Pair", "channel_number", "find_pairs", "group_channels", "masks_of", "match_files"]
 
 Cases = list[tuple[str, tuple[Path, ...]]]  # name of an image, and its files
 
@@ -270,6 +270,22 @@ def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair],
             names = ", ".join(image.name for image in taken)
             problems.append(Problem(f"{mask}: {len(taken)} images fit this mask: {names}", (mask, *taken)))
     return pairs, problems
+
+
+def masks_of(cases: Cases, folder: Path) -> list[Path]:
+    """The mask, or outlines, of every case in a folder, by its name; masks of no case are left out.
+
+    Raises
+    ------
+    Problems
+        Naming every case that has no mask, or several.
+    """
+    masks, outlines = list_masks(folder)
+    masks = masks + used_outlines([stem for stem, _ in cases], masks, outlines)
+    pairs, problems = _matched(cases, masks, folder)
+    firsts = {files[0] for _, files in cases}
+    raise_problems([problem for problem in problems if problem.files[0] in firsts], "image without its mask")
+    return [pair.mask for pair in pairs]
 
 
 def _n_channels(table: Path) -> int | None:

@@ -13,7 +13,7 @@ _ON_GPU = ("auto", "torch", "compiled")
 
 @dataclass(frozen=True)
 class Execution:
-    """How a model is run; the masks are the same but for rounding, except with `tta`, `level` and int8.
+    """How a model is run; the masks are the same but for rounding, except with `tta`, `level`, `skip_empty` and int8.
 
     Attributes
     ----------
@@ -31,6 +31,9 @@ class Execution:
     level : int or None
         Of a UNet++ with a head on every depth: compute only the nodes that the head of this level needs, 1 (fastest)
         to its depth.
+    skip_empty : bool
+        Of image files: pass over blocks whose pixels have one value, such as the glass around a slide, or the zeros
+        around a scan. They are background, or no data in a map.
 
     Raises
     ------
@@ -43,6 +46,7 @@ class Execution:
     device: str = "auto"
     tta: bool = False
     level: int | None = None
+    skip_empty: bool = False
 
     def __post_init__(self) -> None:
         if self.memory_bytes <= 0:

@@ -16,9 +16,9 @@ from ..grid import Grid
 from ..label_samples import ValueCode
 from .drawing import drawn
 from .place import in_pixels
-from .shapes import Shapes, text_of
+from .shapes import Outline, Shapes, text_of
 
-__all__ = ["named_images", "read_outlines"]
+__all__ = ["named_images", "outlines_on", "read_outlines"]
 
 _NAMED = 8
 
@@ -47,13 +47,20 @@ def read_outlines(path: Path, grid: Grid) -> tuple[Image, ValueCode | None]:
     ImportError
         If the library of the format is not installed.
     """
+    notes = list[str]()
+    outlines = outlines_on(path, grid, notes)
+    with decoding("file of outlines"), _needing("outlines", "rasterio", "geo"):
+        labels, code = drawn(outlines, grid.size, notes)
+    return grid.label_image(labels, tuple(notes)), code
+
+
+def outlines_on(path: Path, grid: Grid, notes: list[str]) -> list[Outline]:
+    """The outlines of a file in pixels of an image, not drawn yet; `notes` gets what is lost, and decided."""
     with decoding("file of outlines"):
         shapes = _shapes(path, grid)
-        notes = list(shapes.notes)
+        notes += shapes.notes
         with _needing("outlines", "rasterio", "geo"):
-            outlines = in_pixels(shapes, grid, notes)
-            labels, code = drawn(outlines, grid.size, notes)
-    return grid.label_image(labels, tuple(notes)), code
+            return in_pixels(shapes, grid, notes)
 
 
 def named_images(path: Path) -> list[str] | None:
