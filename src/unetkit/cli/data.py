@@ -127,7 +127,7 @@ def plan(
     resample = settings.get("data", {}).get("resample", True)
     data = settings.get("data", {})
     dataset = load_dataset(
-        find_pairs(images, masks),
+        find_pairs(images, masks, axes=data.get("axes", "")),
         labels=options_of(data),
         options=read_options_of(data),
         objects=objects,

@@ -55,7 +55,7 @@ def check(
     progress : Progress
         Takes the number of pairs that are done, once while they are read and once while they are compared.
     """
-    pairs, unmatched = match_files(images, masks)
+    pairs, unmatched = match_files(images, masks, axes=options.axes)
     errors = [str(unmatched)] if unmatched else []
     if not pairs:
         return CheckResult(None, tuple(errors), ())

@@ -258,7 +258,14 @@ def plan_masks(
     dtype = from_classes(np.zeros(1, np.uint8), card.labels).dtype
     has_objects = card.decoding is not None
     found = _mask_paths(
-        inputs, out, channels=channels, dtype=dtype, has_objects=has_objects, folders=folders, existing=existing
+        inputs,
+        out,
+        channels=channels,
+        dtype=dtype,
+        has_objects=has_objects,
+        folders=folders,
+        existing=existing,
+        axes=card.axes,
     )
     regions = find_regions(found, within)
     for (files, path), region in zip(found, regions, strict=True):
@@ -285,6 +292,7 @@ def _mask_paths(
     has_objects: bool,
     folders: Sequence[str],
     existing: Existing,
+    axes: str,
 ) -> list[tuple[tuple[Path, ...], Path]]:
     """The files of every image with the mask to write."""
     if out.exists() and not out.is_dir():
@@ -292,7 +300,8 @@ def _mask_paths(
     check_folder_writable(out)
     sources: list[Path] = []
     for item in map(Path, inputs):
-        sources += list_images(item) if item.is_dir() and not is_image_folder(item) else images_within(item)
+        is_set = item.is_dir() and not is_image_folder(item)
+        sources += list_images(item, axes=axes) if is_set else images_within(item, axes=axes)
     missing = [source for source in sources if not file_of(source).exists()]
     raise_problems((Problem(f"{source}: there is no such file", (source,)) for source in missing), "missing file")
     cases = _group_files(list(dict.fromkeys(sources)), channels)

@@ -109,7 +109,8 @@ class PlannedMask:
 
 def _stamp(file: Path) -> list[Any]:
     """Name of an image, and names, sizes and times of its file, or of what lies at the top of its folder."""
-    rows = [file, *sorted(file.iterdir())] if file.is_dir() else [file_of(file)]
+    own = file_of(file)
+    rows = [own, *sorted(own.iterdir())] if own.is_dir() else [own]
     return [[file.name if row is rows[0] else row.name, row.stat().st_size, row.stat().st_mtime_ns] for row in rows]
 
 

@@ -92,7 +92,7 @@ class TrainingRequest:
             border_weight = self.plan_settings.get("patches", {}).get("border_weight", False)
             resample, options = data.get("resample", True), read_options_of(data)
         check_encoder(encoder, weights)
-        pairs = find_pairs(self.images, self.masks)
+        pairs = find_pairs(self.images, self.masks, axes=options.axes)
         return load_dataset(
             pairs,
             labels=labels,
