@@ -202,7 +202,7 @@ def _check_axes(picture: Nifti, notes: list[str], time: int) -> None:
     if time > frames or (time and frames == 1):
         raise Refused(f"holds {frames} time point{'s'[: frames > 1]}, numbered from 1: there is no {time}")
     if time:
-        notes.append(f"time point {time} of {frames}")
+        notes.append(f"a series of {frames} time points, each an image of its own")
     elif times > 1:
         raise Refused(
             f"shape {shape} with a fourth axis of {times} time points {step} apart: a time series; name one of them, "

@@ -314,7 +314,7 @@ def _with_times(letters: str, lengths: tuple[int, ...], time: int, listed: str, 
     n = lengths[letters.index("T")]
     if time > n:
         raise Refused(f"holds {n} time points, numbered from 1: there is no {time}")
-    notes.append(f"time point {time} of {n}")
+    notes.append(f"a series of {n} time points, each an image of its own")
     return letters
 
 

@@ -47,7 +47,8 @@ class ZarrRegions:
         axes = level.axes or _assumed(self._array.shape, options, notes)
         self._letters = _letters(axes, self._array.shape, time, folder.name)
         if time:
-            notes.append(f"time point {time} of {self._array.shape[self._letters.index('t')]}")
+            n = self._array.shape[self._letters.index("t")]
+            notes.append(f"a series of {n} time points, each an image of its own")
         spatial = "zyx" if "z" in self._letters else "yx"
         lengths = dict(zip(self._letters, self._array.shape, strict=True))
         self.axes = "c" + spatial
