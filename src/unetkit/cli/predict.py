@@ -24,7 +24,7 @@ def predict(
             help="torch, compiled, openvino, onnxruntime, bfloat16; int8, once exported; or auto: the fastest."
         ),
     ] = "torch",
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the fastest; mps or xpu, not tried by us.")] = "auto",
     tta: Annotated[
         bool, typer.Option("--tta", help="Test-time averaging over the flips and turns of the training.")
     ] = False,

@@ -19,6 +19,7 @@ from ...labels.kind import LabelKind
 from ...labels.options import classes_text
 from ...model.card import Card
 from ...nets.architecture import Architecture
+from ...processors import UNTRIED_DEVICES
 from .context import Choice, PlanContext
 from .device import check_device, usual_precision, usual_threads, why_precision
 from .fingerprint import line_width, mirrored_axes, orientation
@@ -46,7 +47,13 @@ def choose_device(context: PlanContext) -> dict[str, Choice]:
 def choose_precision(context: PlanContext) -> dict[str, Choice]:
     device = context.value("device.name")
     check_device(device)
-    return {"device.precision": Choice(usual_precision(device), why_precision(device))}
+    choices = {"device.precision": Choice(usual_precision(device), why_precision(device))}
+    if device in UNTRIED_DEVICES:
+        choices["device.compile"] = Choice("no", why_precision(device))
+        for path, choice in choices.items():
+            if (asked := context.settings.get(path, choice.value)) != choice.value:
+                raise ValueError(f"{path} is {asked}, but on {device} training is in float32 and not compiled")
+    return choices
 
 
 # 3. Budget: seconds or steps, one of them.
