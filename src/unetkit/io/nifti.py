@@ -65,6 +65,26 @@ def time_points(path: Path, *, are_told: bool = False) -> int:
     ValueError
         If it has no header of NIfTI.
     """
+    header = _header(path)
+    shape = header.get_data_shape()
+    return int(shape[3]) if are_told and len(shape) > 3 else _times(header)[0]
+
+
+def pixel_bytes(path: Path) -> int:
+    """Bytes of the pixels of a file, as its header states them.
+
+    Raises
+    ------
+    ValueError
+        If it has no header of NIfTI.
+    """
+    header = _header(path)
+    return (
+        int(np.prod([max(int(n), 0) for n in header.get_data_shape()], dtype=object)) * header.get_data_dtype().itemsize
+    )
+
+
+def _header(path: Path) -> Nifti1Header | Nifti2Header:
     with decoding("NIfTI"), path.open("rb") as file:
         head = file.read(HEADER_BYTES[Nifti2Image])
         if head.startswith(GZIP):
@@ -72,9 +92,8 @@ def time_points(path: Path, *, are_told: bool = False) -> int:
             with gzip.open(file) as packed:
                 head = packed.read(HEADER_BYTES[Nifti2Image])
         kind = _kind(head)
-        header = kind.header_class(head[: HEADER_BYTES[kind]], check=False)
-        shape = header.get_data_shape()
-        return int(shape[3]) if are_told and len(shape) > 3 else _times(header)[0]
+        header: Nifti1Header | Nifti2Header = kind.header_class(head[: HEADER_BYTES[kind]], check=False)
+        return header
 
 
 def _unpacked(path: Path) -> bytes:

@@ -27,7 +27,7 @@ from .net import choose_net, fitting_patch, per_axis, sides_of_patch, usual_patc
 from .plan import GROUPS, Plan
 from .settings import PlanSettings, check_settings, first_error, flat_settings, nested
 
-__all__ = ["RULES", "make_plan"]
+__all__ = ["RULES", "for_all_images", "make_plan"]
 
 _THIN = 2.0  # pixels of half a width up to which a line is thin
 _HELD_OUT = 24  # images that are enough to validate on
@@ -165,11 +165,14 @@ def choose_loss(context: PlanContext) -> dict[str, Choice]:
 
 # 13. Validation: a fifth, which of many images is more than thresholds and scores need: there 24, or a twentieth.
 def choose_validation(context: PlanContext) -> dict[str, Choice]:
-    n = len(context.dataset.cases)
+    return {"data.validation_fraction": _held_out(len(context.dataset.cases))}
+
+
+def _held_out(n: int) -> Choice:
     if n * 0.2 <= _HELD_OUT:
-        return {"data.validation_fraction": Choice(0.2, "a fifth held out, by group where given")}
+        return Choice(0.2, "a fifth held out, by group where given")
     why = f"about {max(_HELD_OUT, round(n * 0.05))} of {n} held out, by group where given"
-    return {"data.validation_fraction": Choice(max(_HELD_OUT / n, 0.05), why)}
+    return Choice(max(_HELD_OUT / n, 0.05), why)
 
 
 # 14. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm, and for
@@ -301,6 +304,16 @@ def make_plan(
         return Plan.model_validate(groups | {"reasons": reasons})
     except ValidationError as error:
         raise ValueError(first_error(error)) from None
+
+
+def for_all_images(plan: Plan, n: int) -> Plan:
+    """A plan that was derived from a sample, for the `n` images that it is of."""
+    changes: dict[str, Any] = {"n_images": n}
+    reasons = dict(plan.reasons)
+    if reasons.get("data.validation_fraction") != "set":
+        choice = _held_out(n)
+        changes["validation_fraction"], reasons["data.validation_fraction"] = choice.value, choice.reason
+    return plan.model_copy(update={"data": plan.data.model_copy(update=changes), "reasons": reasons})
 
 
 def _stated_labels(kind: LabelKind, asked: Mapping[str, Any]) -> dict[str, Any]:
