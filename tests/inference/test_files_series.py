@@ -46,6 +46,17 @@ def test_each_time_point_gets_its_mask(tmp_path: Path, run: str) -> None:
     for whole, part in zip(made, cut, strict=True):
         expected = np.where(inside > 0, io.read_labels(whole.mask).array, 0)
         assert np.array_equal(io.read_labels(part.mask).array, expected)
+    tifffile.imwrite(
+        tmp_path / "rois.tif", np.stack([inside, inside * 0, inside * 2]), imagej=True, metadata={"axes": FILM[run][0]}
+    )
+    cut = predictor.predict_files([tmp_path / "in" / "film.tif"], tmp_path / "each", within=tmp_path / "rois.tif")
+    for i, (whole, part) in enumerate(zip(made, cut, strict=True)):
+        expected = np.where((inside > 0) & (i != 1), io.read_labels(whole.mask).array, 0)
+        assert np.array_equal(io.read_labels(part.mask).array, expected)
+    (tmp_path / "more").mkdir()
+    film(tmp_path / "more" / "film.tif", FILM[run][0], (4, *FILM[run][1][1:]))
+    with pytest.raises(ValueError, match=r"film\.tif#t4: .*rois\.tif has regions 1 to 3, and none of its number"):
+        predictor.predict_files([tmp_path / "more"], tmp_path / "four", within=tmp_path / "rois.tif")
     with pytest.raises(ValueError, match=r"film\.tif#t4: holds 3 time points"):
         predictor.predict_files([tmp_path / "in" / "film.tif#t4"], tmp_path / "one")
 

@@ -40,7 +40,8 @@ from .dask import predict_on_cluster
 from .input import InputImage
 from .mask_file import MaskFile, PlannedMask
 from .outputs import Outputs, PixelRecords
-from .restriction import find_regions, plan_blocks
+from .regions import find_regions
+from .restriction import plan_blocks
 from .tiling import Tiling
 
 if TYPE_CHECKING:

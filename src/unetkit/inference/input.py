@@ -201,14 +201,11 @@ class InputImage:
         sizes = zip(pixels, self.size, self.image.size, strict=True)
         return tuple(slice(max(p.start * m // n - 1, 0), min(-(-p.stop * m // n) + 1, m)) for p, n, m in sizes)
 
-    def has_one_value(self, pixels: Slices) -> bool:
-        """Whether each channel has one value in some pixels as stored, or they hold no data."""
-        box = self.stored_box(pixels)
-        stored = self.image[(slice(None), *box)].reshape(self.image.shape[0], -1)
-        is_same = stored == stored[:, :1]
-        if stored.dtype.kind == "f":
-            is_same |= np.isnan(stored) & np.isnan(stored[:, :1])
-        return bool(is_same.all()) or (self.missing > 0 and not self.valid(box).any())
+    def stored(self, box: Slices) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels of a box as they are stored, (C, *box), and which of them hold data, (*box)."""
+        values = self.image[(slice(None), *box)]
+        held = self.image.holds_data(values, box).any(0) if self.missing else np.ones(values.shape[1:], bool)
+        return values, np.asarray(held)
 
     def _holds_rows(self, stored: np.ndarray, rows: slice) -> np.ndarray:
         return self.image.holds_data(stored, (rows, *(slice(0, length) for length in self.image.size[1:])))

@@ -29,7 +29,8 @@ from ..labels.instances import InstanceThresholds, decode_blocks, unpack_maps
 from ..tiles import Slices
 from .input import InputImage
 from .outputs import MISSING, PixelRecords, StoredMap
-from .restriction import NONE_SKIPPED, Blank, RegionFile, SkippedBlocks
+from .regions import Blank, RegionFile
+from .restriction import NONE_SKIPPED, SkippedBlocks
 from .tiling import Tiling
 
 if TYPE_CHECKING:

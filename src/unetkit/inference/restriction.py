@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.pairs import masks_of
 from ..io.block_store import BlockStore
-from ..io.filenames import file_of, is_image_folder, stem_of
-from ..io.lazy import LazyImage, Source
 from ..io.lazy import Region as Box
-from ..io.region_of_interest import RegionOfInterest, open_region
+from ..io.region_of_interest import RegionOfInterest
 from .input import InputImage
+from .regions import RegionFile
 from .tiling import Tiling
 
 if TYPE_CHECKING:
     from .predictor import Predictor
 
-__all__ = ["NONE_SKIPPED", "Blank", "RegionFile", "SkippedBlocks", "find_regions", "plan_blocks"]
+__all__ = ["NONE_SKIPPED", "SkippedBlocks", "plan_blocks"]
 
 # Pixels per side of blocks that are tried, beside those of the whole image: smaller ones fit a region better, and
 # compute more of their surroundings.
 _SIDES = {2: (1024, 256), 3: (128, 64)}
 
+_READ_BYTES = 2**26  # of an image, read together to look for blocks of one value
+
 Start = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class RegionFile:
-    """The file of a region.
-
-    Attributes
-    ----------
-    path : Path
-    is_shared : bool
-        Whether it is the region of images in other files too.
-    """
-
-    path: Path
-    is_shared: bool = False
-
-    def open(self, image: LazyImage) -> RegionOfInterest:
-        """Lay it on an image."""
-        return open_region(self.path, image, is_shared=self.is_shared)
 
 
 @dataclass(frozen=True)
@@ -93,27 +74,6 @@ class SkippedBlocks:
 NONE_SKIPPED = SkippedBlocks()
 
 
-def find_regions(images: Sequence[tuple[tuple[Path, ...], Path]], within: Path | None) -> list[RegionFile | None]:
-    """The region of every image, by its files and its mask: one file for all, or one of its name in a folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file or folder.
-    Problems
-        Naming every image without a region, or with several.
-    """
-    if within is None:
-        return [None] * len(images)
-    if not file_of(within).exists():
-        raise FileNotFoundError(f"{within}: there is no such file or folder; expected a mask or outlines of a region")
-    if not within.is_dir() or is_image_folder(within):
-        is_shared = len({file_of(files[0]) for files, _ in images}) > 1  # scenes of one file may have one grid
-        return [RegionFile(within, is_shared)] * len(images)
-    cases = [(stem_of(mask), files) for files, mask in images]
-    return [RegionFile(path) for path in masks_of(cases, within)]
-
-
 def plan_blocks(predictor: Predictor, image: InputImage, file: RegionFile | None) -> tuple[Tiling, SkippedBlocks]:
     """Choose the tiling that computes the fewest pixels of what matters, and say what it leaves out.
 
@@ -140,20 +100,23 @@ def _pixels(
 ) -> tuple[int, SkippedBlocks]:
     """Pixels that a tiling computes, and what it leaves out."""
     store = BlockStore(None, image.size, block=predictor.block_size(tiling, image.size), dtype=np.dtype(np.uint8))
+    outside, empty = set[Start](), set[Start]()
+    inside = n = 0
     try:
-        outside, empty = set[Start](), set[Start]()
-        inside = n = 0
-        for start in store.starts():
-            n += 1
-            box = tuple(slice(s, min(s + b, m)) for s, b, m in zip(start, store.block, store.size, strict=True))
+        for box, blocks in _groups(store, image):
+            n += len(blocks)
+            within, group = blocks, image.stored_box(box)
             if region is not None:
-                count = int(np.count_nonzero(region.inside(image.stored_box(box))))
-                inside += count
-                if not count:
-                    outside.add(start)
-                    continue
-            if predictor.execution.skip_empty and image.has_one_value(box):
-                empty.add(start)
+                is_inside = region.inside(group)
+                counts = [np.count_nonzero(is_inside[_part(image.stored_box(block), group)]) for block in blocks]
+                inside += int(np.count_nonzero(is_inside))
+                outside.update(_start(block) for block, count in zip(blocks, counts, strict=True) if not count)
+                within = [block for block, count in zip(blocks, counts, strict=True) if count]
+            if within and predictor.execution.skip_empty:
+                values, valid = image.stored(group)
+                parts = [_part(image.stored_box(block), group) for block in within]
+                are_empty = [_has_one_value(values[(slice(None), *part)], valid[part]) for part in parts]
+                empty.update(_start(block) for block, is_empty in zip(within, are_empty, strict=True) if is_empty)
         store.skip(outside | empty)
         pending = predictor.missing_tiles(store, tiling)
     finally:
@@ -164,28 +127,36 @@ def _pixels(
     return sum(prod(one.tile.window_size) for one in pending), skipped
 
 
-class Blank:
-    """A source whose pixels outside of a region have one value.
+def _groups(store: BlockStore, image: InputImage) -> Iterator[tuple[Box, list[Box]]]:
+    """Boxes that are read together, as wide as some memory allows since strips of files are, and the blocks in each."""
+    bytes_each = image.image.shape[0] * image.image.dtype.itemsize
+    size = list(store.block)
+    for axis in reversed(range(len(size))):
+        if prod([*size[:axis], store.size[axis], *size[axis + 1 :]]) * bytes_each > _READ_BYTES:
+            break
+        size[axis] = store.size[axis]
+    for corner in product(*(range(0, n, step) for n, step in zip(store.size, size, strict=True))):
+        box = tuple(slice(at, min(at + step, n)) for at, step, n in zip(corner, size, store.size, strict=True))
+        rows = [
+            [slice(start, min(start + step, part.stop)) for start in range(part.start, part.stop, step)]
+            for part, step in zip(box, store.block, strict=True)
+        ]
+        yield box, list(product(*rows))
 
-    Parameters
-    ----------
-    source : Source
-        Of the image's size, or of another.
-    region : RegionOfInterest
-    value : int
-    """
 
-    def __init__(self, source: Source, region: RegionOfInterest, value: int) -> None:
-        self._source, self._region, self._value = source, region, value
-        self.axes, self.shape, self.dtype = source.axes, source.shape, source.dtype
-        self.spacing, self.unit, self.notes = source.spacing, source.unit, source.notes
+def _start(box: Box) -> Start:
+    return tuple(part.start for part in box)
 
-    def read(self, box: Box) -> np.ndarray:
-        """Values of a region of (1, *size)."""
-        values = np.array(self._source.read(box))
-        values[:, ~self._region.inside_at(box[1:], self.shape[1:])] = self._value
-        return values
 
-    def close(self) -> None:
-        """Close the source; the region is its owner's."""
-        self._source.close()
+def _part(box: Box, group: Box) -> Box:
+    """A box as a part of an array that holds a larger one."""
+    return tuple(slice(p.start - g.start, p.stop - g.start) for p, g in zip(box, group, strict=True))
+
+
+def _has_one_value(stored: np.ndarray, valid: np.ndarray) -> bool:
+    """Whether each channel (C, *box) has one value, or no pixel holds data."""
+    flat = stored.reshape(len(stored), -1)
+    is_same = flat == flat[:, :1]
+    if stored.dtype.kind == "f":
+        is_same |= np.isnan(flat) & np.isnan(flat[:, :1])
+    return bool(is_same.all()) or not valid.any()

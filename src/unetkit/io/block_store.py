@@ -141,10 +141,6 @@ class BlockStore:
     def _pixels(self, numbers: Iterable[int]) -> int:
         return sum(prod(self._size(np.multiply(np.unravel_index(i, self._grid), self.block))) for i in numbers)
 
-    def starts(self) -> Iterator[tuple[int, ...]]:
-        """First pixels of all blocks, written or not."""
-        yield from product(*(range(0, n, b) for n, b in zip(self.size, self.block, strict=True)))
-
     def skip(self, starts: Iterable[Sequence[int]]) -> None:
         """Leave blocks out, by their first pixels: they count as there, and their pixels are blank."""
         self._skipped.update(map(self._number, starts))
