@@ -112,6 +112,27 @@ def test_pages_and_slices_are_times_where_a_person_says_so(tmp_path: Path) -> No
         assert f"{words} read as time points, as told" in frame.notes
 
 
+def test_pages_and_slices_are_times_where_the_axes_are_told(tmp_path: Path) -> None:
+    array = pixels(4, 20, 30)
+    tifffile.imwrite(tmp_path / "pages.tif", array[0], photometric="minisblack")  # as many pages as planes of one time
+    tifffile.imwrite(tmp_path / "slices.tif", array[:, 0], imagej=True, metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "volumes.tif", array, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "flat.tif", array[0, 0])
+    listed = [path.name for path in list_images(tmp_path, axes="tyx")]
+    assert listed == [
+        "flat.tif",
+        *(f"pages.tif#t{i}" for i in (1, 2, 3, 4)),
+        *(f"slices.tif#t{i}" for i in (1, 2, 3)),
+        "volumes.tif",
+    ]
+    assert np.array_equal(io.read(tmp_path / "pages.tif#t4", axes="tyx").array, array[0, 3:])
+    assert np.array_equal(io.read(tmp_path / "flat.tif", axes="tyx").array, array[0, :1])
+    assert np.array_equal(io.read(tmp_path / "volumes.tif#t2", axes="tzyx").array, array[1:2])
+    for name in ("pages", "volumes"):
+        with pytest.raises(ValueError, match=rf"told to be a series over time .*: name one time point, such as {name}"):
+            io.read(tmp_path / f"{name}.tif", axes="tzyx")
+
+
 def test_names() -> None:
     path = Path("in/film.ome.tif#t12")
     assert (file_of(path).name, time_of(path), is_part(path)) == ("film.ome.tif", 12, True)

@@ -70,9 +70,9 @@ def read(path: str | Path, *, axes: str = "", channels: Sequence[int] = ()) -> I
     ----------
     path : str or Path
     axes : str
-        A letter per axis in the order of the file, of c, z, y and x, such as "zyxc"; for files that do not name theirs
-        (NumPy, HDF5 and Zarr without metadata, pages of a TIFF), and TIFFs with an axis that is neither channels nor
-        space: frames that are planes of a volume.
+        A letter per axis in the order of the file, of t, c, z, y and x, such as "zyxc"; for files that do not name
+        theirs (NumPy, HDF5 and Zarr without metadata, pages of a TIFF), and TIFFs with an axis that is neither channels
+        nor space: frames that are planes of a volume.
     channels : sequence of int
         The samples of a pixel to read, in this order, counted from 1 as in GDAL and Fiji; none of them is then alpha.
 
@@ -244,8 +244,8 @@ def images_within(path: str | Path, *, axes: str = "") -> list[Path]:
     """The images of a file: of one with several scenes (CZI), images (LIF) or positions (ND2) `slide.czi#1` and so on.
 
     Of a series over time (TIFF, NIfTI, OME-Zarr) its time points: `film.tif#t1` and so on, unless a person names the
-    `axes` of files, by which frames may be planes. The path itself where it holds one image, or cannot be opened, which
-    reading it then tells.
+    `axes` of files without a t, by which frames may be planes; with one, pages and slices are time points too. The path
+    itself where it holds one image, or cannot be opened, which reading it then tells.
 
     >>> [path.name for path in images_within("cells.png")]
     ['cells.png']
@@ -257,7 +257,8 @@ def images_within(path: str | Path, *, axes: str = "") -> list[Path]:
             numbers = found.image_numbers(path) if found.may_hold_several and path.is_file() else ()
             names = [f"{path.name}#{number}" for number in numbers]
         else:
-            times = 1 if axes or is_part(path) else time_points(path)
+            is_whole = is_part(path) or (axes and "t" not in axes)
+            times = 1 if is_whole else time_points(path, are_told="t" in axes)
             names = [f"{path.name}#t{number}" for number in range(1, times + 1)]
     except (ImportError, ValueError, OSError, MemoryError):
         return [path]

@@ -276,7 +276,14 @@ def _layout(
     if 0 in lengths:
         raise Refused(f"holds no pixels (axes {listed})")
     if time:
+        if options.axes and len(set(letters)) != len(letters):
+            letters = _told_letters(options, letters, lengths, series.shape)
         letters = _with_times(letters, lengths, time, listed, notes)
+    elif "t" in options.axes and set(letters) & set("IQZ"):
+        raise Refused(
+            f"axes {listed}: told to be a series over time ({options.axes}): name one time point, such as "
+            f"{tif.filehandle.name}#t1, or the folder that holds the file for all of them"
+        )
     elif options.axes and (set(letters) - set("CSZYX") or len(set(letters)) != len(letters)):
         letters = _told_letters(options, letters, lengths, series.shape)
         notes.append(f"axes {listed}: read as {', '.join(letters.lower())}, as told")
