@@ -112,9 +112,9 @@ def test_volumes_by_planes_skip_those_without_region(tmp_path):
 def test_objects_are_those_of_the_cut_image_and_maps_hold_no_percentage(tmp_path):
     kind = LabelKind("instances", (0, 1, 2, 3, 4))
     about = {"decoding": InstanceThresholds()}
-    run, size = model(tmp_path / "run", kind=kind, about=about), (150, 140)
-    source, inside = picture(tmp_path / "a.tif", pixels(size)), np.zeros((150, 140), bool)
-    inside[40:90, 50:100] = True
+    run, size = model(tmp_path / "run", kind=kind, about=about), (110, 100)
+    source, inside = picture(tmp_path / "a.tif", pixels(size)), np.zeros(size, bool)
+    inside[30:70, 40:80] = True
     roi, outputs = region(tmp_path / "roi.tif", inside), Outputs(probabilities=True)
     made = [
         predicted(run, source, tmp_path / f"{i}", e, within=roi, outputs=outputs)
@@ -236,3 +236,70 @@ def test_an_image_of_one_value_is_background(tmp_path):
     made, left, _ = predicted(run, source, tmp_path / "out", Execution(skip_empty=True))
     assert made.pixels == 0
     assert (left == 3).all()
+
+
+def test_outside_of_a_region_a_map_holds_no_data(tmp_path):
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed: pip install 'unetkit[geo]'")
+    run, bands = model(tmp_path / "run"), pixels((300, 260)).astype(np.float32)
+    bands[:, :100] = -9999
+    where = {"crs": "EPSG:32632", "transform": rasterio.transform.Affine(10, 0, 500_000, 0, -10, 5_000_000)}
+    size = {"count": 1, "height": 300, "width": 260}
+    for name in ("a", "b"):
+        with rasterio.open(
+            tmp_path / f"{name}.tif", "w", driver="GTiff", dtype="float32", nodata=-9999, **size, **where
+        ) as file:
+            file.write(bands)
+    ring = [
+        [500_300, 4_999_500],
+        [501_500, 4_999_500],
+        [501_500, 4_998_000],
+        [500_300, 4_998_000],
+        [500_300, 4_999_500],
+    ]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
+    crs = {"type": "name", "properties": {"name": "EPSG:32632"}}
+    (tmp_path / "roi.geojson").write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]}))
+    inside = np.zeros((300, 260), bool)
+    inside[50:200, 30:150] = True
+    sources, outputs = [tmp_path / "a.tif", tmp_path / "b.tif"], Outputs(uncertainty=True)
+    whole = load_model(run, SMALL).predict_files(sources, tmp_path / "whole")
+    skipping = Execution(memory_bytes=2**22, skip_empty=True)
+    made = load_model(run, skipping).predict_files(
+        sources, tmp_path / "cut", outputs=outputs, within=tmp_path / "roi.geojson"
+    )
+    for one, other in zip(whole, made, strict=True):
+        with rasterio.open(one.mask) as all_labels, rasterio.open(other.mask) as labels:
+            nodata = int(labels.nodata)
+            assert nodata == all_labels.nodata
+            assert labels.transform == all_labels.transform
+            assert np.array_equal(labels.read(1), np.where(inside, all_labels.read(1), nodata))
+        with rasterio.open(tmp_path / "cut" / "uncertainty" / other.mask.name) as percent:
+            assert ((percent.read(1) == 255) == ~inside | (np.arange(300) < 100)[:, None]).all()
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_region_of_an_image_at_another_pixel_size(tmp_path, ndim):
+    about = {"resample": True, "spacing": (1.0,) * ndim, "unit": "µm"}
+    run, size = model(tmp_path / "run", ndim=ndim, about=about), {2: (310, 290), 3: (60, 100, 90)}[ndim]
+    source, axes = tmp_path / "a.ome.tif", {2: "cyx", 3: "czyx"}[ndim]
+    io.write(source, Image(pixels(size), axes, (0.6,) * ndim, "µm"))
+    inside = spot(size, [n // 3 for n in size], 9)
+    whole, labels, _ = predicted(run, source, tmp_path / "whole")
+    assert whole.tiling.size != size
+    part, cut, _ = predicted(run, source, tmp_path / "part", within=region(tmp_path / "roi.tif", inside))
+    assert np.array_equal(cut, np.where(inside, labels, 3))
+    assert part.pixels < whole.pixels
+
+
+def test_a_net_that_is_not_local_is_cut_afterwards(tmp_path):
+    run, source = model(tmp_path / "run", norm="instance"), picture(tmp_path / "a.tif", pixels((150, 140)))
+    inside = spot((150, 140), (50, 60), 20)
+    _, labels, _ = predicted(run, source, tmp_path / "whole")
+    part, cut, messages = predicted(run, source, tmp_path / "part", within=region(tmp_path / "roi.tif", inside))
+    assert np.array_equal(cut, np.where(inside, labels, 3))
+    assert part.pixels == labels.size
+    assert any("1 of 1 blocks meet it" in line for line in messages)
+    none, cut, messages = predicted(run, source, tmp_path / "none", within=region(tmp_path / "no.tif", inside & False))
+    assert none.pixels == 0
+    assert (cut == 3).all()
+    assert any("none of the pixels: 0 of 1 blocks meet it" in line for line in messages)
