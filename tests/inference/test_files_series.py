@@ -55,7 +55,7 @@ def test_each_time_point_gets_its_mask(tmp_path: Path, run: str) -> None:
         assert np.array_equal(io.read_labels(part.mask).array, expected)
     (tmp_path / "more").mkdir()
     film(tmp_path / "more" / "film.tif", FILM[run][0], (4, *FILM[run][1][1:]))
-    with pytest.raises(ValueError, match=r"film\.tif#t4: .*rois\.tif has regions 1 to 3, and none of its number"):
+    with pytest.raises(ValueError, match=r"film\.tif#t4: .*rois\.tif has 3 regions, #t1, #t2, #t3"):
         predictor.predict_files([tmp_path / "more"], tmp_path / "four", within=tmp_path / "rois.tif")
     with pytest.raises(ValueError, match=r"film\.tif#t4: holds 3 time points"):
         predictor.predict_files([tmp_path / "in" / "film.tif#t4"], tmp_path / "one")

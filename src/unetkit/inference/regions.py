@@ -11,7 +11,7 @@ import numpy as np
 from ..data.pairs import masks_of
 from ..errors import Problem, raise_problems
 from ..io import images_within
-from ..io.filenames import file_of, is_image_folder, scene_of, stem_of, time_of
+from ..io.filenames import file_of, is_image_folder, stem_of
 from ..io.lazy import LazyImage, Source
 from ..io.lazy import Region as Box
 from ..io.region_of_interest import RegionOfInterest, open_region
@@ -52,7 +52,7 @@ def find_regions(images: Sequence[tuple[tuple[Path, ...], Path]], within: Path |
         return [None] * len(images)
     if not file_of(within).exists():
         raise FileNotFoundError(f"{within}: there is no such file or folder; expected a mask or outlines of a region")
-    parts = {time_of(path) or scene_of(path): path for path in images_within(within)}
+    parts = {_number(path): path for path in images_within(within)}
     if len(parts) > 1:  # a series, or scenes, as the images are
         return [RegionFile(path) for path in _by_number([files[0] for files, _ in images], parts, within)]
     if not within.is_dir() or is_image_folder(within):
@@ -62,14 +62,21 @@ def find_regions(images: Sequence[tuple[tuple[Path, ...], Path]], within: Path |
     return [RegionFile(path) for path in masks_of(cases, within)]
 
 
-def _by_number(images: Sequence[Path], parts: Mapping[int, Path], within: Path) -> list[Path]:
+def _number(path: Path) -> str:
+    """What names an image of several in a file: #2 or #t3."""
+    return path.name.removeprefix(file_of(path).name)
+
+
+def _by_number(images: Sequence[Path], parts: Mapping[str, Path], within: Path) -> list[Path]:
     """The part of a file of several regions that has the number of each image in its own file."""
-    numbers = [time_of(image) or scene_of(image) for image in images]
+    numbers = [_number(image) for image in images]
     if len({file_of(image) for image in images}) > 1:
         raise ValueError(f"{within}: holds {len(parts)} regions, but the images are in several files: name a folder")
     raise_problems(
         (
-            Problem(f"{image}: {within} has regions {min(parts)} to {max(parts)}, and none of its number", (image,))
+            Problem(
+                f"{image}: {within} has {len(parts)} regions, {', '.join(list(parts)[:3])} ...; none for it", (image,)
+            )
             for image, number in zip(images, numbers, strict=True)
             if number not in parts
         ),

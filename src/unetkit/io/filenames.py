@@ -24,10 +24,11 @@ _MASK_WORDS = (
     r"ground[ _-]?truth|annotations?|manual\d?|object[ _](identities|predictions)"
 )
 _MASK_ENDING, _MASK_START = (re.compile(rf"[ _.-]({_MASK_WORDS})$"), re.compile(rf"^({_MASK_WORDS})[ _.-]"))
-# A scene of a file that holds several images: slide.czi#2. Scenes of CZI, images of LIF, positions of ND2.
-_SCENE = re.compile(r"(.+\.(?:czi|lif|nd2))#([1-9]\d{0,5})", re.IGNORECASE)
+# A scene of a file that holds several images: slide.czi#2. Scenes of CZI, images of LIF, positions of ND2. And a time
+# point of it: slide.czi#2#t3.
+_SCENE = re.compile(r"(.+\.(?:czi|lif|nd2))#([1-9]\d{0,5})(?:#t([1-9]\d{0,6}))?", re.IGNORECASE)
 # A time point of a file that holds a series: film.tif#t3. Arrays within a Zarr hierarchy have no suffix.
-_TIME = re.compile(r"(.+\.(?:tiff?|nii|nii\.gz|zarr)|[^.]+)#t([1-9]\d{0,6})", re.IGNORECASE)
+_TIME = re.compile(r"(.+\.(?:tiff?|nii|nii\.gz|zarr|czi|lif|nd2|h5|hdf5)|[^.]+)#t([1-9]\d{0,6})", re.IGNORECASE)
 _PART = re.compile(r"(.+?)(?:#(t?)(\d+)|[ _.-](t)(\d+))")
 _IMAGE_ENDING, _IMAGE_START = re.compile(r"[ _.-](image|img|raw|sat)$"), re.compile(r"^(images?|imgs?|raw|sat)[ _.-]")
 
@@ -51,6 +52,8 @@ def file_of(path: Path) -> Path:
     --------
     >>> file_of(Path("a.czi#2")).name, file_of(Path("a.tif#t3")).name, file_of(Path("a#2.png")).name
     ('a.czi', 'a.tif', 'a#2.png')
+    >>> file_of(Path("a.czi#2#t3")).name
+    'a.czi'
     """
     part = _SCENE.fullmatch(path.name) or _TIME.fullmatch(path.name)
     return path.with_name(part[1]) if part else path
@@ -64,8 +67,8 @@ def scene_of(path: Path) -> int:
 
 def time_of(path: Path) -> int:
     """The number of the time point that a path names, from 1 on; 0 where it names a file."""
-    time = _TIME.fullmatch(path.name)
-    return int(time[2]) if time else 0
+    scene, time = _SCENE.fullmatch(path.name), _TIME.fullmatch(path.name)
+    return int((scene[3] or 0) if scene else time[2] if time else 0)
 
 
 def is_part(path: Path) -> bool:
@@ -78,15 +81,15 @@ def name_of(path: Path) -> str:
 
     Examples
     --------
-    >>> name_of(Path("a.ome.tif")), name_of(Path("a.czi#2")), name_of(Path("a.ome.tif#t3"))
-    ('a.ome', 'a#2', 'a#t3.ome')
+    >>> name_of(Path("a.ome.tif")), name_of(Path("a.czi#2")), name_of(Path("a.ome.tif#t3")), name_of(Path("a.nd2#2#t3"))
+    ('a.ome', 'a#2', 'a#t3.ome', 'a#2#t3')
     """
     file = file_of(path).name
     name = file[: len(file) - len(suffix_of(path))]
-    if time := time_of(path):  # before the .ome, so that a mask of this name is an OME-TIFF too
-        stem = name.removesuffix(".ome")
-        return f"{stem}#t{time}{name[len(stem) :]}"
-    return name + (f"#{number}" if (number := scene_of(path)) else "")
+    stem = name.removesuffix(".ome")
+    number, time = scene_of(path), time_of(path)
+    part = (f"#{number}" if number else "") + (f"#t{time}" if time else "")
+    return stem + part + name[len(stem) :]  # before the .ome, so that a mask of this name is an OME-TIFF too
 
 
 def is_outlines(path: Path) -> bool:

@@ -243,9 +243,9 @@ def open_lazy(path: str | Path, *, axes: str = "", channels: Sequence[int] = ())
 def images_within(path: str | Path, *, axes: str = "") -> list[Path]:
     """The images of a file: of one with several scenes (CZI), images (LIF) or positions (ND2) `slide.czi#1` and so on.
 
-    Of a series over time (TIFF, NIfTI, OME-Zarr) its time points: `film.tif#t1` and so on, unless a person names the
-    `axes` of files without a t, by which frames may be planes; with one, pages and slices are time points too. The path
-    itself where it holds one image, or cannot be opened, which reading it then tells.
+    Of a series over time (also TIFF, NIfTI, OME-Zarr) its time points: `film.tif#t1` and so on, unless a person names
+    the `axes` of files without a t, by which frames may be planes; with one, pages and slices are time points too. The
+    path itself where it holds one image, or cannot be opened, which reading it then tells.
 
     >>> [path.name for path in images_within("cells.png")]
     ['cells.png']
@@ -254,8 +254,7 @@ def images_within(path: str | Path, *, axes: str = "") -> list[Path]:
     found = format_of(path)
     try:
         if found is not None:
-            numbers = found.image_numbers(path) if found.may_hold_several and path.is_file() else ()
-            names = [f"{path.name}#{number}" for number in numbers]
+            names = [f"{path.name}{part}" for part in found.parts(path)] if path.is_file() else []
         else:
             is_whole = is_part(path) or (axes and "t" not in axes)
             times = 1 if is_whole else time_points(path, are_told="t" in axes)
