@@ -1,5 +1,6 @@
 """A series over time from pairing to scores: each time point an image of its own, named FILE#tNUMBER."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,58 @@ def test_series_are_paired_trained_on_and_scored(tmp_path: Path, form: str) -> N
     table = measure([tmp_path / "out"], tmp_path / "tables", images=tmp_path / "images")
     assert table.masks == 3
     assert "mean_0" in table.table.read_text().splitlines()[0]
+
+
+def geojson(path: Path, corners: list[tuple[int, int]], times: list[int | None]) -> None:
+    """Squares of 10 x 12 pixels as QuPath writes them, with the plane of those that are not on the first."""
+    features = []
+    for (y, x), time in zip(corners, times, strict=True):
+        ring = [[x, y], [x + 12, y], [x + 12, y + 10], [x, y + 10], [x, y]]
+        plane = {} if time is None else {"plane": {"c": -1, "z": 0, "t": time}}
+        geometry = {"type": "Polygon", "coordinates": [ring], **plane}
+        features.append({"type": "Feature", "geometry": geometry, "properties": {"objectType": "annotation"}})
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def test_outlines_of_a_film_are_those_of_their_time(tmp_path: Path) -> None:
+    pytest.importorskip("rasterio", reason="rasterio is not installed: pip install 'unetkit[geo]'")
+    film(tmp_path / "images" / "film.tif")
+    geojson(tmp_path / "masks" / "film.geojson", [(2, 3), (20, 30), (5, 8)], [None, 2, 1])
+    expected = np.zeros((3, 40, 52), bool)
+    expected[0, 2:12, 3:15] = expected[2, 20:30, 30:42] = expected[1, 5:15, 8:20] = True
+    pairs = find_pairs(tmp_path)
+    assert [pair.mask.name for pair in pairs] == [f"film.geojson#t{i}" for i in (1, 2, 3)]
+    cases = load_dataset(pairs).cases
+    assert all(np.array_equal(case.classes > 0, mask) for case, mask in zip(cases, expected, strict=True))
+    masks_of(tmp_path / "out", expected.astype(np.uint8) * 200, "film#t{}.tif")
+    assert evaluate(tmp_path / "out", tmp_path / "masks").dice == 1
+    predictor = load_model(RUNS / "2d")
+    whole = predictor.predict_files([tmp_path / "images"], tmp_path / "whole")
+    cut = predictor.predict_files([tmp_path / "images"], tmp_path / "cut", within=tmp_path / "masks" / "film.geojson")
+    for each, part, mask in zip(whole, cut, expected, strict=True):
+        assert np.array_equal(io.read_labels(part.mask).array, np.where(mask, io.read_labels(each.mask).array, 0))
+    # Without a time they are those of all.
+    geojson(tmp_path / "masks" / "film.geojson", [(2, 3)], [0])
+    assert [int((case.classes > 0).sum()) for case in load_dataset(find_pairs(tmp_path)).cases] == [120] * 3
+
+
+def test_rois_of_a_film_are_those_of_their_time(tmp_path: Path) -> None:
+    roifile = pytest.importorskip("roifile", reason="roifile is not installed: pip install 'unetkit[rois]'")
+    pytest.importorskip("rasterio", reason="rasterio is not installed: pip install 'unetkit[geo]'")
+    film(tmp_path / "images" / "film.tif")
+    (tmp_path / "masks").mkdir()
+    rois = []
+    for i, place in enumerate(({"position": 2}, {"t_position": 3}, {})):
+        roi = roifile.ImagejRoi.frompoints(np.array([[5, 5], [15, 5], [15, 10], [5, 10]]), name=f"roi{i}")
+        for name, value in place.items():
+            setattr(roi, name, value)
+        rois.append(roi)
+    roifile.roiwrite(tmp_path / "masks" / "film_RoiSet.zip", rois[:2], mode="w")
+    pixels = [int((case.classes > 0).sum()) for case in load_dataset(find_pairs(tmp_path)).cases]
+    assert pixels == [0, 50, 50]
+    roifile.roiwrite(tmp_path / "masks" / "film_RoiSet.zip", rois[2:], mode="w")  # on all of them
+    assert [int((case.classes > 0).sum()) for case in load_dataset(find_pairs(tmp_path)).cases] == [50] * 3
 
 
 def test_a_mask_of_other_times_is_not_paired(tmp_path: Path) -> None:

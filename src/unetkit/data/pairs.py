@@ -223,7 +223,8 @@ def _by_stem(
     if not masks and (shared := file_of_all(outlines, stems)):
         return _of_one_file(images, shared)
     stems += [ending[1] for stem in stems if (ending := _CHANNEL_ENDING.fullmatch(stem))]
-    masks = as_series(stems, masks) + used_outlines(stems, masks, outlines)
+    files_of_parts = dict.fromkeys(stem_of(file_of(image)) for image in images if is_part(image))
+    masks = as_series(stems, [*masks, *used_outlines([*stems, *files_of_parts], masks, outlines)])
     pairs, problems = _matched([(stem_of(image), (image,)) for image in images], masks, folder)
     if not pairs and None not in map(channel_number, images) and _fit_as_channels(images, masks, folder):
         try:
@@ -288,7 +289,8 @@ def masks_of(cases: Cases, folder: Path) -> list[Path]:
     """
     masks, outlines = list_masks(folder)
     stems = [stem for stem, _ in cases]
-    masks = as_series(stems, masks) + used_outlines(stems, masks, outlines)
+    files_of_parts = dict.fromkeys(stem_of(file_of(image)) for _, (image, *_) in cases if is_part(image))
+    masks = as_series(stems, [*masks, *used_outlines([*stems, *files_of_parts], masks, outlines)])
     pairs, problems = _matched(cases, masks, folder)
     firsts = {files[0] for _, files in cases}
     raise_problems([problem for problem in problems if problem.files[0] in firsts], "image without its mask")

@@ -28,7 +28,8 @@ _MASK_ENDING, _MASK_START = (re.compile(rf"[ _.-]({_MASK_WORDS})$"), re.compile(
 # point of it: slide.czi#2#t3.
 _SCENE = re.compile(r"(.+\.(?:czi|lif|nd2))#([1-9]\d{0,5})(?:#t([1-9]\d{0,6}))?", re.IGNORECASE)
 # A time point of a file that holds a series: film.tif#t3. Arrays within a Zarr hierarchy have no suffix.
-_TIME = re.compile(r"(.+\.(?:tiff?|nii|nii\.gz|zarr|czi|lif|nd2|h5|hdf5)|[^.]+)#t([1-9]\d{0,6})", re.IGNORECASE)
+_OF_TIMES = r"tiff?|nii|nii\.gz|zarr|czi|lif|nd2|h5|hdf5|geojson|json|roi|zip"
+_TIME = re.compile(rf"(.+\.(?:{_OF_TIMES})|[^.]+)#t([1-9]\d{{0,6}})", re.IGNORECASE)
 _PART = re.compile(r"(.+?)(?:#(t?)(\d+)|[ _.-](t)(\d+))")
 _IMAGE_ENDING, _IMAGE_START = re.compile(r"[ _.-](image|img|raw|sat)$"), re.compile(r"^(images?|imgs?|raw|sat)[ _.-]")
 

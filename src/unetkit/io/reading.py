@@ -171,7 +171,7 @@ def _grid_of(path: str | Path | None) -> Grid | None:
 
 def _drawn(path: Path, grid: Grid | None) -> tuple[Image, ValueCode | None]:
     with naming(path):
-        if not path.exists():
+        if not file_of(path).exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         if file := single_file(path):
             from .dicom.masks import read_mask

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .decoder_errors import Refused, naming
-from .filenames import is_outlines
+from .filenames import is_outlines, time_of
 from .grid import Grid
 from .lazy import LazyImage, Region, overlap, whole_lazy
 from .placement import shift_onto, states_place, turn_onto
@@ -173,9 +173,14 @@ def _of_outlines(path: Path, image: LazyImage, *, is_shared: bool) -> RegionOfIn
         )
     grid, notes = Grid.of(image.path, image, is_one_of_many=is_shared), list[str]()
     outlines = [o for o in outlines_on(path, grid, notes) if (o.rings or o.stamp) and o.value != 0 and not o.is_unsure]
-    if not outlines and not is_shared:
+    if not outlines and not is_shared and not time_of(image.path):  # at one time there may be none
         raise Refused("holds no outline of an area")
     loose = sum(outline.plane is None for outline in outlines)
+    planes = sorted({outline.plane + 1 for outline in outlines if outline.plane is not None})
+    if image.ndim == 2 and len(planes) > 1:
+        raise Refused(
+            f"outlines on several planes of a stack ({', '.join(map(str, planes[:8]))}), but the image has one"
+        )
     if image.ndim == 3 and loose:
         raise Refused(
             f"{loose} of {len(outlines)} outlines state no plane (position), and the image is a volume of {image.size}"

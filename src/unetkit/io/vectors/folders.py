@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import Problem
 from ..decoder_errors import naming
-from ..filenames import image_keys, is_outlines, is_part, mask_keys, name_key, stem_of, suffix_of
+from ..filenames import file_of, image_keys, is_outlines, is_part, mask_keys, name_key, stem_of, suffix_of, time_of
 from ..reading import READABLE, list_images, list_outlines, time_points
 from .labels import named_images
 
@@ -18,6 +18,7 @@ __all__ = ["as_series", "file_of_all", "list_masks", "mask_stem", "shared_images
 
 # Suffixes that other files have as well: these are masks where one of them is named as an image is.
 _OF_OTHERS = (".json", ".txt", ".zip")
+_OF_TIMES = (".geojson", ".json", ".roi", ".zip")  # may state the time of each outline; those that do not are of all
 _TIME_POINT = re.compile(r"(.+)#t\d+")
 _ENDING = re.compile(r"[ _.-]?(roi[ _]?sets?|rois?)$", re.IGNORECASE)  # x_RoiSet.zip, as people name them in ImageJ
 
@@ -46,7 +47,8 @@ def as_series(names: Iterable[str], masks: Sequence[Path]) -> list[Path]:
     listed: list[Path] = []
     for mask in masks:
         n = next((counts[key] for key in mask_keys(mask_stem(mask)) if key in counts), 0)
-        is_series = n > 1 and not is_part(mask) and time_points(mask, are_told=True) == n
+        is_free = n > 1 and not is_part(mask)
+        is_series = is_free and (suffix_of(mask) in _OF_TIMES or time_points(mask, are_told=True) == n)
         listed += [mask.with_name(f"{mask.name}#t{i}") for i in range(1, n + 1)] if is_series else [mask]
     return listed
 
@@ -59,11 +61,11 @@ def mask_stem(mask: Path) -> str:
     >>> mask_stem(Path("a_mask.png")), mask_stem(Path("a_RoiSet.zip")), mask_stem(Path("a.tif.geojson"))
     ('a_mask', 'a', 'a')
     """
-    stem = stem_of(mask)
     if not is_outlines(mask):
-        return stem
+        return stem_of(mask)
+    stem, part = stem_of(file_of(mask)), f"#t{time}" if (time := time_of(mask)) else ""
     shorter = _ENDING.sub("", stem) or stem
-    return stem_of(Path(shorter)) if suffix_of(Path(shorter)) in READABLE else shorter
+    return (stem_of(Path(shorter)) if suffix_of(Path(shorter)) in READABLE else shorter) + part
 
 
 def used_outlines(names: Iterable[str], masks: Sequence[Path], outlines: Sequence[Path]) -> list[Path]:
