@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
@@ -43,6 +43,8 @@ class SkippedBlocks:
         That do not meet the region.
     empty : frozenset
         Whose pixels have one value in the image.
+    kept_pixels : int
+        Of the blocks that are made.
     share : float
         Of the image's pixels that lie in the region, 0 to 1.
     notes : tuple of str
@@ -52,6 +54,7 @@ class SkippedBlocks:
     n: int = 0
     outside: frozenset[Start] = frozenset()
     empty: frozenset[Start] = frozenset()
+    kept_pixels: int = 0
     share: float = 1.0
     notes: tuple[str, ...] = ()
 
@@ -92,7 +95,10 @@ def plan_blocks(predictor: Predictor, image: InputImage, file: RegionFile | None
         with file.open(image.image) as region:
             plans = [_pixels(predictor, image, tiling, region) for tiling in tilings]
     best = min(range(len(plans)), key=lambda i: plans[i][0])  # of equals the usual one
-    return tilings[best], plans[best][1]
+    computed, skipped = plans[best]
+    if not skipped.kept_pixels or not skipped.starts:
+        return tilings[best], skipped
+    return replace(tilings[best], redundancy=computed / skipped.kept_pixels), skipped
 
 
 def _pixels(
@@ -118,12 +124,12 @@ def _pixels(
                 are_empty = [_has_one_value(values[(slice(None), *part)], valid[part]) for part in parts]
                 empty.update(_start(block) for block, is_empty in zip(within, are_empty, strict=True) if is_empty)
         store.skip(outside | empty)
-        pending = predictor.missing_tiles(store, tiling)
+        pending, kept = predictor.missing_tiles(store, tiling), store.left_pixels
     finally:
         store.close()
     share = min(inside / prod(image.image.size), 1.0) if region is not None else 1.0
     notes = region.notes if region is not None else ()
-    skipped = SkippedBlocks(n, frozenset(outside), frozenset(empty), share, notes)
+    skipped = SkippedBlocks(n, frozenset(outside), frozenset(empty), kept, share, notes)
     return sum(prod(one.tile.window_size) for one in pending), skipped
 
 
