@@ -1,4 +1,4 @@
-"""The processors and the memory that this process may use: of a machine that is shared, those of the job."""
+"""The processors and the memory that this process may use, of a shared machine those of the job; and accelerators."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import re
 from math import ceil
 from pathlib import Path
 
-__all__ = ["byte_count", "count_processors", "limit_threads", "machine_memory"]
+__all__ = ["DEVICES", "UNTRIED_DEVICES", "byte_count", "check_device", "count_processors", "limit_threads"]
+__all__ += ["machine_memory"]
+
+UNTRIED_DEVICES = ("mps", "xpu")  # by us, for want of one: float32 alone, nothing compiled, never chosen by a rule
+DEVICES = ("cpu", "cuda", *UNTRIED_DEVICES)
+_NAMES = {"cuda": "CUDA device", "mps": "GPU of Apple (mps)", "xpu": "GPU of Intel (xpu)"}
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -33,6 +38,19 @@ def limit_threads() -> None:
     n = count_processors()
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > n:
         torch.set_num_threads(n)
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError if torch cannot compute on a device, one of `DEVICES`, on this machine."""
+    import torch
+
+    if device not in DEVICES:
+        raise ValueError(f"device is {device!r}; expected {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+    if device == "cpu":
+        return
+    backend = torch.backends.mps if device == "mps" else getattr(torch, device)
+    if not backend.is_available():
+        raise ValueError(f"device is {device!r}, but torch finds no {_NAMES[device]} here: use --device cpu")
 
 
 def _quotas() -> list[float]:

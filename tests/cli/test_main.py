@@ -271,7 +271,7 @@ def test_bad_files_are_all_named(run_cli, cells, tmp_path):
         (["--set", "optim.learning_rate=-1"], "error: optim.learning_rate is -1.0: input should be greater than 0\n"),
         (
             ["--device", "cuda"],
-            "error: device is 'cuda', but torch finds no CUDA device here: train with --device cpu\n",
+            "error: device is 'cuda', but torch finds no CUDA device here: use --device cpu\n",
         ),
     ],
 )

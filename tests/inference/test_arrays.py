@@ -192,7 +192,9 @@ def test_what_is_not_an_image_for_the_model(tmp_path, image, error, message):
     [
         ({"memory_bytes": 0}, "memory_bytes is 0"),
         ({"engine": "fast"}, "engine is 'fast'; expected one of auto, torch"),
-        ({"device": "tpu"}, "device is 'tpu'; expected auto, cpu or cuda"),
+        ({"device": "tpu"}, "device is 'tpu'; expected auto, cpu, cuda, mps or xpu"),
+        ({"device": "mps", "engine": "compiled"}, "engine compiled does not compute on mps: use engine torch"),
+        ({"device": "xpu", "engine": "int8"}, "engine int8 does not compute on xpu: use engine torch"),
         ({"device": "cuda", "engine": "int8"}, "int8 computes on the processor"),
         ({"level": 0}, "level is 0; expected 1"),
     ],
@@ -206,3 +208,16 @@ def test_a_gpu_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="finds no CUDA device here"):
         Predictor(Foreign(2), execution=Execution(device="cuda"))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: False)
+    for device, name in (("mps", "GPU of Apple"), ("xpu", "GPU of Intel")):
+        with pytest.raises(ValueError, match=f"device is '{device}', but torch finds no {name}"):
+            Predictor(Foreign(2), execution=Execution(device=device))
+        assert Execution().find_device() == "cpu"
+
+
+def test_other_gpus_are_taken_by_name_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert Execution(device="mps").find_device() == "mps"
+    assert Execution().find_device() == "cpu"

@@ -146,6 +146,21 @@ def test_what_is_there_already_is_not_made_again(run, address, small_portions, t
     assert same(alone, done)
 
 
+def test_within_a_region(run, address, tmp_path, monkeypatch):
+    monkeypatch.setattr("unetkit.inference.restriction._SIDES", {2: (64,), 3: (16,)})
+    source, inside = picture(tmp_path / "a.tif", (500, 600)), np.zeros((500, 600), np.uint8)
+    inside[150:210, 100:190] = 1
+    io.write_labels(tmp_path / "region.tif", inside)
+    execution = Execution(skip_empty=True)
+    (alone,) = load_model(run).predict_files([source], tmp_path / "alone")
+    (cut,) = load_model(run, execution).predict_files(
+        [source], tmp_path / "cut", within=tmp_path / "region.tif", cluster=address
+    )
+    labels, expected = io.read_labels(cut.mask).array, io.read_labels(alone.mask).array
+    assert np.array_equal(labels, np.where(inside, expected, 0))
+    assert cut.pixels < alone.pixels / 4
+
+
 def test_no_cluster(run, tmp_path, monkeypatch):
     source = picture(tmp_path / "a.tif", (40, 30))
     with pytest.raises(ValueError, match=r"cluster 'local:x': expected local, local:N with N workers, or a scheduler"):

@@ -12,8 +12,8 @@ from PIL import Image as Pillow
 from unetkit import io
 from unetkit.image import Image
 from unetkit.io.lazy import Banded, LazyImage, Region, WholeImage
-from unetkit.io.tiff.layout import TiffImage
-from unetkit.io.tiff.regions import TiffRegions, can_slice
+from unetkit.io.tiff.layout import TiffImage, can_slice
+from unetkit.io.tiff.regions import TiffRegions
 
 RNG = np.random.default_rng(0)
 

@@ -139,7 +139,7 @@ def test_channels_that_a_file_does_not_hold(name: str, tmp_path: Path) -> None:
             opener(path, channels=(2,))
 
 
-@pytest.mark.parametrize("axes", ["yy", "c", "tyx", "zc"])
+@pytest.mark.parametrize("axes", ["yy", "c", "ty", "zc", "ttyx"])
 def test_axes_that_cannot_be(axes: str) -> None:
     with pytest.raises(ValueError, match="expected y and x"):
         ReadOptions(axes)

@@ -30,7 +30,9 @@ Classes = Annotated[
     str,
     typer.Option(metavar="VALUE=NAME,...", help="What the values mean: 0=background,85=cell; none other may occur."),
 ]
-Axes = Annotated[str, typer.Option(metavar="LETTERS", help="Axes of files that name none, in order: zyxc.")]
+Axes = Annotated[
+    str, typer.Option(metavar="LETTERS", help="Axes of files that name none, in order: zyxc; tyx: pages are times.")
+]
 Channels = Annotated[str, typer.Option(metavar="1,2,4", help="Channels to read, from 1 on; none is alpha then.")]
 Set = Annotated[
     list[str] | None,

@@ -25,7 +25,7 @@ def predict(
             help="torch, compiled, openvino, onnxruntime, bfloat16; int8, once exported; or auto: the fastest."
         ),
     ] = "torch",
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the fastest; mps or xpu, not tried by us.")] = "auto",
     tta: Annotated[
         bool, typer.Option("--tta", help="Test-time averaging over the flips and turns of the training.")
     ] = False,
@@ -40,6 +40,16 @@ def predict(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that exist.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Leave masks that exist, and make the others.")] = False,
+    within: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK|OUTLINES|FOLDER",
+            help="Predict within a region alone: a mask or outlines, one for all maps, or a folder of one per image.",
+        ),
+    ] = None,
+    skip_empty: Annotated[
+        bool, typer.Option("--skip-empty", help="Pass over blocks of one value, as the glass around a slide.")
+    ] = False,
     cluster: Annotated[
         str | None, typer.Option(help="Spread the work: local, local:4, or a Dask scheduler's tcp://HOST:8786.")
     ] = None,
@@ -56,7 +66,7 @@ def predict(
     from .console import PredictionBar
 
     chosen: Any = engine  # checked by Execution
-    execution = Execution(option(byte_count, memory), chosen, device, tta, level)
+    execution = Execution(option(byte_count, memory), chosen, device, tta, level, skip_empty)
     with PredictionBar() as bar:
         progress = SILENT if as_json else bar
         results = load_model(model, execution, progress=progress).predict_files(
@@ -64,11 +74,14 @@ def predict(
             out,
             outputs=Outputs(probabilities, uncertainty),
             existing="overwrite" if overwrite else "resume" if resume else "refuse",
+            within=within,
             cluster=cluster,
             progress=progress,
         )
     if as_json:
         rows = [{"image": str(r.source), "mask": str(r.mask), "size": r.size, "time_s": r.time_s} for r in results]
+        for row, result in zip(rows, results, strict=True):
+            row |= {"within": str(result.within)} if result.within else {}
         print(json.dumps(rows))
         return
     pixels, time_s = sum(result.pixels for result in results), sum(result.time_s for result in results)

@@ -65,7 +65,9 @@ def train(
     ] = None,
     validation: Annotated[float | None, typer.Option(help="Share held out, by group where given; 0: none.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split, the weights and the patches.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: the fastest).")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda (default: the fastest); mps or xpu, not tried by us.")
+    ] = None,
     memory: Annotated[
         str | None,
         typer.Option(help="For images and masks, such as 2GB (default: half of the machine's); others stay on disk."),

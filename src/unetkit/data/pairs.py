@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Problem, Problems, raise_problems
-from ..io import list_images, list_outlines
+from ..io import images_within, list_images, list_outlines
 from ..io.dicom.headers import dicom_masks, holds_series
 from ..io.filenames import (
     file_of,
@@ -18,13 +18,14 @@ from ..io.filenames import (
     image_keys,
     is_image_folder,
     is_outlines,
+    is_part,
     mask_keys,
-    scene_of,
     stem_of,
     suffix_of,
 )
 from ..io.reading import needs_image
 from ..io.vectors.folders import (
+    as_series,
     file_of_all,
     list_masks,
     mask_stem,
@@ -45,7 +46,7 @@ _BESIDE = re.compile(r".+_(flows?\d?|outlines?|overlay|cp_output|probabilities)"
 _PICKLED = "_seg.npy"
 _CHANNEL_ENDING = re.compile(r"(.+)_(\d{4})")  # nnU-Net's: case_0000, case_0001, ...
 
-__all__ = ["Cases", "Pair", "channel_number", "find_pairs", "group_channels", "match_files"]
+__all__ = ["Cases", "Pair", "channel_number", "find_pairs", "group_channels", "masks_of", "match_files"]
 
 Cases = list[tuple[str, tuple[Path, ...]]]  # name of an image, and its files
 
@@ -60,8 +61,8 @@ class Pair:
     name : str
         The image's stem; in a table that lists a stem twice, the path as the table has it, without its suffix.
     group : str or None
-        What must not be torn apart by a split (patient, slide); None if not known. The scenes of a file are a group,
-        unless there is no other file.
+        What must not be torn apart by a split (patient, slide); None if not known. The scenes and time points of a file
+        are a group, unless there is no other file.
     channels : tuple of Path
         Files of the second and further channels, where each channel is a file of its own.
     shares_mask : bool
@@ -86,7 +87,7 @@ class Pair:
         return (self.image, *self.channels)
 
 
-def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair]:
+def find_pairs(images: Path | str, masks: Path | str | None = None, *, axes: str = "") -> list[Pair]:
     """Pair images with masks.
 
     Parameters
@@ -100,7 +101,10 @@ def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair
         The folder of masks, or of outlines (GeoJSON, GeoPackage, ROIs of ImageJ, LabelMe, YOLO); or one file of
         outlines of all images (COCO, or those of maps). Names match by stem; endings and beginnings such as `_mask` and
         `mask_` do not count, nor capitals, nor how accents are stored, where no name matches as it is.
-        Where no stem matches, case_0000.*, case_0001.*, ... are the channels of "case".
+        Where no stem matches, case_0000.*, case_0001.*, ... are the channels of "case". A series over time is paired
+        with a series of as many time points, or with a mask for each: film_t003.*.
+    axes : str
+        Of the files, where a person names them: see `io.images_within`.
 
     Returns
     -------
@@ -115,13 +119,15 @@ def find_pairs(images: Path | str, masks: Path | str | None = None) -> list[Pair
     FileNotFoundError
         If a folder or the table does not exist.
     """
-    pairs, problems = match_files(images, masks)
+    pairs, problems = match_files(images, masks, axes=axes)
     if problems is not None:
         raise problems
     return pairs
 
 
-def match_files(images: Path | str, masks: Path | str | None = None) -> tuple[list[Pair], Problems | None]:
+def match_files(
+    images: Path | str, masks: Path | str | None = None, *, axes: str = ""
+) -> tuple[list[Pair], Problems | None]:
     """Pair images with masks as `find_pairs` does, but return what is wrong beside the pairs that can be used.
 
     Raises
@@ -140,10 +146,10 @@ def match_files(images: Path | str, masks: Path | str | None = None) -> tuple[li
             state = "is a file, expected a folder" if Path(folder).exists() else "there is no such folder"
             raise FileNotFoundError(f"{folder}: {state} of {content}")
     if masks is None:
-        return _from_one_folder(images)
+        return _from_one_folder(images, axes)
     if shared is not None:
-        return _of_one_file(list_images(images), shared)
-    return _by_stem(list_images(images), list_masks(Path(masks)), Path(masks))
+        return _of_one_file(list_images(images, axes=axes), shared)
+    return _by_stem(list_images(images, axes=axes), list_masks(Path(masks), axes=axes), Path(masks))
 
 
 def channel_number(file: Path) -> int | None:
@@ -217,7 +223,8 @@ def _by_stem(
     if not masks and (shared := file_of_all(outlines, stems)):
         return _of_one_file(images, shared)
     stems += [ending[1] for stem in stems if (ending := _CHANNEL_ENDING.fullmatch(stem))]
-    masks = masks + used_outlines(stems, masks, outlines)
+    files_of_parts = dict.fromkeys(stem_of(file_of(image)) for image in images if is_part(image))
+    masks = as_series(stems, [*masks, *used_outlines([*stems, *files_of_parts], masks, outlines)])
     pairs, problems = _matched([(stem_of(image), (image,)) for image in images], masks, folder)
     if not pairs and None not in map(channel_number, images) and _fit_as_channels(images, masks, folder):
         try:
@@ -255,7 +262,7 @@ def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair],
         for mask in fitting:
             takers[mask].append(image)
         if len(fitting) == 1:
-            group = stem_of(file_of(image)) if has_several_files and scene_of(image) else None
+            group = stem_of(file_of(image)) if has_several_files and is_part(image) else None
             pairs.append(Pair(image, fitting[0], stem, group, tuple(channels)))
             continue
         message = f"no mask named {stem}.* (or {stem}_mask.*) in {folder}{unread_beside(folder, stem)}"
@@ -272,6 +279,24 @@ def _matched(cases: Cases, masks: list[Path], folder: Path) -> tuple[list[Pair],
     return pairs, problems
 
 
+def masks_of(cases: Cases, folder: Path) -> list[Path]:
+    """The mask, or outlines, of every case in a folder, by its name; masks of no case are left out.
+
+    Raises
+    ------
+    Problems
+        Naming every case that has no mask, or several.
+    """
+    masks, outlines = list_masks(folder)
+    stems = [stem for stem, _ in cases]
+    files_of_parts = dict.fromkeys(stem_of(file_of(image)) for _, (image, *_) in cases if is_part(image))
+    masks = as_series(stems, [*masks, *used_outlines([*stems, *files_of_parts], masks, outlines)])
+    pairs, problems = _matched(cases, masks, folder)
+    firsts = {files[0] for _, files in cases}
+    raise_problems([problem for problem in problems if problem.files[0] in firsts], "image without its mask")
+    return [pair.mask for pair in pairs]
+
+
 def _n_channels(table: Path) -> int | None:
     """Number of channels that nnU-Net's dataset.json names; None where it names none, or does not exist."""
     if not table.is_file():
@@ -284,24 +309,30 @@ def _n_channels(table: Path) -> int | None:
     return len(names) if isinstance(names, dict) and names else None
 
 
-def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
+def _from_one_folder(root: Path, axes: str) -> tuple[list[Pair], Problems | None]:
     folders = {f.name: f for f in sorted(root.iterdir()) if f.is_dir() and not f.name.startswith((".", "__"))}
     holds_labels = any(map(_labels_inside, folders.values()))
     if not holds_labels and all(map(is_image_folder, folders.values())):
-        return _from_flat_folder(root)
+        return _from_flat_folder(root, axes)
     by_name = {name.lower(): folder for name, folder in folders.items()}
     images = next((by_name[name] for name in _IMAGE_FOLDERS if name in by_name), None)
     masks = next((by_name[name] for name in _MASK_FOLDERS if name in by_name), None)
     if images and masks:
         channels = _n_channels(root / "dataset.json")
-        return _by_stem(list_images(images), list_masks(masks), masks, channels)
+        return _by_stem(list_images(images, axes=axes), list_masks(masks, axes=axes), masks, channels)
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for name, folder in folders.items():
         if is_image_folder(folder):
             inside = _labels_inside(folder)
-            if len(inside) == 1:
-                pairs.append(Pair(folder, inside[0], stem_of(folder)))
+            series = images_within(folder, axes=axes)
+            times = images_within(inside[0], axes=axes) if len(inside) == 1 else []
+            if len(series) == len(times):
+                group = stem_of(folder) if len(series) > 1 and len(folders) > 1 else None
+                pairs += [Pair(*each, stem_of(each[0]), group) for each in zip(series, times, strict=True)]
+            elif times:
+                message = f"{folder}: {len(series)} time points, and {len(times)} in its label image {inside[0]}"
+                problems.append(Problem(message, (folder,)))
             else:
                 message = f"{folder}: an image with {len(inside)} label images in it"
                 listed = f" ({', '.join(path.name for path in inside)})" if inside else ""
@@ -309,7 +340,7 @@ def _from_one_folder(root: Path) -> tuple[list[Pair], Problems | None]:
                 problems.append(Problem(f"{message}{listed}: {way}", (folder,)))
             continue
         try:
-            files = list_images(folder)
+            files = list_images(folder, axes=axes)
         except ValueError as error:
             problems.append(Problem(str(error), (folder,)))
             continue
@@ -332,9 +363,9 @@ def _labels_inside(folder: Path) -> list[Path]:
     return dicom_masks(folder) if holds_series(folder) else []
 
 
-def _from_flat_folder(root: Path) -> tuple[list[Pair], Problems | None]:
+def _from_flat_folder(root: Path, axes: str) -> tuple[list[Pair], Problems | None]:
     """Images and masks in one folder, as Cellpose leaves them: x.png and x_masks.png or x_cp_masks.png."""
-    files = [file for file in list_images(root) if not _BESIDE.fullmatch(stem_of(file))]
+    files = [file for file in list_images(root, axes=axes) if not _BESIDE.fullmatch(stem_of(file))]
     names = {key for file in files for key in image_keys(stem_of(file))}
     masks = [file for file in files if names & set(mask_keys(stem_of(file))[1:])]
     plain = [mask for mask in masks if not mask.name.lower().endswith(_PICKLED)]

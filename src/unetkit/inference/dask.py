@@ -185,8 +185,8 @@ class _Mask:
     def waiting(self) -> Iterator[PendingTile | None]:
         """Open the store, and hand out what has to be run; None where nothing has."""
         self.file = MaskFile(self.planned, self._predictor, self._records, self._settings)
-        self._done.add(self.file.store.pixels)
-        self.pixels = prod(self.planned.size) - self.file.store.pixels
+        self.pixels = self.file.store.left_pixels
+        self._done.add(prod(self.planned.size) - self.pixels)
         with self.planned.open(self._predictor) as image:
             for message in self.file.messages(image, self._done.counts):
                 self._done.progress.update(message=message)

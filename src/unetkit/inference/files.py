@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +40,8 @@ from .dask import predict_on_cluster
 from .input import InputImage
 from .mask_file import MaskFile, PlannedMask
 from .outputs import Outputs, PixelRecords
+from .regions import find_regions
+from .restriction import plan_blocks
 from .tiling import Tiling
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class PredictionResult:
         That were computed: all, or those that were missing where a mask was begun before.
     time_s : float
         Of the net with reading, for these pixels; without the check of the image before and the writing of the mask.
+    within : Path or None
+        The file of the region outside of which nothing was predicted.
     """
 
     source: Path
@@ -78,6 +81,7 @@ class PredictionResult:
     tiling: Tiling
     pixels: int
     time_s: float
+    within: Path | None = None
 
 
 def predict_files(
@@ -87,6 +91,7 @@ def predict_files(
     *,
     outputs: Outputs = Outputs(),  # noqa: B008 - frozen
     existing: Existing = "refuse",
+    within: Path | str | None = None,
     cluster: str | None = None,
     progress: Progress = SILENT,
 ) -> list[PredictionResult]:
@@ -109,6 +114,11 @@ def predict_files(
         Maps in percent, uint8, in folders beside the masks.
     existing : "refuse", "overwrite" or "resume"
         Masks that exist: raise, replace them, or make only the others.
+    within : path, optional
+        The region of the images that matters: a mask on the grid of its image (0 is outside) or outlines, for all
+        images where these are maps, else a folder with one per image, by its name. Inside the mask is what it is
+        without a region; outside it is background, or no data in a map, and only blocks that meet the region are
+        computed. Objects are those of the image cut by the region.
     cluster : str, optional
         Spread the work over the workers of a Dask scheduler: its address, or "local" (or
         "local:4" for four workers) for processes of this machine.
@@ -132,7 +142,8 @@ def predict_files(
     keep_freed_memory()
     limit_threads()
     records = PixelRecords(predictor.file_card, outputs)
-    masks = plan_masks(predictor, inputs, Path(out), folders=records.folders, existing=existing)
+    region = None if within is None else Path(within)
+    masks = plan_masks(predictor, inputs, Path(out), folders=records.folders, existing=existing, within=region)
     execution = predictor.execution
     settings: dict[str, object] = {  # by these names partial masks of all versions are found again
         "model": _digest(predictor),
@@ -141,6 +152,8 @@ def predict_files(
         "beside": records.folders,
         "engine": predictor.engine,
     }
+    if execution.skip_empty:
+        settings["skip_empty"] = True
     _state_classes(Path(out), predictor, progress)
     if cluster is not None:
         return _on_cluster(cluster, predictor, masks, records, settings, progress)
@@ -150,7 +163,7 @@ def predict_files(
         with planned.open(predictor) as image, MaskFile(planned, predictor, records, settings) as mask:
             for message in mask.messages(image, counts):
                 share.update(message=message)
-            start, pixels = time.perf_counter(), prod(planned.size) - mask.store.pixels
+            start, pixels = time.perf_counter(), mask.store.left_pixels
             predictor.fill(mask.store, image, planned.tiling, records, share)
             time_s = time.perf_counter() - start
             mask.finish(image.image)
@@ -180,7 +193,9 @@ def _state_classes(out: Path, predictor: Predictor, progress: Progress) -> None:
 
 
 def _result(planned: PlannedMask, pixels: int, time_s: float) -> PredictionResult:
-    return PredictionResult(planned.files[0], planned.path, planned.image_size, planned.tiling, pixels, time_s)
+    region = planned.within.path if planned.within else None
+    size, tiling = planned.image_size, planned.tiling
+    return PredictionResult(planned.files[0], planned.path, size, tiling, pixels, time_s, region)
 
 
 def _digest(predictor: Predictor) -> str:
@@ -217,6 +232,7 @@ def plan_masks(
     *,
     folders: Sequence[str] = (),
     existing: Existing = "refuse",
+    within: Path | None = None,
 ) -> list[PlannedMask]:
     """The masks to make, each of an image that was read once, so that a bad one is known now and not in an hour.
 
@@ -224,7 +240,7 @@ def plan_masks(
     ----------
     predictor : Predictor
         With a card.
-    inputs, out, existing
+    inputs, out, existing, within
         As `predict_files` takes them.
     folders : sequence of str
         Of further outputs beside the masks, of the same names.
@@ -243,17 +259,26 @@ def plan_masks(
     dtype = from_classes(np.zeros(1, np.uint8), card.labels).dtype
     has_objects = card.decoding is not None
     found = _mask_paths(
-        inputs, out, channels=channels, dtype=dtype, has_objects=has_objects, folders=folders, existing=existing
+        inputs,
+        out,
+        channels=channels,
+        dtype=dtype,
+        has_objects=has_objects,
+        folders=folders,
+        existing=existing,
+        axes=card.axes,
     )
-    for files, path in found:
+    regions = find_regions(found, within)
+    for (files, path), region in zip(found, regions, strict=True):
         try:
             with InputImage.open(files, predictor.net, card) as image:
-                size = image.size
-                tiling = predictor.plan(size)
-                masks.append(PlannedMask(files, path, size, image.image.size, image.scaling, tiling))
+                tiling, skipped = plan_blocks(predictor, image, region)
+                is_map = image.image.georeference is not None
+                own = (image.size, image.image.size, image.scaling, tiling)
+                masks.append(PlannedMask(files, path, *own, is_map, region, skipped))
         except (ValueError, OSError, MemoryError) as error:
             text = str(error)
-            is_named = any(str(file) in text for file in files)
+            is_named = any(str(file) in text for file in (*files, *([region.path] if region else [])))
             problems.append(Problem(text if is_named else f"{files[0]}: {text}", files))
     raise_problems(problems, "unusable image")
     return masks
@@ -268,6 +293,7 @@ def _mask_paths(
     has_objects: bool,
     folders: Sequence[str],
     existing: Existing,
+    axes: str,
 ) -> list[tuple[tuple[Path, ...], Path]]:
     """The files of every image with the mask to write."""
     if out.exists() and not out.is_dir():
@@ -275,7 +301,8 @@ def _mask_paths(
     check_folder_writable(out)
     sources: list[Path] = []
     for item in map(Path, inputs):
-        sources += list_images(item) if item.is_dir() and not is_image_folder(item) else images_within(item)
+        is_set = item.is_dir() and not is_image_folder(item)
+        sources += list_images(item, axes=axes) if is_set else images_within(item, axes=axes)
     missing = [source for source in sources if not file_of(source).exists()]
     raise_problems((Problem(f"{source}: there is no such file", (source,)) for source in missing), "missing file")
     cases = _group_files(list(dict.fromkeys(sources)), channels)

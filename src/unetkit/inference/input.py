@@ -195,6 +195,19 @@ class InputImage:
         """Where some pixels of a map hold data, (*pixels); see `missing`."""
         return np.asarray(self.image.holds_data(self.image[(slice(None), *pixels)], pixels).any(0))
 
+    def stored_box(self, pixels: Slices) -> Slices:
+        """Pixels of the image as it is stored that some pixels are made of; more of them where it is resampled."""
+        if self._resampled is None:
+            return pixels
+        sizes = zip(pixels, self.size, self.image.size, strict=True)
+        return tuple(slice(max(p.start * m // n - 1, 0), min(-(-p.stop * m // n) + 1, m)) for p, n, m in sizes)
+
+    def stored(self, box: Slices) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels of a box as they are stored, (C, *box), and which of them hold data, (*box)."""
+        values = self.image[(slice(None), *box)]
+        held = self.image.holds_data(values, box).any(0) if self.missing else np.ones(values.shape[1:], bool)
+        return values, np.asarray(held)
+
     def _holds_rows(self, stored: np.ndarray, rows: slice) -> np.ndarray:
         return self.image.holds_data(stored, (rows, *(slice(0, length) for length in self.image.size[1:])))
 

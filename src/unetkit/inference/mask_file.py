@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -22,12 +22,15 @@ from ..io.block_store import BlockStore
 from ..io.filenames import JPEG_SUFFIXES, PNG_SUFFIXES, TIFF_SUFFIXES, file_of, suffix_of
 from ..io.lazy import Source, WholeImage
 from ..io.lock import sole_writer_of
+from ..io.region_of_interest import RegionOfInterest
 from ..io.resample import Resampled
 from ..labels.colours import colour_table
 from ..labels.instances import InstanceThresholds, decode_blocks, unpack_maps
 from ..tiles import Slices
 from .input import InputImage
 from .outputs import MISSING, PixelRecords, StoredMap
+from .regions import Blank, RegionFile
+from .restriction import NONE_SKIPPED, SkippedBlocks
 from .tiling import Tiling
 
 if TYPE_CHECKING:
@@ -53,6 +56,11 @@ class PlannedMask:
         Pixels that the net is given, and those of the image.
     scaling : Normalisation
     tiling : Tiling
+    is_map : bool
+        Whether the image has a place on the earth, so that what is not predicted holds no data.
+    within : RegionFile, optional
+        Outside of which nothing is predicted.
+    skipped : SkippedBlocks
     """
 
     files: tuple[Path, ...]
@@ -61,6 +69,9 @@ class PlannedMask:
     image_size: tuple[int, ...]
     scaling: Normalisation
     tiling: Tiling
+    is_map: bool = False
+    within: RegionFile | None = None
+    skipped: SkippedBlocks = NONE_SKIPPED
 
     @property
     def partial(self) -> Path:
@@ -92,12 +103,15 @@ class PlannedMask:
     def key(self, settings: dict[str, object]) -> str:
         """A digest of all that the mask depends on: the files as they are now, and settings that JSON can hold."""
         stamps = [_stamp(file) for file in self.files]
+        if self.within is not None:
+            settings = settings | {"within": _stamp(self.within.path)}
         return hashlib.sha256(json.dumps([stamps, settings], sort_keys=True).encode()).hexdigest()
 
 
 def _stamp(file: Path) -> list[Any]:
     """Name of an image, and names, sizes and times of its file, or of what lies at the top of its folder."""
-    rows = [file, *sorted(file.iterdir())] if file.is_dir() else [file_of(file)]
+    own = file_of(file)
+    rows = [own, *sorted(own.iterdir())] if own.is_dir() else [own]
     return [[file.name if row is rows[0] else row.name, row.stat().st_size, row.stat().st_mtime_ns] for row in rows]
 
 
@@ -130,8 +144,10 @@ class MaskFile:
         path = planned.partial if prod(planned.size) >= _STORED_FROM else None
         with ExitStack() as held:
             held.enter_context(sole_writer_of(planned.path))
-            self.store = BlockStore(path, planned.size, block=block, dtype=records.dtype, key=planned.key(settings))
+            key, blank = planned.key(settings), records.blank(is_map=planned.is_map)
+            self.store = BlockStore(path, planned.size, block=block, dtype=records.dtype, key=key, blank=blank)
             held.callback(self.store.close)
+            self.store.skip(planned.skipped.starts)
             self._held = held.pop_all()
 
     def messages(self, image: InputImage, counts: Counter[str]) -> Iterator[str]:
@@ -148,32 +164,40 @@ class MaskFile:
         if self.records.card.decoding is not None and is_picture and suffix_of(self.planned.path) in TIFF_SUFFIXES:
             yield f"{name}: may show more objects than a PNG holds ids: the mask is {self.planned.path.name}"
         yield f"{name}: {' x '.join(map(str, size))} pixels, {self._predictor.describe(self.planned.tiling)}"
+        yield from (f"{name}: {words}" for words in self.planned.skipped.messages(self.planned.within))
         if self.store.has_dropped:
-            yield f"{name}: found a partial mask made with another model, image or settings; starting over"
-        if self.store.pixels:
-            yield f"{name}: resuming: {self.store.pixels / prod(size):.0%} done"
+            other = "another model, image or settings, or for another region"
+            yield f"{name}: found a partial mask made with {other}; starting over"
+        if done := self.store.pixels:
+            yield f"{name}: resuming: {done / (done + self.store.left_pixels):.0%} done"
 
     def finish(self, like: LazyImage) -> None:
         """Write the mask from its blocks, and delete them."""
-        card, is_map = self.records.card, like.georeference is not None
+        within = self.planned.within
+        with within.open(like) if within else nullcontext() as region:
+            self._write(like, region)
+        self.store.remove()
+
+    def _write(self, like: LazyImage, region: RegionOfInterest | None) -> None:
+        card, is_map = self.records.card, self.planned.is_map
+        blank = self.records.blank_label(is_map=is_map)
         for index, folder in enumerate(self.records.folders):
             path = self.planned.output(folder)
             path.parent.mkdir(exist_ok=True)
-            percent = _at_size(StoredMap(self.store, index), like)
+            percent = _cut(_at_size(StoredMap(self.store, index), like), region, MISSING)
             write_labels_from(path, percent, like=like, nodata=MISSING if is_map else None)
         if card.decoding is None:
             nodata = self.records.nodata if is_map else None
             colours = colour_table(card.labels) if is_map else None
-            labels = _at_size(StoredMap(self.store), like)
+            labels = _cut(_at_size(StoredMap(self.store), like), region, blank)
             write_labels_from(self.planned.path, labels, like=like, nodata=nodata, colours=colours)
         else:
-            with self._objects(card.decoding) as labels:
-                write_labels_from(self.planned.path, _at_size(labels, like), like=like)
-        self.store.remove()
+            with self._objects(card.decoding, region) as labels:
+                write_labels_from(self.planned.path, _cut(_at_size(labels, like), region, 0), like=like)
 
     @contextmanager
-    def _objects(self, thresholds: InstanceThresholds) -> Iterator[Source]:
-        """Ids of the objects; those of a large mask are on disk while they are made."""
+    def _objects(self, thresholds: InstanceThresholds, region: RegionOfInterest | None) -> Iterator[Source]:
+        """Ids of the objects, cut by the region; those of a large mask are on disk while they are made."""
         size = self.planned.size
         with ExitStack() as files:
 
@@ -186,7 +210,7 @@ class MaskFile:
             def read(box: Slices) -> tuple[np.ndarray, np.ndarray]:
                 return unpack_maps(maps.read((slice(0, 1), *box))[0])
 
-            maps = StoredMap(self.store)
+            maps = _cut(StoredMap(self.store), region, 0)
             block = tuple(min(n, _OBJECT_BLOCK[len(size)]) for n in size)
             ids = decode_blocks(read, size, block, thresholds, allocate=allocate)
             axes = "cyx" if len(size) == 2 else "czyx"
@@ -201,6 +225,11 @@ class MaskFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _cut(labels: Source, region: RegionOfInterest | None, value: int) -> Source:
+    """Labels that have one value outside of a region, if there is one."""
+    return labels if region is None else Blank(labels, region, value)
 
 
 def _at_size(labels: Source, like: LazyImage) -> Source:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..io.block_store import BlockStore
 from ..io.lazy import Region
 from ..labels.instances import CODE, pack_maps
-from ..labels.kind import from_classes, nodata_value
+from ..labels.kind import from_classes, nodata_value, written_values
 from ..model.card import Card
 
 __all__ = ["MISSING", "Outputs", "PixelRecords", "StoredMap"]
@@ -102,6 +102,19 @@ class PixelRecords:
         records["percent"] = np.rint(np.stack(maps, -1).clip(0, 1) * 100).astype(np.uint8)
         return records
 
+    def blank_label(self, *, is_map: bool) -> int:
+        """The label of a pixel that is not predicted: background, or no data in a map."""
+        return self.nodata if is_map or self.card.decoding else written_values(self.card.labels)[0]
+
+    def blank(self, *, is_map: bool) -> np.ndarray:
+        """The record of a pixel that is not predicted, of shape (): its label, and no percentage."""
+        record, label = np.zeros((), self.dtype), self.blank_label(is_map=is_map)
+        if self.folders:
+            record["label"], record["percent"] = label, MISSING
+        else:
+            record[...] = label
+        return record
+
     def erase(self, records: np.ndarray, missing: np.ndarray) -> None:
         """Mark pixels where the map holds no data."""
         if not self.folders:
@@ -130,7 +143,7 @@ class StoredMap:
         self.dtype = store.dtype if not names else store.dtype["label"] if index is None else np.dtype(np.uint8)
 
     def read(self, region: Region) -> np.ndarray:
-        """Values of a region of (1, *size); 0 where no block is there yet."""
+        """Values of a region of (1, *size); blank where no block is there."""
         records = self._store.read(region)
         if not records.dtype.names:
             return records

@@ -205,8 +205,10 @@ class Predictor:
 
     # --- how an image is run ---
 
-    def plan(self, size: Sequence[int]) -> Tiling:
+    def plan(self, size: Sequence[int], *, most: int | None = None) -> Tiling:
         """How an image of `size`, or each plane of a volume that is run plane by plane, will be run.
+
+        With `most`, blocks of a large image have at most so many pixels along each axis.
 
         Raises
         ------
@@ -217,10 +219,11 @@ class Predictor:
         memory_bytes = self.execution.memory_bytes // len(self.members)
         if self.engine != "torch":
             engine: Any = net.engine
-            most = window_core(net.ndim, engine.values_per_float)
+            own = window_core(net.ndim, engine.values_per_float)
+            most = own if most is None else min(own, most)
             tiling = plan_tiles(net, size, memory_bytes=memory_bytes * engine.values_per_float, most=most)
             return replace(tiling, memory_bytes=tiling.memory_bytes // engine.values_per_float)
-        return choose(net, size, memory_bytes=memory_bytes, stream=self.members[0].stream_for(size))
+        return choose(net, size, memory_bytes=memory_bytes, stream=self.members[0].stream_for(size), most=most)
 
     def describe(self, tiling: Tiling) -> str:
         """How an image is run, in one line for the user."""
@@ -236,13 +239,13 @@ class Predictor:
     def missing_tiles(self, store: BlockStore, tiling: Tiling) -> list[PendingTile]:
         """What has to be run for the blocks that are not in a store."""
         places = self._places(store.size)
-        if self._is_one_block(tiling):
+        if self.needs_whole(tiling):
             origin = (0,) * len(tiling.size)
             return [PendingTile(at, whole_image(tiling)) for at in places if (*at, *origin) not in store]
         geometry = self.net.geometry
         return [pending for at in places for pending in missing_tiles(geometry, store, at, tiling)]
 
-    def _is_one_block(self, tiling: Tiling) -> bool:
+    def needs_whole(self, tiling: Tiling) -> bool:
         """Whether an image comes out in one piece: averaged over its symmetries, or blended from tiles that overlap."""
         return self.execution.tta or not tiling.is_exact
 
@@ -290,7 +293,7 @@ class Predictor:
         if pending is None:
             places = self._places(image.size)
             whole = [PendingTile(at, whole_image(tiling)) for at in places]
-            pending = whole if self._is_one_block(tiling) else all_tiles(tiling, places)
+            pending = whole if self.needs_whole(tiling) else all_tiles(tiling, places)
         total = max(sum(prod(part.stop - part.start for part in one.tile.core) for one in pending), 1)
         done = 0
         for place, group in groupby(pending, key=lambda part: part.place):
@@ -373,8 +376,7 @@ class Predictor:
         self, store: BlockStore, image: NetInput, tiling: Tiling, records: PixelRecords, progress: Progress = SILENT
     ) -> None:
         """Make the blocks of a mask that are not in the store yet, which has blocks of `block_size`."""
-        total = prod(image.size)
-        share = subrange(progress, min(store.pixels / total, 1.0), 1.0)
+        share = subrange(progress, 1 - store.left_pixels / prod(image.size), 1.0)
         pending = self.missing_tiles(store, tiling)
         with BackgroundWriter() as write:
             for start, values in self.blocks(image, tiling, records, pending, progress=share):
@@ -447,13 +449,16 @@ class Predictor:
         *,
         outputs: Outputs = Outputs(),  # noqa: B008 - frozen
         existing: Existing = "refuse",
+        within: Path | str | None = None,
         cluster: str | None = None,
         progress: Progress = SILENT,
     ) -> list[PredictionResult]:
         """Segment image files of any size: masks of the same name, size, spacing and place; see `inference.files`."""
         from .files import predict_files
 
-        return predict_files(self, inputs, out, outputs=outputs, existing=existing, cluster=cluster, progress=progress)
+        return predict_files(
+            self, inputs, out, outputs=outputs, existing=existing, within=within, cluster=cluster, progress=progress
+        )
 
 
 def _counted(parts: Iterator[tuple[Slices, Tensor]], total: int, progress: Progress) -> Iterator[tuple[Slices, Tensor]]:

@@ -79,7 +79,9 @@ def is_small(size: Sequence[int]) -> bool:
     return prod(size) <= _SMALL
 
 
-def choose(net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream | None = None) -> Tiling:
+def choose(
+    net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream | None = None, most: int | None = None
+) -> Tiling:
     """Choose the fastest plan within the memory: small images at once, larger ones streamed, else in tiles.
 
     Parameters
@@ -92,6 +94,8 @@ def choose(net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream |
         Budget for the net's maps.
     stream : Stream, optional
         Of the same net, where it can be streamed.
+    most : int, optional
+        Pixels along each axis of the blocks of a larger image, at most.
 
     Raises
     ------
@@ -100,14 +104,20 @@ def choose(net: Net, size: Sequence[int], *, memory_bytes: int, stream: Stream |
     """
     if stream is not None and not is_small(size):
         try:
-            return plan_stream(net, stream, size, memory_bytes=memory_bytes)
+            return plan_stream(net, stream, size, memory_bytes=memory_bytes, most=most)
         except ValueError:  # too small for strips; tiles may still fit, or name the least that works
             pass
-    return plan_tiles(net, size, memory_bytes=memory_bytes)
+    return plan_tiles(net, size, memory_bytes=memory_bytes, most=None if is_small(size) else most)
 
 
 def plan_stream(
-    net: Net, stream: Stream, size: Sequence[int], *, memory_bytes: int | None = None, slab: int | None = None
+    net: Net,
+    stream: Stream,
+    size: Sequence[int],
+    *,
+    memory_bytes: int | None = None,
+    slab: int | None = None,
+    most: int | None = None,
 ) -> Tiling:
     """Stream an image along its first axis, at full width where the memory allows, else in as few strips as possible.
 
@@ -120,6 +130,8 @@ def plan_stream(
         Budget for the net's maps.
     slab : int, optional
         Rows that flow at a time (default: 4 to 32, as many as make about 65,000 pixels).
+    most : int, optional
+        Pixels along each axis of a block, at most, and so of a strip across.
 
     Raises
     ------
@@ -135,14 +147,18 @@ def plan_stream(
 
     budget = cost(padded) if memory_bytes is None else memory_bytes
     core = fit_core(geometry, padded, memory_bytes=budget, cost=cost, whole=(0,))
+    if most is not None:
+        parts = zip(core[1:], geometry.output_size(padded)[1:], geometry.stride[1:], strict=True)
+        core = (core[0], *(min(c, _part(n, most, s)) for c, n, s in parts))
     covering = tiles(geometry, padded, core)
     windows = {tile.window_size for tile in covering}
     across, stride = tuple(min(c, n) for c, n in zip(core[1:], size[1:], strict=True)), geometry.stride[0]
     height = max(_BLOCK // (stride * max(prod(across), 1)), 1) * stride
+    height = height if most is None else min(height, max(most // stride, 1) * stride)
     block = (max(min(height, size[0]), 1), *across)
     if slab is None:  # strips are narrower than the image: more rows of them, where the memory allows
-        most = range(min(map(_rows, windows)), rows, -_FEWEST)
-        rows = next((n for n in most if max(cost(window, n) for window in windows) <= budget), rows)
+        taller = range(min(map(_rows, windows)), rows, -_FEWEST)
+        rows = next((n for n in taller if max(cost(window, n) for window in windows) <= budget), rows)
     peak = max(cost(window, rows) for window in windows)
     return Tiling(size, padded, tuple(covering), True, peak, redundancy(covering, padded), block, rows)
 

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from math import prod
@@ -43,6 +43,8 @@ class BlockStore:
         Of the labels: integers.
     key : str
         Everything that the labels depend on. Blocks of another key, size, block or dtype are dropped.
+    blank : ndarray of shape (), of `dtype`, optional
+        Of pixels whose block is not written; 0 by default.
 
     Attributes
     ----------
@@ -69,7 +71,14 @@ class BlockStore:
     notes: tuple[str, ...] = ()
 
     def __init__(
-        self, path: Path | None, size: Sequence[int], *, block: Sequence[int], dtype: np.dtype, key: str = ""
+        self,
+        path: Path | None,
+        size: Sequence[int],
+        *,
+        block: Sequence[int],
+        dtype: np.dtype,
+        key: str = "",
+        blank: np.ndarray | None = None,
     ) -> None:
         if len(size) != len(block) or min(block) < 1:
             raise ValueError(f"blocks of {tuple(block)} pixels for an image of {tuple(size)}: expected 1 or more each")
@@ -79,6 +88,7 @@ class BlockStore:
         self._grid = tuple(-(-n // b) for n, b in zip(size, block, strict=True))
         self._lock = threading.Lock()  # a connection serves one thread at a time
         self.has_dropped = False
+        self._blank, self._skipped = blank, set[int]()
         with self._failing():
             self._database = self._open(json.dumps([key, self.size, self.block, self.dtype.str]))
             self._written = {number for (number,) in self._database.execute("SELECT number FROM block")}
@@ -110,8 +120,9 @@ class BlockStore:
             raise
 
     def __contains__(self, start: Sequence[int]) -> bool:
-        """Whether the block that starts at a pixel is written."""
-        return self._number(start) in self._written
+        """Whether the block that starts at a pixel is written, or will not be."""
+        number = self._number(start)
+        return number in self._written or number in self._skipped
 
     def __len__(self) -> int:
         """Number of blocks that are written."""
@@ -120,7 +131,19 @@ class BlockStore:
     @property
     def pixels(self) -> int:
         """Pixels of the blocks that are written."""
-        return sum(prod(self._size(np.multiply(np.unravel_index(i, self._grid), self.block))) for i in self._written)
+        return self._pixels(self._written)
+
+    @property
+    def left_pixels(self) -> int:
+        """Pixels of the blocks that are still to be written."""
+        return prod(self.size) - self._pixels(self._written | self._skipped)
+
+    def _pixels(self, numbers: Iterable[int]) -> int:
+        return sum(prod(self._size(np.multiply(np.unravel_index(i, self._grid), self.block))) for i in numbers)
+
+    def skip(self, starts: Iterable[Sequence[int]]) -> None:
+        """Leave blocks out, by their first pixels: they count as there, and their pixels are blank."""
+        self._skipped.update(map(self._number, starts))
 
     def write(self, start: Sequence[int], labels: np.ndarray) -> None:
         """Store a block.
@@ -151,13 +174,15 @@ class BlockStore:
         self._written.add(number)
 
     def read(self, region: Region) -> np.ndarray:
-        """Labels of a region of (1, *size); 0 where no block is written yet."""
+        """Labels of a region of (1, *size); blank where no block is written."""
         box = region[1:]
         result = np.zeros([part.stop - part.start for part in box], self.dtype)
+        if self._blank is not None:
+            result[...] = self._blank
         touched = (range(p.start // b, -(-p.stop // b)) for p, b in zip(box, self.block, strict=True))
         for place in product(*touched):
             start = tuple(i * b for i, b in zip(place, self.block, strict=True))
-            if start not in self:
+            if self._number(start) not in self._written:
                 continue
             with self._failing(), self._lock:
                 query = self._database.execute("SELECT data FROM block WHERE number = ?", (self._number(start),))

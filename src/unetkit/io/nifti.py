@@ -22,6 +22,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from ..image import Image, WorldAffine
 from .atomic import replace_file
 from .decoder_errors import MOST_DEFLATED, Refused, check_packed, decoding, logged, warned
+from .filenames import file_of, time_of
 from .samples import Colour, Stored
 from .spacing import METRES
 
@@ -46,11 +47,53 @@ def read_nifti(path: Path) -> Stored:
     """Read all channels of a NIfTI-1 or NIfTI-2 volume, channels first and in the orientation closest to RAS.
 
     Pixels with a scale or offset in the header become float32, or float64 from 32-bit integers on. A unit that the
-    header does not state is taken to be mm, as other readers do.
+    header does not state is taken to be mm, as other readers do. The path may name a time point: film.nii.gz#t3.
     """
+    time, path = time_of(path), file_of(path)
     with path.open("rb") as file:
         is_packed = file.read(len(GZIP)) == GZIP
-    return read_nifti_bytes(_unpacked(path) if is_packed else path.read_bytes(), [])
+    return read_nifti_bytes(_unpacked(path) if is_packed else path.read_bytes(), [], time=time)
+
+
+def time_points(path: Path, *, are_told: bool = False) -> int:
+    """Number of time points of a file, as its header states them; 1 where its fourth axis is channels.
+
+    With `are_told`, its fourth axis is times whatever the header states.
+
+    Raises
+    ------
+    ValueError
+        If it has no header of NIfTI.
+    """
+    header = _header(path)
+    shape = header.get_data_shape()
+    return int(shape[3]) if are_told and len(shape) > 3 else _times(header)[0]
+
+
+def pixel_bytes(path: Path) -> int:
+    """Bytes of the pixels of a file, as its header states them.
+
+    Raises
+    ------
+    ValueError
+        If it has no header of NIfTI.
+    """
+    header = _header(path)
+    return (
+        int(np.prod([max(int(n), 0) for n in header.get_data_shape()], dtype=object)) * header.get_data_dtype().itemsize
+    )
+
+
+def _header(path: Path) -> Nifti1Header | Nifti2Header:
+    with decoding("NIfTI"), path.open("rb") as file:
+        head = file.read(HEADER_BYTES[Nifti2Image])
+        if head.startswith(GZIP):
+            file.seek(0)
+            with gzip.open(file) as packed:
+                head = packed.read(HEADER_BYTES[Nifti2Image])
+        kind = _kind(head)
+        header: Nifti1Header | Nifti2Header = kind.header_class(head[: HEADER_BYTES[kind]], check=False)
+        return header
 
 
 def _unpacked(path: Path) -> bytes:
@@ -69,15 +112,17 @@ def _unpacked(path: Path) -> bytes:
         return content
 
 
-def read_nifti_bytes(content: bytes, notes: list[str]) -> Stored:
-    """Read the content of an uncompressed file; remarks are added to `notes`."""
+def read_nifti_bytes(content: bytes, notes: list[str], *, time: int = 0) -> Stored:
+    """Read the content of an uncompressed file; remarks are added to `notes`. Of a series a time point, from 1 on."""
     with decoding("NIfTI"), logged("nibabel.global", notes):
         picture = _opened(content, notes)
-        _check_axes(picture, notes)
+        _check_axes(picture, notes, time)
         _check_pixels(picture, len(content))
         place, spacing, unit = _place(picture, notes)
         array = _scaled(picture)
-    turned = apply_orientation(array.reshape(*_size(picture), -1), axcodes2ornt(place.orientation))
+    array = array.reshape(*_size(picture), -1)
+    array = array[..., time - 1 : time] if time else array
+    turned = apply_orientation(array, axcodes2ornt(place.orientation))
     step = _step(picture)
     return Stored(turned.T, "zyx", Colour(), spacing, unit, tuple(dict.fromkeys(notes)), place=place, step=step)
 
@@ -152,8 +197,17 @@ def _size(picture: Nifti) -> tuple[int, ...]:
     return (*picture.shape, 1)[:3]  # a 2D picture is a volume of one plane
 
 
-def _check_axes(picture: Nifti, notes: list[str]) -> None:
-    """Raise unless the axes are space and, at most, channels."""
+def _times(header: Nifti1Header | Nifti2Header) -> tuple[int, str]:
+    """Number of time points, and the time between them; 1 where the fourth axis is taken for channels."""
+    shape = header.get_data_shape()
+    frames, unit = int(shape[3]) if len(shape) > 3 else 1, TIMES.get(int(header["xyzt_units"]) & 0x38)
+    step = float(header["pixdim"][4])
+    is_series = unit and frames > 1 and (step not in (0, 1) or frames > MOST_CHANNELS)
+    return (frames, f"{step:g} {unit}") if is_series else (1, "")
+
+
+def _check_axes(picture: Nifti, notes: list[str], time: int) -> None:
+    """Raise unless the axes are space and, at most, channels, or the time points of which one is asked for."""
     shape, header = tuple(int(length) for length in picture.shape), picture.header
     if len(shape) < 2 or min(shape) < 1:
         raise Refused(f"shape {shape}: expected a volume (x, y, z) or (x, y, z, channels) of at least one pixel")
@@ -162,15 +216,20 @@ def _check_axes(picture: Nifti, notes: list[str]) -> None:
             f"{len(shape)} axes of lengths {shape}: expected a volume (x, y, z) or (x, y, z, channels); save every "
             "time point or component as a file of its own"
         )
-    frames, time = shape[3] if len(shape) > 3 else 1, TIMES.get(int(header["xyzt_units"]) & 0x38)
-    step = float(header["pixdim"][4])
-    if time and frames > 1 and (step not in (0, 1) or frames > MOST_CHANNELS):
+    frames, unit = shape[3] if len(shape) > 3 else 1, TIMES.get(int(header["xyzt_units"]) & 0x38)
+    times, step = _times(header)
+    if time > frames or (time and frames == 1):
+        raise Refused(f"holds {frames} time point{'s'[: frames > 1]}, numbered from 1: there is no {time}")
+    if time:
+        notes.append(f"a series of {frames} time points, each an image of its own")
+    elif times > 1:
         raise Refused(
-            f"shape {shape} with a fourth axis of {frames} time points {step:g} {time} apart: a time series; save "
-            "every time point as a file of its own, or, where they are channels, set the unit of time to unknown"
+            f"shape {shape} with a fourth axis of {times} time points {step} apart: a time series; name one of them, "
+            "such as #t1 behind its name, or the folder that holds it for all; or, where they are channels, set the "
+            "unit of time to unknown"
         )
-    if time and frames > 1:
-        notes.append(f"fourth axis of length {frames}, in {time} by its header: read as channels")
+    elif unit and frames > 1:
+        notes.append(f"fourth axis of length {frames}, in {unit} by its header: read as channels")
 
 
 def _check_pixels(picture: Nifti, bytes_held: int) -> None:

@@ -133,6 +133,32 @@ def turned_onto(image: Image, onto: AnyImage) -> Image:
     )
 
 
+def states_place(image: AnyImage) -> bool:
+    """Whether an image states where it lies: in the body, on the earth, or on the stage."""
+    return _grid(image) is not None
+
+
+def shift_onto(image: AnyImage, onto: AnyImage) -> tuple[int, ...]:
+    """Where the first pixel of `onto` lies in an image of the same grid that covers more or less, per spatial axis.
+
+    Raises
+    ------
+    ValueError
+        If they do not both state where they lie, or their pixels are not those of one grid.
+    """
+    own, other = _grid(image), _grid(onto)
+    if own is None or other is None or own.world != other.world:
+        worlds = " and ".join(grid.world if grid else "no place" for grid in (own, other))
+        raise ValueError(f"states another place than its counterpart ({worlds}): reproject one onto the other's grid")
+    relative, n = np.linalg.solve(own.matrix, other.matrix), image.ndim  # index of the other -> index of the image
+    corners = np.array(list(itertools.product(*((0, length - 1) for length in onto.size[::-1]))))
+    shift = np.rint(relative[:n, n])
+    apart = np.abs(corners @ (relative[:n, :n] - np.eye(n)).T + relative[:n, n] - shift).max()
+    if apart > ELSEWHERE_FROM:
+        raise ValueError(f"its pixels are not on the grid of its counterpart, by up to {apart:.3g}; {_mend(own.kind)}")
+    return tuple(map(int, shift[::-1]))
+
+
 # --- what an image states ---
 
 

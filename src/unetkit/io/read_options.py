@@ -26,8 +26,8 @@ class ReadOptions:
     Attributes
     ----------
     axes : str
-        A letter per axis in the order of the file, of c, z, y and x; for files that do not name theirs. "" where they
-        are read by their shape.
+        A letter per axis in the order of the file, of t, c, z, y and x; for files that do not name theirs. "" where
+        they are read by their shape. With t, pages of a TIFF (else its slices) are the time points of a series.
     channels : tuple of int
         Samples of a pixel that are its channels, in this order, counted from 1 as in GDAL, QGIS and Fiji; none of them
         is then alpha. () for all, as the file says.
@@ -38,9 +38,9 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         letters = sorted(self.axes)
-        if self.axes and (len(set(letters)) != len(letters) or not {"y", "x"} <= set(letters) <= set("czyx")):
+        if self.axes and (len(set(letters)) != len(letters) or not {"y", "x"} <= set(letters) <= set("tczyx")):
             raise ValueError(
-                f"axes {self.axes[:_SHOWN]!r}: expected y and x, and c and z where there are such, each once: zyxc"
+                f"axes {self.axes[:_SHOWN]!r}: expected y and x, and c, z and t where there are such, each once: zyxc"
             )
         if len(set(self.channels)) != len(self.channels) or any(number < 1 for number in self.channels):
             raise ValueError(f"channels {self.channels[:_SHOWN]}: expected numbers from 1 on, each once, such as 1,2,4")

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from ..image import Image
@@ -17,11 +18,13 @@ from .filenames import (
     NIFTI_SUFFIXES,
     STATEMENTS,
     SUFFIXES,
+    TIFF_SUFFIXES,
     ZARR_SUFFIXES,
     file_of,
     holds_zarr,
     is_image_folder,
     is_outlines,
+    is_part,
     suffix_of,
 )
 from .formats import FORMATS, format_of
@@ -32,9 +35,11 @@ from .png_jpeg import read_jpeg, read_png
 from .read_options import AS_STATED, ReadOptions, chosen, read_options, told_image
 from .samples import Stored, with_planes
 from .sidecars import placed_picture
-from .tiff.layout import TiffImage, read_tiff
-from .tiff.regions import TiffRegions, can_slice
+from .tiff.layout import TiffImage, can_slice, read_tiff
+from .tiff.layout import time_points as tiff_time_points
+from .tiff.regions import TiffRegions
 from .zarr.reading import ZarrRegions, read_omezarr
+from .zarr.reading import time_points as zarr_time_points
 
 _MAPPED = ("NPY", "MRC")  # formats of `formats` whose arrays are mapped
 READABLE = (*SUFFIXES, DICOM_SUFFIX, *(suffix for each in FORMATS for suffix in each.suffixes))
@@ -58,17 +63,17 @@ def read(path: str | Path, *, axes: str = "", channels: Sequence[int] = ()) -> I
     of a series, or a file of several frames, turned alike; any other file is a picture) and OME-Zarr (a folder, of
     version 0.1 to 0.5; the level of full resolution), recognised by their content; by their suffix BMP, GIF, WebP,
     JPEG 2000, NPY, NPZ, HDF5, MRC, NRRD, MetaImage, CZI, LIF, ND2 and whole slides (`io.formats`); of a file that holds
-    several images one is named by its number: `slide.czi#2`. A palette is expanded to
-    RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as one, and an Exif orientation applied;
+    several images one is named by its number: `slide.czi#2`, of a series over time `film.tif#t3`. A palette is expanded
+    to RGB, CMYK turned to RGB, alpha dropped, RGB of three equal channels read as one, and an Exif orientation applied;
     pages of a TIFF without a stated axis are a stack along z. `notes` lists these changes.
 
     Parameters
     ----------
     path : str or Path
     axes : str
-        A letter per axis in the order of the file, of c, z, y and x, such as "zyxc"; for files that do not name theirs
-        (NumPy, HDF5 and Zarr without metadata, pages of a TIFF), and TIFFs with an axis that is neither channels nor
-        space: frames that are planes of a volume.
+        A letter per axis in the order of the file, of t, c, z, y and x, such as "zyxc"; for files that do not name
+        theirs (NumPy, HDF5 and Zarr without metadata, pages of a TIFF), and TIFFs with an axis that is neither channels
+        nor space: frames that are planes of a volume.
     channels : sequence of int
         The samples of a pixel to read, in this order, counted from 1 as in GDAL and Fiji; none of them is then alpha.
 
@@ -167,7 +172,7 @@ def _grid_of(path: str | Path | None) -> Grid | None:
 
 def _drawn(path: Path, grid: Grid | None) -> tuple[Image, ValueCode | None]:
     with naming(path):
-        if not path.exists():
+        if not file_of(path).exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         if file := single_file(path):
             from .dicom.masks import read_mask
@@ -252,37 +257,69 @@ def has_regions(path: Path) -> bool:
     return kind in ("TIFF", "OME-Zarr") or kind in _MAPPED
 
 
-def images_within(path: str | Path) -> list[Path]:
+def images_within(path: str | Path, *, axes: str = "") -> list[Path]:
     """The images of a file: of one with several scenes (CZI), images (LIF) or positions (ND2) `slide.czi#1` and so on.
 
-    The path itself where it holds one image, or cannot be opened, which reading it then tells.
+    Of a series over time (also TIFF, NIfTI, OME-Zarr) its time points: `film.tif#t1` and so on, unless a person names
+    the `axes` of files without a t, by which frames may be planes; with one, pages and slices are time points too. The
+    path itself where it holds one image, or cannot be opened, which reading it then tells.
 
     >>> [path.name for path in images_within("cells.png")]
     ['cells.png']
     """
     path = Path(path)
     found = format_of(path)
-    if found is None or not found.may_hold_several or not path.is_file():
-        return [path]
     try:
-        numbers = found.image_numbers(path)
+        if found is not None:
+            names = [f"{path.name}{part}" for part in found.parts(path)] if path.is_file() else []
+        else:
+            is_whole = is_part(path) or (axes and "t" not in axes)
+            times = 1 if is_whole else time_points(path, are_told="t" in axes)
+            names = [f"{path.name}#t{number}" for number in range(1, times + 1)]
     except (ImportError, ValueError, OSError, MemoryError):
         return [path]
-    return [path.with_name(f"{path.name}#{number}") for number in numbers] if len(numbers) > 1 else [path]
+    return [path.with_name(name) for name in names] if len(names) > 1 else [path]
 
 
-def list_images(folder: str | Path) -> list[Path]:
+def time_points(path: Path, *, are_told: bool = False) -> int:
+    """Number of time points of a file or Zarr hierarchy, by its header; 1 where it holds one image, or is unreadable.
+
+    With `are_told`, an axis that the file does not name counts too, and of a TIFF planes: they are read as times where
+    the path says so, `film.tif#t1`.
+    """
+    try:
+        return _time_points(path, path.stat().st_mtime_ns, are_told)
+    except (ImportError, ValueError, OSError, MemoryError):
+        return 1
+
+
+@lru_cache(maxsize=2**14)
+def _time_points(path: Path, changed_ns: int, are_told: bool) -> int:
+    suffix = suffix_of(path)
+    if suffix in TIFF_SUFFIXES:
+        return tiff_time_points(path, are_told=are_told)
+    if suffix in NIFTI_SUFFIXES:
+        from .nifti import time_points
+
+        return time_points(path, are_told=are_told)
+    return zarr_time_points(path) if path.is_dir() and holds_zarr(path) else 1
+
+
+def list_images(folder: str | Path, *, axes: str = "") -> list[Path]:
     """Image files in a folder, in natural order: "cell2.png" before "cell10.png"; of folders those named .zarr.
 
     Parameters
     ----------
     folder : str or Path
         Not searched deeper. Hidden files are left out.
+    axes : str
+        Of the files, where a person names them: see `images_within`.
 
     Returns
     -------
     list of Path
-        At least one. A file of several scenes is listed scene by scene: `slide.czi#1`, `slide.czi#2`.
+        At least one. A file of several scenes is listed scene by scene: `slide.czi#1`, `slide.czi#2`; a series over
+        time by its time points: `film.tif#t1`, `film.tif#t2`.
 
     Raises
     ------
@@ -304,7 +341,7 @@ def list_images(folder: str | Path) -> list[Path]:
         counts = Counter(suffix_of(path) or "without suffix" for path in files)
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())) or "no files"
         raise ValueError(f"{folder}: no images among {listed}; supported are {', '.join(READABLE)}")
-    return [image for path in _in_natural_order(images) for image in images_within(path)]
+    return [image for path in _in_natural_order(images) for image in images_within(path, axes=axes)]
 
 
 def _is_listed(folder: Path) -> bool:

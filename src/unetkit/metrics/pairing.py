@@ -14,7 +14,7 @@ from ..io.filenames import image_keys, is_image_folder, is_outlines, mask_keys, 
 from ..io.grid import Grid
 from ..io.label_samples import ValueCode
 from ..io.reading import needs_image
-from ..io.vectors.folders import file_of_all, list_masks, mask_stem, shared_images
+from ..io.vectors.folders import as_series, file_of_all, list_masks, mask_stem, shared_images
 
 __all__ = ["MaskPair", "find_mask_pairs"]
 
@@ -161,10 +161,8 @@ def _pair_folders(predicted: Path, truth: Path) -> tuple[list[MaskPair], list[st
     predictions, problems = _by_name({path: mask_stem(path) for path in masks or outlines}, "predictions")
     if not true_masks and (shared := file_of_all(true_outlines, list(predictions))):
         return _pair_with_file(predicted, shared)
-    by_key = _names_by_key(predictions)
-    truths, same = _by_name(
-        {path: _truth_name(path, predictions, by_key) for path in true_masks or true_outlines}, "truths"
-    )
+    by_key, true_masks = _names_by_key(predictions), as_series(predictions, true_masks or true_outlines)
+    truths, same = _by_name({path: _truth_name(path, predictions, by_key) for path in true_masks}, "truths")
     problems += same
     missing = [path for name, path in predictions.items() if name not in truths]
     left = [path for name, path in truths.items() if name not in predictions]

@@ -91,7 +91,9 @@ class Run:
     def pairs(self) -> list[Pair]:
         """Images and masks of the training, where they were or are now."""
         data = self.plan.data
-        return find_pairs(self.paths.data(data.images), None if data.masks is None else self.paths.data(data.masks))
+        return find_pairs(
+            self.paths.data(data.images), None if data.masks is None else self.paths.data(data.masks), axes=data.axes
+        )
 
     @property
     def missing_scores(self) -> str:

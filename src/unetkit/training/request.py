@@ -106,7 +106,7 @@ class TrainingRequest:
             border_weight = self.plan_settings.get("patches", {}).get("border_weight", False)
             resample, options = data.get("resample", True), read_options_of(data)
         check_encoder(encoder, weights)
-        pairs = find_pairs(self.images, self.masks)
+        pairs = find_pairs(self.images, self.masks, axes=options.axes)
         store = ArrayStore(self.memory_bytes, cache)
         dataset = load_dataset(
             pairs,

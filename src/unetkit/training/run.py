@@ -177,7 +177,9 @@ class Run:
             that were held out is then not known.
         """
         data, net = self.plan.data, self.plan.net.architecture
-        pairs = find_pairs(self.paths.data(data.images), None if data.masks is None else self.paths.data(data.masks))
+        pairs = find_pairs(
+            self.paths.data(data.images), None if data.masks is None else self.paths.data(data.masks), axes=data.axes
+        )
         objects = net["out_channels"] > 2
         dataset = load_dataset(
             pairs,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from unetkit.io import list_images, open_lazy, read, read_labels
+from unetkit.io import images_within, list_images, open_lazy, read, read_labels
 from unetkit.io.formats import FORMATS
 from unetkit.io.formats.sliced import SlicedSource, assumed_order
 from unetkit.io.placement import turn_onto
@@ -144,8 +144,11 @@ def test_hdf5_of_ilastik_says_its_axes(tmp_path: Path) -> None:
     assert np.array_equal(image.array, values[0].transpose(2, 0, 1))
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file.create_dataset("exported_data", data=np.zeros((5, 20, 30, 1))).attrs["axistags"] = tags
-    with pytest.raises(ValueError, match=r"axes t: 5, .*save every"):
+    with pytest.raises(ValueError, match=r"axes t: 5, .*name one by its number, #t1"):
         read(tmp_path / "b.h5")
+    assert [path.name for path in images_within(tmp_path / "b.h5")] == [f"b.h5#t{i}" for i in (1, 2, 3, 4, 5)]
+    assert images_within(tmp_path / "a.h5") == [tmp_path / "a.h5"]
+    assert read(tmp_path / "b.h5#t5").array.shape == (1, 20, 30)
 
 
 def test_hdf5_with_several_datasets_is_not_guessed(tmp_path: Path) -> None:

@@ -149,9 +149,54 @@ def test_positions_of_an_nd2_are_named_by_number(nd2_of, first: str) -> None:
         read(path)
 
 
-def test_times_of_an_nd2_are_refused_by_name(nd2_of) -> None:
-    with pytest.raises(ValueError, match=r"a\.nd2: axes t: 2, z: 3"):
-        read(nd2_of(numbers(2, 3, 20, 30), {"T": 2, "Z": 3, "Y": 20, "X": 30}))
+def test_times_of_an_nd2_are_images_of_their_own(nd2_of) -> None:
+    values = numbers(2, 3, 20, 30)
+    path = nd2_of(values, {"T": 2, "Z": 3, "Y": 20, "X": 30})
+    assert [image.name for image in images_within(path)] == ["a.nd2#t1", "a.nd2#t2"]
+    assert np.array_equal(read(f"{path}#t2").array[0], values[1])
+    with pytest.raises(ValueError, match=r"a\.nd2: axes t: 2, z: 3.*name one by its number, #t1"):
+        read(path)
+    with pytest.raises(ValueError, match=r"a\.nd2#t3: holds 2 time points, numbered from 1: there is no 3"):
+        read(f"{path}#t3")
+    path = nd2_of(values, {"T": 2, "P": 3, "Y": 20, "X": 30})
+    assert [image.name for image in images_within(path)] == [f"a.nd2#{p}#t{t}" for p in (1, 2, 3) for t in (1, 2)]
+    with open_lazy(f"{path}#3#t2") as lazy:
+        assert np.array_equal(lazy[:, 3:9, 5:][0], values[1, 2, 3:9, 5:])
+
+
+def test_times_of_a_lif_are_images_of_their_own(liffile, tmp_path: Path) -> None:
+    film, volumes = numbers(4, 20, 30), numbers(2, 3, 20, 30)
+    two = {"film": (film, "tyx"), "still": (numbers(20, 30), "yx"), "volumes": (volumes, "tzyx")}
+    path = write_lif(tmp_path / "a.lif", two)
+    names = [image.name for image in list_images(tmp_path)]
+    assert names == [*(f"a.lif#1#t{i}" for i in (1, 2, 3, 4)), "a.lif#2", "a.lif#3#t1", "a.lif#3#t2"]
+    assert np.array_equal(read(f"{path}#1#t3").array[0], film[2])
+    assert np.array_equal(read(f"{path}#3#t2").array[0], volumes[1])
+    alone = write_lif(tmp_path / "b.lif", {"film": (film, "tyx")})
+    assert np.array_equal(read(f"{alone}#t4").array[0], film[3])
+
+
+@pytest.mark.parametrize("n_scenes", [1, 2])
+def test_times_of_a_czi_are_images_of_their_own(tmp_path: Path, n_scenes: int) -> None:
+    czi = pytest.importorskip("pylibCZIrw.czi", reason="pylibCZIrw is not installed: pip install 'unetkit[formats]'")
+    path, values = tmp_path / "a.czi", numbers(n_scenes, 3, 20, 30)
+    with czi.create_czi(str(path)) as file:
+        for scene, times in enumerate(values):
+            for time, plane in enumerate(times):
+                where = {"location": (100 * scene, 0), "scene": scene} if n_scenes > 1 else {}
+                file.write(np.ascontiguousarray(plane[..., None]), plane={"T": time}, **where)
+        file.write_metadata(scale_x=0.5e-6, scale_y=0.5e-6)
+    scenes = [f"#{scene + 1}" if n_scenes > 1 else "" for scene in range(n_scenes)]
+    names = [f"a.czi{scene}#t{time}" for scene in scenes for time in (1, 2, 3)]
+    assert [image.name for image in list_images(tmp_path)] == names
+    for name, plane in zip(names, values.reshape(-1, 20, 30), strict=True):
+        image = read(tmp_path / name)
+        assert np.array_equal(image.array[0], plane)
+        assert "a series of 3 time points, each an image of its own" in image.notes
+    with pytest.raises(ValueError, match=r"axes T: 3: expected only channels and space; name one by its number, #t1"):
+        read(tmp_path / f"a.czi{scenes[0]}")
+    with pytest.raises(ValueError, match="holds 3 time points, numbered from 1: there is no 4"):
+        read(tmp_path / f"a.czi{scenes[0]}#t4")
 
 
 def test_nd2_with_frames_that_were_not_written(nd2_of) -> None:

@@ -197,8 +197,8 @@ def refused(path: Path) -> str:
 def test_time(tmp_path: Path, version: str) -> None:
     said = refused(store(tmp_path / "a.zarr", pixels(3, 2, 9, 11), "tcyx", version=version))
     assert said == (
-        "axes t: 3, c: 2, y: 9, x: 11: expected only channels and space, so that t cannot be read; save every time "
-        "point as an image of its own"
+        "axes t: 3, c: 2, y: 9, x: 11: expected only channels and space, so that t cannot be read at once: name one "
+        "time point, such as a.zarr#t1, or the folder that holds it for all of them"
     )
 
 

@@ -296,7 +296,7 @@ def test_budgets_above_zero(given):
         ({"net": "segnet"}, "no net is named 'segnet'; expected unet, unet\\+\\+, ronneberger2015"),
         ({"bath": 3}, "bath is not a setting of a plan: did you mean patches.batch"),
         ({"architecture": {}}, "net.architecture is not a setting"),
-        ({"device": "tpu"}, "device is 'tpu'; expected cpu or cuda"),
+        ({"device": "tpu"}, "device is 'tpu'; expected cpu, cuda, mps or xpu"),
         ({"divide_width": 2}, "width_divisor is 2, but unet has no paper's widths to divide; give widths"),
         ({"divide_width": 0, "net": "ronneberger2015"}, "width_divisor is 0; expected 1 or more"),
         ({"widths": (4, 8), "net": "ronneberger2015"}, r"widths are \(4, 8\), but ronneberger2015 has its paper's"),
@@ -323,6 +323,22 @@ def test_a_device_that_is_not_there(monkeypatch):
     check_device("cpu")
     with pytest.raises(ValueError, match=r"device is 'cuda', but torch finds no CUDA device here"):
         check_device("cuda")
+
+
+def test_devices_that_are_not_tried(monkeypatch):
+    """They are taken by name, in float32 and as they are; no rule chooses them."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert plan().device.name == "cpu"
+    made = plan(device="mps").device
+    assert (made.name, made.precision, made.compile) == ("mps", "float32", "no")
+    for options in ({"precision": "bfloat16"}, {"compile": "yes"}):
+        refused("on mps training is in float32 and not compiled", device="mps", **options)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    refused("device is 'mps', but torch finds no GPU of Apple", device="mps")
+    monkeypatch.setattr("unetkit.training.plan.device.world_size", lambda: 2)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: True)
+    refused("device is 'xpu', on which one process trains alone", device="xpu")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,8 +54,10 @@ def without_sizes(operation: Operation, ndim: int) -> Operation:
     Those of a local net are the same everywhere.
     """
 
+    first: Any = (..., *(slice(0, 1),) * ndim)
+
     def pixel(constant: Tensor) -> Tensor:
-        return constant[(..., *(slice(0, 1),) * ndim)] if constant.ndim == ndim + 2 else constant
+        return constant[first] if constant.ndim == ndim + 2 else constant
 
     constants = [t for t in flat((operation.args, operation.kwargs)) if isinstance(t, Tensor) and t.ndim == ndim + 2]
     if not constants:

@@ -42,8 +42,8 @@ class Format:
     begins_as : str
         The format that its first bytes are of, where they are not its own: slides are mostly TIFF.
     may_hold_several : bool
-        Whether a file may hold several images, each of which is read by its number: `a.czi#2`. Its module has
-        `image_numbers` then.
+        Whether a file may hold several images, each of which is read by its number, `a.czi#2`, and several times,
+        `a.czi#t3`. Its module has `image_numbers` and `time_points` then.
     names_axes : bool
         Whether every file says what its axes are; else `open_source` takes `ReadOptions`.
     signatures : tuple of bytes
@@ -103,6 +103,17 @@ class Format:
             numbers: Sequence[int] = self._module().image_numbers(path)
         return numbers
 
+    def parts(self, path: Path) -> list[str]:
+        """What names each of the images of a file behind its name: #2 of several images, #2#t3 of several times too."""
+        if not self.may_hold_several:
+            return [""]
+        numbers = self.image_numbers(path)
+        with decoding(self.name):
+            times: Sequence[int] = self._module().time_points(path)
+        names = [f"#{number}" if len(numbers) > 1 else "" for number in numbers]
+        series = [[f"#t{i}" for i in range(1, n + 1)] if n > 1 else [""] for n in times]
+        return [name + time for name, own in zip(names, series, strict=True) for time in own]
+
     def _with_options(self, options: ReadOptions) -> dict[str, ReadOptions]:
         return {} if self.names_axes else {"options": options}
 
@@ -130,7 +141,16 @@ FORMATS = (
     ),
     Format("NPY", (".npy",), "npy", names_axes=False, signatures=(b"\x93NUMPY",)),
     Format("NPZ", (".npz",), "npy", names_axes=False, signatures=(b"PK",)),
-    Format("HDF5", (".h5", ".hdf5"), "hdf5", "h5py", "formats", names_axes=False, signatures=(b"\x89HDF\r\n\x1a\n",)),
+    Format(
+        "HDF5",
+        (".h5", ".hdf5"),
+        "hdf5",
+        "h5py",
+        "formats",
+        may_hold_several=True,
+        names_axes=False,
+        signatures=(b"\x89HDF\r\n\x1a\n",),
+    ),
     Format("MRC", (".mrc", ".rec"), "mrc", "mrcfile", "formats"),
     Format("NRRD", (".nrrd", ".nhdr"), "nrrd", "pynrrd", "formats", ".nii.gz", signatures=(b"NRRD",)),
     Format(

@@ -10,8 +10,8 @@ import numpy as np
 from pylibCZIrw import czi
 
 from ..decoder_errors import Refused
-from ..filenames import file_of
-from .sliced import SlicedSource, chosen_number
+from ..filenames import file_of, time_of
+from .sliced import SlicedSource, check_time, chosen_number
 
 _DTYPES = {"Gray8": np.uint8, "Gray16": np.uint16, "Gray32Float": np.float32, "Bgr24": np.uint8, "Bgr48": np.uint16}
 _MICROMETRES = 1e6  # in the metres of its metadata
@@ -29,10 +29,15 @@ class _Planes:
         if scenes:
             area = scenes[number - 1]
             box = box | {"X": (area.x, area.x + area.w), "Y": (area.y, area.y + area.h)}
-        others = {axis: stop - start for axis, (start, stop) in box.items() if axis not in "XYZCS" and stop - start > 1}
+        time, (first, stop) = time_of(path), box.get("T", (0, 1))
+        self.notes, self._time = check_time(time, stop - first), first + max(time - 1, 0)
+        known = "XYZCS" + "T" * (time > 0)
+        others = {axis: stop - start for axis, (start, stop) in box.items() if axis not in known and stop - start > 1}
         if others:
             listed = ", ".join(f"{axis}: {n}" for axis, n in others.items())
-            raise Refused(f"axes {listed}: expected only channels and space; save every point along them as a file")
+            way = "name one by its number, #t1 behind the name of the file" if [*others] == ["T"] else ""
+            way = way or "save every point along them as a file"
+            raise Refused(f"axes {listed}: expected only channels and space; {way}")
         kinds = {self.file.get_channel_pixel_type(channel) for channel in range(*box.get("C", (0, 1)))}
         if len(kinds) != 1 or not kinds <= _DTYPES.keys():
             raise Refused(f"pixels of {' and '.join(sorted(kinds))}: expected one of {', '.join(_DTYPES)}")
@@ -57,7 +62,7 @@ class _Planes:
         return values[tuple(0 if isinstance(part, int) else slice(None) for part in index)]
 
     def _plane(self, channel: int, z: int, roi: tuple[int, int, int, int]) -> np.ndarray:
-        plane = {"C": self._first["C"] + channel, "Z": self._first["Z"] + z, "T": 0}
+        plane = {"C": self._first["C"] + channel, "Z": self._first["Z"] + z, "T": self._time}
         values: np.ndarray = self.file.read(roi=roi, plane=plane, scene=self._scene)
         return values
 
@@ -66,6 +71,13 @@ def image_numbers(path: Path) -> Sequence[int]:
     """Of the scenes, from 1 on, as ZEN numbers them; those of a part of a file may begin later."""
     with czi.open_czi(str(path)) as file:
         return _numbers(file.scenes_bounding_rectangle_no_pyramid)
+
+
+def time_points(path: Path) -> Sequence[int]:
+    """Of every scene: CZI counts them for the whole file."""
+    with czi.open_czi(str(path)) as file:
+        first, stop = file.total_bounding_box_no_pyramid.get("T", (0, 1))
+        return [stop - first] * len(_numbers(file.scenes_bounding_rectangle_no_pyramid))
 
 
 def _numbers(scenes: dict[int, Any]) -> Sequence[int]:
@@ -77,7 +89,7 @@ def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
     planes = _Planes(path)
     sizes = _sizes(planes.file.metadata)
     close, is_rgb = planes.file.close, planes.is_rgb
-    return SlicedSource(planes, "czyx", spacing=sizes, unit="µm", is_rgb=is_rgb, close=close)
+    return SlicedSource(planes, "czyx", spacing=sizes, unit="µm", notes=planes.notes, is_rgb=is_rgb, close=close)
 
 
 def _sizes(metadata: dict[str, Any]) -> dict[str, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from ...json_text import parse_json
 from ..decoder_errors import Refused
+from ..filenames import file_of, time_of
 from ..read_options import ReadOptions
 from .sliced import SlicedSource, assumed_order
 
@@ -20,8 +22,22 @@ _IMAGES = ("raw", "volume/data", "exported_data", "data", "image")
 _MASKS = ("label", "labels", "mask", "masks", "exported_data", "volume/data", "data")
 
 
+def image_numbers(path: Path) -> Sequence[int]:
+    """One: of several datasets one is chosen by its name."""
+    return (1,)
+
+
+def time_points(path: Path) -> Sequence[int]:
+    """Of the image, where its axes are stated."""
+    with h5py.File(path, "r") as file:
+        data = _chosen(file, _IMAGES, [])
+        lengths = dict(zip(_stated_order(data), data.shape, strict=False))
+        return (int(lengths.get("t", 1)),)
+
+
 def open_source(path: Path, *, is_mask: bool, options: ReadOptions) -> SlicedSource:
     """The dataset of a file: its only one, or the one that is named as images or masks are."""
+    time, path = time_of(path), file_of(path)
     file = h5py.File(path, "r")
     try:
         notes: list[str] = []
@@ -29,7 +45,8 @@ def open_source(path: Path, *, is_mask: bool, options: ReadOptions) -> SlicedSou
         stored = _Chunked(data) if data.chunks else data
         notes += stored.missing() if isinstance(stored, _Chunked) else []
         order = _stated_order(data) or assumed_order(data.shape, options, notes)
-        return SlicedSource(stored, order, spacing=_spacing(data, order), unit="µm", notes=notes, close=file.close)
+        size, close = _spacing(data, order), file.close
+        return SlicedSource(stored, order, spacing=size, unit="µm", notes=notes, close=close, time=time)
     except BaseException:
         file.close()
         raise

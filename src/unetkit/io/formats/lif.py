@@ -10,7 +10,7 @@ import liffile
 import numpy as np
 
 from ..decoder_errors import Refused, logged
-from ..filenames import file_of
+from ..filenames import file_of, time_of
 from .sliced import Framed, SlicedSource, axis_letters, chosen_number
 
 _MICROMETRES = 1e6  # in the metres of its coordinates
@@ -22,6 +22,12 @@ def image_numbers(path: Path) -> Sequence[int]:
         return range(1, len(file.images) + 1)
 
 
+def time_points(path: Path) -> Sequence[int]:
+    """Of every image."""
+    with logged("liffile", list[str]()), liffile.LifFile(path) as file:
+        return [int(image.sizes.get("T", 1)) for image in file.images]
+
+
 def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
     """An image of a file, its pixel size that from middle to middle."""
     notes: list[str] = []
@@ -30,13 +36,13 @@ def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
         try:
             names = [image.name for image in file.images]
             number = chosen_number(path, "image", range(1, len(names) + 1), names)
-            return _source(file, file.images[number - 1], notes)
+            return _source(file, file.images[number - 1], notes, time_of(path))
         except BaseException:
             file.close()
             raise
 
 
-def _source(file: liffile.LifFile, image: Any, notes: list[str]) -> SlicedSource:
+def _source(file: liffile.LifFile, image: Any, notes: list[str], time: int) -> SlicedSource:
     if not isinstance(image, liffile.LifImage):
         raise Refused("lifetimes of fluorescence: expected an image; export its intensities")
     held = image.memory_block.size
@@ -58,6 +64,7 @@ def _source(file: liffile.LifFile, image: Any, notes: list[str]) -> SlicedSource
         notes=notes,
         is_rgb=sizes.get("S") == 3,
         close=file.close,
+        time=time,
     )
 
 

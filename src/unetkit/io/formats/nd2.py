@@ -11,7 +11,7 @@ import numpy as np
 from nd2 import ND2File
 
 from ..decoder_errors import Refused, warned
-from ..filenames import file_of
+from ..filenames import file_of, time_of
 from .sliced import Framed, SlicedSource, axis_letters, chosen_number
 
 _OF_A_FRAME = ("C", "Y", "X", "S")
@@ -24,20 +24,26 @@ def image_numbers(path: Path) -> Sequence[int]:
         return range(1, file.sizes.get(_POSITION, 1) + 1)
 
 
+def time_points(path: Path) -> Sequence[int]:
+    """Of every position."""
+    with warned(list[str]()), closing(ND2File(path)) as file:
+        return [file.sizes.get("T", 1)] * file.sizes.get(_POSITION, 1)
+
+
 def open_source(path: Path, *, is_mask: bool) -> SlicedSource:
-    """A position of a file with its channels; several times are refused by name and number."""
+    """A position of a file, at one time, with its channels."""
     notes: list[str] = []
     with warned(notes):
         file = ND2File(file_of(path))
         try:
             number = chosen_number(path, "position", range(1, file.sizes.get(_POSITION, 1) + 1))
-            return _source(file, number - 1, notes)
+            return _source(file, number - 1, notes, time_of(path))
         except BaseException:
             file.close()
             raise
 
 
-def _source(file: Any, position: int, notes: list[str]) -> SlicedSource:
+def _source(file: Any, position: int, notes: list[str], time: int) -> SlicedSource:
     loops = {name: n for name, n in file.sizes.items() if name not in _OF_A_FRAME}
     in_frame = {name: n for name, n in file.sizes.items() if name in _OF_A_FRAME}
     n_frames = int(np.prod(list(loops.values()), dtype=int))
@@ -56,9 +62,8 @@ def _source(file: Any, position: int, notes: list[str]) -> SlicedSource:
 
     sizes = {name: n for name, n in file.sizes.items() if name in loops and name != _POSITION} | in_frame
     stored = Framed(sizes, len(in_frame), file.dtype, frame, "ND2")
-    return SlicedSource(
-        stored, axis_letters(list(sizes)), spacing=_spacing(file), unit="µm", notes=notes, close=file.close
-    )
+    order, size = axis_letters(list(sizes)), _spacing(file)
+    return SlicedSource(stored, order, spacing=size, unit="µm", notes=notes, close=file.close, time=time)
 
 
 def _spacing(file: Any) -> dict[str, float] | None:

@@ -17,7 +17,16 @@ from ..mapped import Mapped
 from ..read_options import ReadOptions
 from ..samples import Colour, Stored
 
-__all__ = ["Framed", "Mapped", "SlicedSource", "assumed_order", "axis_letters", "chosen_number", "read_whole"]
+__all__ = [
+    "Framed",
+    "Mapped",
+    "SlicedSource",
+    "assumed_order",
+    "axis_letters",
+    "check_time",
+    "chosen_number",
+    "read_whole",
+]
 
 _NAMED = 8  # images of a file, in an error
 _MOST_CHANNELS = 4  # an axis at the end as short as this holds colours, not pixels
@@ -102,6 +111,8 @@ class SlicedSource:
         Whether the channels are red, green and blue.
     close : callable, optional
         Releases the file.
+    time : int, optional
+        The time point to read, from 1 on, of an axis t; 0 where none is asked for, None where the format has none.
 
     Raises
     ------
@@ -119,14 +130,18 @@ class SlicedSource:
         notes: Sequence[str] = (),
         is_rgb: bool = False,
         close: Callable[[], None] | None = None,
+        time: int | None = None,
     ) -> None:
         lengths = dict(zip(order, stored.shape, strict=True))
-        others = {letter: n for letter, n in lengths.items() if letter not in "czyx" and n > 1}
+        n_times = check_time(time or 0, lengths.get("t", 1))
+        others = {letter: n for letter, n in lengths.items() if letter not in ("tczyx" if time else "czyx") and n > 1}
         listed = ", ".join(f"{letter}: {n}" for letter, n in lengths.items())
         if others:
+            is_series = [*others] == ["t"] and time is not None
+            way = "name one by its number, #t1 behind the name of the file" if is_series else ""
             raise Refused(
-                f"axes {listed}: expected only channels and space, so that {', '.join(others)} cannot be read; save "
-                "every point along it as an image of its own"
+                f"axes {listed}: expected only channels and space, so that {', '.join(others)} cannot be read at once; "
+                + (way or "save every point along it as an image of its own")
             )
         if 0 in stored.shape or not {"y", "x"} <= set(lengths):
             raise Refused(f"holds no pixels (axes {listed or 'none'})")
@@ -139,7 +154,8 @@ class SlicedSource:
         self.dtype = stored.dtype.newbyteorder("=")
         self.spacing = tuple((spacing or {}).get(letter, 1.0) for letter in self.spatial)
         self.unit = unit if spacing else "px"
-        self.notes, self.is_rgb = tuple(notes), is_rgb
+        self.notes, self.is_rgb = (*notes, *n_times), is_rgb
+        self._time = max((time or 0) - 1, 0)
         self.format = "file"  # by its name, for messages
 
     @property
@@ -151,8 +167,9 @@ class SlicedSource:
         """Channels of a region."""
         parts = dict(zip(self.axes, region, strict=True))
         kept = [letter for letter in self._order if letter in parts]
+        at = [self._time if letter == "t" else parts.get(letter, 0) for letter in self._order]
         with decoding(self.format):
-            values = np.asarray(self._stored[tuple(parts.get(letter, 0) for letter in self._order)])
+            values = np.asarray(self._stored[tuple(at)])
         values = values.transpose([kept.index(letter) for letter in self.axes if letter in kept])
         return (values if "c" in kept else values[None]).astype(self.dtype, copy=False)
 
@@ -160,6 +177,13 @@ class SlicedSource:
         """Release the file."""
         if self._close is not None:
             self._close()
+
+
+def check_time(time: int, n: int) -> list[str]:
+    """A note on the time point that is asked for, none where time is 0; Refused where there are fewer."""
+    if time > n or (time and n == 1):
+        raise Refused(f"holds {n} time point{'s'[: n > 1]}, numbered from 1: there is no {time}")
+    return [f"a series of {n} time points, each an image of its own"] if time else []
 
 
 def chosen_number(path: Path, noun: str, numbers: Sequence[int], names: Sequence[str] = ()) -> int:

@@ -12,13 +12,14 @@ import tifffile
 
 from ...georeference import GeoReference
 from ..decoder_errors import Refused, decoding, logged
+from ..filenames import file_of, time_of
 from ..lazy import Region
 from ..read_options import AS_STATED, ReadOptions
 from ..samples import Colour, Stored
 from ..sidecars import LERC, gdal_reader, with_sidecars
 from ..spacing import ome_sizes, pixel_size
 from .geotags import read_georeference
-from .segments import JPEG, region_reader
+from .segments import JPEG, page_lengths, region_reader
 from .validity import MASK, Validity, alpha_of, mask_file, mask_page
 
 # TIFF 6.0 tags, and their values
@@ -36,7 +37,8 @@ class Layout:
     Parameters
     ----------
     letters : str
-        The axes longer than one, in the order of the file: some of C (channel), S (sample of a pixel), Z, Y, X.
+        The axes longer than one, in the order of the file: some of T (time), C (channel), S (sample of a pixel), Z, Y,
+        X.
     lengths : tuple of int
         Their lengths.
     spatial : "yx" or "zyx"
@@ -56,9 +58,9 @@ class Layout:
         return self.length("C") * self.length("S"), *(self.length(letter.upper()) for letter in self.spatial)
 
     def arranged(self, stored: np.ndarray) -> np.ndarray:
-        """Transpose an array of the axes `letters`, or a region of them, to (samples, *spatial)."""
+        """Transpose an array of the axes `letters`, or a region of them, to (samples, *spatial), at one time."""
         lengths = dict(zip(self.letters, stored.shape, strict=True))
-        ordered = stored.transpose([self.letters.index(letter) for letter in "CSZYX" if letter in self.letters])
+        ordered = stored.transpose([self.letters.index(letter) for letter in "TCSZYX" if letter in self.letters])
         space = tuple(lengths.get(letter.upper(), 1) for letter in self.spatial)
         return ordered.reshape(lengths.get("C", 1) * lengths.get("S", 1), *space)
 
@@ -69,6 +71,7 @@ class TiffImage:
     Parameters
     ----------
     path : Path
+        Which may name a time point: film.tif#t3.
     options : ReadOptions
         Axes, where the file does not name them or those that it names cannot be read; channels, of which none is alpha.
 
@@ -80,6 +83,8 @@ class TiffImage:
 
     def __init__(self, path: Path, options: ReadOptions = AS_STATED) -> None:
         notes: list[str] = []
+        time, path = time_of(path), file_of(path)
+        self.time = slice(max(time - 1, 0), max(time, 1))
         self._mask_file: tifffile.TiffFile | None = None
         with decoding("TIFF"):
             file = tifffile.FileHandle(path)
@@ -92,7 +97,7 @@ class TiffImage:
                 self.page = self.series.keyframe
                 _check_numbers(self.page)
                 _check_complete(self.tif, self.series)
-                self.layout = _layout(self.tif, self.series, options, notes)
+                self.layout = _layout(self.tif, self.series, options, notes, time)
                 self.is_gdals = int(self.page.compression) == LERC and np.dtype(self.series.dtype).kind == "f"
                 self.read_stored = self._reader(path)
                 self.colour = options.colour(_colour(self.page, self.layout, self.read_samples, notes))
@@ -122,7 +127,7 @@ class TiffImage:
     def read_samples(self, region: Region) -> np.ndarray:
         """All samples of a region over space, as stored: (samples, *region)."""
         slices = dict(zip(self.layout.spatial.upper(), region, strict=True))
-        slices |= {letter: slice(0, self.layout.length(letter)) for letter in "CS"}
+        slices |= {letter: slice(0, self.layout.length(letter)) for letter in "CS"} | {"T": self.time}
         return self.layout.arranged(self.read_stored(tuple(slices[letter] for letter in self.layout.letters)))
 
     def _reader(self, path: Path) -> Callable[[Region], np.ndarray]:
@@ -162,10 +167,13 @@ def read_tiff(path: Path, options: ReadOptions = AS_STATED) -> Stored:
         notes: list[str] = []
         with decoding("TIFF"), logged("tifffile", notes):
             space = tuple(slice(0, length) for length in tiff.layout.shape[1:])
-            if tiff.is_gdals:
+            if tiff.is_gdals or ("T" in tiff.layout.letters and can_slice(tiff)):
                 array = tiff.read_samples(space)
             else:
-                array = tiff.layout.arranged(tiff.series.asarray().reshape(tiff.layout.lengths))
+                stored = tiff.series.asarray().reshape(tiff.layout.lengths)
+                array = tiff.layout.arranged(
+                    stored[tuple(tiff.time if letter == "T" else slice(None) for letter in tiff.layout.letters)]
+                )
             valid = tiff.validity and tiff.validity(space)
     finally:
         tiff.close()
@@ -181,6 +189,35 @@ def read_tiff(path: Path, options: ReadOptions = AS_STATED) -> Stored:
         georeference=tiff.georeference,
         valid=valid,
     )
+
+
+def can_slice(tiff: TiffImage) -> bool:
+    """Whether the pages of a TIFF are the last axes of its image, as in all common layouts."""
+    lengths, page = tiff.layout.lengths, page_lengths(tiff.page)
+    stack = lengths[: len(lengths) - len(page)]
+    is_whole = lengths[len(stack) :] == page and len(tiff.series) == math.prod(stack)
+    is_mappable = tiff.series.dataoffset is not None and tiff.page.is_memmappable
+    return tiff.series.transform is None and (is_whole or is_mappable)
+
+
+def time_points(path: Path, *, are_told: bool = False) -> int:
+    """Number of time points of the first image of a TIFF, as it states them; 1 where it does not.
+
+    With `are_told`, its only pages without a stated axis count too, and else its planes: what `path#t1` is read from.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read.
+    """
+    notes: list[str] = []
+    with decoding("TIFF"), tifffile.FileHandle(path) as file, logged("tifffile", notes):
+        series = _opened(file, notes).series
+        axes = [each for each in zip(series[0].axes, series[0].shape, strict=True) if each[1] > 1] if series else []
+    for letters in ("T", "IQ", "Z") if are_told else ("T",):
+        if counts := [int(n) for letter, n in axes if letter in letters]:
+            return counts[0] if len(counts) == 1 else 1
+    return 1
 
 
 def _opened(file: tifffile.FileHandle, notes: list[str]) -> tifffile.TiffFile:
@@ -228,32 +265,64 @@ def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> 
         raise Refused(f"truncated: its pixels reach to byte {end}, but the file has {size} bytes")
 
 
-def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, options: ReadOptions, notes: list[str]) -> Layout:
-    """Name the axes of the series; pages without a name are planes."""
+def _layout(
+    tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, options: ReadOptions, notes: list[str], time: int
+) -> Layout:
+    """Name the axes of the series; pages without a name are planes, or times where one is asked for."""
     # Whether axes of length 1 are among them depends on the version of tifffile: they are left out here.
     pairs = [(letter, length) for letter, length in zip(series.axes, series.shape, strict=True) if length != 1]
     letters, lengths = "".join(letter for letter, _ in pairs), tuple(length for _, length in pairs)
     listed = ", ".join(f"{letter}: {length}" for letter, length in pairs)
     if 0 in lengths:
         raise Refused(f"holds no pixels (axes {listed})")
-    if options.axes and (set(letters) - set("CSZYX") or len(set(letters)) != len(letters)):
+    if time:
+        if options.axes and len(set(letters)) != len(letters):
+            letters = _told_letters(options, letters, lengths, series.shape)
+        letters = _with_times(letters, lengths, time, listed, notes)
+    elif "t" in options.axes and set(letters) & set("IQZ"):
+        raise Refused(
+            f"axes {listed}: told to be a series over time ({options.axes}): name one time point, such as "
+            f"{tif.filehandle.name}#t1, or the folder that holds the file for all of them"
+        )
+    elif options.axes and (set(letters) - set("CSZYX") or len(set(letters)) != len(letters)):
         letters = _told_letters(options, letters, lengths, series.shape)
         notes.append(f"axes {listed}: read as {', '.join(letters.lower())}, as told")
     pages = [letter for letter in letters if letter in "IQ"]
     if len(pages) == 1 and "Z" not in letters:
         notes.append(f"{lengths[letters.index(pages[0])]} pages without a stated axis: read as a stack along z")
         letters = letters.replace(pages[0], "Z")
-    unknown = [letter for letter in letters if letter not in "CSZYX"]
+    unknown = [letter for letter in letters if letter not in ("TCSZYX" if time else "CSZYX")]
+    if unknown == ["T"]:
+        raise Refused(
+            f"axes {listed}: expected only channels (C, S) and space (Z, Y, X), so that T cannot be read at once: name "
+            f"one time point, such as {tif.filehandle.name}#t1, or the folder that holds the file for all of them; or, "
+            "where the frames are planes of a volume, name the axes with --axes, such as zyx"
+        )
     if unknown or len(set(letters)) != len(letters):
         raise Refused(
             f"axes {listed}: expected only channels (C, S) and space (Z, Y, X), so that "
-            f"{' and '.join(dict.fromkeys(unknown or letters))} cannot be read; save every time point or position as "
-            "a file of its own, or, where the frames are planes of a volume, name the axes with --axes, such as zyx"
+            f"{' and '.join(dict.fromkeys(unknown or letters))} cannot be read; save every position as a file of its "
+            "own, or, where the frames are planes of a volume, name the axes with --axes, such as zyx"
         )
     # An axis Z of length 1 counts where the writer named the axes one by one; OME and ImageJ always list a Z.
     named = str(tif.shaped_metadata[0].get("axes", "")) if series.kind == "shaped" and tif.shaped_metadata else ""
     is_volume = "Z" in letters or "Z" in named
     return Layout(letters, lengths, "zyx" if is_volume else "yx")
+
+
+def _with_times(letters: str, lengths: tuple[int, ...], time: int, listed: str, notes: list[str]) -> str:
+    """The axes of a series of which a time point is asked for: times, else pages without a name, else planes."""
+    pages = [letter for letter in letters if letter in "IQ"] or [letter for letter in letters if letter == "Z"]
+    if "T" not in letters and len(pages) == 1:
+        notes.append(f"{'slices' if pages == ['Z'] else 'pages without a stated axis'} read as time points, as told")
+        letters = letters.replace(pages[0], "T")
+    if letters.count("T") != 1:
+        raise Refused(f"axes {listed or 'of one pixel'}: no series over time, of which it would be number {time}")
+    n = lengths[letters.index("T")]
+    if time > n:
+        raise Refused(f"holds {n} time points, numbered from 1: there is no {time}")
+    notes.append(f"a series of {n} time points, each an image of its own")
+    return letters
 
 
 def _told_letters(options: ReadOptions, letters: str, lengths: tuple[int, ...], shape: tuple[int, ...]) -> str:

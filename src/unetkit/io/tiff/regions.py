@@ -9,7 +9,6 @@ import numpy as np
 from ..decoder_errors import decoding, logged
 from ..lazy import Region
 from .layout import TiffImage
-from .segments import page_lengths
 
 
 class TiffRegions:
@@ -55,6 +54,7 @@ class TiffRegions:
         samples = slice(kept[channels.start], kept[channels.stop - 1] + 1) if is_direct else slice(0, layout.shape[0])
         slices = dict(zip((letter.upper() for letter in layout.spatial), space, strict=True))
         slices |= {letter: samples if is_direct else slice(0, layout.length(letter)) for letter in "CS"}
+        slices["T"] = self._tiff.time
         notes: list[str] = []  # the same remarks were made on opening
         with decoding("TIFF"), logged("tifffile", notes):
             stored = layout.arranged(self._tiff.read_stored(tuple(slices[letter] for letter in layout.letters)))
@@ -65,12 +65,3 @@ class TiffRegions:
     def close(self) -> None:
         """Close the file."""
         self._tiff.close()
-
-
-def can_slice(tiff: TiffImage) -> bool:
-    """Whether the pages of a TIFF are the last axes of its image, as in all common layouts."""
-    lengths, page = tiff.layout.lengths, page_lengths(tiff.page)
-    stack = lengths[: len(lengths) - len(page)]
-    is_whole = lengths[len(stack) :] == page and len(tiff.series) == math.prod(stack)
-    is_mappable = tiff.series.dataoffset is not None and tiff.page.is_memmappable
-    return tiff.series.transform is None and (is_whole or is_mappable)

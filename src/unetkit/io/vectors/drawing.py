@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..decoder_errors import Refused
 from ..label_samples import ValueCode
 from .shapes import Outline
 
-__all__ = ["drawn"]
+__all__ = ["covered", "drawn"]
 
 NOT_LABELLED = -1
 _HIGHEST = 2**31 - 1
@@ -49,6 +50,22 @@ def drawn(outlines: Sequence[Outline], size: tuple[int, ...], notes: list[str]) 
     if len(size) == 3 and not has_values and outlines:
         notes.append("outlines of planes do not say which of them are one object: read as foreground of their class")
     return labels, code
+
+
+def covered(outlines: Sequence[Outline], size: tuple[int, int], at: tuple[int, int]) -> np.ndarray:
+    """Where any outline lies in a window of `size` pixels of a plane whose first pixel is `at`, (y, x); bool."""
+    window = np.zeros(size, np.int32)
+    moved = [(_moved(outline, at), 1) for outline in outlines]
+    _draw_rings(window, moved)
+    _draw_stamps(window, moved)
+    return window > 0
+
+
+def _moved(outline: Outline, at: tuple[int, int]) -> Outline:
+    rings, stamp = tuple(ring - (at[1], at[0]) for ring in outline.rings), outline.stamp
+    if stamp is not None:
+        stamp = replace(stamp, at=(stamp.at[0] - at[0], stamp.at[1] - at[1]))
+    return replace(outline, rings=rings, stamp=stamp)
 
 
 def _by_value(outlines: Sequence[Outline]) -> tuple[list[int], None]:

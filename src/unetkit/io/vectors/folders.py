@@ -4,31 +4,53 @@ from __future__ import annotations
 
 import glob
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ...errors import Problem
 from ..decoder_errors import naming
-from ..filenames import image_keys, is_outlines, mask_keys, name_key, stem_of, suffix_of
-from ..reading import READABLE, list_images, list_outlines
+from ..filenames import file_of, image_keys, is_outlines, is_part, mask_keys, name_key, stem_of, suffix_of, time_of
+from ..reading import READABLE, list_images, list_outlines, time_points
 from .labels import named_images
 
-__all__ = ["file_of_all", "list_masks", "mask_stem", "shared_images", "unread_beside", "used_outlines"]
+__all__ = ["as_series", "file_of_all", "list_masks", "mask_stem", "shared_images", "unread_beside", "used_outlines"]
 
 # Suffixes that other files have as well: these are masks where one of them is named as an image is.
 _OF_OTHERS = (".json", ".txt", ".zip")
+_OF_TIMES = (".geojson", ".json", ".roi", ".zip")  # may state the time of each outline; those that do not are of all
+_TIME_POINT = re.compile(r"(.+)#t\d+")
 _ENDING = re.compile(r"[ _.-]?(roi[ _]?sets?|rois?)$", re.IGNORECASE)  # x_RoiSet.zip, as people name them in ImageJ
 
 
-def list_masks(folder: Path) -> tuple[list[Path], list[Path]]:
+def list_masks(folder: Path, *, axes: str = "") -> tuple[list[Path], list[Path]]:
     """Masks of pixels, and files of outlines, in a folder, in natural order; ValueError where there is neither."""
     outlines = list_outlines(folder)
     try:
-        return list_images(folder), outlines
+        return list_images(folder, axes=axes), outlines
     except ValueError:
         if not outlines:
             raise
         return [], outlines
+
+
+def as_series(names: Iterable[str], masks: Sequence[Path]) -> list[Path]:
+    """Masks, of which those of a series over time are its time points though their own file does not say so.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Stems of the images, such as film#t1, film#t2.
+    masks : sequence of Path
+    """
+    counts = Counter(match[1] for name in names if (match := _TIME_POINT.fullmatch(name_key(name))))
+    listed: list[Path] = []
+    for mask in masks:
+        n = next((counts[key] for key in mask_keys(mask_stem(mask)) if key in counts), 0)
+        is_free = n > 1 and not is_part(mask)
+        is_series = is_free and (suffix_of(mask) in _OF_TIMES or time_points(mask, are_told=True) == n)
+        listed += [mask.with_name(f"{mask.name}#t{i}") for i in range(1, n + 1)] if is_series else [mask]
+    return listed
 
 
 def mask_stem(mask: Path) -> str:
@@ -39,11 +61,11 @@ def mask_stem(mask: Path) -> str:
     >>> mask_stem(Path("a_mask.png")), mask_stem(Path("a_RoiSet.zip")), mask_stem(Path("a.tif.geojson"))
     ('a_mask', 'a', 'a')
     """
-    stem = stem_of(mask)
     if not is_outlines(mask):
-        return stem
+        return stem_of(mask)
+    stem, part = stem_of(file_of(mask)), f"#t{time}" if (time := time_of(mask)) else ""
     shorter = _ENDING.sub("", stem) or stem
-    return stem_of(Path(shorter)) if suffix_of(Path(shorter)) in READABLE else shorter
+    return (stem_of(Path(shorter)) if suffix_of(Path(shorter)) in READABLE else shorter) + part
 
 
 def used_outlines(names: Iterable[str], masks: Sequence[Path], outlines: Sequence[Path]) -> list[Path]:

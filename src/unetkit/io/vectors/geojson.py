@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,14 +58,17 @@ def features_of(features: Sequence[Any], notes: list[str]) -> list[Outline]:
         properties = {str(key).lower(): value for key, value in (feature.properties or {}).items()}
         name, value = _class(properties), _pixel_value(properties)
         found = 0
-        for kind, rings, plane in _polygons(feature.geometry, where, left_out):
+        for kind, rings, plane, time in _polygons(feature.geometry, where, left_out):
             if rings is None:
                 left_out[kind] += 1
                 continue
             found += 1
-            outlines.append(Outline(rings, name=name, part_of=f"{i}", value=value, plane=plane))
+            outlines.append(Outline(rings, name=name, part_of=f"{i}", value=value, plane=plane, time=time))
         if not found and feature.geometry is None:
             left_out["features without a geometry"] += 1
+    # QuPath states 0 where an image has one time, and nothing for the first plane of several.
+    is_series = any(outline.time for outline in outlines)
+    outlines = [replace(outline, time=(outline.time or 0) if is_series else None) for outline in outlines]
     if n := left_out.pop(_OPEN, 0):
         notes.append(f"{n} {'ring is' if n == 1 else 'rings are'} not closed: closed from the last point to the first")
     if left_out:
@@ -106,24 +110,23 @@ def _stated_system(content: Any) -> str | None:
 
 def _polygons(
     geometry: _Geometry | None, where: str, tally: Counter[str]
-) -> Iterator[tuple[str, tuple[np.ndarray, ...] | None, int | None]]:
-    """Kind, rings and plane of every polygon; rings are None of what is none."""
+) -> Iterator[tuple[str, tuple[np.ndarray, ...] | None, int | None, int | None]]:
+    """Kind, rings, plane and time of every polygon; rings are None of what is none."""
     if geometry is None:
         return
-    z = geometry.plane.get("z")
-    plane = z if isinstance(z, int) and z >= 0 else None
+    plane, time = (n if isinstance(n := geometry.plane.get(axis), int) and n >= 0 else None for axis in "zt")
     if geometry.type == "GeometryCollection":
         for member in geometry.geometries:
             yield from _polygons(member, where, tally)
     elif geometry.type in ("Polygon", "MultiPolygon"):
         parts = [geometry.coordinates] if geometry.type == "Polygon" else geometry.coordinates
         if not any(parts):
-            yield "empty polygons", None, None
+            yield "empty polygons", None, None, None
         for part in parts if any(parts) else ():
             rings = _rings(part, where, tally)
-            yield ("polygons of fewer than three points", rings or None, plane)
+            yield ("polygons of fewer than three points", rings or None, plane, time)
     else:
-        yield f"{geometry.type or 'of no type'}", None, None
+        yield f"{geometry.type or 'of no type'}", None, None, None
 
 
 def _rings(part: Any, where: str, tally: Counter[str]) -> tuple[np.ndarray, ...]:

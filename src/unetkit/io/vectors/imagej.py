@@ -42,8 +42,10 @@ def of_rois(path: Path) -> Shapes:
                 continue
             position = roi.z_position or roi.position
             plane = position - 1 if position > 0 else None
+            # Of a stack that is not a hyperstack the position alone is stated: its planes may be times.
+            time = roi.t_position - 1 if roi.t_position > 0 else None if roi.z_position else plane
             group = f"group {roi.group}" if roi.group else ""
-            outlines.append(Outline(rings, name=group, part_of=str(i), plane=plane))
+            outlines.append(Outline(rings, name=group, part_of=str(i), plane=plane, time=time))
     if left_out:
         listed = ", ".join(f"{n} {kind}" for kind, n in left_out.items())
         if not outlines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ from typing import Any
 from ...image import Image
 from ...json_text import parse_json
 from ..decoder_errors import Refused, decoding
-from ..filenames import suffix_of
+from ..filenames import file_of, suffix_of, time_of
 from ..grid import Grid
 from ..label_samples import ValueCode
 from .drawing import drawn
 from .place import in_pixels
-from .shapes import Shapes, text_of
+from .shapes import Outline, Shapes, text_of
 
-__all__ = ["named_images", "read_outlines"]
+__all__ = ["named_images", "outlines_on", "read_outlines"]
 
 _NAMED = 8
 
@@ -47,13 +48,30 @@ def read_outlines(path: Path, grid: Grid) -> tuple[Image, ValueCode | None]:
     ImportError
         If the library of the format is not installed.
     """
+    notes = list[str]()
+    outlines = outlines_on(path, grid, notes)
+    with decoding("file of outlines"), _needing("outlines", "rasterio", "geo"):
+        labels, code = drawn(outlines, grid.size, notes)
+    return grid.label_image(labels, tuple(notes)), code
+
+
+def outlines_on(path: Path, grid: Grid, notes: list[str]) -> list[Outline]:
+    """The outlines of a file in pixels of an image, not drawn yet; `notes` gets what is lost, and decided."""
+    time, path = time_of(path), file_of(path)
     with decoding("file of outlines"):
         shapes = _shapes(path, grid)
-        notes = list(shapes.notes)
+        notes += shapes.notes
         with _needing("outlines", "rasterio", "geo"):
             outlines = in_pixels(shapes, grid, notes)
-            labels, code = drawn(outlines, grid.size, notes)
-    return grid.label_image(labels, tuple(notes)), code
+    return _at_time(outlines, time or time_of(grid.path), len(grid.size))
+
+
+def _at_time(outlines: list[Outline], time: int, ndim: int) -> list[Outline]:
+    """The outlines of a time point of a series, from 1 on, those that state no time among them; all where it is 0."""
+    if not time:
+        return outlines
+    own = [outline for outline in outlines if outline.time in (None, time - 1)]
+    return own if ndim == 3 else [replace(outline, plane=None) for outline in own]
 
 
 def named_images(path: Path) -> list[str] | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..decoder_errors import Refused, warned
+from ..filenames import file_of
 from ..grid import Grid
 from .shapes import Outline, Shapes, check_extent
 
@@ -73,7 +74,7 @@ def _system(grid: Grid) -> Any:
     if grid.georeference is not None and grid.georeference.epsg is not None:
         return CRS.from_epsg(grid.georeference.epsg)
     try:
-        with warned(list[str]()), rasterio.open(grid.path) as file:
+        with warned(list[str]()), rasterio.open(file_of(grid.path)) as file:
             return file.crs or None
     except RasterioIOError:
         return None

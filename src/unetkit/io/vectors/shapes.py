@@ -51,6 +51,8 @@ class Outline:
         The value that the file gives its pixels.
     plane : int, optional
         Of a volume, from 0.
+    time : int, optional
+        Of a series, from 0; None for all of them.
     is_crowd : bool
         Whether it marks several objects at once.
     is_unsure : bool
@@ -63,6 +65,7 @@ class Outline:
     part_of: str = ""
     value: int | None = None
     plane: int | None = None
+    time: int | None = None
     is_crowd: bool = False
     is_unsure: bool = False
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..decoder_errors import Refused
+from ..filenames import file_of, time_of
 from ..lazy import Region
 from ..read_options import AS_STATED, ReadOptions
 from ..samples import Colour, Stored
@@ -26,7 +27,7 @@ class ZarrRegions:
     Parameters
     ----------
     folder : Path
-        An OME-Zarr image of version 0.1 to 0.5, or a Zarr array.
+        An OME-Zarr image of version 0.1 to 0.5, or a Zarr array; it may name a time point: film.zarr#t3.
     options : ReadOptions
         Of an array without metadata.
 
@@ -39,11 +40,16 @@ class ZarrRegions:
     """
 
     def __init__(self, folder: Path, options: ReadOptions = AS_STATED) -> None:
+        time, folder = time_of(folder), file_of(folder)
+        self._time = slice(max(time - 1, 0), max(time, 1))
         level = full_resolution(folder)
         self._array = open_array(folder, level.name)
         notes = list(level.notes)
         axes = level.axes or _assumed(self._array.shape, options, notes)
-        self._letters = _letters(axes, self._array.shape)
+        self._letters = _letters(axes, self._array.shape, time, folder.name)
+        if time:
+            n = self._array.shape[self._letters.index("t")]
+            notes.append(f"a series of {n} time points, each an image of its own")
         spatial = "zyx" if "z" in self._letters else "yx"
         lengths = dict(zip(self._letters, self._array.shape, strict=True))
         self.axes = "c" + spatial
@@ -72,9 +78,9 @@ class ZarrRegions:
 
     def read(self, region: Region) -> np.ndarray:
         """Channels of a region."""
-        slices = dict(zip(self.axes, region, strict=True))
+        slices = dict(zip(self.axes, region, strict=True)) | {"t": self._time}
         stored = self._array.read(tuple(slices.get(letter, slice(0, 1)) for letter in self._letters))
-        places = [index for index, letter in enumerate(self._letters) if letter == DROPPED]
+        places = [index for index, letter in enumerate(self._letters) if letter in (DROPPED, "t")]
         places += [self._letters.index(letter) for letter in self.axes if letter in self._letters]
         return stored.transpose(places).reshape([part.stop - part.start for part in region])
 
@@ -104,8 +110,21 @@ def _assumed(shape: tuple[int, ...], options: ReadOptions, notes: list[str]) -> 
     return tuple(Axis(letter, letter) for letter in letters)
 
 
-def _letters(axes: Sequence[Axis], shape: tuple[int, ...]) -> str:
-    """A letter for every axis of the array: c, z, y or x, or "-" for one of length 1 that is left out.
+def time_points(folder: Path) -> int:
+    """Number of time points of an OME-Zarr image; 1 where it names no axis of time.
+
+    Raises
+    ------
+    ImportError, ValueError
+        As `ZarrRegions`.
+    """
+    level = full_resolution(folder)
+    letters = [axis.letter for axis in level.axes or ()]
+    return open_array(folder, level.name).shape[letters.index("t")] if "t" in letters else 1
+
+
+def _letters(axes: Sequence[Axis], shape: tuple[int, ...], time: int, name: str) -> str:
+    """A letter for every axis of the array: c, z, y or x, t where a time point is asked for, "-" where it is left out.
 
     Raises
     ------
@@ -121,12 +140,21 @@ def _letters(axes: Sequence[Axis], shape: tuple[int, ...]) -> str:
     is_flat = len(axes) == 5 and ("z", 1) in [(axis.letter, n) for axis, n in zip(axes, shape, strict=True)]
     letters = ""
     for axis, length in zip(axes, shape, strict=True):
-        is_known = axis.letter not in ("", "t") and axis.letter not in letters
+        is_known = axis.letter not in ("" if time else "t", "") and axis.letter not in letters
+        if axis.letter == "t" and length > 1 and not time:
+            raise Refused(
+                f"axes {listed}: expected only channels and space, so that {axis.name} cannot be read at once: name "
+                f"one time point, such as {name}#t1, or the folder that holds it for all of them"
+            )
+        if axis.letter == "t" and time > length:
+            raise Refused(f"holds {length} time points, numbered from 1: there is no {time}")
         if not is_known and length > 1:
             raise Refused(
                 f"axes {listed}: expected only channels and space, so that {axis.name} cannot be read; save every "
-                f"{'time point' if axis.letter == 't' else 'position along it'} as an image of its own"
+                "position along it as an image of its own"
             )
         is_kept = is_known and not (is_flat and axis.letter == "z")
         letters += axis.letter if is_kept else DROPPED
+    if time and "t" not in letters:
+        raise Refused(f"axes {listed}: no series over time, of which it would be number {time}")
     return letters

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from ... import processors
 from ..distributed import world_size
 
 __all__ = [
@@ -23,15 +24,16 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def check_device(device: str) -> None:
-    """Raise ValueError if this machine cannot compute on `device`, "cpu" or "cuda"."""
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"device is {device!r}; expected cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is 'cuda', but torch finds no CUDA device here: train with --device cpu")
+    """Raise ValueError if this machine, or the processes that train as one, cannot compute on `device`."""
+    processors.check_device(device)
+    if device in processors.UNTRIED_DEVICES and world_size() > 1:
+        raise ValueError(f"device is {device!r}, on which one process trains alone: leave out --devices")
 
 
 def multiplies_bfloat16(device: str) -> bool:
     """Whether `device` has instructions for bfloat16 (CPU: AVX-512 BF16 or AMX) rather than emulating them."""
+    if device in processors.UNTRIED_DEVICES:
+        return False
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()  # torch >= 2.10
@@ -45,6 +47,8 @@ def usual_precision(device: str) -> Precision:
 
 def why_precision(device: str) -> str:
     """The reason of `usual_precision`, in words."""
+    if device in processors.UNTRIED_DEVICES:
+        return f"float32, and not compiled: {device} is not tried by us"
     if not multiplies_bfloat16(device):
         return f"this {'processor' if device == 'cpu' else 'GPU'} does not multiply bfloat16"
     return "multiplied here: more steps in the same time"

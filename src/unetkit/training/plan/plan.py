@@ -148,7 +148,7 @@ class OptimPlan(_Group):
 class DevicePlan(_Group):
     """Device and precision."""
 
-    name: str = Field(default="cpu", description="cpu or cuda.")
+    name: str = Field(default="cpu", description="cpu, cuda; mps or xpu, which are not tried.")
     precision: Precision = Field(default="float32", description="float32 or bfloat16, of the convolutions in training.")
     compile: Compile = Field(default="auto", description="torch.compile: auto (measured), yes or no.")
     memory: str = Field(

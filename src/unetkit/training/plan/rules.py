@@ -20,6 +20,7 @@ from ...labels.kind import LabelKind
 from ...labels.options import classes_text
 from ...model.card import Card
 from ...nets.architecture import Architecture
+from ...processors import UNTRIED_DEVICES
 from .context import Choice, PlanContext
 from .device import check_device, usual_precision, usual_threads, why_precision
 from .fingerprint import line_width, mirrored_axes, orientation
@@ -27,7 +28,7 @@ from .net import choose_net, fitting_patch, per_axis, sides_of_patch, usual_patc
 from .plan import GROUPS, Plan
 from .settings import PlanSettings, check_settings, first_error, flat_settings, nested
 
-__all__ = ["RULES", "make_plan"]
+__all__ = ["RULES", "for_all_images", "make_plan"]
 
 _UNEQUAL = 16  # times the labelled pixels of a usual image, from which one is drawn more often
 _THIN = 2.0  # pixels of half a width up to which a line is thin
@@ -48,7 +49,13 @@ def choose_device(context: PlanContext) -> dict[str, Choice]:
 def choose_precision(context: PlanContext) -> dict[str, Choice]:
     device = context.value("device.name")
     check_device(device)
-    return {"device.precision": Choice(usual_precision(device), why_precision(device))}
+    choices = {"device.precision": Choice(usual_precision(device), why_precision(device))}
+    if device in UNTRIED_DEVICES:
+        choices["device.compile"] = Choice("no", why_precision(device))
+        for path, choice in choices.items():
+            if (asked := context.settings.get(path, choice.value)) != choice.value:
+                raise ValueError(f"{path} is {asked}, but on {device} training is in float32 and not compiled")
+    return choices
 
 
 # 3. Budget: seconds or steps, one of them.
@@ -173,11 +180,14 @@ def choose_loss(context: PlanContext) -> dict[str, Choice]:
 
 # 13. Validation: a fifth, which of many images is more than thresholds and scores need: there 24, or a twentieth.
 def choose_validation(context: PlanContext) -> dict[str, Choice]:
-    n = len(context.dataset.cases)
+    return {"data.validation_fraction": _held_out(len(context.dataset.cases))}
+
+
+def _held_out(n: int) -> Choice:
     if n * 0.2 <= _HELD_OUT:
-        return {"data.validation_fraction": Choice(0.2, "a fifth held out, by group where given")}
+        return Choice(0.2, "a fifth held out, by group where given")
     why = f"about {max(_HELD_OUT, round(n * 0.05))} of {n} held out, by group where given"
-    return {"data.validation_fraction": Choice(max(_HELD_OUT / n, 0.05), why)}
+    return Choice(max(_HELD_OUT / n, 0.05), why)
 
 
 # 14. Learning rate: AdamW 2e-3 with warm-up and cosine for nets with batch norm; 3e-4 without any norm, and for
@@ -310,6 +320,16 @@ def make_plan(
         return Plan.model_validate(groups | {"reasons": reasons})
     except ValidationError as error:
         raise ValueError(first_error(error)) from None
+
+
+def for_all_images(plan: Plan, n: int) -> Plan:
+    """A plan that was derived from a sample, for the `n` images that it is of."""
+    changes: dict[str, Any] = {"n_images": n}
+    reasons = dict(plan.reasons)
+    if reasons.get("data.validation_fraction") != "set":
+        choice = _held_out(n)
+        changes["validation_fraction"], reasons["data.validation_fraction"] = choice.value, choice.reason
+    return plan.model_copy(update={"data": plan.data.model_copy(update=changes), "reasons": reasons})
 
 
 def _stated_labels(kind: LabelKind, asked: Mapping[str, Any]) -> dict[str, Any]:
