@@ -271,3 +271,10 @@ def test_numbers_go_with_their_net() -> None:
     del net
     gc.collect()
     assert len(memory._MEMORY) < alive
+
+
+def test_batch_norms_that_average_over_all_batches_have_a_peak_in_training() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4, momentum=None))
+    plain = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4))
+    assert peak_memory(net, (32, 32), is_training=True) == peak_memory(plain, (32, 32), is_training=True)
+    assert net[1].momentum is None

@@ -229,10 +229,16 @@ def replaced_tensors(net: nn.Module, ghosts: dict[str, Tensor]) -> Iterator[None
 def mode(net: nn.Module, *, is_training: bool) -> Iterator[None]:
     """Put a net into training or evaluation mode, and each module back into its own afterwards."""
     modes = {module: module.training for module in net.modules()}
+    # Batch norms that average over all batches count them, and tensors without data hold no number.
+    counting = [m for m in modes if isinstance(m, nn.modules.batchnorm._NormBase) and m.momentum is None]
     net.train(is_training)
+    for module in counting:
+        module.momentum = 0.1
     try:
         yield
     finally:
+        for module in counting:
+            module.momentum = None
         for module, training in modes.items():
             module.training = training
 
