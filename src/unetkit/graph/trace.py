@@ -232,13 +232,13 @@ def mode(net: nn.Module, *, is_training: bool) -> Iterator[None]:
     # Batch norms that average over all batches count them, and tensors without data hold no number.
     counting = [m for m in modes if isinstance(m, nn.modules.batchnorm._NormBase) and m.momentum is None]
     net.train(is_training)
-    for module in counting:
-        module.momentum = 0.1
+    for norm in counting:
+        norm.momentum = 0.1
     try:
         yield
     finally:
-        for module in counting:
-            module.momentum = None
+        for norm in counting:
+            norm.momentum = None
         for module, training in modes.items():
             module.training = training
 
