@@ -33,6 +33,7 @@ def test_names_that_run_folders_have_had_since_the_first_version() -> None:
         "ensemble": "ensemble.json",
         "folds_summary": "folds.json",
         "out_of_fold": "out_of_fold",
+        "cache": "cache",
     }
     assert RunPaths(ROOT).preview("best") == ROOT / "previews" / "best.png"
     assert RunPaths(ROOT).fold(3) == RunPaths(ROOT / "fold_3")

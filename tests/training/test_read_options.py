@@ -55,7 +55,12 @@ def test_check_says_what_was_told(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [(("--axes", "tyx"), "expected y and x"), (("--channels", "0"), "from 1")]
+    ("words", "expected"),
+    [
+        (("--axes", "czx"), "expected y and x"),
+        (("--axes", "tyx"), "0.npy: axes t: 5, y: 32, x: 40: expected only"),  # a file of NumPy is no series
+        (("--channels", "0"), "from 1"),
+    ],
 )
 def test_statements_that_cannot_be(words: tuple[str, str], expected: str, data: Path) -> None:
     assert expected in run_check(data, *words)
