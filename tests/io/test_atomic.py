@@ -1,6 +1,7 @@
 """Files are written whole or not at all; more in tests/model/test_files.py, where model files are."""
 
 import errno
+import shutil
 
 import pytest
 
@@ -64,6 +65,24 @@ def test_a_failure_inside_keeps_the_previous_folder_and_its_number(tmp_path):
     assert caught.value.errno == errno.ENOSPC
     assert [file.name for file in path.iterdir()] == ["before"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_still_written_into_is_removed(tmp_path, monkeypatch):
+    """Threads of zarr write on for a moment after one of them failed."""
+    remove, calls = shutil.rmtree, []
+
+    def racing(folder, **options):
+        remove(folder, **options)
+        calls.append(folder)
+        if len(calls) < 3:  # a thread that was late
+            folder.mkdir()
+            (folder / "late").touch()
+
+    monkeypatch.setattr("unetkit.io.atomic.shutil.rmtree", racing)
+    with pytest.raises(OSError, match="cannot write"), replace_folder(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+    assert len(calls) == 3
 
 
 def test_names_that_are_not_utf8_are_escaped(tmp_path):

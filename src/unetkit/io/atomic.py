@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -107,9 +108,18 @@ def replace_folder(path: Path) -> Iterator[Path]:
             except BaseException:
                 os.replace(former, path)
                 raise
-            shutil.rmtree(former, ignore_errors=True)
+            _remove(former)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; threads of a library that failed may write into it for a moment yet (zarr 3)."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.02)
 
 
 def _temporary(path: Path) -> Path:
