@@ -7,23 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from own_net import Net
 from torch import Tensor, nn
 
 from unetkit.graph.cost import cost
 from unetkit.graph.read import read
-
-
-class Net(nn.Module):
-    """A user's own net: layers by name, and a `forward` of plain Python."""
-
-    def __init__(self, forward: Callable[[Any, Tensor], Any], **layers: nn.Module) -> None:
-        super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-        self._forward = forward
-
-    def forward(self, x: Tensor) -> Any:
-        return self._forward(self, x)
 
 
 class SqueezeExcite(nn.Module):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from own_net import Net
 from torch import Tensor, nn
 
 from unetkit.inference.arrays import Sliceable
@@ -19,19 +20,6 @@ BATCH: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 INSTANCE: dict[int, Any] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 POOL: dict[int, Any] = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 SIZES = {2: (640, 448), 3: (96, 64, 56)}
-
-
-class Net(nn.Module):
-    """A user's own net: layers by name, and a `forward` of plain Python."""
-
-    def __init__(self, forward: Callable[[Any, Tensor], Any], **layers: nn.Module) -> None:
-        super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-        self._forward = forward
-
-    def forward(self, x: Tensor) -> Any:
-        return self._forward(self, x)
 
 
 def block(d: int, a: int, b: int, stride: int = 1) -> nn.Module:
