@@ -14,7 +14,7 @@ from .signatures import REDUCTIONS, base_name
 from .trace import TracedCall, flat
 from .windows import Misfit, Reading, Unreadable, function_kind
 
-__all__ = ["read_axes"]
+__all__ = ["keeps_uniform", "read_axes"]
 
 _ELEMENTWISE = """
 relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh hardshrink softplus
@@ -60,6 +60,12 @@ def read_axes(func: Callable[..., Any], call: TracedCall) -> Reading:
     reason = _ATTENTION if "attention" in name else "its effect on space is not known"
     alike = [call.placements[_main(call)].layout if shape == call.shapes[0] else None for shape in call.results]
     return _reading(call, alike, kind="statistics", reason=reason)
+
+
+def keeps_uniform(function: str) -> bool:
+    """Whether a function of tensors of one value each returns one."""
+    name = base_name(function)
+    return name in _ELEMENTWISE or name in _VIEWS or name in _REPEATS
 
 
 def _reading(

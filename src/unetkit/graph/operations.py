@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .graph import Graph
 from .signatures import Arguments, bind
-from .trace import Body, CallTracer, TracedCall, flat, replaced
+from .trace import Body, CallTracer, TracedCall, flat, replaced, writes_in_place
 
 __all__ = ["Operation", "Ref", "operations"]
 
@@ -136,6 +136,4 @@ class _Recorder(CallTracer):
 
 def _writes(name: str, args: tuple[Any, ...], kwargs: Arguments) -> bool:
     """Whether a function may work in place: by its name, or because some flag is set."""
-    is_augmented = name.startswith("__i") and name.endswith("__") and name != "__invert__"
-    by_name = is_augmented or (name.endswith("_") and not name.endswith("__"))
-    return by_name or any(value is True for value in (*args, *kwargs.values()))
+    return writes_in_place(name) or any(value is True for value in (*args, *kwargs.values()))

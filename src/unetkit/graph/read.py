@@ -114,12 +114,12 @@ class _Checked:
         self.graph = self._checked(graph)
 
     def _checked(self, graph: Graph) -> Graph:
-        first: ValueError | None = None
+        failures: list[ValueError] = []
         for one in self._candidates(graph):
             try:
                 self._compare(one, self._at_another_size(one))
             except ValueError as error:
-                first = first or error
+                failures.append(error)
             else:
                 return one
         if not graph.is_local:  # then no tile is exact, and nothing but the sizes of what goes in and out matters
@@ -130,8 +130,7 @@ class _Checked:
                     continue
         if self.refused is not None:
             return replace(graph, only=self.size)
-        assert first is not None
-        raise first
+        raise failures[0]
 
     def _candidates(self, graph: Graph) -> Iterator[Graph]:
         """For all sizes that fit, or multiples of the stride alone."""

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ..geometry import Window
 from .graph import Graph, Layer
 from .layout import Placement, standard
-from .mixing import read_axes
-from .trace import Body, CallTracer, TracedCall, mode, replaced_tensors, without_data
+from .mixing import keeps_uniform, read_axes
+from .trace import Body, CallTracer, TracedCall, mode, replaced_tensors, without_data, writes_in_place
 from .windows import Reading, Unreadable, has_window, read_windows, resized_windows
 
 __all__ = ["FAILURES", "trace"]
@@ -130,8 +130,11 @@ class _Tape(CallTracer):
 
     def on_constants(self, call: TracedCall, outputs: list[Tensor]) -> None:
         learned = self._learned(call)
-        is_uniform = all(id(t) in self.uniform for t in call.constants) if call.constants else False
-        is_uniform |= call.function in _UNIFORM
+        keeps = keeps_uniform(call.function) and bool(call.constants)
+        is_uniform = call.function in _UNIFORM or (keeps and all(id(t) in self.uniform for t in call.constants))
+        if writes_in_place(self._func.__name__):  # perhaps into a view of any of them
+            self.uniform.clear()
+            is_uniform = False
         if learned:  # weights computed from parameters, as by weight norm
             self.learned |= {id(output): learned for output in outputs}
         if is_uniform:

@@ -139,6 +139,12 @@ def _name(func: Callable[..., Any]) -> str:
     return name.strip("_") or "function"
 
 
+def writes_in_place(name: str) -> bool:
+    """Whether a torch function of this name writes into a tensor that it is given."""
+    is_augmented = name.startswith("__i") and name.endswith("__") and name != "__invert__"
+    return name == "__setitem__" or is_augmented or (name.endswith("_") and not name.endswith("__"))
+
+
 class Body(nn.Module):
     """The traced part of a net: `body` of our own nets, whose `forward` pads the image first; any other net whole.
 
