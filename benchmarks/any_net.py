@@ -9,12 +9,13 @@ In an environment of its own, since torchvision does not import beside the CPU b
 
     pip install torch==2.14.1 torchvision==0.29.1 monai segmentation_models_pytorch dynamic_network_architectures timm .
 
-Every row is a process: the net on the whole image, `Predictor`, and MONAI's `sliding_window_inference` (overlap 0.5,
+Every figure is a process: the net on the whole image, `Predictor`, and MONAI's `sliding_window_inference` (overlap 0.5,
 Gaussian; windows of 512 x 512, 96 cubed, or the size that the net was made for), one after another for each net.
 Weights are random, with norms, gates and layer scales as after training (gains of 0.5 to 1.5): fresh ones hide what a
 layer reads. Peak memory is the most that the process held beyond what it held before the run. Differences are shares
-of the largest logit; where the whole image does not fit into `--most` GB, they are those of a smaller image. What is in
-the file already is not run again.
+of the largest logit; where the whole image does not fit into `--most` GB, they are those of a smaller image. Float32
+itself rounds a deep net's logits by up to 5e-5 of them: so `exact` also streams a small image in float64, and says how
+far float32 is from float64 on the whole of it. What is in the file already is not run again.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ def run_method(name: str, method: str, side: int, memory: int, out: Path) -> dic
         else:
             from monai.inferers import sliding_window_inference
 
-            only = window_of(name)
+            only = read_only(name)
             logits = sliding_window_inference(
                 torch.from_numpy(image)[None], only or (WINDOWS[ndim],) * ndim, 1, lambda x: first(net(x)), overlap=0.5,
                 mode="gaussian",
@@ -259,7 +260,32 @@ def run_method(name: str, method: str, side: int, memory: int, out: Path) -> dic
     return {"seconds": seconds, "peak_bytes": peak.bytes, "words": words}
 
 
-def window_of(name: str) -> tuple[int, ...] | None:
+def run_exact(name: str) -> dict[str, Any]:
+    """A small image in float64: the stream beside the whole, and how far the whole in float32 is from it."""
+    from unetkit import Predictor
+    from unetkit.inference.runner import run
+    from unetkit.inference.tiling import plan_stream
+
+    _, ndim, channels = NETS[name]
+    net, size = build(name), {2: (1152, 512), 3: (96, 64, 96)}[ndim]
+    size = read_only(name) or size
+    image = torch.from_numpy(picture(channels, size))
+    with torch.inference_mode():
+        single = first(net(image[None]))[0].double()
+        net, image = net.double(), image.double()
+        whole = first(net(image[None]))[0]
+        member = Predictor(net, in_channels=channels, ndim=ndim).members[0]
+        stream = member.stream_for(SIDES[ndim] * np.ones(ndim, int))
+        result = {"rounding": float((single - whole).abs().max() / whole.abs().max())}
+        if stream is not None:
+            tiling = plan_stream(member.net, stream, size, slab={2: 16, 3: 4}[ndim])
+            streamed = run(member.net, image, tiling, stream=stream)
+            result["float64"] = float((streamed - whole).abs().max() / whole.abs().max())
+    return result
+
+
+def read_only(name: str) -> tuple[int, ...] | None:
+    """The size that a net was made for, where it takes no other."""
     from unetkit import read_graph
 
     _, ndim, channels = NETS[name]
@@ -310,6 +336,7 @@ def measure(name: str, side: int, args: argparse.Namespace, work: Path) -> dict[
             break
         whole_side //= 2
     row["whole_side"] = whole_side
+    row |= child("exact", name, side)
     for method in METHODS if whole_side == side else METHODS[1:]:
         row[method] = child(method, name, side, args.memory, work / f"{method}.npy")
     if whole_side != side:
@@ -363,6 +390,8 @@ def main() -> None:
         kind, name, side, *rest = args.row
         if kind == "facts":
             print(json.dumps(facts(name, int(side))))
+        elif kind == "exact":
+            print(json.dumps(run_exact(name)))
         else:
             print(json.dumps(run_method(name, kind, int(side), int(rest[0]), Path(rest[1]))))
         return

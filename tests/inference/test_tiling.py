@@ -18,18 +18,20 @@ def test_small_images_run_at_once_and_large_ones_are_streamed():
     net, stream = ready()
     assert choose(net, (512, 512), memory_bytes=2**31, stream=stream).slab is None
     tiling = choose(net, (2000, 1500), memory_bytes=2**31, stream=stream)
-    assert (tiling.slab, len(tiling.tiles), tiling.redundancy, tiling.is_exact) == (32, 1, 1.0, True)
-    assert choose(net, (9000, 8000), memory_bytes=2**31, stream=stream).slab == 8
+    assert (tiling.slab, len(tiling.tiles), tiling.redundancy, tiling.is_exact) == (64, 1, 1.0, True)
+    assert choose(net, (9000, 8000), memory_bytes=2**31, stream=stream).slab == 64
+    heavy, wide = ready(widths=(32, 64, 128))
+    assert choose(heavy, (9000, 8000), memory_bytes=2**31, stream=wide).slab == 8
     assert tiling.memory_bytes < plan_tiles(net, (2000, 1500)).memory_bytes / 4
     assert choose(net, (2000, 1500), memory_bytes=2**31).slab is None  # without a stream
 
 
 def test_strips_keep_to_the_memory():
     net, stream = ready()
-    whole = plan_stream(net, stream, (5000, 4000))
+    whole = plan_stream(net, stream, (5000, 4000), slab=16)
     strips = choose(net, (5000, 4000), memory_bytes=whole.memory_bytes // 3, stream=stream)
-    assert whole.slab == 16
-    assert whole.slab <= strips.slab <= 32
+    assert plan_stream(net, stream, (5000, 4000)).slab == 64
+    assert 16 <= strips.slab <= 64
     assert len(strips.tiles) in (3, 4)
     assert strips.memory_bytes <= whole.memory_bytes // 3
     assert 1 < strips.redundancy < 1.1
@@ -60,14 +62,14 @@ def test_blocks_are_a_grid_over_the_image():
 def test_said_in_a_line():
     net, stream = ready()
     line = plan_stream(net, stream, (2000, 1500)).describe()
-    assert line.startswith("streamed in slabs of 32 rows, exact, nothing computed twice, about 0.0")
+    assert line.startswith("streamed in slabs of 64 rows, exact, nothing computed twice, about 0.0")
     strips = plan_stream(net, stream, (5000, 4000), memory_bytes=10**7)
     n, width = len(strips.tiles), strips.tiles[0].core[1].stop
     assert f"slabs of {strips.slab} rows, {n} strips of {width} pixels across, exact, " in strips.describe()
     assert "% computed twice" in strips.describe()
     deep, flow = ready(ndim=3)
-    assert plan_stream(deep, flow, (40, 30, 20)).describe().startswith("streamed in slabs of 32 planes, exact")
-    assert plan_stream(deep, flow, (400, 300, 200)).slab == 4
+    assert plan_stream(deep, flow, (40, 30, 20)).describe().startswith("streamed in slabs of 64 planes, exact")
+    assert plan_stream(deep, flow, (400, 300, 200)).slab == 8
     assert plan_tiles(net, (64, 64)).describe() == "whole image at once, about 0.00 GB"
     tiles = plan_tiles(net, (64, 64), core=(32, 32)).describe()
     assert tiles.startswith("4 tiles of 32 x 32, exact, ")

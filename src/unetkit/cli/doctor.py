@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from ..inference.outputs import most_likely
 from ..nets.architecture import Architecture
 from ..nets.net import Net
 from ..nets.unet import UNet
@@ -229,7 +230,7 @@ def _inference(net: Net, device: str) -> Callable[[], object]:
 
     def predict() -> None:
         with torch.inference_mode():
-            net.body(image).argmax(1)
+            most_likely(net.body(image)[0])
 
     return predict
 

@@ -20,7 +20,7 @@ from ..labels.instances import decode, unpack_maps
 from ..progress import SILENT, Progress
 from ..tiles import Slices
 from .input import ArrayInput, InputImage, SlicedArray
-from .outputs import Outputs, PixelRecords, entropy, scored_probabilities
+from .outputs import Outputs, PixelRecords, entropy, most_likely, scored_probabilities
 from .tiling import Tiling
 from .work import join_rows
 
@@ -84,9 +84,11 @@ def predict_array(predictor: Predictor, image: ArrayLike, outputs: Outputs) -> P
     shown = _as_image(predictor, image)
     if predictor.card is None:
         logits = predictor.run(shown.array, lambda k: k.float().cpu().numpy())
-        probabilities = torch.from_numpy(logits).softmax(0).numpy()
-        uncertainty = entropy(probabilities) if outputs.uncertainty else None
-        labels = logits.argmax(0).astype(_label_dtype(len(logits)))
+        values = torch.from_numpy(logits)
+        has_maps = outputs.probabilities or outputs.uncertainty
+        probabilities = values.softmax(0).numpy() if has_maps else None
+        uncertainty = entropy(probabilities) if outputs.uncertainty and probabilities is not None else None
+        labels = most_likely(values).numpy().astype(_label_dtype(len(logits)))
         return Prediction(labels, probabilities if outputs.probabilities else None, uncertainty, logits, shown)
     with InputImage(whole_lazy(Path("image"), shown), predictor.net, predictor.card) as read:
         return _predict(predictor, read, shown, outputs)
@@ -197,7 +199,7 @@ def predict_into(
         tiling = predictor.plan(size)
         for pixels, values in _bands(predictor.logits(read, tiling, progress=progress), tiling, (labels, logits)):
             if labels is not None:
-                written = records.encode(values) if records else values.argmax(0).to(torch.int32).cpu().numpy()
+                written = records.encode(values) if records else most_likely(values).to(torch.int32).cpu().numpy()
                 if records and read.missing and predictor.planes is None:
                     records.erase(written, ~read.valid(pixels))
                 labels[pixels] = written.astype(labels.dtype)

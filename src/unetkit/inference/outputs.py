@@ -14,7 +14,7 @@ from ..labels.instances import CODE, pack_maps
 from ..labels.kind import from_classes, nodata_value, written_values
 from ..model.card import Card
 
-__all__ = ["MISSING", "Outputs", "PixelRecords", "StoredMap"]
+__all__ = ["MISSING", "Outputs", "PixelRecords", "StoredMap", "most_likely"]
 
 MISSING = 255  # in percent, where a map holds no data
 
@@ -43,6 +43,15 @@ class Outputs:
         values = [1] if card.labels.has_distance else card.labels.values[1:]
         classes = ["probability"] if len(values) == 1 else [f"probability_{value}" for value in values]
         return classes * self.probabilities + ["uncertainty"] * self.uncertainty
+
+
+def most_likely(logits: Tensor) -> Tensor:
+    """The class of every pixel, integer (*pixels), of logits (K, *pixels): the first of the largest.
+
+    By `max`, since `argmax` along channels that lie far apart takes 15 to 35 times as long on a processor, as long as a
+    small net (torch 2.13.0 and 2.14.1).
+    """
+    return logits.max(0).indices
 
 
 def scored_probabilities(logits: Tensor, card: Card) -> np.ndarray:
@@ -91,7 +100,7 @@ class PixelRecords:
         if self.card.decoding:
             labels = pack_maps(logits.softmax(0).cpu().numpy())
         else:
-            labels = from_classes(logits.argmax(0).to(torch.uint8).cpu().numpy(), self.card.labels)
+            labels = from_classes(most_likely(logits).to(torch.uint8).cpu().numpy(), self.card.labels)
         if not self.folders:
             return labels
         records = np.empty(labels.shape, self.dtype)

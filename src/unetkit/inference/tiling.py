@@ -18,7 +18,8 @@ __all__ = ["Tiling", "choose", "plan_stream", "plan_tiles"]
 _BLEND_OVERLAP = 0.5
 _SMALL = 2**18  # pixels that are run at once: a stream of a few slabs gains nothing
 _SLAB = 2**16  # pixels that flow at a time, about; fewer cost calls, more cost memory and the processor's cache
-_FEWEST, _MOST = 4, 32  # rows or planes of them: each 3 x 3 convolution reads two more
+_VALUES = 2**22  # more pixels, of a net whose largest map of them has no more values than these
+_FEWEST, _MOST, _MOST_LIGHT = 4, 32, 64  # rows or planes of them: each 3 x 3 convolution reads two more
 _BLOCK = 2**21  # pixels of a streamed tile that are handed on together
 
 
@@ -129,7 +130,7 @@ def plan_stream(
     memory_bytes : int, optional
         Budget for the net's maps.
     slab : int, optional
-        Rows that flow at a time (default: 4 to 32, as many as make about 65,000 pixels).
+        Rows that flow at a time (default: 4 to 32, as many as make about 65,000 pixels; up to 64 of a light net).
     most : int, optional
         Pixels along each axis of a block, at most, and so of a strip across.
 
@@ -145,7 +146,7 @@ def plan_stream(
     def cost(window: tuple[int, ...], rows: int = rows) -> int:
         return stream.memory_bytes(window, slab=rows)
 
-    budget = cost(padded) if memory_bytes is None else memory_bytes
+    budget = cost(padded, slab or _rows(padded, stream)) if memory_bytes is None else memory_bytes
     core = fit_core(geometry, padded, memory_bytes=budget, cost=cost, whole=(0,))
     if most is not None:
         parts = zip(core[1:], geometry.output_size(padded)[1:], geometry.stride[1:], strict=True)
@@ -156,16 +157,20 @@ def plan_stream(
     height = max(_BLOCK // (stride * max(prod(across), 1)), 1) * stride
     height = height if most is None else min(height, max(most // stride, 1) * stride)
     block = (max(min(height, size[0]), 1), *across)
-    if slab is None:  # strips are narrower than the image: more rows of them, where the memory allows
-        taller = range(min(map(_rows, windows)), rows, -_FEWEST)
+    if slab is None:  # more rows of a light net, and of strips narrower than the image, where the memory allows
+        taller = range(min(_rows(window, stream) for window in windows), rows, -_FEWEST)
         rows = next((n for n in taller if max(cost(window, n) for window in windows) <= budget), rows)
     peak = max(cost(window, rows) for window in windows)
     return Tiling(size, padded, tuple(covering), True, peak, redundancy(covering, padded), block, rows)
 
 
-def _rows(window: tuple[int, ...]) -> int:
-    """Rows of a window that flow at a time."""
-    return min(max(_SLAB // max(prod(window[1:]), 1), _FEWEST), _MOST)
+def _rows(window: tuple[int, ...], stream: Stream | None = None) -> int:
+    """Rows of a window that flow at a time: as many as suit any net, or this one."""
+    across = max(prod(window[1:]), 1)
+    rows = max(min(_SLAB // across, _MOST), _FEWEST)
+    if stream is None:
+        return rows
+    return max(rows, min(int(_VALUES / (across * stream.values_per_pixel)), _MOST_LIGHT))
 
 
 def plan_tiles(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.case import Case
 from ..inference.input import ArrayInput
+from ..inference.outputs import most_likely
 from ..inference.predictor import Predictor
 from ..labels.instances import CODE, decode, pack_maps, unpack_maps
 from ..metrics.evaluation import Evaluation, evaluate_arrays
@@ -118,7 +119,7 @@ class ValidationResult:
 
 def predict_classes(predictor: Predictor, case: Case) -> np.ndarray:
     """Class indices (*spatial), uint8, that a case is scored by: objects are foreground."""
-    finish = _most_likely if case.ids is None else _foreground
+    finish = _classes if case.ids is None else _foreground
     return predictor.run(case.image, lambda logits: finish(logits).cpu().numpy())
 
 
@@ -127,8 +128,8 @@ def predict_maps(predictor: Predictor, case: Case) -> np.ndarray:
     return predictor.run(case.image, _packed)
 
 
-def _most_likely(logits: Tensor) -> Tensor:
-    return logits.argmax(0).to(torch.uint8)
+def _classes(logits: Tensor) -> Tensor:
+    return most_likely(logits).to(torch.uint8)
 
 
 def _foreground(logits: Tensor) -> Tensor:
@@ -168,7 +169,7 @@ def predict_held_out(predictor: Predictor, cases: Sequence[Case]) -> HeldOutPred
         sampled = torch.empty(len(at), predictor.net.out_channels)
         for pixels, part in predictor.logits(ArrayInput(case.image, predictor.planes)):
             part = part.float().cpu()
-            predicted[pixels] = (_most_likely(part) if case.ids is None else _foreground(part)).numpy()
+            predicted[pixels] = (_classes(part) if case.ids is None else _foreground(part)).numpy()
             if case.ids is not None:
                 packed[pixels] = _packed(part)
             low, high = np.array([(axis.start, axis.stop) for axis in pixels]).T[..., None]

@@ -163,6 +163,31 @@ def test_float32_by_onednn_and_without(
     torch.testing.assert_close(streamed(net, x, 4), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},  # as MONAI's UNet has it
+        {"kernel_size": 4, "stride": 2, "padding": 1},
+        {"kernel_size": 5, "stride": 2, "padding": 2, "output_padding": 1, "bias": False},
+        {"kernel_size": 4, "stride": 3, "padding": 1, "output_padding": 1},
+        {"kernel_size": (3, 4), "stride": (2, 2), "padding": (1, 1), "output_padding": (1, 0)},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1, "groups": 2},
+    ],
+    ids=str,
+)
+def test_transposed_convolutions_whose_kernels_overlap(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    stride = options["stride"]
+    down = nn.Conv2d(1, 6, stride, stride)
+    net = nn.Sequential(down, nn.ReLU(), nn.ConvTranspose2d(6, 4, **options), nn.LeakyReLU(), nn.Conv2d(4, 2, 1)).eval()
+    x = torch.randn(1, 1, 36, 30)
+    with torch.no_grad():
+        expected = net(x)
+    assert expected.shape[2:] == x.shape[2:]
+    for slab in (2, 6, 36):
+        torch.testing.assert_close(streamed(net, x, slab), expected, rtol=1e-5, atol=1e-6)
+
+
 STRIPS: list[tuple[dict[str, Any], tuple[int, ...]]] = [
     ({}, (61, 75)),
     ({"padding": "valid"}, (51, 43)),

@@ -78,6 +78,14 @@ class Stream:
             k for k, i in enumerate(heads) if i and mirrors(self.graph.layers[i], self.operations[i])
         )
 
+    @property
+    def values_per_pixel(self) -> float:
+        """Values of the largest map per pixel of the image."""
+        places = zip(*(axis.places for axis in self.axes), strict=True)
+        areas = (prod(stride for stride, _ in place) for place in places)
+        last = (self.graph.layers[stage.layers[-1]] for stage in self.stages)
+        return max(layer.channels / float(area) for layer, area in zip(last, areas, strict=True))
+
     @torch.inference_mode()
     def run(
         self, size: tuple[int, ...], give: Callable[[int, int], Tensor], *, slab: int
