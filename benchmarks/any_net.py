@@ -275,7 +275,7 @@ def run_exact(name: str) -> dict[str, Any]:
         net, image = net.double(), image.double()
         whole = first(net(image[None]))[0]
         member = Predictor(net, in_channels=channels, ndim=ndim).members[0]
-        stream = member.stream_for(SIDES[ndim] * np.ones(ndim, int))
+        stream = member.stream_for((SIDES[ndim],) * ndim)
         result = {"rounding": float((single - whole).abs().max() / whole.abs().max())}
         if stream is not None:
             tiling = plan_stream(member.net, stream, size, slab={2: 16, 3: 4}[ndim])

@@ -8,6 +8,9 @@ The net has the widths of 2015 (64 to 1024) with padded convolutions and batch n
 net (norms folded) on one window after the other. In float32 (TF32 off), bfloat16 autocast, bfloat16 compiled, and for
 inference in bfloat16 as a CUDA graph. Every row alternates with the others; medians over `--rounds`, synchronised.
 
+`waiting`: a training through `train` on `--images` synthetic images, for `--seconds`, at 256 x 256 by 16: steps per
+second, and the share of the time in which they wait for data, which threads cut and the GPU augments.
+
 FLOP are twice the multiplications that `graph.cost` counts, three times that for a training step (forward, and the
 gradients by maps and by weights). The peak is the chip's dense bfloat16 figure as its maker prints it.
 """
@@ -20,16 +23,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unetkit.data.synthetic import write_synthetic_cells
 from unetkit.graph.cost import cost
 from unetkit.inference.prepare import prepare
 from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
+from unetkit.training.loop import train
 from unetkit.training.losses import dice_cross_entropy
+from unetkit.training.plan.settings import PlanSettings
 
 RESULTS = Path(__file__).with_name("gpu.jsonl")
 # Dense bfloat16 TFLOP/s, by a part of the name that the driver gives (makers' data sheets).
@@ -45,6 +52,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=40)
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -74,6 +83,25 @@ def main() -> None:
         found = {"device": name, "row": row, "size": args.size, "batch": images, "ms": seconds * 1e3, "tflops": rate}
         with args.results.open("a") as file:
             file.write(json.dumps(found) + "\n")
+    found = {"device": name, "row": "waiting", **_waiting(net, args)}
+    print(f"\ntraining by files: {found['steps_per_s']:.1f} steps per second, waiting {found['waiting']:.1%}")
+    with args.results.open("a") as file:
+        file.write(json.dumps(found) + "\n")
+
+
+def _waiting(net: UNet, args: argparse.Namespace) -> dict[str, float]:
+    """A training from files to its end."""
+    settings: PlanSettings = {
+        "net": {"widths": net.architecture.widths},
+        "patches": {"size": 256, "batch": 16},
+        "device": {"name": args.device, "compile": "no"},
+        "data": {"validation_fraction": 0.0},
+    }
+    with TemporaryDirectory() as folder:
+        images, masks = write_synthetic_cells(folder, n=args.images, size=(1024, 1024))
+        run = train(images, masks, out=Path(folder) / "run", time_s=args.seconds, settings=settings)
+        last = run.log()[-1]
+    return {"steps_per_s": last["step"] / last["elapsed_s"], "waiting": last["waiting"]}
 
 
 def _timed(step: Step, device: str) -> float:
@@ -144,7 +172,7 @@ def _captured(step: Step) -> Step:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.run_with_hooks
+    return graph.replay
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ import pytest
 import tifffile
 
 from unetkit import io
+from unetkit.data import normalised
+from unetkit.data.case import pixels_of_values
 from unetkit.data.dataset import load_dataset
+from unetkit.data.encoded import EncodedLabels
 from unetkit.data.kept import kept_image
 from unetkit.data.opened import OpenedImage
 from unetkit.data.pairs import find_pairs
@@ -16,6 +19,7 @@ from unetkit.data.readable import ByRegion
 from unetkit.data.store import ArrayStore, SavedArray
 from unetkit.image import Image
 from unetkit.io.read_options import AS_STATED
+from unetkit.labels.options import LabelOptions
 
 SIZES = {2: (150, 130), 3: (10, 60, 70)}
 AXES = {2: "cyx", 3: "czyx"}
@@ -26,7 +30,7 @@ def objects(size, seed):
     rng, ids = np.random.default_rng(seed), np.zeros(size, np.uint16)
     for number in range(1, 16):
         start = [int(rng.integers(0, n - max(n // 6, 2))) for n in size]
-        ids[tuple(slice(s, s + max(n // 6, 2)) for s, n in zip(start, size, strict=True))] = number
+        ids[tuple(slice(s, s + max(n // 6, 2)) for s, n in zip(start, size, strict=True))] = 37 * number + seed
     return ids
 
 
@@ -77,12 +81,14 @@ def test_cases_are_the_same_wherever_they_lie(tmp_path, ndim, suffix, labels):
         suffix = ".nii"
     pairs = make(tmp_path / "data", ndim, suffix, labels)
     held = load_dataset(pairs)
+    assert held.kind.has_distance == (labels == "ids")
     store = ArrayStore(1000, tmp_path / "cache")
     stored = load_dataset(pairs, store=store)
     assert_same(held, stored)
     kind = SavedArray if suffix in (".png", ".nii") else OpenedImage
     assert all(isinstance(case.image.stored, kind) for case in stored.cases)
-    assert all(isinstance(case.labels, SavedArray) for case in stored.cases)
+    made = EncodedLabels if labels == "classes" else SavedArray
+    assert all(isinstance(case.labels, made) for case in stored.cases)
     assert store.held_bytes == 0
     again = ArrayStore(1000, tmp_path / "cache")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
@@ -102,6 +108,46 @@ def test_a_mask_larger_than_the_budget_is_encoded_block_by_block(tmp_path, monke
     store = ArrayStore(1000, tmp_path / "cache")
     assert all(isinstance(sample, ByRegion) for sample in (c.labels for c in load_dataset(pairs, store=store).cases))
     assert_same(load_dataset(pairs), load_dataset(pairs, store=store))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_labels_that_are_made_where_they_are_read_are_counted_as_those_in_memory(tmp_path, monkeypatch, ndim):
+    monkeypatch.setattr("unetkit.labels.statistics.WINDOW_PIXELS", 3000)
+    pairs = make(tmp_path / "data", ndim, ".tif", "classes")
+    options = LabelOptions("classes", classes=((0, "ground"), (1, "box")))
+    held, stored = (load_dataset(pairs, labels=options, store=each) for each in (None, ArrayStore(9, tmp_path / "c")))
+    for one, two in zip(held.cases, stored.cases, strict=True):
+        assert len(two.label_blocks) > 3
+        assert np.array_equal(one.label_pixels, two.label_pixels)
+        for space, counts in two.label_blocks:
+            assert np.array_equal(counts, pixels_of_values(one.labels, space))
+
+
+def test_a_value_that_no_other_mask_has_is_named_with_its_pixels(tmp_path):
+    pairs = make(tmp_path / "data", 2, ".tif", "classes", n=3)
+    mask = io.read_labels(pairs[1].mask).array.astype(np.uint8)
+    mask[0, :7] = 9
+    tifffile.imwrite(pairs[1].mask, mask, photometric="minisblack", tile=(32, 32))
+    options = LabelOptions("classes", classes=((0, "ground"), (1, "box")))
+    texts = []
+    for store in (None, ArrayStore(9, tmp_path / "cache")):
+        with pytest.raises(ValueError, match=r"masks/c1.tif") as caught:
+            load_dataset(pairs, labels=options, store=store)
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+    assert "9 (7 px)" in texts[0]
+
+
+def test_images_are_measured_when_they_are_read_and_found_measured(tmp_path, monkeypatch):
+    pairs = make(tmp_path / "data", 2, ".tif", "classes")
+    held = load_dataset(pairs)
+    measured = []
+    measure = normalised.measure_normalisation
+    monkeypatch.setattr(normalised, "measure_normalisation", lambda *a: measured.append(a) or measure(*a))
+    for n in (1, 1):  # the second time from the cache
+        dataset = load_dataset(pairs, store=ArrayStore(9, tmp_path / "cache"))
+        assert np.array_equal(dataset.cases[1].image[:, 5:9], held.cases[1].image[:, 5:9])
+        assert len(measured) == n
 
 
 def test_a_changed_file_is_read_again_and_a_damaged_cache_made_anew(tmp_path):

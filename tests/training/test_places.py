@@ -143,7 +143,7 @@ def test_large_files_are_recorded_by_parts_of_them(tmp_path, monkeypatch):
     assert (tmp_path / "whole.json").read_text() != (tmp_path / "parts.json").read_text()
     check_record(tmp_path / "parts.json", [case])
     before = (tmp_path / "whole.json").read_text()
-    (tmp_path / "old.json").write_text(before.replace('"format": 2', '"format": 1'))  # digested whole, as it was
+    (tmp_path / "old.json").write_text(before.replace('"format": 3', '"format": 1'))  # digested whole, as it was
     check_record(tmp_path / "old.json", [case])
     path.write_bytes(bytes(range(250)) * 8 + b"1")
     with pytest.raises(ValueError, match="with another image: a"):

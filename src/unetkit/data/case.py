@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..labels.kind import IGNORE_INDEX
+from .encoded import EncodedLabels
 from .readable import ByRegion, Readable, Region, blocks
 
 __all__ = ["COUNTED_PIXELS", "EMPTY", "Case", "pixels_of_values", "shown_in"]
@@ -61,10 +62,12 @@ class Case:
     @cached_property
     def label_blocks(self) -> list[tuple[Region, np.ndarray]]:
         """Blocks of the labels, in the order of memory, and the pixels of every value in each, (256,), uint32."""
+        if isinstance(self.labels, EncodedLabels):
+            return self.labels.label_blocks
         every = blocks(self.size, COUNTED_PIXELS)
         return [(space, pixels_of_values(self.labels, space).astype(np.uint32)) for space in every]
 
-    @property
+    @cached_property
     def label_pixels(self) -> np.ndarray:
         """Pixels of every value of the labels, (256,), int64."""
         return np.asarray(np.sum([counts for _, counts in self.label_blocks], axis=0, dtype=np.int64))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -11,48 +13,47 @@ import numpy as np
 from ..errors import Problem
 from ..progress import Progress
 from .case import Case
+from .encoded import EncodedLabels
 from .normalise import Normalisation
 from .normalised import NormalisedImage, normalise_image
-from .readable import Tabulated, bytes_of
+from .readable import ByRegion, Tabulated, bytes_of, read_blocks
 from .sample import Sample
 from .store import ArrayStore
-from .targets import Targets, TargetSettings, saved_targets, whole_targets
+from .targets import Targets, TargetSettings, has_gaps, saved_targets, whole_targets
 
 __all__ = ["encode_samples"]
 
 
 @dataclass(frozen=True)
-class _Record:
-    """What was measured of a case of which arrays lie in the cache."""
+class _Scale:
+    """The normalisation of an image; floats of float32 keep all their digits in JSON."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     is_gray: bool
     missing: int
     has_gaps: bool
-    has_ids: bool
-    has_weights: bool
-    has_labels: bool
 
     @classmethod
-    def of(cls, scaling: Normalisation, targets: Targets) -> _Record:
-        """Floats of float32 keep all their digits in JSON."""
-        return cls(
-            tuple(scaling.mean.tolist()),
-            tuple(scaling.std.tolist()),
-            scaling.is_gray,
-            scaling.missing,
-            scaling.has_gaps,
-            targets.ids is not None,
-            targets.weights is not None,
-            targets.has_labels,
-        )
+    def of(cls, scaling: Normalisation) -> _Scale:
+        """As it is saved."""
+        mean, std = tuple(scaling.mean.tolist()), tuple(scaling.std.tolist())
+        return cls(mean, std, scaling.is_gray, scaling.missing, scaling.has_gaps)
 
     @property
     def scaling(self) -> Normalisation:
         """As it was measured."""
         mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
         return Normalisation(mean, std, self.is_gray, self.missing, self.has_gaps)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is known of a case of which arrays lie in the cache."""
+
+    has_ids: bool
+    has_weights: bool
+    has_labels: bool
 
 
 def encode_samples(
@@ -96,16 +97,33 @@ def _encoded(
         return normalised, _held(targets, store)
     states = repr((settings, channels, size, image.spacing if settings.kind.has_distance else ()))
     name = f"{sample.name}-{hashlib.blake2b(states.encode(), digest_size=6).hexdigest()}"
+    remember = partial(_remembered, store, f"{name}-scale") if isinstance(image.array, ByRegion) else None
+    normalised = normalise_image(image, channels=channels, ndim=ndim, remember=remember)
+    if isinstance(sample.mask.array, ByRegion) and settings.is_pointwise and not has_gaps(sample):
+        labels = EncodedLabels(sample.mask.array, settings.kind, image.spacing, sample.statistics)
+        targets = Targets(labels, None, None, labels.has_labels)
+        if labels.nbytes > store.left_bytes:
+            return normalised, targets
+        return normalised, _held(replace(targets, classes=read_blocks(labels, store.block_pixels)), store)
     record = store.record(name, _Record)
     if record is not None and (known := _arrays_of_cache(record, name, store)) is not None:
-        return normalise_image(image, channels=channels, ndim=ndim, scaling=record.scaling), known
-    normalised = normalise_image(image, channels=channels, ndim=ndim)
-    bytes_per_pixel = 5 if settings.kind.has_distance or settings.border_weight else 1  # class, id of 16 bits, weight
+        return normalised, known
+    bytes_per_pixel = 1 if settings.is_pointwise else 5  # class, id of 16 bits, weight
     if prod(size) <= min(store.block_pixels, store.left_bytes / bytes_per_pixel):
         return normalised, _held(whole_targets(sample, settings), store)
     targets = saved_targets(sample, settings, store, name)
-    store.write_record(name, _Record.of(normalised.scaling, targets))
+    record = _Record(targets.ids is not None, targets.weights is not None, targets.has_labels)
+    store.write_record(name, record)
     return normalised, targets
+
+
+def _remembered(store: ArrayStore, name: str, measure: Callable[[], Normalisation]) -> Normalisation:
+    """Scale and offset of an image, from the cache or measured."""
+    if record := store.record(name, _Scale):
+        return record.scaling
+    scaling = measure()
+    store.write_record(name, _Scale.of(scaling))
+    return scaling
 
 
 def _held(targets: Targets, store: ArrayStore) -> Targets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -28,17 +28,30 @@ class NormalisedImage(ByRegion):
     ----------
     stored : array of shape (C, *spatial), any real dtype
         Of one channel where gray is repeated.
-    scaling : Normalisation
-        Of as many channels as the net is given.
+    channels : int
+        That the net is given.
+    measure : callable
+        Gives the scale and offset of as many channels; called when the image is first read.
     holds_data : callable, optional
         Of a map with gaps: takes stored samples and their region over space; which samples hold data.
     """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, stored: Readable, scaling: Normalisation, holds_data: HoldsData | None = None) -> None:
-        self.stored, self.scaling, self._holds_data = stored, scaling, holds_data
-        self.shape = (len(scaling.mean), *stored.shape[1:])
+    def __init__(
+        self,
+        stored: Readable,
+        channels: int,
+        measure: Callable[[], Normalisation],
+        holds_data: HoldsData | None = None,
+    ) -> None:
+        self.stored, self._measure, self._holds_data = stored, measure, holds_data
+        self.shape = (channels, *stored.shape[1:])
+
+    @cached_property
+    def scaling(self) -> Normalisation:
+        """Scale and offset."""
+        return self._measure()
 
     def _read(self, region: Region) -> np.ndarray:
         channels, *space = region
@@ -51,8 +64,18 @@ class NormalisedImage(ByRegion):
         return scaling(values, valid)
 
 
-def normalise_image(image: Image, *, channels: int, ndim: int, scaling: Normalisation | None = None) -> NormalisedImage:
+def normalise_image(
+    image: Image,
+    *,
+    channels: int,
+    ndim: int,
+    scaling: Normalisation | None = None,
+    remember: Callable[[Callable[[], Normalisation]], Normalisation] | None = None,
+) -> NormalisedImage:
     """Check an image for a net of `channels` channels, and measure its scale and offset unless they are known.
+
+    `remember` is called with what measures them, and what it returns is taken: of an image of integers, which are all
+    finite, when it is first read.
 
     Samples of a map that hold no data (NaN, the file's nodata value, or by its mask) are left out of the statistics and
     become 0.
@@ -70,11 +93,14 @@ def normalise_image(image: Image, *, channels: int, ndim: int, scaling: Normalis
     whole: Readable = array if image.channels == channels else _Repeated(array, channels)
     if scaling is None:
         is_valid = None if holds is None else partial(_holds_rows, holds, image.size)
-        scaling = measure_normalisation(whole, is_valid)
+        measure = partial(measure_normalisation, whole, is_valid)
+        if remember is not None and holds is None and array.dtype.kind in "ui":
+            return NormalisedImage(array, channels, partial(remember, measure))
+        scaling = remember(measure) if remember is not None else measure()
     is_in_memory = not isinstance(array, ByRegion)
     if is_in_memory and array.dtype.itemsize > 4 and not scaling.is_wide and image.georeference is None:
         array = array.astype(np.float32)  # as it is read in any case; the nodata of a map may be a number of 64 bits
-    return NormalisedImage(array, scaling, holds if scaling.has_gaps else None)
+    return NormalisedImage(array, channels, lambda: scaling, holds if scaling.has_gaps else None)
 
 
 def _holds_rows(holds: HoldsData, size: tuple[int, ...], stored: np.ndarray, rows: slice) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import cast
@@ -28,37 +28,59 @@ _LARGEST_PIECE = 2**24  # bytes: of files in larger pieces, a patch would cost t
 _LOOKED_AT = 2**22  # samples at a time, where three channels are compared
 
 
+class _OpenFile:
+    """An image that is open until it is closed, for one thread at a time."""
+
+    def __init__(self, image: LazyImage) -> None:
+        self.image, self.lock, self.is_closed = image, threading.Lock(), False
+
+    def close(self) -> None:
+        with self.lock:
+            self.is_closed = True
+            self.image.close()
+
+
 class OpenFiles:
-    """The images that were read last, open; reading from several threads is safe."""
+    """The images that were read last, open; several threads read at a time, each from another one."""
 
     def __init__(self) -> None:
-        self._images: OrderedDict[tuple[tuple[Path, ...], ReadOptions], LazyImage] = OrderedDict()
+        self._files: OrderedDict[tuple[tuple[Path, ...], ReadOptions], _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, files: Sequence[Path], options: ReadOptions, region: Region) -> np.ndarray:
         """Stored samples of a region over (C, *space)."""
-        with self._lock:
-            return self._opened(tuple(files), options)[region]
+        with self._opened(tuple(files), options) as image:
+            return image[region]
 
     def holds_data(self, files: Sequence[Path], options: ReadOptions, stored: np.ndarray, space: Region) -> np.ndarray:
         """Which of the stored samples of a region hold data."""
-        with self._lock:
-            return self._opened(tuple(files), options).holds_data(stored, space)
+        with self._opened(tuple(files), options) as image:
+            return image.holds_data(stored, space)
 
-    def _opened(self, files: tuple[Path, ...], options: ReadOptions) -> LazyImage:
+    @contextmanager
+    def _opened(self, files: tuple[Path, ...], options: ReadOptions) -> Iterator[LazyImage]:
+        while True:
+            with self._lock:
+                file = self._found(files, options)
+            with file.lock:
+                if not file.is_closed:  # by another thread, which opened many more
+                    yield file.image
+                    return
+
+    def _found(self, files: tuple[Path, ...], options: ReadOptions) -> _OpenFile:
         key = files, options
-        if key not in self._images:
-            self._images[key] = open_channels(files, options)
-            while len(self._images) > _MOST_OPEN:
-                self._images.popitem(last=False)[1].close()
-        self._images.move_to_end(key)
-        return self._images[key]
+        if key not in self._files:
+            self._files[key] = _OpenFile(open_channels(files, options))
+            while len(self._files) > _MOST_OPEN:
+                self._files.popitem(last=False)[1].close()
+        self._files.move_to_end(key)
+        return self._files[key]
 
     def close(self) -> None:
         """Close all files; what is read later opens them again."""
         with self._lock:
-            while self._images:
-                self._images.popitem()[1].close()
+            while self._files:
+                self._files.popitem()[1].close()
 
     def __del__(self) -> None:
         with suppress(Exception):  # at the end of the interpreter
@@ -107,6 +129,7 @@ def open_image(files: Sequence[Path], options: ReadOptions, opened: OpenFiles, *
     with open_channels(files, options) as image:
         if not _is_sliced(image) or image_bytes(image) <= least_bytes:
             return None
+        image[tuple(slice(n - 1, n) for n in image.shape)]  # a file that was cut off lacks its end
         channels, notes = image.shape[0], image.notes
         if not image.is_plain and not options.channels and _is_gray(image):
             channels, notes = 1, (*notes, "gray stored as RGB: read as one channel")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["ByRegion", "Readable", "Region", "Tabulated", "blocks", "bytes_of", "read_rows", "region_of"]
+__all__ = ["ByRegion", "Readable", "Region", "Tabulated", "blocks", "bytes_of", "read_blocks", "read_rows", "region_of"]
 
 Region = tuple[slice, ...]
 
@@ -138,6 +138,14 @@ def read_rows(array: Readable, rows: Sequence[np.ndarray]) -> np.ndarray:
         at: tuple[Any, ...] = (*leading, *np.ix_(*inner))
         block = block[at]
     return np.array(block, order="C")
+
+
+def read_blocks(array: Readable, most: float) -> np.ndarray:
+    """All of an array, read in blocks of at most `most` values, so that making them takes no more than that."""
+    result = np.empty(array.shape, array.dtype)
+    for region in blocks(array.shape, most):
+        result[region] = array[region]
+    return result
 
 
 def blocks(size: Sequence[int], most: float) -> Iterator[Region]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
@@ -20,6 +22,7 @@ from ..io.reading import needs_image
 from ..labels.numbering import number_values
 from ..labels.options import LabelOptions
 from ..labels.statistics import LabelStatistics, label_statistics
+from ..processors import count_processors
 from ..progress import Progress
 from .kept import kept_image, kept_mask
 from .pairs import Pair
@@ -57,10 +60,33 @@ class Sample:
 def read_samples(
     pairs: Sequence[Pair], options: ReadOptions, store: ArrayStore, progress: Progress
 ) -> tuple[list[Sample], list[Problem]]:
-    """Open every file once, and check each pair by itself."""
+    """Open every file once, and check each pair by itself; count the values of masks that are read by region."""
     samples: list[Sample] = []
     problems: list[Problem] = []
-    for done, pair in enumerate(pairs, start=1):
+    with ThreadPoolExecutor(count_processors()) as pool:
+        counted: deque[tuple[Sample, Future[object]]] = deque()
+        for done, sample in enumerate(_read(pairs, options, store, problems), start=1):
+            if sample is not None:
+                samples.append(sample)
+                if isinstance(sample.mask.array, ByRegion):
+                    counted.append((sample, pool.submit(getattr, sample, "statistics")))
+            while counted and (done == len(pairs) or len(counted) > 2 * count_processors()):
+                sample, result = counted.popleft()
+                if error := result.exception():
+                    if not isinstance(error, _UNREADABLE):
+                        raise error
+                    problems.append(Problem(f"{sample.pair.mask}: {error}", (*sample.pair.files, sample.pair.mask)))
+                    samples = [each for each in samples if each is not sample]
+                progress.update(done - len(counted), len(pairs))
+            progress.update(done - len(counted), len(pairs))
+    return samples, problems
+
+
+def _read(
+    pairs: Sequence[Pair], options: ReadOptions, store: ArrayStore, problems: list[Problem]
+) -> Iterator[Sample | None]:
+    """Every pair as it is read; None where it has problems, which are added to the others."""
+    for pair in pairs:
         before, files = len(problems), (*pair.files, pair.mask)
         try:
             image = kept_image(pair.files, options, store)
@@ -77,14 +103,14 @@ def read_samples(
         except _UNREADABLE as error:
             of = f" (for {pair.image})" if pair.shares_mask else ""
             problems.append(Problem(f"{error}{of}", files))
+        sample = None
         if len(problems) == before:
             try:
                 name = store.name_of((pair.mask, *pair.files), options) if store.folder else ""
-                samples.append(Sample(pair, image, _laid_on(image, mask, pair), code, name=name))
+                sample = Sample(pair, image, _laid_on(image, mask, pair), code, name=name)
             except ValueError as error:
                 problems.append(Problem(str(error), files))
-        progress.update(done, len(pairs))
-    return samples, problems
+        yield sample
 
 
 def with_common_values(

@@ -21,7 +21,7 @@ from .readable import Readable, Region, blocks
 from .sample import Sample
 from .store import ArrayStore, SavedArray
 
-__all__ = ["TargetSettings", "Targets", "saved_targets", "whole_targets"]
+__all__ = ["TargetSettings", "Targets", "has_gaps", "saved_targets", "whole_targets"]
 
 _GAP_WEIGHT, _GAP_SIGMA = 10.0, 5.0  # of pixels between objects that (almost) touch, and how near: those of 2015
 
@@ -33,6 +33,11 @@ class TargetSettings:
     kind: LabelKind
     border_weight: bool
 
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether what is learned of a pixel is told by its value alone."""
+        return not (self.kind.has_distance or self.border_weight)
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -42,6 +47,11 @@ class Targets:
     ids: Readable | None
     weights: Readable | None
     has_labels: bool
+
+
+def has_gaps(sample: Sample) -> bool:
+    """Whether pixels may be not labelled because of other things than their mask's value."""
+    return sample.mask.valid is not None or holds_data_of(sample.image) is not None
 
 
 def whole_targets(sample: Sample, settings: TargetSettings) -> Targets:
@@ -86,9 +96,9 @@ def _paper_weights(ids: np.ndarray, is_object: np.ndarray, kind: LabelKind) -> n
 
 def saved_targets(sample: Sample, settings: TargetSettings, store: ArrayStore, name: str) -> Targets:
     """Block by block, in files of the cache named `name` and a suffix; of a small image all at once."""
-    size, kind = sample.mask.size, settings.kind
+    size = sample.mask.size
     halo = (0,) * len(size)
-    if prod(size) > store.block_pixels and (kind.has_distance or settings.border_weight):
+    if prod(size) > store.block_pixels and not settings.is_pointwise:
         halo = _halo(sample, settings, store.block_pixels)
     made: dict[str, SavedArray] = {}
     has_labels = False

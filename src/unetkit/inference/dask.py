@@ -13,9 +13,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
+from ..io.block_store import PackedBlock
 from ..processors import count_processors
 from ..progress import Progress
 from ..tiles import tile
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 __all__ = ["WorkerSetup", "predict_on_cluster"]
 
 _TASK_PIXELS = 2**23  # pixels of a task: some ten seconds' work, so that little is lost with a worker
+_SERVED = 250  # workers that are served so; with more of them, tasks are as many times as large (benchmarks/cluster.py)
+_LEAST_PIXELS, _TASKS_PER_WORKER = 2**20, 4  # smaller tasks where else some workers would have none
 _IN_FLIGHT = 2  # tasks per worker: one that runs and one that waits; results are kept as they come
 _CONNECT_S = 10.0
 
-Blocks = list[tuple[tuple[int, ...], np.ndarray]]
+Blocks = list[tuple[tuple[int, ...], PackedBlock]]
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,9 @@ def predict_on_cluster(
         if not workers:
             raise OSError(f"the scheduler at {where} has no workers: start some with dask worker {where}")
         progress.update(message=f"{workers} workers at {client.scheduler.address}")
-        done = _Pixels(sum(prod(planned.size) for planned in masks), len(masks), counts, progress)
-        all_masks = (_Mask(planned, predictor, records, settings, done) for planned in masks)
+        total = sum(prod(planned.size) for planned in masks)
+        done, most = _Pixels(total, len(masks), counts, progress), task_pixels(total, workers)
+        all_masks = (_Mask(planned, predictor, records, settings, done, most) for planned in masks)
         tasks = ((mask, pending) for mask in all_masks for pending in mask.waiting())
         running: dict[Any, _Mask] = {}
         completed = as_completed(with_results=True)
@@ -176,7 +179,9 @@ class _Mask:
         records: PixelRecords,
         settings: dict[str, object],
         done: _Pixels,
+        task_pixels: int,
     ) -> None:
+        self._task_pixels = task_pixels
         self.planned, self._predictor, self._records, self._settings = planned, predictor, records, settings
         self._done, self._start = done, time.perf_counter()
         self._missing = self.pixels = 0
@@ -192,7 +197,7 @@ class _Mask:
                 self._done.progress.update(message=message)
         tiling = self.planned.tiling
         missing = self._predictor.missing_tiles(self.file.store, tiling)
-        tasks = [part for pending in missing for part in _cut(pending, tiling, self._predictor)]
+        tasks = [part for pending in missing for part in _cut(pending, tiling, self._predictor, self._task_pixels)]
         self._missing = len(tasks)
         self._is_planned = True
         if not tasks:
@@ -205,9 +210,9 @@ class _Mask:
 
     def keep(self, blocks: Blocks) -> None:
         """Take what a worker has made."""
-        for start, values in blocks:
-            self.file.store.write(start, values)
-            self._done.add(values.size)
+        for start, block in blocks:
+            self.file.store.write(start, block)
+            self._done.add(block.pixels)
         self._missing -= 1
 
     def finish(self) -> float:
@@ -218,7 +223,20 @@ class _Mask:
         return time_s
 
 
-def _cut(pending: PendingTile, tiling: Tiling, predictor: Predictor) -> Iterator[PendingTile]:
+def task_pixels(total: int, workers: int) -> int:
+    """Pixels of a task, about: the more workers the larger, since one process hands out tasks and keeps what is made.
+
+    Parameters
+    ----------
+    total : int
+        Pixels of all masks.
+    workers : int
+    """
+    share = total // (_TASKS_PER_WORKER * workers)
+    return min(max(_TASK_PIXELS * workers // _SERVED, _TASK_PIXELS), max(share, _LEAST_PIXELS))
+
+
+def _cut(pending: PendingTile, tiling: Tiling, predictor: Predictor, most: int) -> Iterator[PendingTile]:
     """Parts of a streamed tile that are small enough to be lost; each reads a halo of its own."""
     rows, *across = pending.tile.core
     if tiling.slab is None or predictor.execution.tta:
@@ -226,7 +244,7 @@ def _cut(pending: PendingTile, tiling: Tiling, predictor: Predictor) -> Iterator
         return
     height = tiling.block[0]
     width = prod(part.stop - part.start for part in across)
-    step = max(_TASK_PIXELS // (width * height), 1) * height
+    step = max(most // (width * height), 1) * height
     first = rows.start // step * step
     for low in range(first, min(rows.stop, tiling.size[0]), step):
         core = (slice(max(low, rows.start), min(low + step, rows.stop)), *across)
@@ -238,7 +256,8 @@ def make(setup: WorkerSetup, planned: PlannedMask, pending: PendingTile) -> Bloc
     predictor = _load(setup)
     with planned.open(predictor) as image:
         records = PixelRecords(predictor.file_card, setup.outputs)
-        return list(predictor.blocks(image, planned.tiling, records, [pending]))
+        made = predictor.blocks(image, planned.tiling, records, [pending])
+        return [(start, PackedBlock.of(values)) for start, values in made]
 
 
 @lru_cache(maxsize=1)

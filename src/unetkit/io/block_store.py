@@ -9,6 +9,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -17,13 +18,40 @@ import numpy as np
 
 from .lazy import Region, overlap
 
-__all__ = ["BlockStore"]
+__all__ = ["BlockStore", "PackedBlock"]
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (what TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS block (number INTEGER PRIMARY KEY, data BLOB NOT NULL);
 """
 _FAST = 1  # of zlib's levels: labels are long runs of one value, and shrink to a hundredth at any level
+
+
+@dataclass(frozen=True)
+class PackedBlock:
+    """A block as it is stored, and as it travels from a worker to where it is stored.
+
+    Attributes
+    ----------
+    size : tuple of int
+    dtype : dtype
+    data : bytes
+        Compressed.
+    """
+
+    size: tuple[int, ...]
+    dtype: np.dtype
+    data: bytes
+
+    @classmethod
+    def of(cls, labels: np.ndarray) -> PackedBlock:
+        """Pack an array."""
+        return cls(labels.shape, labels.dtype, zlib.compress(labels.tobytes(), _FAST))
+
+    @property
+    def pixels(self) -> int:
+        """Of the block."""
+        return prod(self.size)
 
 
 class BlockStore:
@@ -145,14 +173,14 @@ class BlockStore:
         """Leave blocks out, by their first pixels: they count as there, and their pixels are blank."""
         self._skipped.update(map(self._number, starts))
 
-    def write(self, start: Sequence[int], labels: np.ndarray) -> None:
+    def write(self, start: Sequence[int], labels: np.ndarray | PackedBlock) -> None:
         """Store a block.
 
         Parameters
         ----------
         start : sequence of int
             Its first pixel, multiples of `block`.
-        labels : ndarray
+        labels : ndarray or PackedBlock
             Of the block's size, cut at the border.
 
         Raises
@@ -164,13 +192,13 @@ class BlockStore:
         """
         number = self._number(start)
         expected = self._size(start)
-        if labels.shape != expected or labels.dtype != self.dtype:
+        packed = labels if isinstance(labels, PackedBlock) else PackedBlock.of(labels)
+        if packed.size != expected or packed.dtype != self.dtype:
             raise ValueError(
-                f"block at {tuple(start)}: got {labels.shape} of {labels.dtype}, expected {expected} of {self.dtype}"
+                f"block at {tuple(start)}: got {packed.size} of {packed.dtype}, expected {expected} of {self.dtype}"
             )
-        data = zlib.compress(labels.tobytes(), _FAST)
         with self._failing(), self._lock, self._database:
-            self._database.execute("INSERT OR REPLACE INTO block VALUES (?, ?)", (number, data))
+            self._database.execute("INSERT OR REPLACE INTO block VALUES (?, ?)", (number, packed.data))
         self._written.add(number)
 
     def read(self, region: Region) -> np.ndarray:

@@ -6,7 +6,7 @@ Masks come as 0/255 pictures, as class numbers with or without a "not labelled" 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
@@ -19,7 +19,16 @@ from .statistics import as_integers, count_values, counts_text, values_text
 IGNORE_INDEX = 255  # the class index that means "not labelled" in every class array of the package
 MAX_CLASSES = 250  # class indices are uint8 and 255 is taken; a set with more values holds ids or intensities
 
-__all__ = ["IGNORE_INDEX", "MAX_CLASSES", "LabelKind", "from_classes", "nodata_value", "to_classes", "written_values"]
+__all__ = [
+    "IGNORE_INDEX",
+    "MAX_CLASSES",
+    "LabelKind",
+    "check_values",
+    "from_classes",
+    "nodata_value",
+    "to_classes",
+    "written_values",
+]
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,29 @@ def to_classes(labels: np.ndarray, kind: LabelKind, *, spacing: Sequence[float] 
     >>> to_classes(np.array([0, 50, 100, -1]), LabelKind("classes", (0, 50, 100), ignore=-1))
     array([  0,   1,   2, 255], dtype=uint8)
     """
-    labels = as_integers(labels)
+    classes, known = _encoded(as_integers(labels), kind, spacing)
+    if not known.all():
+        raise _unexpected(count_values(as_integers(labels)[~known]), kind)
+    return classes
+
+
+def check_values(counts: Mapping[int, int], kind: LabelKind) -> None:
+    """Raise the ValueError of `to_classes` if a label image of so many pixels of each value holds one of another kind.
+
+    Parameters
+    ----------
+    counts : mapping of int to int
+        Pixels of every value.
+    kind : LabelKind
+    """
+    values = np.array(list(counts), np.int64)
+    _, known = _encoded(values, kind, None)
+    if not known.all():
+        raise _unexpected({value: counts[value] for value in values[~known].tolist()}, kind)
+
+
+def _encoded(labels: np.ndarray, kind: LabelKind, spacing: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Class indices, and which of the values the kind has."""
     if kind.kind == "instances":
         classes, known = _levels(labels, kind, spacing), labels >= 0
     else:
@@ -120,12 +151,13 @@ def to_classes(labels: np.ndarray, kind: LabelKind, *, spacing: Sequence[float] 
         ignored = labels == kind.ignore
         classes[ignored] = IGNORE_INDEX
         known |= ignored
-    if not known.all():
-        expected = "0 and positive ids" if kind.kind == "instances" else values_text(kind.values)
-        ignored_text = "" if kind.ignore is None else f", and {kind.ignore} for not labelled"
-        unknown = counts_text(count_values(labels[~known]))
-        raise ValueError(f"mask holds unexpected values {unknown}: expected {expected}{ignored_text}")
-    return classes
+    return classes, known
+
+
+def _unexpected(counts: dict[int, int], kind: LabelKind) -> ValueError:
+    expected = "0 and positive ids" if kind.kind == "instances" else values_text(kind.values)
+    ignored = "" if kind.ignore is None else f", and {kind.ignore} for not labelled"
+    return ValueError(f"mask holds unexpected values {counts_text(counts)}: expected {expected}{ignored}")
 
 
 def _levels(ids: np.ndarray, kind: LabelKind, spacing: Sequence[float] | None) -> np.ndarray:

@@ -35,6 +35,8 @@ class LabelStatistics:
         Of the classes, where the file itself states them.
     are_objects : bool
         Whether the file states that its values are ids of objects, as outlines do that were drawn one by one.
+    bands : tuple of (slice, dict)
+        Rows that were read together, and their `counts`: one of an image in memory.
     """
 
     counts: dict[int, int]
@@ -43,6 +45,7 @@ class LabelStatistics:
     nodata: int | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     are_objects: bool = False
+    bands: tuple[tuple[slice, dict[int, int]], ...] = ()
 
 
 def label_statistics(labels: np.ndarray, *, nodata: float | None = None) -> LabelStatistics:
@@ -73,15 +76,16 @@ def label_statistics(labels: np.ndarray, *, nodata: float | None = None) -> Labe
         labels = as_integers(labels)
     if prod(labels.shape) == 0:
         raise ValueError(f"label image of shape {labels.shape} holds no pixels")
+    bands = tuple((rows, count_values(as_integers(labels[(rows,)]))) for rows in _bands(labels))
     total = Counter[int]()
-    for band in _bands(labels):
-        total.update(count_values(as_integers(labels[band])))
+    for _, band in bands:
+        total.update(band)
     counts = dict(sorted(total.items()))
     tag = int(nodata) if nodata is not None and float(nodata).is_integer() else None
     if len(counts) <= 2:
-        return LabelStatistics(counts, nodata=tag)
+        return LabelStatistics(counts, nodata=tag, bands=bands)
     middle = as_integers(labels[_middle(labels.shape)])
-    return LabelStatistics(counts, _components(middle), _between(middle, counts), tag)
+    return LabelStatistics(counts, _components(middle), _between(middle, counts), tag, bands=bands)
 
 
 def as_integers(labels: np.ndarray) -> np.ndarray:
@@ -138,12 +142,12 @@ def _between(labels: np.ndarray, counts: dict[int, int]) -> dict[int, float]:
     return {value: float(n[value] / pixels[value]) for value in np.flatnonzero(pixels).tolist()}
 
 
-def _bands(labels: Any) -> Iterator[tuple[slice, ...]]:
+def _bands(labels: Any) -> Iterator[slice]:
     """All of an array in memory; of another one bands of rows, none of them larger than the window in the middle."""
     rows = len(labels)
     step = rows if isinstance(labels, np.ndarray) else max(WINDOW_PIXELS * rows // prod(labels.shape), 1)
     for start in range(0, rows, step):
-        yield (slice(start, min(start + step, rows)),)
+        yield slice(start, min(start + step, rows))
 
 
 def _middle(size: Sequence[int]) -> tuple[slice, ...]:

@@ -15,7 +15,7 @@ from ..json_text import parse_json
 
 __all__ = ["check_record", "held_out_names", "write_record"]
 
-_FORMAT = 2  # 1 digested large files whole
+_FORMAT = 3  # 2 digested large masks whole, 1 large files too
 _MOST_NAMES = 5
 _CHUNK = 1 << 20
 _WHOLE = 1 << 28  # bytes of a file, or of all in a folder, up to which it is digested whole; of others some parts
@@ -57,11 +57,11 @@ def check_record(path: Path, cases: Sequence[Case]) -> None:
     try:
         document = parse_json(path.read_text(encoding="utf-8"))
         rows = document["cases"]
-        is_whole = document["format"] == 1
+        has_whole = document["format"] == 1, document["format"] < _FORMAT
         before: _Contents = {row["name"]: (row["image"], row["labels"]) for row in rows}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None
-    if parts := _differences(before, _contents(cases, is_whole=is_whole)):
+    if parts := _differences(before, _contents(cases, has_whole)):
         raise ValueError(
             f"the data are not those that {path.parent} was planned with: {'; '.join(parts)}. The images held out "
             "would be others: bring the data back, or begin a new run from its weights (--from)"
@@ -90,9 +90,11 @@ def _listed(names: Sequence[str], words: str) -> str:
     return f"{words} {', '.join(names[:_MOST_NAMES])}{more}"
 
 
-def _contents(cases: Sequence[Case], *, is_whole: bool = False) -> _Contents:
-    digests = {file: _digest(file, is_whole=is_whole) for file in dict.fromkeys(file_of(case.path) for case in cases)}
-    return {case.name: (digests[file_of(case.path)], content_of(case.classes)) for case in cases}
+def _contents(cases: Sequence[Case], has_whole: tuple[bool, bool] = (False, False)) -> _Contents:
+    """By name, digests of the image's file and of the mask; of a large one of parts of it, unless all is wanted."""
+    files, masks = has_whole
+    digests = {file: _digest(file, is_whole=files) for file in dict.fromkeys(file_of(case.path) for case in cases)}
+    return {case.name: (digests[file_of(case.path)], content_of(case.classes, is_whole=masks)) for case in cases}
 
 
 def _digest(path: Path, *, is_whole: bool) -> str:

@@ -1,32 +1,29 @@
-"""Batches drawn ahead in a thread, so that a step does not wait for files; the same batches, by their numbers."""
+"""Batches drawn ahead in threads, so that a step does not wait for files; the same batches, by their numbers."""
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 __all__ = ["DrawnAhead"]
 
-_AHEAD = 2  # batches: more would only take memory, as drawing is faster than a step
-_LOOK_EVERY_S = 0.1  # whether the training has ended
 _Batch = TypeVar("_Batch")
 
 
-_Drawn = tuple[_Batch | None, BaseException | None]
-
-
 class DrawnAhead(Generic[_Batch]):
-    """Draws batch after batch in a thread.
+    """Draws the batches that come next in threads.
 
     Parameters
     ----------
     draw : callable
-        Takes the number of a batch; gives the same one whenever it is asked. Called in one thread at a time.
+        Takes the number of a batch; gives the same one whenever it is asked. With several threads it is called in each
+        of them at a time.
+    threads : int
+        One more batch than these is ready at most.
 
     Attributes
     ----------
@@ -34,12 +31,11 @@ class DrawnAhead(Generic[_Batch]):
         Seconds for which batches were waited for.
     """
 
-    def __init__(self, draw: Callable[[int], _Batch]) -> None:
-        self._draw, self.waited_s = draw, 0.0
-        self._next = 0
-        self._queue: queue.Queue[_Drawn[_Batch]] = queue.Queue(_AHEAD)
-        self._is_ended = threading.Event()
-        self._thread: threading.Thread | None = None
+    def __init__(self, draw: Callable[[int], _Batch], threads: int = 1) -> None:
+        self._draw, self._threads, self.waited_s = draw, threads, 0.0
+        self._coming: deque[Future[_Batch]] = deque()
+        self._next = 0  # of those to come
+        self._pool: ThreadPoolExecutor | None = None
 
     def __call__(self, step: int) -> _Batch:
         """Batch number `step`; quick where the one before it was asked for last.
@@ -50,46 +46,25 @@ class DrawnAhead(Generic[_Batch]):
             What drawing it raised.
         """
         start = time.perf_counter()
-        if self._thread is None or step != self._next:
+        if self._pool is None or step != self._next:
             self.close()
-            self._begin(step)
-        batch, error = self._queue.get()
+            self._next = step
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="draw")
+            weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+        while len(self._coming) < self._threads + 2:
+            self._coming.append(self._pool.submit(self._draw, self._next + len(self._coming)))
+        try:
+            batch = self._coming.popleft().result()
+        except BaseException:
+            self.close()
+            raise
         self._next = step + 1
         self.waited_s += time.perf_counter() - start
-        if error is not None or batch is None:
-            self.close()
-            raise error or RuntimeError(f"batch {step} was not drawn")
         return batch
 
-    def _begin(self, step: int) -> None:
-        self._queue, self._is_ended = queue.Queue(_AHEAD), threading.Event()
-        arguments = (self._draw, step, self._queue, self._is_ended)
-        self._thread = threading.Thread(target=_draw_on, args=arguments, name="draw", daemon=True)
-        self._thread.start()
-        weakref.finalize(self, self._is_ended.set)  # the thread holds no reference to this object
-
     def close(self) -> None:
-        """End the thread; the next batch begins a new one."""
-        if self._thread is not None:
-            self._is_ended.set()
-            self._thread.join()
-            self._thread = None
-
-
-def _draw_on(
-    draw: Callable[[int], _Batch], step: int, drawn: queue.Queue[_Drawn[_Batch]], is_ended: threading.Event
-) -> None:
-    """Draw batches from number `step` on until the end, or an error."""
-    while not is_ended.is_set():
-        result: _Drawn[_Batch]
-        try:
-            result = draw(step), None
-        except BaseException as error:
-            result = None, error
-        while not is_ended.is_set():
-            with suppress(queue.Full):
-                drawn.put(result, timeout=_LOOK_EVERY_S)
-                break
-        if result[1] is not None:
-            return
-        step += 1
+        """End the threads; the next batch begins new ones."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+        self._coming.clear()

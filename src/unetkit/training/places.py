@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from math import prod
+from threading import Lock
 
 import numpy as np
 
@@ -44,16 +45,22 @@ class PlacesOfCases:
     def __init__(self, seed: int) -> None:
         self._seed, self._nbytes = seed, 0
         self._known: OrderedDict[int, Places] = OrderedDict()
+        self._lock = Lock()
 
     def __call__(self, case: Case, index: int) -> Places:
-        """Those of case number `index`: the same whenever they are looked up."""
-        if index not in self._known:
-            self._known[index] = places = places_of(case, seed=self._seed, index=index)
-            self._nbytes += places.nbytes
+        """Those of case number `index`: the same whenever they are looked up, by whatever thread."""
+        with self._lock:
+            if index in self._known:
+                self._known.move_to_end(index)
+                return self._known[index]
+        places = places_of(case, seed=self._seed, index=index)
+        with self._lock:
+            if index not in self._known:
+                self._known[index] = places
+                self._nbytes += places.nbytes
             while self._nbytes > _MOST_BYTES and len(self._known) > 1:
                 self._nbytes -= self._known.popitem(last=False)[1].nbytes
-        self._known.move_to_end(index)
-        return self._known[index]
+        return places
 
 
 def places_of(case: Case, *, seed: int, index: int) -> Places:

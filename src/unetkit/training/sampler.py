@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from .augment.augment import Augmentation, augment, window_size
 from .places import PlacesOfCases
 
 _FOREGROUND_SHARE = 1 / 3  # of the patches are drawn around a pixel of a random foreground class (nnU-Net's share)
+_PROCESSOR = torch.device("cpu")
 _TRIES = 20  # to hit a labelled pixel at random before one is looked up; with 1 plane in 5 labelled, 1 % need that
 
 
@@ -30,6 +32,7 @@ class Batch:
     Attributes
     ----------
     images : Tensor of shape (N, C, *patch), float32
+        On the sampler's device, as all of them.
     labels : Tensor of shape (N, *target), uint8
         The middle of the patch that the net predicts; 255 is not labelled.
     weights : Tensor of shape (N, *target), float32, or None
@@ -61,6 +64,8 @@ class Sampler:
         labels are those of the middle plane, and each plane is as likely as any other.
     shares : sequence of float
         Of the patches, for every case, in any unit; () for all alike.
+    device : torch.device
+        Where patches are augmented, as they come from a processor's memory.
     """
 
     cases: Sequence[Case]
@@ -71,6 +76,7 @@ class Sampler:
     seed: int
     planes: int | None = None
     shares: Sequence[float] = ()
+    device: torch.device = _PROCESSOR
     _places: PlacesOfCases = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -81,11 +87,10 @@ class Sampler:
         rng = np.random.default_rng([self.seed, 1, step])
         window = window_size(self.patch, self.augmentation)
         crops = [self._crop(index, self._centre(index, rng), window) for index in self._chosen(step)]
-        images = torch.from_numpy(np.stack([crop[0] for crop in crops]))
-        labels = torch.from_numpy(np.stack([crop[1] for crop in crops]))
-        extra = None
-        if crops[0][2] is not None:
-            extra = torch.from_numpy(np.stack([crop[2] for crop in crops if crop[2] is not None]))[:, None]
+        images = self._moved([crop[0] for crop in crops])
+        labels = self._moved([crop[1] for crop in crops])
+        weights = [crop[2] for crop in crops if crop[2] is not None]
+        extra = self._moved(weights)[:, None] if weights else None
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         plain = [None if maps is None else spatial.centre_crop(maps, self.patch) for maps in (images, labels, extra)]
         images, labels, extra = augment(
@@ -99,8 +104,12 @@ class Sampler:
             for maps, cut in zip((images, labels, extra), plain, strict=True):
                 if maps is not None and cut is not None:
                     maps[lost] = cut[lost]
-        weights = None if extra is None else extra[:, 0][target]
-        return Batch(images, labels[target], weights)
+        return Batch(images, labels[target], None if extra is None else extra[:, 0][target])
+
+    def _moved(self, arrays: Sequence[np.ndarray]) -> Tensor:
+        """Arrays of one shape as a tensor on the device, by memory that a GPU copies from while work goes on."""
+        tensor = torch.from_numpy(np.stack(arrays))
+        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
     def _chosen(self, step: int) -> list[int]:
         """The cases of a batch: each equally often, or by their shares."""
@@ -141,7 +150,7 @@ class Sampler:
         centre = np.array([rng.integers(n) for n in labels.shape])
         if labelled is None:
             return centre
-        for _ in range(_TRIES):
+        for _ in range(_TRIES if case.n_labelled * _TRIES > prod(case.size) else 0):  # else it is hardly ever hit
             if labels[tuple(slice(c, c + 1) for c in centre)] != IGNORE_INDEX:
                 return centre
             centre = np.array([rng.integers(n) for n in labels.shape])

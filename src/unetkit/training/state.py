@@ -23,6 +23,7 @@ from ..nets.build import build
 from ..nets.net import Net
 from ..nets.pretrained import load_encoder
 from ..nets.transfer import copy_weights
+from ..processors import count_processors
 from .checkpoint import Numbers, flatten_optimiser, restore_optimiser
 from .deep_supervision import Supervised
 from .distributed import rank, shard, world_size, wrap_ddp
@@ -34,6 +35,7 @@ from .thresholds import usual_thresholds
 _BATCH_NORM_BATCHES = 20
 _MOST_TIMING_S = 10.0  # by a plan of huge steps the first one, which takes a little longer, says enough
 _COMPILE_FROM_S = 900.0  # compiling costs about a minute and gains about a tenth on a CPU: not for short trainings
+_MOST_DRAWING = 8  # threads that draw batches for a GPU
 _DIVERGED_AFTER = 20  # losses in a row that are not finite
 
 
@@ -80,7 +82,9 @@ class Training:
     def __post_init__(self) -> None:
         plan, device = self.plan, self.plan.device.name
         sampler = self.sampler
-        self.drawn = DrawnAhead(lambda step: sampler.draw(step))
+        is_free = device != "cpu"  # else threads would take the processors from the steps
+        threads = max(min(count_processors() // world_size() - 1, _MOST_DRAWING), 1) if is_free else 1
+        self.drawn = DrawnAhead(lambda step: sampler.draw(step), threads)
         torch.manual_seed(plan.budget.seed)
         net = build(Architecture(**plan.net.architecture))
         net.read()  # before the copy
@@ -228,10 +232,19 @@ def training_of(plan: Plan, cases: Sequence[Case]) -> Training:
         plan.budget.seed,
         planes=plan.data.planes,
         shares=shares,
+        device=_augmenting_device(plan.device.name),
     )
     training = Training(plan, sampler)
     sampler.target = training.net.geometry.output_size(patches.size)
     return training
+
+
+def _augmenting_device(name: str) -> torch.device:
+    """Where patches are augmented: on the GPU itself, but for Apple's, which lacks sampling by reflection.
+
+    By its number, since the thread that draws does not have this one's.
+    """
+    return torch.empty(0, device=name if name in ("cuda", "xpu") else "cpu").device
 
 
 def card_of(plan: Plan, dataset: Dataset) -> Card:

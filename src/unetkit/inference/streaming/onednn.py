@@ -136,10 +136,9 @@ def _by_phases(arguments: Arguments, after: After) -> Any:
         x: Tensor, _: Tensor, __: Tensor | None, ___: Any, padding: Any, extra: Any, groups: int, dilation: Any
     ) -> Tensor:
         y = F.pixel_shuffle(convolve(x, phases, shared, (1, 1), (n - 1, n - 1), (1, 1), groups), stride)
-        sizes = (
-            stride * (size - 1) + kernel - 2 * p + e for size, p, e in zip(x.shape[2:], padding, extra, strict=True)
-        )
-        return y[(..., *(slice(p, p + size) for p, size in zip(padding, sizes, strict=True)))]
+        for axis, size, before, more in zip((2, 3), x.shape[2:], padding, extra, strict=True):
+            y = y.narrow(axis, before, stride * (size - 1) + kernel - 2 * before + more)
+        return y
 
     return shuffled
 
