@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unetkit.data.normalise import standardise
+from unetkit.data.normalise import measure_normalisation, standardise
 from unetkit.data.normalised import prepare_for_net
 from unetkit.georeference import GeoReference
 from unetkit.image import Image
@@ -109,3 +109,18 @@ def test_values_that_fill_float32(ndim, scale):
     array = np.random.default_rng(0).uniform(-1, 1, (1, *SIZES[ndim])).astype(np.float32) * np.float32(scale)
     wide = array.astype(np.float64)
     np.testing.assert_allclose(standardise(array), (wide - wide.mean()) / wide.std(), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<u2", ">u2", "<i2", ">i2"])
+def test_small_integers_are_measured_as_their_floats(dtype):
+    limits = np.iinfo(dtype)
+    image = np.random.default_rng(0).integers(limits.min, limits.max, (3, 70, 50), endpoint=True).astype(dtype)
+    image[1] = image[0]
+    valid = np.random.default_rng(1).random(image.shape) < 0.8
+    for is_valid in (None, lambda _, rows: valid[:, rows]):
+        exact, floats = (measure_normalisation(each, is_valid) for each in (image, image.astype(np.float32)))
+        assert np.allclose(exact.mean, floats.mean, rtol=1e-5, atol=1e-3)
+        assert np.allclose(exact.std, floats.std, rtol=1e-5)
+        assert (exact.missing, exact.has_gaps, exact.is_gray) == (floats.missing, floats.has_gaps, floats.is_gray)
+    assert measure_normalisation(np.stack([image[0]] * 3)).is_gray
+    assert measure_normalisation(np.full((1, 4, 4), -7, np.int16)).std == [1]

@@ -1,5 +1,6 @@
 """Where arrays lie: in memory within a budget, in the cache, or in their files; a training cannot tell."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,7 +113,8 @@ def test_a_mask_larger_than_the_budget_is_encoded_block_by_block(tmp_path, monke
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_labels_that_are_made_where_they_are_read_are_counted_as_those_in_memory(tmp_path, monkeypatch, ndim):
-    monkeypatch.setattr("unetkit.labels.statistics.WINDOW_PIXELS", 3000)
+    for module in ("case", "sample"):
+        monkeypatch.setattr(f"unetkit.data.{module}.COUNTED_PIXELS", 3000)
     pairs = make(tmp_path / "data", ndim, ".tif", "classes")
     options = LabelOptions("classes", classes=((0, "ground"), (1, "box")))
     held, stored = (load_dataset(pairs, labels=options, store=each) for each in (None, ArrayStore(9, tmp_path / "c")))
@@ -260,3 +262,17 @@ def test_a_missing_folder_is_named_by_its_file(tmp_path):
     gone = replace(pairs[0], image=tmp_path / "gone/c0.png")
     with pytest.raises(ValueError, match=r"No such file or directory: '.*gone/c0.png'"):
         load_dataset([gone, *pairs[1:]], store=ArrayStore(1000, tmp_path / "cache"))
+
+
+def test_threads_read_more_files_than_are_kept_open(tmp_path, monkeypatch):
+    monkeypatch.setattr("unetkit.data.opened._MOST_OPEN", 2)
+    pairs = make(tmp_path / "data", 2, ".tif", "classes", n=6)
+    held, stored = (load_dataset(pairs, store=each).cases for each in (None, ArrayStore(9, tmp_path / "cache")))
+
+    def is_same(step):
+        case = step % 6
+        rows = slice(step % 90, step % 90 + 40)
+        return np.array_equal(held[case].image[:, rows], stored[case].image[:, rows])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(is_same, range(400)))

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from unetkit.io.block_store import BlockStore
+from unetkit.io.block_store import BlockStore, PackedBlock
 from unetkit.io.lazy import LazyImage
 
 SIZES = {2: ((23, 31), (8, 10)), 3: ((5, 23, 31), (2, 8, 31))}
@@ -127,3 +127,15 @@ def test_blocks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"blocks of \(8, 0\) pixels for an image of \(20, 20\): expected 1 or more"):
         BlockStore(None, (20, 20), block=(8, 0), dtype=np.dtype("uint8"))
     store.close()
+
+
+def test_a_packed_block_is_stored_as_its_array():
+    store = BlockStore(None, (4, 6), block=(2, 6), dtype=np.dtype("uint16"))
+    labels = np.arange(12, dtype=np.uint16).reshape(2, 6)
+    packed = PackedBlock.of(labels[:, ::-1])
+    store.write((2, 0), packed)
+    assert np.array_equal(store.read((slice(0, 1), slice(2, 4), slice(0, 6)))[0], labels[:, ::-1])
+    assert packed.pixels == 12
+    for wrong in (labels[:1], labels.astype(np.uint8)):
+        with pytest.raises(ValueError, match=r"block at \(0, 0\): got"):
+            store.write((0, 0), PackedBlock.of(wrong))

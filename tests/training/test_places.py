@@ -12,7 +12,7 @@ from unetkit.labels.kind import IGNORE_INDEX, LabelKind
 from unetkit.training import data_record
 from unetkit.training.augment.augment import Augmentation
 from unetkit.training.data_record import check_record, write_record
-from unetkit.training.places import PlacesOfCases, places_of
+from unetkit.training.places import LookedUp, PlacesOfCases, places_of
 from unetkit.training.plan.rules import make_plan
 from unetkit.training.sampler import Sampler
 from unetkit.training.windows import validation_cases
@@ -59,12 +59,33 @@ def test_places_are_those_of_a_scan_of_the_whole(monkeypatch, ndim):
         stored = OnDisk(labels)
         places = places_of(case_of(stored), seed=7, index=3)
         assert all(np.array_equal(a, b) for a, b in zip(places.foreground, expected, strict=True))
-        assert np.array_equal(places.labelled, labelled)
+        assert np.array_equal(places.any_label, labelled)
         assert stored.largest <= most
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_pixels_of_a_large_case_are_looked_up_as_often_as_they_are_there(monkeypatch, ndim):
+    labels = sparse_labels(ndim)
+    labels[labels == 2] = 0  # a class that is not there
+    flat, parts = labels.ravel(), {}
+    for most in (2**24, 500, 20):
+        monkeypatch.setattr("unetkit.data.case.COUNTED_PIXELS", most)
+        stored = OnDisk(labels)
+        pixels, again = (LookedUp(case_of(stored), seed=3, index=1) for _ in range(2))
+        assert (pixels.n_classes, pixels.is_partly_labelled) == (2, True)
+        drawn = [[pixels.of_class(i, np.random.default_rng(n)) for n in range(900)] for i in (0, 1)]
+        drawn.append([pixels.labelled(np.random.default_rng(n)) for n in range(900)])
+        assert [set(flat[each].tolist()) for each in drawn] == [{1}, {3}, {0, 1, 3}]
+        assert again.of_class(1, np.random.default_rng(500)) == drawn[1][500]  # whatever was drawn before
+        assert stored.largest <= most
+        assert 0.45 < np.mean(drawn[2]) / flat.size < 0.55
+        parts[most] = len(set(drawn[2]))
+    assert min(parts.values()) > 300
+    assert LookedUp(case_of(np.zeros((5, 6), np.uint8)), seed=0, index=0).n_classes == 0
+
+
 def test_places_of_whole_and_of_empty_labels():
-    assert places_of(case_of(np.zeros((5, 6), np.uint8)), seed=0, index=0).labelled is None
+    assert places_of(case_of(np.zeros((5, 6), np.uint8)), seed=0, index=0).any_label is None
     assert places_of(case_of(np.full((5, 6), IGNORE_INDEX, np.uint8)), seed=0, index=0).foreground == []
 
 

@@ -15,7 +15,7 @@ from .readable import ByRegion, Readable, Region, blocks
 __all__ = ["COUNTED_PIXELS", "EMPTY", "Case", "pixels_of_values", "shown_in"]
 
 EMPTY = 0  # kind of an image without foreground; the others are the indices of the classes that an image shows
-COUNTED_PIXELS = 2**24  # at a time
+COUNTED_PIXELS = 2**22  # at a time
 
 
 @dataclass(frozen=True)

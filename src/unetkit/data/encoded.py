@@ -25,7 +25,7 @@ class EncodedLabels(ByRegion):
     spacing : sequence of float
         As `to_classes` takes it.
     statistics : LabelStatistics
-        Of the mask, whose counts are those of the classes.
+        Of the mask, counted in blocks.
 
     Raises
     ------
@@ -40,13 +40,12 @@ class EncodedLabels(ByRegion):
         check_values(statistics.counts, kind)
         values = list(statistics.counts)
         classes = dict(zip(values, self._encode(np.array(values, np.int64)).tolist(), strict=True))
-        others = tuple(slice(0, n) for n in self.shape[1:])
         self.label_blocks: list[tuple[Region, np.ndarray]] = []
-        for rows, band in statistics.bands:
+        for space, pixels in statistics.blocks:
             counts = np.zeros(IGNORE_INDEX + 1, np.uint32)
-            for value, n in band.items():
+            for value, n in pixels.items():
                 counts[classes[value]] += n
-            self.label_blocks.append(((rows, *others), counts))
+            self.label_blocks.append((space, counts))
 
     @property
     def has_labels(self) -> bool:

@@ -61,13 +61,13 @@ class OpenFiles:
     def _opened(self, files: tuple[Path, ...], options: ReadOptions) -> Iterator[LazyImage]:
         while True:
             with self._lock:
-                file = self._found(files, options)
+                file = self._file(files, options)
             with file.lock:
                 if not file.is_closed:  # by another thread, which opened many more
                     yield file.image
                     return
 
-    def _found(self, files: tuple[Path, ...], options: ReadOptions) -> _OpenFile:
+    def _file(self, files: tuple[Path, ...], options: ReadOptions) -> _OpenFile:
         key = files, options
         if key not in self._files:
             self._files[key] = _OpenFile(open_channels(files, options))

@@ -24,9 +24,10 @@ from ..labels.options import LabelOptions
 from ..labels.statistics import LabelStatistics, label_statistics
 from ..processors import count_processors
 from ..progress import Progress
+from .case import COUNTED_PIXELS
 from .kept import kept_image, kept_mask
 from .pairs import Pair
-from .readable import ByRegion
+from .readable import ByRegion, blocks
 from .store import ArrayStore
 
 __all__ = ["Sample", "read_samples", "with_common_values"]
@@ -48,13 +49,19 @@ class Sample:
     names: Mapping[int, str] = field(default_factory=dict)
     are_objects: bool = False
     name: str = ""
+    counted: LabelStatistics | None = None
 
     @cached_property
     def statistics(self) -> LabelStatistics:
-        """Counts of the mask's values and of their connected components."""
-        georeference = self.mask.georeference
-        counted = label_statistics(self.mask.array, nodata=georeference.nodata if georeference else None)
+        """Counts of the mask's values and of their connected components, unless they are `counted`."""
+        counted = self.count() if self.counted is None else self.counted
         return replace(counted, names=self.names, are_objects=self.are_objects)
+
+    def count(self) -> LabelStatistics:
+        """Count the mask's values: in the blocks of a case where it is read by region."""
+        array, georeference = self.mask.array, self.mask.georeference
+        parts = blocks(array.shape, COUNTED_PIXELS) if isinstance(array, ByRegion) else None
+        return label_statistics(array, nodata=georeference.nodata if georeference else None, blocks=parts)
 
 
 def read_samples(
@@ -63,23 +70,25 @@ def read_samples(
     """Open every file once, and check each pair by itself; count the values of masks that are read by region."""
     samples: list[Sample] = []
     problems: list[Problem] = []
+    counting: deque[tuple[int, Future[LabelStatistics]]] = deque()
+    uncounted: set[int] = set()
     with ThreadPoolExecutor(count_processors()) as pool:
-        counted: deque[tuple[Sample, Future[object]]] = deque()
         for done, sample in enumerate(_read(pairs, options, store, problems), start=1):
             if sample is not None:
-                samples.append(sample)
                 if isinstance(sample.mask.array, ByRegion):
-                    counted.append((sample, pool.submit(getattr, sample, "statistics")))
-            while counted and (done == len(pairs) or len(counted) > 2 * count_processors()):
-                sample, result = counted.popleft()
-                if error := result.exception():
-                    if not isinstance(error, _UNREADABLE):
-                        raise error
-                    problems.append(Problem(f"{sample.pair.mask}: {error}", (*sample.pair.files, sample.pair.mask)))
-                    samples = [each for each in samples if each is not sample]
-                progress.update(done - len(counted), len(pairs))
-            progress.update(done - len(counted), len(pairs))
-    return samples, problems
+                    counting.append((len(samples), pool.submit(sample.count)))
+                samples.append(sample)
+            while counting and (done == len(pairs) or len(counting) > 2 * count_processors()):
+                i, counted = counting.popleft()
+                try:
+                    samples[i] = replace(samples[i], counted=counted.result())
+                except _UNREADABLE as error:
+                    pair = samples[i].pair
+                    problems.append(Problem(f"{pair.mask}: {error}", (*pair.files, pair.mask)))
+                    uncounted.add(i)
+                progress.update(done - len(counting), len(pairs))
+            progress.update(done - len(counting), len(pairs))
+    return [sample for i, sample in enumerate(samples) if i not in uncounted], problems
 
 
 def _read(

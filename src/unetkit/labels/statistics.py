@@ -35,8 +35,8 @@ class LabelStatistics:
         Of the classes, where the file itself states them.
     are_objects : bool
         Whether the file states that its values are ids of objects, as outlines do that were drawn one by one.
-    bands : tuple of (slice, dict)
-        Rows that were read together, and their `counts`: one of an image in memory.
+    blocks : tuple of (region, dict)
+        Slices of the parts that were counted by themselves, and the `counts` of each.
     """
 
     counts: dict[int, int]
@@ -45,10 +45,12 @@ class LabelStatistics:
     nodata: int | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     are_objects: bool = False
-    bands: tuple[tuple[slice, dict[int, int]], ...] = ()
+    blocks: tuple[tuple[tuple[slice, ...], dict[int, int]], ...] = ()
 
 
-def label_statistics(labels: np.ndarray, *, nodata: float | None = None) -> LabelStatistics:
+def label_statistics(
+    labels: np.ndarray, *, nodata: float | None = None, blocks: Iterable[tuple[slice, ...]] | None = None
+) -> LabelStatistics:
     """Take from one label image the numbers that `recognise` needs.
 
     Parameters
@@ -57,6 +59,8 @@ def label_statistics(labels: np.ndarray, *, nodata: float | None = None) -> Labe
         Integers or booleans; floats only if all are whole numbers. Anything else that can be sliced is read in bands.
     nodata : float, optional
         The value that the file states to hold no data.
+    blocks : iterable of tuple of slice, optional
+        Parts that make up the whole, to be counted by themselves.
 
     Returns
     -------
@@ -76,16 +80,17 @@ def label_statistics(labels: np.ndarray, *, nodata: float | None = None) -> Labe
         labels = as_integers(labels)
     if prod(labels.shape) == 0:
         raise ValueError(f"label image of shape {labels.shape} holds no pixels")
-    bands = tuple((rows, count_values(as_integers(labels[(rows,)]))) for rows in _bands(labels))
+    parts = _bands(labels) if blocks is None else blocks
+    counted = tuple((part, count_values(as_integers(labels[part]))) for part in parts)
     total = Counter[int]()
-    for _, band in bands:
-        total.update(band)
+    for _, pixels in counted:
+        total.update(pixels)
     counts = dict(sorted(total.items()))
     tag = int(nodata) if nodata is not None and float(nodata).is_integer() else None
     if len(counts) <= 2:
-        return LabelStatistics(counts, nodata=tag, bands=bands)
+        return LabelStatistics(counts, nodata=tag, blocks=counted)
     middle = as_integers(labels[_middle(labels.shape)])
-    return LabelStatistics(counts, _components(middle), _between(middle, counts), tag, bands=bands)
+    return LabelStatistics(counts, _components(middle), _between(middle, counts), tag, blocks=counted)
 
 
 def as_integers(labels: np.ndarray) -> np.ndarray:
@@ -142,12 +147,12 @@ def _between(labels: np.ndarray, counts: dict[int, int]) -> dict[int, float]:
     return {value: float(n[value] / pixels[value]) for value in np.flatnonzero(pixels).tolist()}
 
 
-def _bands(labels: Any) -> Iterator[slice]:
+def _bands(labels: Any) -> Iterator[tuple[slice, ...]]:
     """All of an array in memory; of another one bands of rows, none of them larger than the window in the middle."""
     rows = len(labels)
     step = rows if isinstance(labels, np.ndarray) else max(WINDOW_PIXELS * rows // prod(labels.shape), 1)
     for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))
+        yield (slice(start, min(start + step, rows)),)
 
 
 def _middle(size: Sequence[int]) -> tuple[slice, ...]:

@@ -6,37 +6,131 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from math import prod
 from threading import Lock
+from typing import Protocol
 
 import numpy as np
 
 from ..data.case import Case
 from ..labels.kind import IGNORE_INDEX
 
-__all__ = ["Places", "PlacesOfCases", "places_of"]
+__all__ = ["LookedUp", "Pixels", "Places", "PlacesOfCases", "places_of"]
 
+_LARGE = 2**24  # pixels of a case that is not read for all its places before it is drawn from
 _REMEMBERED = 4096  # pixels remembered per class and case to draw around
+_REMEMBERED_OF_BLOCK = 512  # likewise per class and block
+_ANY = -1  # in place of a value: whatever is labelled
 _MOST_BYTES = 2**28  # of places that are kept; those of cases that were drawn long ago are looked up again
+
+
+class Pixels(Protocol):
+    """Pixels of a case, as flat indices, that are drawn at random.
+
+    Attributes
+    ----------
+    n_classes : int
+        Foreground classes that it shows.
+    is_partly_labelled : bool
+        Whether some of its pixels are labelled and others not.
+    """
+
+    @property
+    def n_classes(self) -> int: ...
+
+    @property
+    def is_partly_labelled(self) -> bool: ...
+
+    def of_class(self, i: int, rng: np.random.Generator) -> int:
+        """A pixel of foreground class number `i` of those that are shown."""
+
+    def labelled(self, rng: np.random.Generator) -> int:
+        """A pixel that is labelled."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Some pixels of a case, as flat indices.
+    """Some pixels of a case, remembered.
 
     Attributes
     ----------
     foreground : list of ndarray
         Of each foreground class that it shows.
-    labelled : ndarray or None
+    any_label : ndarray or None
         Of all that is labelled; None where all pixels are, or none is.
     """
 
     foreground: list[np.ndarray]
-    labelled: np.ndarray | None
+    any_label: np.ndarray | None
+
+    @property
+    def n_classes(self) -> int:
+        """As `Pixels` has it."""
+        return len(self.foreground)
+
+    @property
+    def is_partly_labelled(self) -> bool:
+        """As `Pixels` has it."""
+        return self.any_label is not None
+
+    def of_class(self, i: int, rng: np.random.Generator) -> int:
+        """As `Pixels` has it."""
+        return int(rng.choice(self.foreground[i]))
+
+    def labelled(self, rng: np.random.Generator) -> int:
+        """As `Pixels` has it."""
+        return int(rng.choice(self.any_label if self.any_label is not None else 1))
 
     @property
     def nbytes(self) -> int:
         """Bytes that are held."""
-        return sum(each.nbytes for each in self.foreground) + (0 if self.labelled is None else self.labelled.nbytes)
+        return sum(each.nbytes for each in self.foreground) + (0 if self.any_label is None else self.any_label.nbytes)
+
+
+class LookedUp:
+    """Pixels of a large case: a block by the pixels that it has, then one of some of these, for which it is read once.
+
+    So a case is not read as a whole before it is drawn from.
+    """
+
+    nbytes = 0  # of a case; of a block some kB
+
+    def __init__(self, case: Case, *, seed: int, index: int) -> None:
+        self._case, self._seed = case, (seed, 5, index)
+        self._known: dict[tuple[int, int], np.ndarray] = {}
+        self._classes = [int(value) for value in np.flatnonzero(case.label_pixels[1:IGNORE_INDEX]) + 1]
+        counts = [counts for _, counts in case.label_blocks]
+        self._ends = {value: np.cumsum([n[value] for n in counts], dtype=np.int64) for value in self._classes}
+        self._ends[_ANY] = np.cumsum([n[:IGNORE_INDEX].sum() for n in counts], dtype=np.int64)
+        sizes = [prod(part.stop - part.start for part in space) for space, _ in case.label_blocks]
+        self._starts = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+
+    @property
+    def n_classes(self) -> int:
+        """As `Pixels` has it."""
+        return len(self._classes)
+
+    @property
+    def is_partly_labelled(self) -> bool:
+        """As `Pixels` has it."""
+        return 0 < self._case.n_labelled < prod(self._case.size)
+
+    def of_class(self, i: int, rng: np.random.Generator) -> int:
+        """As `Pixels` has it."""
+        return self._draw(self._classes[i], rng)
+
+    def labelled(self, rng: np.random.Generator) -> int:
+        """As `Pixels` has it."""
+        return self._draw(_ANY, rng)
+
+    def _draw(self, value: int, rng: np.random.Generator) -> int:
+        ends = self._ends[value]
+        block = int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))
+        key = value, block
+        if key not in self._known:
+            labels = self._case.labels[self._case.label_blocks[block][0]].ravel()
+            held = np.flatnonzero(labels != IGNORE_INDEX if value == _ANY else labels == value)
+            some = np.random.default_rng([*self._seed, value + 1, block])
+            self._known[key] = some.choice(held, min(len(held), _REMEMBERED_OF_BLOCK), replace=False)
+        return int(self._starts[block] + rng.choice(self._known[key]))
 
 
 class PlacesOfCases:
@@ -44,16 +138,19 @@ class PlacesOfCases:
 
     def __init__(self, seed: int) -> None:
         self._seed, self._nbytes = seed, 0
-        self._known: OrderedDict[int, Places] = OrderedDict()
+        self._known: OrderedDict[int, Places | LookedUp] = OrderedDict()
         self._lock = Lock()
 
-    def __call__(self, case: Case, index: int) -> Places:
+    def __call__(self, case: Case, index: int) -> Pixels:
         """Those of case number `index`: the same whenever they are looked up, by whatever thread."""
         with self._lock:
             if index in self._known:
                 self._known.move_to_end(index)
                 return self._known[index]
-        places = places_of(case, seed=self._seed, index=index)
+        is_large = prod(case.size) > _LARGE
+        places = (
+            LookedUp(case, seed=self._seed, index=index) if is_large else places_of(case, seed=self._seed, index=index)
+        )
         with self._lock:
             if index not in self._known:
                 self._known[index] = places
@@ -90,6 +187,3 @@ def places_of(case: Case, *, seed: int, index: int) -> Places:
         start += prod(part.stop - part.start for part in space)
     labelled = flat.pop(_ANY, None)
     return Places(list(flat.values()), labelled)
-
-
-_ANY = -1  # in place of a value: whatever is labelled

@@ -125,11 +125,11 @@ class Sampler:
 
     def _centre(self, index: int, rng: np.random.Generator) -> tuple[int, ...]:
         case = self.cases[index]
-        size, classes = case.size, self._places(case, index).foreground
+        size, pixels = case.size, self._places(case, index)
         target = self.target if self.planes is None else (1, *self.target)
         around_foreground = rng.random() < _FOREGROUND_SHARE
-        if around_foreground and classes:
-            pixel = rng.choice(classes[rng.integers(len(classes))])
+        if around_foreground and pixels.n_classes:
+            pixel = pixels.of_class(int(rng.integers(pixels.n_classes)), rng)
             centre = np.array(np.unravel_index(pixel, size))
             centre += [rng.integers(-(t // 4), t // 4 + 1) for t in target]
         else:
@@ -146,15 +146,15 @@ class Sampler:
     def _anywhere(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """A random pixel that is labelled."""
         case = self.cases[index]
-        labels, labelled = case.labels, self._places(case, index).labelled
+        labels, pixels = case.labels, self._places(case, index)
         centre = np.array([rng.integers(n) for n in labels.shape])
-        if labelled is None:
+        if not pixels.is_partly_labelled:
             return centre
         for _ in range(_TRIES if case.n_labelled * _TRIES > prod(case.size) else 0):  # else it is hardly ever hit
             if labels[tuple(slice(c, c + 1) for c in centre)] != IGNORE_INDEX:
                 return centre
             centre = np.array([rng.integers(n) for n in labels.shape])
-        return np.array(np.unravel_index(rng.choice(labelled), labels.shape))
+        return np.array(np.unravel_index(pixels.labelled(rng), labels.shape))
 
     def _crop(
         self, index: int, centre: tuple[int, ...], window: tuple[int, ...]
