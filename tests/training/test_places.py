@@ -1,5 +1,6 @@
 """Places to draw around, found block by block; images drawn by their labels; large images validated in windows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,19 +154,22 @@ def test_windows_of_a_large_image_show_its_labels(monkeypatch, ndim):
 
 
 def test_large_files_are_recorded_by_parts_of_them(tmp_path, monkeypatch):
+    rules = data_record._RULES | {3: data_record._Rule(1000, 4, 3)}
     monkeypatch.setattr(data_record, "_CHUNK", 100)
-    monkeypatch.setattr(data_record, "_PARTS", 4)
     path = tmp_path / "a.tif"
     path.write_bytes(bytes(range(250)) * 8)
     case = Case("a", np.zeros((1, 2, 2)), np.ones((2, 2), np.uint8), None, None, path)
     write_record(tmp_path / "whole.json", [case])
-    monkeypatch.setattr(data_record, "_WHOLE", 1000)
+    monkeypatch.setattr(data_record, "_RULES", rules)
     write_record(tmp_path / "parts.json", [case])
     assert (tmp_path / "whole.json").read_text() != (tmp_path / "parts.json").read_text()
     check_record(tmp_path / "parts.json", [case])
     before = (tmp_path / "whole.json").read_text()
-    (tmp_path / "old.json").write_text(before.replace('"format": 3', '"format": 1'))  # digested whole, as it was
-    check_record(tmp_path / "old.json", [case])
+    for number in (1, 2):  # digested whole, as they were
+        (tmp_path / "old.json").write_text(before.replace('"format": 3', f'"format": {number}'))
+        check_record(tmp_path / "old.json", [case])
+    with pytest.raises(ValueError, match="with another mask: a"):
+        check_record(tmp_path / "parts.json", [replace(case, labels=np.uint8([[1, 1], [1, 0]]))])
     path.write_bytes(bytes(range(250)) * 8 + b"1")
     with pytest.raises(ValueError, match="with another image: a"):
         check_record(tmp_path / "parts.json", [case])

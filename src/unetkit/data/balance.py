@@ -15,21 +15,17 @@ from .readable import Readable, blocks
 __all__ = ["EMPTY", "content_of", "duplicates", "even_folds", "even_out", "split_notes"]
 
 _MOST_NAMES = 5
-_DIGESTED = 2**20  # values at a time
-_ALL, _PARTS = 16, 4  # times as many are digested whole; of larger arrays some parts, the more the larger they are
+_DIGESTED = 2**24  # values at a time
 _SIDE = 48  # pixels per axis of the middle of an image by which it is compared first
 
 _Key = TypeVar("_Key", bound=Hashable)
 Traits = Mapping[_Key, frozenset[int]]
 
 
-def content_of(array: Readable, *, is_whole: bool = True) -> str:
-    """A digest of size, dtype and values; of a large array of some parts of it, unless all is to be read."""
+def content_of(array: Readable) -> str:
+    """A digest of size, dtype and values."""
     digest = hashlib.blake2b(f"{array.dtype} {array.shape}".encode(), digest_size=8)
-    regions = list(blocks(array.shape, _DIGESTED))
-    if not is_whole and len(regions) > _ALL:
-        regions = regions[:: len(regions) // (_PARTS + len(regions) // (4 * _ALL))]
-    for region in regions:
+    for region in blocks(array.shape, _DIGESTED):
         digest.update(np.ascontiguousarray(array[region]).data)
     return digest.hexdigest()
 

@@ -139,6 +139,9 @@ def check_values(counts: Mapping[int, int], kind: LabelKind) -> None:
 
 def _encoded(labels: np.ndarray, kind: LabelKind, spacing: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:
     """Class indices, and which of the values the kind has."""
+    if labels.dtype.kind == "u" and labels.dtype.itemsize <= 2 and labels.size > 2**16 and not kind.has_distance:
+        classes, known = _encoded(np.arange(256**labels.dtype.itemsize), kind, spacing)  # of every value: a table
+        return classes[labels], known[labels]
     if kind.kind == "instances":
         classes, known = _levels(labels, kind, spacing), labels >= 0
     else:

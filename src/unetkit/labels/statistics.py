@@ -14,6 +14,8 @@ from skimage.measure import label as label_components
 
 WINDOW_PIXELS = 4_000_000  # connectedness is judged on at most so many pixels: a slide of 10^9 must not cost minutes
 
+_FEW = 8  # values in a row that are compared with each pixel, which is faster than counting into bins
+
 
 @dataclass(frozen=True)
 class LabelStatistics:
@@ -119,6 +121,9 @@ def as_integers(labels: np.ndarray) -> np.ndarray:
 def count_values(labels: np.ndarray) -> dict[int, int]:
     """Pixels of every value."""
     low, high = int(labels.min()), int(labels.max())
+    if high - low < _FEW:
+        counted = ((value, int(np.count_nonzero(labels == value))) for value in range(low, high + 1))
+        return {value: n for value, n in counted if n}
     # Counting into bins is far faster than sorting, where the range allows it.
     if high - low > 1 << 20:
         values, counts = np.unique(labels, return_counts=True)

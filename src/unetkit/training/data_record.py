@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from math import inf, prod
 from pathlib import Path
 
 from ..data.balance import content_of
@@ -15,11 +17,21 @@ from ..json_text import parse_json
 
 __all__ = ["check_record", "held_out_names", "write_record"]
 
-_FORMAT = 3  # 2 digested large masks whole, 1 large files too
+_FORMAT = 3
 _MOST_NAMES = 5
 _CHUNK = 1 << 20
-_WHOLE = 1 << 28  # bytes of a file, or of all in a folder, up to which it is digested whole; of others some parts
-_PARTS = 64
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Bytes of a file or folder, and pixels of a mask, that are digested whole; and parts of larger files."""
+
+    whole_bytes: float = inf
+    parts: int = 1
+    whole_pixels: float = inf
+
+
+_RULES = {1: _Rule(), 2: _Rule(1 << 28, 64), 3: _Rule(1 << 25, 16, 1 << 24)}  # by format
 
 _Contents = dict[str, tuple[str, str]]  # name of an image -> digests of its file and of its classes
 
@@ -28,7 +40,7 @@ def write_record(path: Path, cases: Sequence[Case], *, held_out: Collection[str]
     """Write the names and contents of all cases, and which of them the training does not see."""
     rows = [
         {"name": name, "image": image, "labels": labels, "held_out": name in held_out}
-        for name, (image, labels) in _contents(cases).items()
+        for name, (image, labels) in _contents(cases, _RULES[_FORMAT]).items()
     ]
     write_text(path, json.dumps({"format": _FORMAT, "cases": rows}, indent=1))
 
@@ -57,11 +69,11 @@ def check_record(path: Path, cases: Sequence[Case]) -> None:
     try:
         document = parse_json(path.read_text(encoding="utf-8"))
         rows = document["cases"]
-        has_whole = document["format"] == 1, document["format"] < _FORMAT
+        rule = _RULES[document["format"]]
         before: _Contents = {row["name"]: (row["image"], row["labels"]) for row in rows}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None
-    if parts := _differences(before, _contents(cases, has_whole)):
+    if parts := _differences(before, _contents(cases, rule)):
         raise ValueError(
             f"the data are not those that {path.parent} was planned with: {'; '.join(parts)}. The images held out "
             "would be others: bring the data back, or begin a new run from its weights (--from)"
@@ -90,22 +102,31 @@ def _listed(names: Sequence[str], words: str) -> str:
     return f"{words} {', '.join(names[:_MOST_NAMES])}{more}"
 
 
-def _contents(cases: Sequence[Case], has_whole: tuple[bool, bool] = (False, False)) -> _Contents:
-    """By name, digests of the image's file and of the mask; of a large one of parts of it, unless all is wanted."""
-    files, masks = has_whole
-    digests = {file: _digest(file, is_whole=files) for file in dict.fromkeys(file_of(case.path) for case in cases)}
-    return {case.name: (digests[file_of(case.path)], content_of(case.classes, is_whole=masks)) for case in cases}
+def _contents(cases: Sequence[Case], rule: _Rule) -> _Contents:
+    """By name, digests of the image's file and of the mask."""
+    digests = {file: _digest(file, rule) for file in dict.fromkeys(file_of(case.path) for case in cases)}
+    return {case.name: (digests[file_of(case.path)], _mask_content(case, rule)) for case in cases}
 
 
-def _digest(path: Path, *, is_whole: bool) -> str:
+def _mask_content(case: Case, rule: _Rule) -> str:
+    """A digest of all pixels; of a large mask of the pixels of every class in each of its blocks."""
+    if prod(case.size) <= rule.whole_pixels:
+        return content_of(case.classes)
+    digest = hashlib.blake2b(repr(case.size).encode(), digest_size=8)
+    for _, counts in case.label_blocks:
+        digest.update(counts.tobytes())
+    return digest.hexdigest()
+
+
+def _digest(path: Path, rule: _Rule) -> str:
     """Of the bytes of a file, or of all files of a folder: pixels in memory differ in the last bit between machines.
 
-    Of large ones the sizes, and parts spread over them, unless all is to be read.
+    Of large ones the sizes, and parts spread over them.
     """
     digest = hashlib.blake2b(digest_size=8)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
-    step = 1 if is_whole or sum(sizes) <= _WHOLE else max(sum(sizes) // (_PARTS * _CHUNK), 2)
+    step = 1 if sum(sizes) <= rule.whole_bytes else max(sum(sizes) // (rule.parts * _CHUNK), 2)
     number = 0  # of a chunk, over all files
     for file, size in zip(files, sizes, strict=True):
         if not file.is_file():
