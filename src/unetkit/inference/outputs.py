@@ -49,7 +49,7 @@ def most_likely(logits: Tensor) -> Tensor:
     """The class of every pixel, integer (*pixels), of logits (K, *pixels): the first of the largest.
 
     By `max`, since `argmax` along channels that lie far apart takes 15 to 35 times as long on a processor, as long as a
-    small net (torch 2.13.0 and 2.14.1).
+    small net (torch 2.13.0 and 2.14.1; pytorch issue 140000).
     """
     return logits.max(0).indices
 

@@ -31,7 +31,7 @@ class _Rule:
     whole_pixels: float = inf
 
 
-_RULES = {1: _Rule(), 2: _Rule(1 << 28, 64), 3: _Rule(1 << 25, 16, 1 << 24)}  # by format
+_RULES = {1: _Rule(), 2: _Rule(1 << 28, 64), 3: _Rule(1 << 25, 8, 1 << 24)}  # by format
 
 _Contents = dict[str, tuple[str, str]]  # name of an image -> digests of its file and of its classes
 

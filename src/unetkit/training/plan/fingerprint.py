@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from statistics import median
@@ -22,7 +21,7 @@ _SIDE = {2: 512, 3: 96}  # pixels per axis of the middle of each
 _QUANTILE = 0.9
 _LONG = 25.0
 _SIDES = (("first", "last"), ("upper", "lower"), ("left", "right"))  # along z, y and x
-_MOST_PIXELS = 2**31  # of all images, that are read for their sides: half a minute per axis and class
+_MOST_PIXELS = 2**28  # of all images, that are read for their sides: a second or two per class
 _EVEN = 0.05  # a class leans to one side by less than this share: neither side is its own
 _MANY = 16  # images from which one side of them may be told from the other
 _ONE_SIDED, _ALIKE = 0.65, 0.9  # of a class on one side of an image, on average; in so many images on the same one
@@ -100,8 +99,8 @@ def orientation(dataset: Dataset) -> str | None:
 
     They are if some class lies mostly on the same side of nearly every image, as sky does, or the retina in OCT.
     """
-    for axis in range(dataset.ndim):
-        for name, shares in _sides(dataset, axis):
+    for axis, sides in enumerate(_sides(dataset)):
+        for name, shares in sides:
             mean, first = float(np.mean(shares)), float(np.mean(shares > 0.5))
             if max(mean, 1 - mean) > _ONE_SIDED and max(first, 1 - first) > _ALIKE:
                 side = _SIDES[axis - dataset.ndim][mean < 0.5]
@@ -111,18 +110,26 @@ def orientation(dataset: Dataset) -> str | None:
 
 def mirrored_axes(dataset: Dataset) -> tuple[bool, ...]:
     """Axes along which images may be flipped although they are all turned one way: no class lies more on one side."""
-    known = [[abs(float(np.mean(shares)) - 0.5) for _, shares in _sides(dataset, axis)] for axis in range(dataset.ndim)]
+    known = [[abs(float(np.mean(shares)) - 0.5) for _, shares in sides] for sides in _sides(dataset)]
     return tuple(bool(leans) and max(leans) < _EVEN for leans in known)
 
 
-def _sides(dataset: Dataset, axis: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Name of every class that nearly all images have, and its share in the first half of each image."""
-    cases = _looked_at(dataset)
-    for value, name in enumerate(dataset.class_names if len(cases) >= _MANY else ()):
-        all_shares = (_share_before_middle(case.labels, value, axis) for case in cases)
-        shares = [share for share in all_shares if share is not None]
-        if len(shares) >= max(_MANY, _ALIKE * len(cases)):
-            yield name, np.array(shares)
+def _sides(dataset: Dataset) -> list[list[tuple[str, np.ndarray]]]:
+    """Per axis, the name of every class that nearly all images have, and its share in the first half of each image."""
+    cases, names = _looked_at(dataset), dataset.class_names
+    if len(cases) < _MANY:
+        return [[] for _ in range(dataset.ndim)]
+    shares = np.stack([_shares_before_middle(case.labels, len(names)) for case in cases])
+    usual = [(i, name) for i, name in enumerate(names) if _is_usual(shares[:, i, 0])]
+    return [[(name, _known(shares[:, i, axis])) for i, name in usual] for axis in range(dataset.ndim)]
+
+
+def _is_usual(shares: np.ndarray) -> bool:
+    return len(_known(shares)) >= max(_MANY, _ALIKE * len(shares))
+
+
+def _known(shares: np.ndarray) -> np.ndarray:
+    return shares[~np.isnan(shares)]
 
 
 def _looked_at(dataset: Dataset) -> list[Case]:
@@ -132,11 +139,19 @@ def _looked_at(dataset: Dataset) -> list[Case]:
     return list(dataset.cases[::step])
 
 
-def _share_before_middle(labels: Readable, value: int, axis: int) -> float | None:
-    """Share of a class in the first half of an axis; None where there is none of it."""
-    profile = np.zeros(labels.shape[axis], np.int64)
+def _shares_before_middle(labels: Readable, n: int) -> np.ndarray:
+    """Shares of `n` classes in the first half of every axis, (n, axes); NaN of a class that is not there."""
+    profiles = [np.zeros((n, side), np.int64) for side in labels.shape]
     for space in blocks(labels.shape, COUNTED_PIXELS):
-        inside = labels[space] == value
-        profile[space[axis]] += inside.sum(tuple(i for i in range(inside.ndim) if i != axis))
-    total, middle = profile.sum(), len(profile) // 2
-    return float((profile[:middle].sum() + profile[middle] * (len(profile) % 2) / 2) / total) if total else None
+        part = labels[space]
+        for value in range(n):
+            inside = part == value
+            for axis, profile in enumerate(profiles):
+                profile[value, space[axis]] += inside.sum(tuple(i for i in range(inside.ndim) if i != axis))
+    total = profiles[0].sum(1)
+    middles = [profile.shape[1] // 2 for profile in profiles]
+    halves = [
+        profile[:, :middle].sum(1) + profile[:, middle] * (profile.shape[1] % 2) / 2
+        for profile, middle in zip(profiles, middles, strict=True)
+    ]
+    return np.where(total[:, None] > 0, np.stack(halves, 1) / np.maximum(total, 1)[:, None], np.nan)
