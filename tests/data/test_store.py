@@ -140,6 +140,24 @@ def test_a_value_that_no_other_mask_has_is_named_with_its_pixels(tmp_path):
     assert "9 (7 px)" in texts[0]
 
 
+def test_masks_of_colours_are_counted_as_they_are_numbered(tmp_path):
+    colours = np.uint8([[0, 0, 0], [255, 0, 0], [0, 255, 0]])
+    pairs = make(tmp_path / "data", 2, ".png", "classes")
+    for i, pair in enumerate(pairs):
+        mask = io.read_labels(pair.mask).array.astype(int)
+        mask[:4, :9] = mask.max() + (i == 2)  # the first has black and red, the second black and green, the last all
+        tifffile.imwrite(pair.mask.with_suffix(".tif"), colours[np.where(mask == 1, 1 + (i == 1), mask)])
+        pair.mask.unlink()
+    pairs = find_pairs(tmp_path / "data")
+    held, store = load_dataset(pairs), ArrayStore(9, tmp_path / "cache")
+    stored = load_dataset(pairs, store=store)
+    assert held.kind.n_classes == 3
+    assert_same(held, stored)
+    assert all(isinstance(case.labels, EncodedLabels) for case in stored.cases)
+    for one, two in zip(held.cases, stored.cases, strict=True):
+        assert np.array_equal(one.label_pixels, two.label_pixels)
+
+
 def test_images_are_measured_when_they_are_read_and_found_measured(tmp_path, monkeypatch):
     pairs = make(tmp_path / "data", 2, ".tif", "classes")
     held = load_dataset(pairs)

@@ -83,7 +83,7 @@ def encode_samples(
                 left_out.append(str(pair.image))
         except ValueError as error:
             problems.append(Problem(f"{pair.image}: {error}", (*pair.files, pair.mask)))
-        progress.update(n - len(samples), n, "measuring images, encoding masks")
+        progress.update(n - len(samples), n, "encoding masks")
     return cases, left_out, problems
 
 
@@ -99,7 +99,8 @@ def _encoded(
     name = f"{sample.name}-{hashlib.blake2b(states.encode(), digest_size=6).hexdigest()}"
     remember = partial(_remembered, store, f"{name}-scale") if isinstance(image.array, ByRegion) else None
     normalised = normalise_image(image, channels=channels, ndim=ndim, remember=remember)
-    if isinstance(sample.mask.array, ByRegion) and settings.is_pointwise and not has_gaps(sample):
+    is_made_where_read = isinstance(sample.mask.array, ByRegion) and settings.is_pointwise and not has_gaps(sample)
+    if is_made_where_read and sample.statistics.blocks:
         labels = EncodedLabels(sample.mask.array, settings.kind, image.spacing, sample.statistics)
         targets = Targets(labels, None, None, labels.has_labels)
         if labels.nbytes > store.left_bytes:

@@ -78,7 +78,7 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
 
     Returns
     -------
-    Scaling
+    Normalisation
         The same numbers to the last bit for an image in memory and on disk.
 
     Raises

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
+from threading import Lock
 
 import numpy as np
 
@@ -47,11 +48,16 @@ class NormalisedImage(ByRegion):
     ) -> None:
         self.stored, self._measure, self._holds_data = stored, measure, holds_data
         self.shape = (channels, *stored.shape[1:])
+        self._scaling: Normalisation | None = None
+        self._lock = Lock()
 
-    @cached_property
+    @property
     def scaling(self) -> Normalisation:
-        """Scale and offset."""
-        return self._measure()
+        """Scale and offset, measured once, by whichever thread is the first."""
+        with self._lock:
+            if self._scaling is None:
+                self._scaling = self._measure()
+            return self._scaling
 
     def _read(self, region: Region) -> np.ndarray:
         channels, *space = region
@@ -69,10 +75,9 @@ def normalise_image(
     *,
     channels: int,
     ndim: int,
-    scaling: Normalisation | None = None,
     remember: Callable[[Callable[[], Normalisation]], Normalisation] | None = None,
 ) -> NormalisedImage:
-    """Check an image for a net of `channels` channels, and measure its scale and offset unless they are known.
+    """Check an image for a net of `channels` channels, and measure its scale and offset.
 
     `remember` is called with what measures them, and what it returns is taken: of an image of integers, which are all
     finite, when it is first read.
@@ -91,12 +96,13 @@ def normalise_image(
         to_channels(replace(image, array=np.asarray(image.array[(slice(None), *(slice(1),) * ndim)])), channels)
     array, holds = image.array, holds_data_of(image)
     whole: Readable = array if image.channels == channels else _Repeated(array, channels)
-    if scaling is None:
-        is_valid = None if holds is None else partial(_holds_rows, holds, image.size)
-        measure = partial(measure_normalisation, whole, is_valid)
-        if remember is not None and holds is None and array.dtype.kind in "ui":
-            return NormalisedImage(array, channels, partial(remember, measure))
-        scaling = remember(measure) if remember is not None else measure()
+    is_valid = None if holds is None else partial(_holds_rows, holds, image.size)
+    measure = partial(measure_normalisation, whole, is_valid)
+    if remember is not None:
+        measure = partial(remember, measure)
+        if holds is None and array.dtype.kind in "ui":
+            return NormalisedImage(array, channels, measure)
+    scaling = measure()
     is_in_memory = not isinstance(array, ByRegion)
     if is_in_memory and array.dtype.itemsize > 4 and not scaling.is_wide and image.georeference is None:
         array = array.astype(np.float32)  # as it is read in any case; the nodata of a map may be a number of 64 bits

@@ -29,19 +29,32 @@ _LOOKED_AT = 2**22  # samples at a time, where three channels are compared
 
 
 class _OpenFile:
-    """An image that is open until it is closed, for one thread at a time."""
+    """An image that is open until it is let go of and nobody reads it any more."""
 
     def __init__(self, image: LazyImage) -> None:
-        self.image, self.lock, self.is_closed = image, threading.Lock(), False
+        self._image, self._readers, self._is_dropped = image, 0, False
+        self._lock = threading.Lock()
 
-    def close(self) -> None:
-        with self.lock:
-            self.is_closed = True
-            self.image.close()
+    def begin(self) -> LazyImage:
+        with self._lock:
+            self._readers += 1
+        return self._image
+
+    def end(self) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._is_dropped and not self._readers:
+                self._image.close()
+
+    def drop(self) -> None:
+        with self._lock:
+            self._is_dropped = True
+            if not self._readers:
+                self._image.close()
 
 
 class OpenFiles:
-    """The images that were read last, open; several threads read at a time, each from another one."""
+    """The images that were read last, open; reading from several threads is safe."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[tuple[tuple[Path, ...], ReadOptions], _OpenFile] = OrderedDict()
@@ -59,28 +72,25 @@ class OpenFiles:
 
     @contextmanager
     def _opened(self, files: tuple[Path, ...], options: ReadOptions) -> Iterator[LazyImage]:
-        while True:
-            with self._lock:
-                file = self._file(files, options)
-            with file.lock:
-                if not file.is_closed:  # by another thread, which opened many more
-                    yield file.image
-                    return
-
-    def _file(self, files: tuple[Path, ...], options: ReadOptions) -> _OpenFile:
         key = files, options
-        if key not in self._files:
-            self._files[key] = _OpenFile(open_channels(files, options))
-            while len(self._files) > _MOST_OPEN:
-                self._files.popitem(last=False)[1].close()
-        self._files.move_to_end(key)
-        return self._files[key]
+        with self._lock:
+            if key not in self._files:
+                self._files[key] = _OpenFile(open_channels(files, options))
+                while len(self._files) > _MOST_OPEN:
+                    self._files.popitem(last=False)[1].drop()
+            self._files.move_to_end(key)
+            file = self._files[key]
+            image = file.begin()
+        try:
+            yield image
+        finally:
+            file.end()
 
     def close(self) -> None:
         """Close all files; what is read later opens them again."""
         with self._lock:
             while self._files:
-                self._files.popitem()[1].close()
+                self._files.popitem()[1].drop()
 
     def __del__(self) -> None:
         with suppress(Exception):  # at the end of the interpreter
@@ -129,7 +139,7 @@ def open_image(files: Sequence[Path], options: ReadOptions, opened: OpenFiles, *
     with open_channels(files, options) as image:
         if not _is_sliced(image) or image_bytes(image) <= least_bytes:
             return None
-        image[tuple(slice(n - 1, n) for n in image.shape)]  # a file that was cut off lacks its end
+        image[(slice(None), *(slice(n - 1, n) for n in image.size))]  # a file that was cut off lacks its end
         channels, notes = image.shape[0], image.notes
         if not image.is_plain and not options.channels and _is_gray(image):
             channels, notes = 1, (*notes, "gray stored as RGB: read as one channel")

@@ -32,6 +32,7 @@ from .store import ArrayStore
 
 __all__ = ["Sample", "read_samples", "with_common_values"]
 
+_MOST_COUNTING, _BYTES_OF_COUNTING = 8, 2**27  # threads that count values, and what each of them takes
 _UNREADABLE = (ValueError, OSError, MemoryError)  # the last where a damaged header asks for a huge array
 
 
@@ -72,22 +73,25 @@ def read_samples(
     problems: list[Problem] = []
     counting: deque[tuple[int, Future[LabelStatistics]]] = deque()
     uncounted: set[int] = set()
-    with ThreadPoolExecutor(count_processors()) as pool:
+    n_threads = max(int(min(count_processors(), _MOST_COUNTING, store.limit_bytes / _BYTES_OF_COUNTING)), 1)
+    pool = ThreadPoolExecutor(n_threads)
+    try:
         for done, sample in enumerate(_read(pairs, options, store, problems), start=1):
             if sample is not None:
                 if isinstance(sample.mask.array, ByRegion):
                     counting.append((len(samples), pool.submit(sample.count)))
                 samples.append(sample)
-            while counting and (done == len(pairs) or len(counting) > 2 * count_processors()):
+            while counting and (done == len(pairs) or len(counting) > 2 * n_threads):
                 i, counted = counting.popleft()
                 try:
                     samples[i] = replace(samples[i], counted=counted.result())
                 except _UNREADABLE as error:
-                    pair = samples[i].pair
-                    problems.append(Problem(f"{pair.mask}: {error}", (*pair.files, pair.mask)))
+                    problems.append(_unreadable(samples[i].pair, error))
                     uncounted.add(i)
                 progress.update(done - len(counting), len(pairs))
             progress.update(done - len(counting), len(pairs))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return [sample for i, sample in enumerate(samples) if i not in uncounted], problems
 
 
@@ -110,8 +114,7 @@ def _read(
                 size = image.size if is_read else ()
                 mask, code = kept_mask(pair, options, store, grid=grid, size=size)
         except _UNREADABLE as error:
-            of = f" (for {pair.image})" if pair.shares_mask else ""
-            problems.append(Problem(f"{error}{of}", files))
+            problems.append(_unreadable(pair, error))
         sample = None
         if len(problems) == before:
             try:
@@ -120,6 +123,12 @@ def _read(
             except ValueError as error:
                 problems.append(Problem(str(error), files))
         yield sample
+
+
+def _unreadable(pair: Pair, error: Exception) -> Problem:
+    """What is wrong with the mask of a pair."""
+    of = f" (for {pair.image})" if pair.shares_mask else ""
+    return Problem(f"{error}{of}", (*pair.files, pair.mask))
 
 
 def with_common_values(
@@ -143,9 +152,10 @@ def with_common_values(
                 store.release(mask.array)
                 name = f"{sample.name}-numbered" if store.folder else ""
                 mask = replace(mask, array=cast(np.ndarray, store.keep(name, numbered)))
+        counted = sample.counted if mask.array is sample.mask.array else None  # of the values as they are now
         mask = replace(mask, notes=notes)
         names, are_objects = numbering.names(code), numbering.keeps(code)
-        results.append(replace(sample, mask=mask, names=names, are_objects=are_objects))
+        results.append(replace(sample, mask=mask, names=names, are_objects=are_objects, counted=counted))
     return results
 
 

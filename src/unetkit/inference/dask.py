@@ -179,9 +179,9 @@ class _Mask:
         records: PixelRecords,
         settings: dict[str, object],
         done: _Pixels,
-        task_pixels: int,
+        most: int,
     ) -> None:
-        self._task_pixels = task_pixels
+        self._most = most
         self.planned, self._predictor, self._records, self._settings = planned, predictor, records, settings
         self._done, self._start = done, time.perf_counter()
         self._missing = self.pixels = 0
@@ -197,7 +197,7 @@ class _Mask:
                 self._done.progress.update(message=message)
         tiling = self.planned.tiling
         missing = self._predictor.missing_tiles(self.file.store, tiling)
-        tasks = [part for pending in missing for part in _cut(pending, tiling, self._predictor, self._task_pixels)]
+        tasks = [part for pending in missing for part in _cut(pending, tiling, self._predictor, self._most)]
         self._missing = len(tasks)
         self._is_planned = True
         if not tasks:

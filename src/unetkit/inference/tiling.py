@@ -158,8 +158,10 @@ def plan_stream(
     height = height if most is None else min(height, max(most // stride, 1) * stride)
     block = (max(min(height, size[0]), 1), *across)
     if slab is None:  # more rows of a light net, and of strips narrower than the image, where the memory allows
-        taller = range(min(_rows(window, stream) for window in windows), rows, -_FEWEST)
-        rows = next((n for n in taller if max(cost(window, n) for window in windows) <= budget), rows)
+        taller = min(_rows(window, stream) for window in windows)
+        while taller > rows and max(cost(window, taller) for window in windows) > budget:
+            taller //= 2
+        rows = max(taller, rows)
     peak = max(cost(window, rows) for window in windows)
     return Tiling(size, padded, tuple(covering), True, peak, redundancy(covering, padded), block, rows)
 
@@ -168,9 +170,9 @@ def _rows(window: tuple[int, ...], stream: Stream | None = None) -> int:
     """Rows of a window that flow at a time: as many as suit any net, or this one."""
     across = max(prod(window[1:]), 1)
     rows = max(min(_SLAB // across, _MOST), _FEWEST)
-    if stream is None:
-        return rows
-    return max(rows, min(int(_VALUES / (across * stream.values_per_pixel)), _MOST_LIGHT))
+    if stream is not None:
+        rows = max(rows, min(int(_VALUES / (across * stream.values_per_pixel)), _MOST_LIGHT))
+    return 1 << (rows.bit_length() - 1)  # else deep layers make now more, now fewer rows, each time laid out anew
 
 
 def plan_tiles(

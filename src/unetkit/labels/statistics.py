@@ -14,6 +14,7 @@ from skimage.measure import label as label_components
 
 WINDOW_PIXELS = 4_000_000  # connectedness is judged on at most so many pixels: a slide of 10^9 must not cost minutes
 
+_MANY = 256  # values
 _FEW = 8  # values in a row that are compared with each pixel, which is faster than counting into bins
 
 
@@ -38,7 +39,7 @@ class LabelStatistics:
     are_objects : bool
         Whether the file states that its values are ids of objects, as outlines do that were drawn one by one.
     blocks : tuple of (region, dict)
-        Slices of the parts that were counted by themselves, and the `counts` of each.
+        Slices of the parts that were counted by themselves, and the `counts` of each; none of more than 256 values.
     """
 
     counts: dict[int, int]
@@ -88,6 +89,8 @@ def label_statistics(
     for _, pixels in counted:
         total.update(pixels)
     counts = dict(sorted(total.items()))
+    if len(counts) > _MANY:
+        counted = ()
     tag = int(nodata) if nodata is not None and float(nodata).is_integer() else None
     if len(counts) <= 2:
         return LabelStatistics(counts, nodata=tag, blocks=counted)

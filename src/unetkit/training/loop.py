@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from ..allocator import keep_freed_memory
@@ -138,7 +138,7 @@ def run_training(
     held_out, text = validation_cases(held_out, seed=plan.budget.seed)
     if text:
         progress.update(message=text)
-    with interruptible() as stop:
+    with interruptible() as stop, closing(training.drawn):
         timer, score = IntervalTimer(training, held_out), None
         start, first_step = time.perf_counter() - training.elapsed_s, training.step
         next_save_s, logged = training.elapsed_s + _SAVE_EVERY_S, (training.elapsed_s, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from threading import Lock
@@ -17,7 +18,7 @@ __all__ = ["LookedUp", "Pixels", "Places", "PlacesOfCases", "places_of"]
 
 _LARGE = 2**24  # pixels of a case that is not read for all its places before it is drawn from
 _REMEMBERED = 4096  # pixels remembered per class and case to draw around
-_REMEMBERED_OF_BLOCK = 512  # likewise per class and block
+_REMEMBERED_OF_BLOCK, _MOST_BLOCKS = 512, 1024  # likewise per class and block, of so many blocks of a case
 _ANY = -1  # in place of a value: whatever is labelled
 _MOST_BYTES = 2**28  # of places that are kept; those of cases that were drawn long ago are looked up again
 
@@ -77,7 +78,9 @@ class Places:
 
     def labelled(self, rng: np.random.Generator) -> int:
         """As `Pixels` has it."""
-        return int(rng.choice(self.any_label if self.any_label is not None else 1))
+        if self.any_label is None:
+            raise ValueError("all pixels are labelled, or none is")
+        return int(rng.choice(self.any_label))
 
     @property
     def nbytes(self) -> int:
@@ -91,11 +94,12 @@ class LookedUp:
     So a case is not read as a whole before it is drawn from.
     """
 
-    nbytes = 0  # of a case; of a block some kB
+    nbytes = 4 * _REMEMBERED_OF_BLOCK * _MOST_BLOCKS  # at most
 
     def __init__(self, case: Case, *, seed: int, index: int) -> None:
         self._case, self._seed = case, (seed, 5, index)
-        self._known: dict[tuple[int, int], np.ndarray] = {}
+        self._known: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._lock = Lock()
         self._classes = [int(value) for value in np.flatnonzero(case.label_pixels[1:IGNORE_INDEX]) + 1]
         counts = [counts for _, counts in case.label_blocks]
         self._ends = {value: np.cumsum([n[value] for n in counts], dtype=np.int64) for value in self._classes}
@@ -124,13 +128,23 @@ class LookedUp:
     def _draw(self, value: int, rng: np.random.Generator) -> int:
         ends = self._ends[value]
         block = int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))
-        key = value, block
-        if key not in self._known:
-            labels = self._case.labels[self._case.label_blocks[block][0]].ravel()
-            held = np.flatnonzero(labels != IGNORE_INDEX if value == _ANY else labels == value)
-            some = np.random.default_rng([*self._seed, value + 1, block])
-            self._known[key] = some.choice(held, min(len(held), _REMEMBERED_OF_BLOCK), replace=False)
-        return int(self._starts[block] + rng.choice(self._known[key]))
+        return int(self._starts[block]) + int(rng.choice(self._of_block(value, block)))
+
+    def _of_block(self, value: int, block: int) -> np.ndarray:
+        """Some pixels of a value, counted from the block's first: the same whenever they are looked up."""
+        with self._lock:
+            if (value, block) in self._known:
+                self._known.move_to_end((value, block))
+                return self._known[value, block]
+        labels = self._case.labels[self._case.label_blocks[block][0]].ravel()
+        held = np.flatnonzero(labels != IGNORE_INDEX if value == _ANY else labels == value)
+        rng = np.random.default_rng([*self._seed, value + 1, block])
+        some = rng.choice(held, min(len(held), _REMEMBERED_OF_BLOCK), replace=False).astype(np.uint32)
+        with self._lock:
+            self._known[value, block] = some
+            if len(self._known) > _MOST_BLOCKS:
+                self._known.popitem(last=False)
+        return some
 
 
 class PlacesOfCases:
@@ -139,25 +153,26 @@ class PlacesOfCases:
     def __init__(self, seed: int) -> None:
         self._seed, self._nbytes = seed, 0
         self._known: OrderedDict[int, Places | LookedUp] = OrderedDict()
-        self._lock = Lock()
+        self._lock, self._locks = Lock(), dict[int, Lock]()
 
     def __call__(self, case: Case, index: int) -> Pixels:
         """Those of case number `index`: the same whenever they are looked up, by whatever thread."""
         with self._lock:
-            if index in self._known:
-                self._known.move_to_end(index)
-                return self._known[index]
-        is_large = prod(case.size) > _LARGE
-        places = (
-            LookedUp(case, seed=self._seed, index=index) if is_large else places_of(case, seed=self._seed, index=index)
-        )
-        with self._lock:
-            if index not in self._known:
+            lock = self._locks.setdefault(index, Lock())
+        with lock:  # of a case that several threads draw from, one looks
+            with self._lock:
+                if index in self._known:
+                    self._known.move_to_end(index)
+                    return self._known[index]
+            large = prod(case.size) > _LARGE
+            look_up: type[LookedUp] | Callable[..., Places] = LookedUp if large else places_of
+            places = look_up(case, seed=self._seed, index=index)
+            with self._lock:
                 self._known[index] = places
                 self._nbytes += places.nbytes
-            while self._nbytes > _MOST_BYTES and len(self._known) > 1:
-                self._nbytes -= self._known.popitem(last=False)[1].nbytes
-        return places
+                while self._nbytes > _MOST_BYTES and len(self._known) > 1:
+                    self._nbytes -= self._known.popitem(last=False)[1].nbytes
+            return places
 
 
 def places_of(case: Case, *, seed: int, index: int) -> Places:

@@ -35,7 +35,7 @@ from .thresholds import usual_thresholds
 _BATCH_NORM_BATCHES = 20
 _MOST_TIMING_S = 10.0  # by a plan of huge steps the first one, which takes a little longer, says enough
 _COMPILE_FROM_S = 900.0  # compiling costs about a minute and gains about a tenth on a CPU: not for short trainings
-_MOST_DRAWING = 8  # threads that draw batches for a GPU
+_MOST_DRAWING = 4  # threads that draw batches for a GPU
 _DIVERGED_AFTER = 20  # losses in a row that are not finite
 
 
@@ -61,7 +61,7 @@ class Training:
     losses : list of float
         Of every step; the report draws them.
     drawn : DrawnAhead
-        The batches of the sampler, drawn in a thread while a step is taken.
+        The batches of the sampler, drawn in threads while a step is taken.
     """
 
     plan: Plan
