@@ -337,8 +337,10 @@ def measure(name: str, side: int, args: argparse.Namespace, work: Path) -> dict[
         whole_side //= 2
     row["whole_side"] = whole_side
     row |= child("exact", name, side)
+    # What is not local is run whole where that fits.
+    memory = args.memory if row["local"] else int(args.most * 2**30)
     for method in METHODS if whole_side == side else METHODS[1:]:
-        row[method] = child(method, name, side, args.memory, work / f"{method}.npy")
+        row[method] = child(method, name, side, memory, work / f"{method}.npy")
     if whole_side != side:
         for method in METHODS[:2]:
             row[f"{method}_smaller"] = child(method, name, whole_side, 32 * 2**30, work / f"{method}.npy")
@@ -380,7 +382,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="only say what is read of every net")
     parser.add_argument("--only", default="", help="nets whose names hold these words, separated by |")
     parser.add_argument("--side", type=int, help="pixels per axis; 4096 in 2D, 192 in 3D by default")
-    parser.add_argument("--memory", type=int, default=2 * 2**30, help="bytes that Predictor may take for maps")
+    parser.add_argument("--memory", type=int, default=2 * 2**30, help="bytes that Predictor may take for maps of a local net; else --most")
     parser.add_argument("--most", type=float, default=14, help="GB that a whole image may take")
     parser.add_argument("--out", type=Path, default=Path("any_net.jsonl"))
     parser.add_argument("--table", type=Path, help="print the table of a file of results")
