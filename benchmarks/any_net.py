@@ -382,7 +382,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="only say what is read of every net")
     parser.add_argument("--only", default="", help="nets whose names hold these words, separated by |")
     parser.add_argument("--side", type=int, help="pixels per axis; 4096 in 2D, 192 in 3D by default")
-    parser.add_argument("--memory", type=int, default=2 * 2**30, help="bytes that Predictor may take for maps of a local net; else --most")
+    parser.add_argument("--memory", type=int, default=2 * 2**30, help="bytes for the maps of a local net; else --most")
     parser.add_argument("--most", type=float, default=14, help="GB that a whole image may take")
     parser.add_argument("--out", type=Path, default=Path("any_net.jsonl"))
     parser.add_argument("--table", type=Path, help="print the table of a file of results")
