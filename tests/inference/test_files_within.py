@@ -21,7 +21,7 @@ from unetkit.nets.architecture import Architecture
 from unetkit.nets.unet import UNet
 
 CLASSES = LabelKind("classes", (3, 7, 9))
-SMALL = Execution(memory_bytes=2**22)
+SMALL = Execution(memory_bytes=2**21)
 
 
 def model(folder, *, kind=CLASSES, about=None, **options):
@@ -223,7 +223,7 @@ def test_blocks_of_one_value_are_skipped(tmp_path, ndim):
     source = picture(tmp_path / "a.tif", array)
     whole, labels, messages = predicted(run, source, tmp_path / "whole")
     assert not any("have one value" in line for line in messages)
-    skipping = Execution(memory_bytes=2**22, skip_empty=True)
+    skipping = Execution(memory_bytes=2**21, skip_empty=True)
     part, left, messages = predicted(run, source, tmp_path / "part", skipping)
     assert any("have one value, and are skipped" in line for line in messages)
     assert part.pixels < 0.7 * whole.pixels
@@ -264,7 +264,7 @@ def test_outside_of_a_region_a_map_holds_no_data(tmp_path):
     inside[50:200, 30:150] = True
     sources, outputs = [tmp_path / "a.tif", tmp_path / "b.tif"], Outputs(uncertainty=True)
     whole = load_model(run, SMALL).predict_files(sources, tmp_path / "whole")
-    skipping = Execution(memory_bytes=2**22, skip_empty=True)
+    skipping = Execution(memory_bytes=2**21, skip_empty=True)
     made = load_model(run, skipping).predict_files(
         sources, tmp_path / "cut", outputs=outputs, within=tmp_path / "roi.geojson"
     )
