@@ -98,10 +98,8 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
         parts = list(flat)
         if is_valid is not None:
             valid = is_valid(stored, rows).reshape(channels, -1)
-            missing += int((~valid.any(0)).sum())
-            gaps += int((~valid).sum())
-            parts = [row[held] for row, held in zip(flat, valid, strict=True)]
-            flat = flat[:, valid.all(0)]
+            parts, flat, n_missing, n_gaps = _held(flat, valid)
+            missing, gaps = missing + n_missing, gaps + n_gaps
         bad = [part for part in parts if not np.isfinite(part).all()]
         nan += sum(int(np.isnan(part).sum()) for part in bad)
         infinite += sum(int(np.isinf(part).sum()) for part in bad)
@@ -137,6 +135,12 @@ def measure_normalisation(image: Readable, is_valid: IsValid | None = None) -> N
     return Normalisation(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)), is_gray, missing, gaps > 0)
 
 
+def _held(flat: np.ndarray, valid: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, int, int]:
+    """Samples (C, pixels) that hold data: by channel, where all do; pixels where none does, and samples that do not."""
+    parts = [row[held] for row, held in zip(flat, valid, strict=True)]
+    return parts, flat[:, valid.all(0)], int((~valid.any(0)).sum()), int((~valid).sum())
+
+
 def _measure_by_counts(image: Readable, is_valid: IsValid | None) -> Normalisation:
     """The same of integers of 8 or 16 bits, exactly, from the pixels of every value: a third of the time."""
     channels, n_values = image.shape[0], 256**image.dtype.itemsize
@@ -149,10 +153,8 @@ def _measure_by_counts(image: Readable, is_valid: IsValid | None) -> Normalisati
         parts = list(flat)
         if is_valid is not None:
             valid = is_valid(stored, rows).reshape(channels, -1)
-            missing += int((~valid.any(0)).sum())
-            gaps += int((~valid).sum())
-            parts = [row[held] for row, held in zip(flat, valid, strict=True)]
-            flat = flat[:, valid.all(0)]
+            parts, flat, n_missing, n_gaps = _held(flat, valid)
+            missing, gaps = missing + n_missing, gaps + n_gaps
         is_gray = is_gray and bool((flat == flat[:1]).all())
         for channel, part in enumerate(parts):
             counts[channel] += np.bincount(part.view(unsigned), minlength=n_values)

@@ -94,8 +94,6 @@ class LookedUp:
     So a case is not read as a whole before it is drawn from.
     """
 
-    nbytes = 4 * _REMEMBERED_OF_BLOCK * _MOST_BLOCKS  # at most
-
     def __init__(self, case: Case, *, seed: int, index: int) -> None:
         self._case, self._seed = case, (seed, 5, index)
         self._known: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
@@ -104,6 +102,7 @@ class LookedUp:
         counts = [counts for _, counts in case.label_blocks]
         self._ends = {value: np.cumsum([n[value] for n in counts], dtype=np.int64) for value in self._classes}
         self._ends[_ANY] = np.cumsum([n[:IGNORE_INDEX].sum() for n in counts], dtype=np.int64)
+        self.nbytes = 4 * _REMEMBERED_OF_BLOCK * min(len(counts) * len(self._ends), _MOST_BLOCKS)  # at most
         sizes = [prod(part.stop - part.start for part in space) for space, _ in case.label_blocks]
         self._starts = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
 
